@@ -1,0 +1,109 @@
+//! Instance labels: 0 is background, `1..=n` are nuclei.
+
+use alloc::{vec, vec::Vec};
+
+use crate::image::{SizeError, checked_pixels};
+
+/// The nuclei of one picture, `[height, width]`, row-major; 0 background, `1..=n` instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelImage {
+    width: u32,
+    height: u32,
+    labels_hw: Vec<u32>,
+}
+
+impl LabelImage {
+    /// Wraps labels laid out `[height, width]`.
+    ///
+    /// # Errors
+    /// [`SizeError`] when the size is out of range or the buffer does not fit it.
+    pub fn new(width: u32, height: u32, labels_hw: Vec<u32>) -> Result<Self, SizeError> {
+        let expected = checked_pixels(width, height)?;
+        if labels_hw.len() != expected {
+            return Err(SizeError::Samples { expected, actual: labels_hw.len() });
+        }
+        Ok(Self { width, height, labels_hw })
+    }
+
+    /// A label image that is all background.
+    ///
+    /// # Errors
+    /// [`SizeError`] when the size is out of range.
+    pub fn background(width: u32, height: u32) -> Result<Self, SizeError> {
+        Ok(Self { width, height, labels_hw: vec![0; checked_pixels(width, height)?] })
+    }
+
+    /// Pixels across.
+    pub const fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Pixels down.
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The labels, `[height, width]`.
+    pub fn labels_hw(&self) -> &[u32] {
+        &self.labels_hw
+    }
+
+    /// The labels, to write to.
+    pub fn labels_hw_mut(&mut self) -> &mut [u32] {
+        &mut self.labels_hw
+    }
+
+    /// The highest label; the number of nuclei where labels are consecutive.
+    pub fn max_label(&self) -> u32 {
+        self.labels_hw.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Pixels of every label, indexed by label; index 0 is the background.
+    pub fn areas(&self) -> Vec<u32> {
+        let mut areas = vec![0; self.max_label() as usize + 1];
+        for &label in &self.labels_hw {
+            areas[label as usize] += 1;
+        }
+        areas
+    }
+
+    /// Number of nuclei: labels that own at least one pixel.
+    pub fn count(&self) -> u32 {
+        self.areas().iter().skip(1).filter(|&&area| area > 0).count() as u32
+    }
+
+    /// Renumbers the labels to `1..=n`, keeping their order.
+    pub fn make_consecutive(&mut self) {
+        let areas = self.areas();
+        let mut next = 0;
+        let renumbered: Vec<u32> = areas
+            .iter()
+            .enumerate()
+            .map(|(label, &area)| {
+                if label == 0 || area == 0 {
+                    0
+                } else {
+                    next += 1;
+                    next
+                }
+            })
+            .collect();
+        for label in &mut self.labels_hw {
+            *label = renumbered[*label as usize];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consecutive_keeps_order_and_areas() {
+        let mut labels = LabelImage::new(3, 2, vec![0, 7, 7, 3, 0, 9]).unwrap();
+        assert_eq!(labels.count(), 3);
+        labels.make_consecutive();
+        assert_eq!(labels.labels_hw(), [0, 2, 2, 1, 0, 3]);
+        assert_eq!(labels.areas(), [2, 1, 2, 1]);
+    }
+}
