@@ -17,10 +17,10 @@ pub struct UnitError {
 
 /// Declares a checked newtype over a number: `try_from` and serde both run the check.
 macro_rules! checked_unit {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $unit:literal, $range:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty, $inner_name:literal), $unit:literal, $range:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(try_from = $crate::units::inner_name!($inner), into = $crate::units::inner_name!($inner))]
+        #[serde(try_from = $inner_name, into = $inner_name)]
         pub struct $name($inner);
 
         impl $name {
@@ -51,43 +51,29 @@ macro_rules! checked_unit {
     };
 }
 
-/// serde's `try_from` takes a string literal: the three inner types used here.
-macro_rules! inner_name {
-    (f32) => {
-        "f32"
-    };
-    (f64) => {
-        "f64"
-    };
-    (u16) => {
-        "u16"
-    };
-}
-pub(crate) use inner_name;
-
 checked_unit!(
     /// Size of a camera pixel in the specimen plane, µm/px.
-    PixelSize(f32), "pixel size", "a positive number of µm/px, at most 1000",
+    PixelSize(f32, "f32"), "pixel size", "a positive number of µm/px, at most 1000",
     |v| v.is_finite() && v > 0.0 && v <= 1000.0
 );
 checked_unit!(
     /// A probability, 0 to 1.
-    Probability(f32), "probability", "0 to 1",
+    Probability(f32, "f32"), "probability", "0 to 1",
     |v| (0.0..=1.0).contains(&v)
 );
 checked_unit!(
     /// Overlap above which a prediction matches a true nucleus, 0 to below 1.
-    IouThreshold(f64), "IoU threshold", "0 to below 1",
+    IouThreshold(f64, "f64"), "IoU threshold", "0 to below 1",
     |v| (0.0..1.0).contains(&v)
 );
 checked_unit!(
     /// Share of a period that an output is on, in thousandths.
-    DutyCycle(u16), "duty cycle", "0 to 1000 thousandths",
+    DutyCycle(u16, "u16"), "duty cycle", "0 to 1000 thousandths",
     |v| v <= 1000
 );
 checked_unit!(
     /// Factor by which a picture is resized before the network sees it.
-    Scale(f32), "scale", "0.01 to 16",
+    Scale(f32, "f32"), "scale", "0.01 to 16",
     |v| (0.01..=16.0).contains(&v)
 );
 
