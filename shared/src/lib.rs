@@ -16,6 +16,7 @@ extern crate alloc;
 mod image;
 mod label_image;
 mod units;
+pub mod wire;
 
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
 pub use label_image::LabelImage;
