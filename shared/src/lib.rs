@@ -15,11 +15,15 @@ extern crate alloc;
 
 mod image;
 mod label_image;
+mod metric;
 mod units;
 pub mod wire;
 
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
 pub use label_image::LabelImage;
+pub use metric::{
+    ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
+};
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,
 };
