@@ -16,6 +16,7 @@ extern crate alloc;
 mod image;
 mod label_image;
 mod metric;
+mod objects;
 mod units;
 pub mod wire;
 
@@ -23,6 +24,10 @@ pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels
 pub use label_image::LabelImage;
 pub use metric::{
     ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
+};
+pub use objects::{
+    BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
+    measure_objects,
 };
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,
