@@ -20,7 +20,7 @@ pub struct Evidence {
 }
 
 /// Focus scores under this are out of focus.
-pub const MIN_FOCUS: f32 = 0.25;
+pub const MIN_FOCUS: f32 = 0.28;
 /// Share of nuclear pixels at 255 over which outlines and intensities are lost.
 pub const MAX_SATURATED: f32 = 0.2;
 /// Share of the picture covered by nuclei over which neighbours cannot be told apart.

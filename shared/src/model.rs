@@ -188,7 +188,7 @@ impl TractNetwork {
         let mut maps_nchw = Vec::new();
         for tile_chw in tiles_nchw.chunks_exact(3 * self.tile * self.tile) {
             let input = Tensor::from_shape(&[1, 3, self.tile, self.tile], tile_chw)?;
-            let outputs = state.run(tvec!(input.into()))?;
+            let outputs = state.run(core::iter::once(input.into()).collect())?;
             let maps = &outputs[0];
             maps_nchw.extend_from_slice(maps.try_as_plain_ram()?.as_slice::<f32>()?);
         }

@@ -80,26 +80,6 @@ impl ScaleEstimator {
     }
 }
 
-/// Equivalent diameter of the nucleus that holds the median nuclear pixel: half of the covered area
-/// belongs to nuclei at most this large. Fragments and dust hardly move it. `areas` in pixels;
-/// `None` when all are zero.
-pub fn area_weighted_median_diameter(areas: &[u32]) -> Option<f32> {
-    let mut sorted: alloc::vec::Vec<u32> = areas.iter().copied().filter(|&area| area > 0).collect();
-    sorted.sort_unstable();
-    let total: u64 = sorted.iter().copied().map(u64::from).sum();
-    let mut seen = 0;
-    let median = sorted.into_iter().find(|&area| {
-        seen += u64::from(area);
-        seen * 2 >= total
-    })?;
-    Some(equivalent_diameter(median))
-}
-
-/// Diameter of the disc of this area: `sqrt(4 A / π)`, px.
-pub fn equivalent_diameter(area_px: u32) -> f32 {
-    libm::sqrtf(4.0 * area_px as f32 / core::f32::consts::PI)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,13 +111,5 @@ mod tests {
         }
         estimator.learn(None);
         assert_eq!(estimator.scale(), Some(scale(0.5)));
-    }
-
-    #[test]
-    fn median_is_weighted_by_area() {
-        assert_eq!(area_weighted_median_diameter(&[]), None);
-        assert_eq!(area_weighted_median_diameter(&[0, 0]), None);
-        let dust_and_nucleus = area_weighted_median_diameter(&[1, 1, 1, 314, 2]).unwrap();
-        assert!((dust_and_nucleus - 20.0).abs() < 0.02, "{dust_and_nucleus}");
     }
 }

@@ -7,8 +7,9 @@ use crate::golden::GoldenError;
 use crate::image::{Image, SizeError};
 use crate::label_image::LabelImage;
 use crate::manifest::{Manifest, OutputChannel};
+use crate::objects::area_weighted_median_diameter;
 use crate::preprocess::{Planes, scaled_side};
-use crate::scale::{Limited, ScaleRule, area_weighted_median_diameter, same_scale};
+use crate::scale::{Limited, ScaleRule, same_scale};
 use crate::tile::{Blend, TilePlan};
 use crate::units::Scale;
 
@@ -274,3 +275,6 @@ fn sample_nearest(labels_hw: &[u32], from: (usize, usize), to: (usize, usize)) -
     }
     sampled
 }
+
+#[cfg(test)]
+mod tests;
