@@ -57,7 +57,6 @@ impl Kind {
 
 /// A message of any kind.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived; a box would cost an allocation per packet")]
 pub enum Message {
     /// From host to station.
     Request(Request),
