@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod image;
 mod label_image;
+pub mod slots;
 mod units;
 pub mod wire;
 

@@ -18,3 +18,4 @@ pub use message::*;
 pub use packet::{
     CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,
 };
+pub(crate) use packet::{CRC_32, decode_whole};
