@@ -12,6 +12,7 @@
 mod accumulator;
 mod message;
 mod packet;
+mod window;
 
 pub use accumulator::Accumulator;
 pub use message::*;
@@ -19,3 +20,4 @@ pub use packet::{
     CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,
 };
 pub(crate) use packet::{CRC_32, decode_whole};
+pub use window::{Upload, UploadOptions};
