@@ -30,6 +30,7 @@ mod objects;
 mod preprocess;
 mod scale;
 mod segmenter;
+pub mod slots;
 mod tile;
 mod units;
 pub mod wire;

@@ -1,5 +1,23 @@
 //! The wire: messages of host and station, and the packets that carry them.
+//!
+//! # Wire law
+//! * A packet is COBS(header, message, trailing bulk bytes, CRC-32) and then a zero; see [`Packet`].
+//! * The CRC is checked before anything is parsed. A damaged packet is counted and dropped up to the
+//!   next zero, and the stream goes on.
+//! * The header's layout is the same in every version, so that either side can tell the other what
+//!   it speaks.
+//! * What has shipped is frozen: `tests/golden_bytes.rs` holds the bytes of every message.
+//! * A response carries its request's sequence number. Every request may be retried safely.
 
+mod accumulator;
 mod message;
+mod packet;
+mod window;
 
+pub use accumulator::Accumulator;
 pub use message::*;
+pub use packet::{
+    CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,
+};
+pub(crate) use packet::{CRC_32, decode_whole};
+pub use window::{Upload, UploadOptions};

@@ -420,6 +420,7 @@ pub struct Settings {
 
 /// A capture's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one at a time; a box would cost an allocation")]
 pub enum CaptureState {
     /// The frame is awaited or computed: ask again with the same token.
     Pending,
