@@ -1,1 +1,9 @@
+//! The nuclei host: train, export, flash, watch, capture and score.
+#![forbid(unsafe_code)]
 
+mod graph;
+
+pub use graph::{
+    BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
+    QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
+};
