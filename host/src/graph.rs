@@ -84,6 +84,9 @@ impl Graph {
     }
 
     fn from_parts(nodes: Vec<Node>, shapes: Vec<ValueShape>, output: ValueId) -> Result<Self, GraphError> {
+        if output == ValueId::INPUT {
+            return Err(GraphError::NoNode);
+        }
         if output.0 >= shapes.len() {
             return Err(GraphError::UnknownValue { node: "output".into(), value: output.0 });
         }
@@ -173,6 +176,9 @@ pub enum GraphError {
         /// The value's index.
         value: usize,
     },
+    /// The input itself as the result.
+    #[error("the result is the input: no node makes it")]
+    NoNode,
     /// A node whose value is neither read nor the output.
     #[error("nothing reads the value of {node}")]
     Unread {
@@ -230,4 +236,4 @@ pub enum GraphError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod graph;
+mod onnx;
 
 pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
+pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
