@@ -1,1 +1,11 @@
+//! The nuclei host: train, export, flash, watch, capture and score.
+#![forbid(unsafe_code)]
 
+mod graph;
+mod onnx;
+
+pub use graph::{
+    BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
+    QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
+};
+pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
