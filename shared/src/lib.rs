@@ -12,15 +12,53 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "tract")]
+extern crate std;
 
+mod components;
+mod evidence;
+mod extraction;
+mod golden;
 mod image;
 mod label_image;
+mod manifest;
+mod mask_codec;
+mod metric;
+#[cfg(feature = "tract")]
+mod model;
+mod objects;
+mod preprocess;
+mod scale;
+mod segmenter;
 pub mod slots;
+mod tile;
 mod units;
 pub mod wire;
 
+pub use components::components;
+pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_FOCUS, focus_score};
+pub use extraction::{Extraction, watershed};
+pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
 pub use label_image::LabelImage;
+pub use manifest::{
+    ColourOrder, INPUT_NAME, InputSpec, MANIFEST_FORMAT, MANIFEST_KEY, Manifest, ManifestError, OUTPUT_NAME,
+    OutputChannel, Scores,
+};
+pub use mask_codec::{MaskCodecError, decode_masks, encode_masks};
+pub use metric::{
+    ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
+};
+#[cfg(feature = "tract")]
+pub use model::{Model, ModelError, NetworkError, TractNetwork, read_manifest};
+pub use objects::{
+    BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
+    measure_objects,
+};
+pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
+pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
+pub use segmenter::{Network, ScaleChoice, SegmentError, Segmentation, Segmenter, Stage};
+pub use tile::{Blend, TilePlan};
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,
 };

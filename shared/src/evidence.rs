@@ -1,0 +1,160 @@
+//! Whether a count can be believed: focus, saturation, contrast, density, scale.
+
+use crate::image::Image;
+use crate::label_image::LabelImage;
+use crate::preprocess::Scaling;
+use crate::scale::Limited;
+use crate::wire::Doubts;
+
+/// What a picture shows about its own quality.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence {
+    /// Focus score, 0 (a blur) to 1 (sharp): see [`focus_score`].
+    pub focus: f32,
+    /// Share of pixels with a sample at 255, 0 to 1.
+    pub saturated: f32,
+    /// Share of pixels that nuclei cover, 0 to 1.
+    pub confluence: f32,
+    /// Why the count cannot be trusted.
+    pub doubts: Doubts,
+}
+
+/// Focus scores under this are out of focus.
+pub const MIN_FOCUS: f32 = 0.28;
+/// Share of nuclear pixels at 255 over which outlines and intensities are lost.
+pub const MAX_SATURATED: f32 = 0.2;
+/// Share of the picture covered by nuclei over which neighbours cannot be told apart.
+pub const MAX_CONFLUENCE: f32 = 0.8;
+
+impl Evidence {
+    /// Judges a picture with the labels found in it.
+    ///
+    /// # Panics
+    /// When picture and labels differ in size.
+    pub fn of(image: &Image, labels: &LabelImage, limited: Limited) -> Self {
+        let luma_hw = image.luma_hw();
+        assert_eq!(luma_hw.len(), labels.labels_hw().len(), "labels of the picture's size");
+        let channels = image.channels().count();
+        let (mut saturated, mut nuclear, mut nuclear_saturated) = (0u32, 0u32, 0u32);
+        for (samples, &label) in image.samples_hwc().chunks_exact(channels).zip(labels.labels_hw()) {
+            let full = u32::from(samples.contains(&255));
+            saturated += full;
+            nuclear += u32::from(label != 0);
+            nuclear_saturated += if label != 0 { full } else { 0 };
+        }
+        let pixels = luma_hw.len() as f32;
+        let confluence = nuclear as f32 / pixels;
+        let focus = focus_score(&luma_hw, image.width() as usize);
+        let blank = is_blank(&luma_hw);
+        let mut doubts = Doubts::NONE;
+        for (found, doubt) in [
+            (!blank && focus < MIN_FOCUS, Doubts::OUT_OF_FOCUS),
+            (nuclear_saturated as f32 > MAX_SATURATED * nuclear as f32, Doubts::SATURATED),
+            (blank, Doubts::BLANK),
+            (confluence > MAX_CONFLUENCE, Doubts::TOO_DENSE),
+            (limited == Limited::Yes, Doubts::OFF_SCALE),
+        ] {
+            if found {
+                doubts = doubts.and(doubt);
+            }
+        }
+        Self { focus, saturated: saturated as f32 / pixels, confluence, doubts }
+    }
+}
+
+/// Whether the brightest and darkest hundredth differ by less than the least span of the stretch.
+fn is_blank(luma_hw: &[u8]) -> bool {
+    let Scaling::Stretch { min_span, .. } = Scaling::STRETCH else { return false };
+    let mut histogram = [0usize; 256];
+    luma_hw.iter().for_each(|&luma| histogram[usize::from(luma)] += 1);
+    let edge = luma_hw.len() / 100;
+    let low = reach(&histogram, 0..256, edge);
+    let high = reach(&histogram, (0..256).rev(), edge);
+    high.saturating_sub(low) < usize::from(min_span)
+}
+
+/// The value at which `edge` samples are passed, going through `values`.
+fn reach(histogram: &[usize; 256], mut values: impl Iterator<Item = usize>, edge: usize) -> usize {
+    let mut seen = 0;
+    let found = values.find(|&value| {
+        seen += histogram[value];
+        seen > edge
+    });
+    found.unwrap_or(0)
+}
+
+/// Half width of the blur that a picture is compared with.
+const BLUR_REACH: usize = 4;
+
+/// How much of the variation between neighbouring pixels a strong blur destroys: 0 for a picture
+/// that was a blur already, near 1 for a sharp one. The lower of the two directions counts.
+///
+/// Crété et al., "The blur effect: perception and estimation with a new no-reference perceptual
+/// blur metric", 2007; the score is one minus theirs, over a 9-pixel mean.
+pub fn focus_score(luma_hw: &[u8], width: usize) -> f32 {
+    let height = luma_hw.len() / width;
+    let along = |lines: usize, length: usize, line_step: usize, step: usize| {
+        let (mut sharp, mut lost) = (0u64, 0u64);
+        for line in 0..lines {
+            let at = |i: usize| i64::from(luma_hw[line * line_step + i * step]);
+            let blurred_times_9 = |i: usize| -> i64 { (i - BLUR_REACH..=i + BLUR_REACH).map(at).sum() };
+            for i in BLUR_REACH + 1..length.saturating_sub(BLUR_REACH) {
+                let before = (at(i) - at(i - 1)).unsigned_abs() * 9;
+                let after = (blurred_times_9(i) - blurred_times_9(i - 1)).unsigned_abs();
+                sharp += before;
+                lost += before.saturating_sub(after);
+            }
+        }
+        if sharp == 0 { 0.0 } else { lost as f32 / sharp as f32 }
+    };
+    let across = along(height, width, width, 1);
+    let down = along(width, height, 1, width);
+    across.min(down)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::image::Channels;
+    use crate::preprocess::Planes;
+
+    fn discs(blur: usize) -> Vec<u8> {
+        let sharp: Vec<f32> = (0..128 * 128)
+            .map(|i| {
+                let (x, y) = ((i % 128) as f32, (i / 128) as f32);
+                let (dx, dy) = (x % 32.0 - 16.0, y % 32.0 - 16.0);
+                if dx * dx + dy * dy < 100.0 { 200.0 } else { 20.0 }
+            })
+            .collect();
+        let small = 128 / blur;
+        let planes = Planes::new(128, 128, sharp).resized(small, small).resized(128, 128);
+        planes.plane(0).iter().map(|&v| v as u8).collect()
+    }
+
+    #[test]
+    fn focus_falls_with_blur() {
+        let scores: Vec<f32> = [1, 2, 4].map(|blur| focus_score(&discs(blur), 128)).to_vec();
+        assert!(scores.windows(2).all(|pair| pair[0] > pair[1] + 0.1), "{scores:?}");
+    }
+
+    #[test]
+    fn doubts_are_named() {
+        let background = LabelImage::background(128, 128).unwrap();
+        let full = LabelImage::new(128, 128, vec![1; 128 * 128]).unwrap();
+        let blank = Image::new(128, 128, Channels::Grey, vec![9; 128 * 128]).unwrap();
+        let white = Image::new(128, 128, Channels::Grey, vec![255; 128 * 128]).unwrap();
+        let sharp = Image::new(128, 128, Channels::Grey, discs(1)).unwrap();
+        let cases = [
+            (&blank, &background, Limited::No, Doubts::BLANK),
+            (&sharp, &background, Limited::No, Doubts::NONE),
+            (&sharp, &background, Limited::Yes, Doubts::OFF_SCALE),
+            (&sharp, &full, Limited::No, Doubts::TOO_DENSE),
+            (&white, &full, Limited::No, Doubts::BLANK.and(Doubts::SATURATED).and(Doubts::TOO_DENSE)),
+        ];
+        for (image, labels, limited, doubts) in cases {
+            assert_eq!(Evidence::of(image, labels, limited).doubts, doubts);
+        }
+    }
+}

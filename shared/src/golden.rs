@@ -1,0 +1,134 @@
+//! A picture that travels in the model with the labels it must give: the last check before a model runs.
+
+use alloc::string::String;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::image::{Channels, Image, SizeError};
+use crate::label_image::LabelImage;
+use crate::mask_codec::{MaskCodecError, decode_masks, encode_masks};
+use crate::metric::{MetricError, evaluate};
+
+/// Most pixels of a golden frame: it is text in every model file.
+pub const MAX_GOLDEN_PIXELS: u32 = 256 * 256;
+
+/// A golden frame: grey picture and expected labels, as text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "GoldenText", into = "GoldenText")]
+pub struct Golden {
+    picture: Image,
+    labels: LabelImage,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoldenText {
+    width: u32,
+    height: u32,
+    /// Grey samples, row-major, base64.
+    picture: String,
+    /// Labels in the mask codec, base64.
+    labels: String,
+}
+
+/// Why a golden frame is refused.
+#[derive(Debug, Error)]
+pub enum GoldenError {
+    /// The picture is not a small grey one.
+    #[error("a golden frame is a grey picture of at most {MAX_GOLDEN_PIXELS} pixels")]
+    Picture,
+    /// Text that is no base64.
+    #[error("the golden frame is not base64")]
+    Base64,
+    /// The picture's samples do not fit its size.
+    #[error("the golden frame's picture is damaged")]
+    Size(#[from] SizeError),
+    /// The labels cannot be decoded.
+    #[error("the golden frame's labels are damaged")]
+    Labels(#[from] MaskCodecError),
+    /// Picture and labels differ in size.
+    #[error("the golden frame's picture and labels differ in size")]
+    Apart,
+    /// The model gave other labels.
+    #[error("the golden frame has {expected} nuclei, the model found {found} ({matched} of them alike)")]
+    Mismatch {
+        /// Nuclei expected.
+        expected: u32,
+        /// Nuclei found.
+        found: u32,
+        /// Nuclei found where they were expected.
+        matched: u32,
+    },
+    /// The labels found are of another size.
+    #[error("the model's labels are of another size than the golden frame's")]
+    Metric(#[from] MetricError),
+}
+
+/// Place in the metric's thresholds of the IoU that a golden nucleus must exceed: 0.80. A pixel that
+/// falls the other way on another processor does not matter, another network does.
+const MATCH_THRESHOLD: usize = 6;
+
+impl Golden {
+    /// A golden frame from a grey picture and the labels that the model gave for it.
+    ///
+    /// # Errors
+    /// [`GoldenError::Picture`] or [`GoldenError::Apart`].
+    pub fn new(picture: Image, labels: LabelImage) -> Result<Self, GoldenError> {
+        let pixels = u64::from(picture.width()) * u64::from(picture.height());
+        if picture.channels() != Channels::Grey || pixels > u64::from(MAX_GOLDEN_PIXELS) {
+            return Err(GoldenError::Picture);
+        }
+        if (picture.width(), picture.height()) != (labels.width(), labels.height()) {
+            return Err(GoldenError::Apart);
+        }
+        Ok(Self { picture, labels })
+    }
+
+    /// The picture.
+    pub const fn picture(&self) -> &Image {
+        &self.picture
+    }
+
+    /// The labels expected.
+    pub const fn labels(&self) -> &LabelImage {
+        &self.labels
+    }
+
+    /// Compares the labels that a model gave for the picture: as many nuclei, each over its own.
+    ///
+    /// # Errors
+    /// [`GoldenError::Mismatch`] or [`GoldenError::Metric`].
+    pub fn check(&self, found: &LabelImage) -> Result<(), GoldenError> {
+        let score = evaluate(&self.labels, found)?;
+        let matched = score.matches[MATCH_THRESHOLD].true_positives;
+        if score.true_count == matched && score.predicted_count == matched {
+            return Ok(());
+        }
+        Err(GoldenError::Mismatch { expected: score.true_count, found: score.predicted_count, matched })
+    }
+}
+
+impl TryFrom<GoldenText> for Golden {
+    type Error = GoldenError;
+
+    fn try_from(text: GoldenText) -> Result<Self, GoldenError> {
+        let samples = STANDARD.decode(text.picture).map_err(|_| GoldenError::Base64)?;
+        let picture = Image::new(text.width, text.height, Channels::Grey, samples)?;
+        let labels = STANDARD.decode(text.labels).map_err(|_| GoldenError::Base64)?;
+        let labels = decode_masks(&labels, MAX_GOLDEN_PIXELS)?;
+        Self::new(picture, labels)
+    }
+}
+
+impl From<Golden> for GoldenText {
+    fn from(golden: Golden) -> Self {
+        Self {
+            width: golden.picture.width(),
+            height: golden.picture.height(),
+            picture: STANDARD.encode(golden.picture.samples_hwc()),
+            labels: STANDARD.encode(encode_masks(&golden.labels)),
+        }
+    }
+}

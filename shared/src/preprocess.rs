@@ -1,0 +1,246 @@
+//! From a camera's picture to what the network sees: contrast, colour order, size.
+
+use alloc::{vec, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Channels, Image};
+use crate::units::Scale;
+
+/// How samples of 0 to 255 become network input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum Scaling {
+    /// `x / 255`, as the classic tutorial does.
+    UnitRange,
+    /// Contrast stretch of each picture: the `low` and `high` quantiles of all its samples become 0
+    /// and 1, the rest is clamped. The span is at least `min_span`, so that noise is not blown up.
+    Stretch {
+        /// Quantile that becomes 0, 0 to 1.
+        low: f32,
+        /// Quantile that becomes 1, 0 to 1.
+        high: f32,
+        /// Least span of samples, 1 to 255.
+        min_span: u8,
+    },
+}
+
+impl Scaling {
+    /// The stretch that the shipped models are trained with.
+    pub const STRETCH: Self = Self::Stretch { low: 0.005, high: 0.995, min_span: 16 };
+
+    /// The network's value for each sample value of this picture.
+    pub fn table(self, image: &Image) -> [f32; 256] {
+        let (low, span) = match self {
+            Self::UnitRange => (0, 255),
+            Self::Stretch { low, high, min_span } => {
+                let (low, high) = quantiles(image, low, high);
+                (low, (high - low).max(u32::from(min_span.max(1))))
+            }
+        };
+        core::array::from_fn(|sample| {
+            let above = sample as f32 - low as f32;
+            (above / span as f32).clamp(0.0, 1.0)
+        })
+    }
+}
+
+/// The sample values at two quantiles of all samples of a picture.
+fn quantiles(image: &Image, low: f32, high: f32) -> (u32, u32) {
+    let mut histogram = [0u32; 256];
+    for &sample in image.samples_hwc() {
+        histogram[usize::from(sample)] += 1;
+    }
+    let total = image.samples_hwc().len() as f32;
+    let value_at = |quantile: f32| {
+        let rank = (quantile * total) as u64;
+        let mut seen = 0u64;
+        histogram.iter().position(|&n| {
+            seen += u64::from(n);
+            seen > rank
+        })
+    };
+    (value_at(low).unwrap_or(255) as u32, value_at(high).unwrap_or(255) as u32)
+}
+
+/// Planes of numbers, `[planes, height, width]`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planes {
+    width: usize,
+    height: usize,
+    values_chw: Vec<f32>,
+}
+
+impl Planes {
+    /// Planes of zeros.
+    pub fn zeros(planes: usize, width: usize, height: usize) -> Self {
+        Self { width, height, values_chw: vec![0.0; planes * width * height] }
+    }
+
+    /// Wraps values laid out `[planes, height, width]`.
+    ///
+    /// # Panics
+    /// When the values do not fill whole planes.
+    pub fn new(width: usize, height: usize, values_chw: Vec<f32>) -> Self {
+        assert_eq!(values_chw.len() % (width * height), 0, "whole planes");
+        Self { width, height, values_chw }
+    }
+
+    /// The picture's values as the network's, one plane for grey and three (red, green, blue) for colour.
+    pub fn from_image(image: &Image, scaling: Scaling) -> Self {
+        let table = scaling.table(image);
+        let channels = image.channels().count();
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let mut planes = Self::zeros(channels, width, height);
+        for (channel, plane) in planes.values_chw.chunks_exact_mut(width * height).enumerate() {
+            let samples = image.samples_hwc().iter().skip(channel).step_by(channels);
+            for (value, &sample) in plane.iter_mut().zip(samples) {
+                *value = table[usize::from(sample)];
+            }
+        }
+        planes
+    }
+
+    /// Values across.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Values down.
+    pub const fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Number of planes.
+    pub fn count(&self) -> usize {
+        self.values_chw.len() / (self.width * self.height)
+    }
+
+    /// One plane, `[height, width]`.
+    pub fn plane(&self, index: usize) -> &[f32] {
+        let size = self.width * self.height;
+        &self.values_chw[index * size..(index + 1) * size]
+    }
+
+    /// One plane, to write to.
+    pub fn plane_mut(&mut self, index: usize) -> &mut [f32] {
+        let size = self.width * self.height;
+        &mut self.values_chw[index * size..(index + 1) * size]
+    }
+
+    /// Resized with a triangle filter, widened when shrinking so that nothing aliases
+    /// (bilinear interpolation when growing). Pixel centres lie at half-integers.
+    #[must_use]
+    pub fn resized(&self, width: usize, height: usize) -> Self {
+        if (width, height) == (self.width, self.height) {
+            return self.clone();
+        }
+        let (across, down) = (Taps::new(self.width, width), Taps::new(self.height, height));
+        let mut resized = Self::zeros(self.count(), width, height);
+        let mut rows = vec![0.0; self.height * width];
+        for index in 0..self.count() {
+            for (source, row) in self.plane(index).chunks_exact(self.width).zip(rows.chunks_exact_mut(width))
+            {
+                for (value, (first, weights)) in row.iter_mut().zip(across.iter()) {
+                    *value = source[first..].iter().zip(weights).map(|(s, w)| s * w).sum();
+                }
+            }
+            for (target, (first, weights)) in
+                resized.plane_mut(index).chunks_exact_mut(width).zip(down.iter())
+            {
+                for (row, &weight) in rows[first * width..].chunks_exact(width).zip(weights) {
+                    for (value, &source) in target.iter_mut().zip(row) {
+                        *value += weight * source;
+                    }
+                }
+            }
+        }
+        resized
+    }
+}
+
+/// For each target sample the first source sample and the weights of it and its followers.
+struct Taps {
+    firsts: Vec<usize>,
+    weights: Vec<f32>,
+    width: usize,
+}
+
+impl Taps {
+    fn new(source: usize, target: usize) -> Self {
+        let ratio = source as f32 / target as f32;
+        let support = ratio.max(1.0);
+        let width = (libm::ceilf(support) as usize * 2 + 1).min(source);
+        let mut firsts = Vec::with_capacity(target);
+        let mut weights = Vec::with_capacity(target * width);
+        for index in 0..target {
+            let centre = (index as f32 + 0.5) * ratio;
+            let first = (libm::floorf(centre - support).max(0.0) as usize).min(source - width);
+            let start = weights.len();
+            weights.extend((first..first + width).map(|tap| {
+                let distance = libm::fabsf(tap as f32 + 0.5 - centre) / support;
+                (1.0 - distance).max(0.0)
+            }));
+            let sum: f32 = weights[start..].iter().sum();
+            weights[start..].iter_mut().for_each(|weight| *weight /= sum);
+            firsts.push(first);
+        }
+        Self { firsts, weights, width }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.firsts.iter().copied().zip(self.weights.chunks_exact(self.width))
+    }
+}
+
+/// A side of a picture after resizing by `scale`: rounded, at least 1.
+pub fn scaled_side(side: u32, scale: Scale) -> usize {
+    (libm::roundf(side as f32 * scale.get()) as usize).max(1)
+}
+
+/// The picture as RGB whatever it was: grey is repeated.
+pub fn rgb_samples(image: &Image) -> Vec<u8> {
+    match image.channels() {
+        Channels::Rgb => image.samples_hwc().to_vec(),
+        Channels::Grey => image.samples_hwc().iter().flat_map(|&grey| [grey; 3]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretch_maps_quantiles_and_spares_noise() {
+        let samples: Vec<u8> = (0..200).map(|i| if i < 100 { 20 } else { 120 }).collect();
+        let image = Image::new(20, 10, Channels::Grey, samples).unwrap();
+        let table = Scaling::STRETCH.table(&image);
+        assert_eq!((table[20], table[120], table[70]), (0.0, 1.0, 0.5));
+        let flat = Image::new(2, 1, Channels::Grey, vec![7, 8]).unwrap();
+        assert_eq!(Scaling::STRETCH.table(&flat)[8], 1.0 / 16.0);
+        assert_eq!(Scaling::UnitRange.table(&flat)[255], 1.0);
+    }
+
+    #[test]
+    fn planes_keep_colour_order() {
+        let image = Image::new(1, 1, Channels::Rgb, vec![255, 0, 51]).unwrap();
+        let planes = Planes::from_image(&image, Scaling::UnitRange);
+        assert_eq!([planes.plane(0)[0], planes.plane(1)[0], planes.plane(2)[0]], [1.0, 0.0, 0.2]);
+    }
+
+    #[test]
+    fn resizing_keeps_constants_and_means() {
+        for (source, target) in [(7, 3), (3, 7), (1, 5), (5, 1), (256, 97), (2, 2)] {
+            let flat = Planes::new(source, source, vec![0.25; source * source]).resized(target, target);
+            assert!(flat.plane(0).iter().all(|v| (v - 0.25).abs() < 1e-6), "{source} to {target}");
+        }
+        let ramp = Planes::new(8, 1, (0..8).map(|i| i as f32).collect()).resized(4, 1);
+        let mean: f32 = ramp.plane(0).iter().sum::<f32>() / 4.0;
+        assert!((mean - 3.5).abs() < 0.05, "{:?}", ramp.plane(0));
+    }
+
+    #[test]
+    fn growing_is_bilinear() {
+        let grown = Planes::new(2, 1, vec![0.0, 1.0]).resized(4, 1);
+        assert_eq!(grown.plane(0), [0.0, 0.25, 0.75, 1.0]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The size at which the network sees nuclei: a second pass, or a scale learnt from the frames before.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Scale;
+
+/// How pictures are resized before the network sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum ScaleRule {
+    /// As they are, in tiles.
+    Native,
+    /// So that the median nucleus has the diameter that the network knows best, in tiles.
+    Nucleus {
+        /// That diameter in pixels.
+        target_px: f32,
+        /// Least scale.
+        min: Scale,
+        /// Greatest scale.
+        max: Scale,
+    },
+    /// To the network's own size, whatever that does to their shape, as the classic tutorial does.
+    Fit,
+}
+
+/// Scales closer to each other than this factor are one: a second pass would not pay.
+const SAME: f32 = 1.15;
+
+impl ScaleRule {
+    /// The scale for nuclei of this median diameter in the picture's own pixels, and whether the
+    /// rule's limits left it alone. `None` without nuclei or without a rule.
+    pub fn suggest(self, median_diameter_px: Option<f32>) -> Option<(Scale, Limited)> {
+        let (Self::Nucleus { target_px, min, max }, Some(diameter)) = (self, median_diameter_px) else {
+            return None;
+        };
+        let wanted = target_px / diameter;
+        let scale = Scale::try_from(wanted.clamp(min.get(), max.get())).ok()?;
+        let far = wanted * SAME < min.get() || wanted > max.get() * SAME;
+        Some((scale, if far { Limited::Yes } else { Limited::No }))
+    }
+}
+
+/// Whether a scale was cut to the rule's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// It was: the nuclei are too small or too large for the model.
+    Yes,
+    /// It was not.
+    No,
+}
+
+/// Whether two scales are so close that one serves for both.
+pub fn same_scale(a: Scale, b: Scale) -> bool {
+    let ratio = a.get() / b.get();
+    ratio < SAME && ratio > 1.0 / SAME
+}
+
+/// Learns the scale of a stream of frames, so that each frame needs one pass.
+///
+/// The scale moves only when a frame's own suggestion is far from it, and then at once: the
+/// objective was changed, or the specimen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ScaleEstimator {
+    scale: Option<Scale>,
+}
+
+impl ScaleEstimator {
+    /// The scale learnt so far.
+    pub const fn scale(&self) -> Option<Scale> {
+        self.scale
+    }
+
+    /// Takes in what a frame suggested.
+    pub fn learn(&mut self, suggested: Option<Scale>) {
+        if let Some(suggested) = suggested
+            && !self.scale.is_some_and(|scale| same_scale(scale, suggested))
+        {
+            self.scale = Some(suggested);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: fn() -> ScaleRule = || ScaleRule::Nucleus {
+        target_px: 24.0,
+        min: Scale::try_from(0.25).unwrap(),
+        max: Scale::try_from(3.0).unwrap(),
+    };
+
+    #[test]
+    fn suggests_within_limits_and_says_when_cut() {
+        let cases = [(24.0, 1.0, Limited::No), (48.0, 0.5, Limited::No), (4.0, 3.0, Limited::Yes)];
+        for (diameter, scale, limited) in cases {
+            let (suggested, was) = RULE().suggest(Some(diameter)).unwrap();
+            assert_eq!((suggested.get(), was), (scale, limited), "{diameter}");
+        }
+        assert_eq!(RULE().suggest(None), None);
+        assert_eq!(ScaleRule::Native.suggest(Some(10.0)), None);
+    }
+
+    #[test]
+    fn estimator_ignores_jitter_and_follows_change() {
+        let scale = |value: f32| Scale::try_from(value).unwrap();
+        let mut estimator = ScaleEstimator::default();
+        for (suggested, held) in [(1.0, 1.0), (1.1, 1.0), (0.9, 1.0), (0.5, 0.5)] {
+            estimator.learn(Some(scale(suggested)));
+            assert_eq!(estimator.scale(), Some(scale(held)));
+        }
+        estimator.learn(None);
+        assert_eq!(estimator.scale(), Some(scale(0.5)));
+    }
+}

@@ -1,0 +1,169 @@
+//! Pictures of any size through a network of fixed size: overlapping tiles, blended.
+
+use alloc::{vec, vec::Vec};
+
+use crate::preprocess::Planes;
+
+/// Where the tiles of a picture lie: all of one size, spread evenly, overlapping by at least `overlap`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TilePlan {
+    tile: usize,
+    overlap: usize,
+    lefts: Vec<usize>,
+    tops: Vec<usize>,
+}
+
+impl TilePlan {
+    /// Plans square tiles of `tile` pixels a side over a picture. A picture smaller than a tile is one
+    /// tile, continued by reflection.
+    ///
+    /// # Panics
+    /// When the overlap is not under half of a tile.
+    pub fn new(width: usize, height: usize, tile: usize, overlap: usize) -> Self {
+        assert!(overlap * 2 < tile, "an overlap under half of the tile");
+        Self { tile, overlap, lefts: starts(width, tile, overlap), tops: starts(height, tile, overlap) }
+    }
+
+    /// Number of tiles.
+    pub fn len(&self) -> usize {
+        self.lefts.len() * self.tops.len()
+    }
+
+    /// Never: every picture has a tile.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Left and top of a tile, row by row.
+    fn corner(&self, index: usize) -> (usize, usize) {
+        (self.lefts[index % self.lefts.len()], self.tops[index / self.lefts.len()])
+    }
+
+    /// Copies a tile out of a picture as three planes, `[3, tile, tile]`; grey is repeated.
+    ///
+    /// # Panics
+    /// When `tile_chw` does not hold three planes of a tile.
+    pub fn cut(&self, planes: &Planes, index: usize, tile_chw: &mut [f32]) {
+        let (left, top) = self.corner(index);
+        let area = self.tile * self.tile;
+        let columns: Vec<usize> = (left..left + self.tile).map(|x| reflect(x, planes.width())).collect();
+        for (channel, target) in tile_chw.chunks_exact_mut(area).enumerate() {
+            let source = planes.plane(channel.min(planes.count() - 1));
+            for (y, row) in target.chunks_exact_mut(self.tile).enumerate() {
+                let source_row = &source[reflect(top + y, planes.height()) * planes.width()..];
+                for (value, &x) in row.iter_mut().zip(&columns) {
+                    *value = source_row[x];
+                }
+            }
+        }
+    }
+}
+
+/// First pixels of tiles along one side.
+fn starts(side: usize, tile: usize, overlap: usize) -> Vec<usize> {
+    if side <= tile {
+        return vec![0];
+    }
+    let last = side - tile;
+    let steps = last.div_ceil(tile - overlap);
+    (0..=steps).map(|i| i * last / steps).collect()
+}
+
+/// Continues a row of `side` pixels by reflection about its edge pixels.
+fn reflect(x: usize, side: usize) -> usize {
+    if side == 1 {
+        return 0;
+    }
+    let period = 2 * (side - 1);
+    let x = x % period;
+    if x < side { x } else { period - x }
+}
+
+/// Puts tiles together: where they overlap, a weight that falls linearly to the edge blends them.
+#[derive(Debug)]
+pub struct Blend<'plan> {
+    plan: &'plan TilePlan,
+    sums: Planes,
+    weights: Vec<f32>,
+    ramp: Vec<f32>,
+}
+
+impl<'plan> Blend<'plan> {
+    /// An empty canvas of `planes` planes of the picture's size.
+    pub fn new(plan: &'plan TilePlan, planes: usize, width: usize, height: usize) -> Self {
+        let reach = plan.overlap + 1;
+        let ramp =
+            (0..plan.tile).map(|i| (i + 1).min(plan.tile - i).min(reach) as f32 / reach as f32).collect();
+        Self { plan, sums: Planes::zeros(planes, width, height), weights: vec![0.0; width * height], ramp }
+    }
+
+    /// Adds a tile, `[planes, tile, tile]`.
+    pub fn add(&mut self, index: usize, tile_chw: &[f32]) {
+        let (left, top) = self.plan.corner(index);
+        let (tile, width) = (self.plan.tile, self.sums.width());
+        let columns = tile.min(width - left);
+        let rows = tile.min(self.sums.height() - top);
+        for y in 0..rows {
+            let at = (top + y) * width + left;
+            for (weight, ramp) in self.weights[at..at + columns].iter_mut().zip(&self.ramp) {
+                *weight += ramp * self.ramp[y];
+            }
+            for (channel, source) in tile_chw.chunks_exact(tile * tile).enumerate() {
+                let target = &mut self.sums.plane_mut(channel)[at..at + columns];
+                for ((sum, value), ramp) in target.iter_mut().zip(&source[y * tile..]).zip(&self.ramp) {
+                    *sum += value * ramp * self.ramp[y];
+                }
+            }
+        }
+    }
+
+    /// The blended planes.
+    pub fn finish(mut self) -> Planes {
+        for index in 0..self.sums.count() {
+            for (value, weight) in self.sums.plane_mut(index).iter_mut().zip(&self.weights) {
+                *value /= weight;
+            }
+        }
+        self.sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_with_overlap() {
+        for (side, expected) in [(1, 1), (256, 1), (257, 2), (480, 2), (481, 3), (640, 3), (20_000, 90)] {
+            let starts = starts(side, 256, 32);
+            assert_eq!(starts.len(), expected, "{side}");
+            assert_eq!(starts.last().unwrap() + 256, side.max(256), "{side}");
+            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= 224), "{side}");
+        }
+    }
+
+    #[test]
+    fn cutting_and_blending_gives_the_picture_back() {
+        for (width, height) in [(1, 1), (5, 40), (16, 16), (33, 17), (50, 61)] {
+            let values: Vec<f32> = (0..width * height).map(|i| (i * 7919 % 101) as f32).collect();
+            let picture = Planes::new(width, height, values);
+            let plan = TilePlan::new(width, height, 16, 4);
+            let mut blend = Blend::new(&plan, 3, width, height);
+            let mut tile = vec![0.0; 3 * 16 * 16];
+            for index in 0..plan.len() {
+                plan.cut(&picture, index, &mut tile);
+                blend.add(index, &tile);
+            }
+            let blended = blend.finish();
+            for (got, want) in blended.plane(2).iter().zip(picture.plane(0)) {
+                assert!((got - want).abs() < 1e-3, "{width}x{height}: {got} is not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn reflection_does_not_repeat_the_edge() {
+        let reflected: Vec<usize> = (0..7).map(|x| reflect(x, 3)).collect();
+        assert_eq!(reflected, [0, 1, 2, 1, 0, 1, 2]);
+    }
+}
