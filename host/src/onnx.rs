@@ -2,23 +2,20 @@
 //!
 //! Opset 17, IR version 8. Node `n` of the graph is node `n` of the file, with its
 //! parameters under `n/weight`, `n/bias` and so on, and its value under `n/output`; the
-//! graph's input is `image` and its result `probabilities`, both with full shapes.
+//! graph's input is [`INPUT_NAME`] and its result [`OUTPUT_NAME`], both with full shapes.
 
 mod proto;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
+use shared::{INPUT_NAME, OUTPUT_NAME};
 use thiserror::Error;
 use tract_onnx::pb;
 
 use crate::graph::{Convolution, Graph, Node, Op, QuantizedWeight, ValueId};
 use proto::{attribute_float, attribute_int, attribute_ints, tensor_f32, tensor_i8, value_info};
 
-/// Name of the graph's input.
-const INPUT: &str = "image";
-/// Name of the graph's result.
-const OUTPUT: &str = "probabilities";
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 /// Largest message that every protobuf reader accepts.
@@ -130,9 +127,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn value_name(&self, value: ValueId) -> String {
         match value.node() {
-            _ if value == self.graph.output() => OUTPUT.into(),
+            _ if value == self.graph.output() => OUTPUT_NAME.into(),
             Some(index) => format!("{}/output", self.graph.nodes()[index].name),
-            None => INPUT.into(),
+            None => INPUT_NAME.into(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::graph::tests::{Sampler, largest_difference};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/onnx_runtime.py");
 /// The script's exit code where a module is missing.
 const MODULE_MISSING: i32 = 77;
-const MANIFEST: (&str, &str) = ("nuclei_manifest", "{\"format\": 1, \"note\": \"µm\"}");
+const MANIFEST: (&str, &str) = (shared::MANIFEST_KEY, "{\"format\": 1, \"note\": \"µm\"}");
 
 fn write(graph: &Graph, weights: WeightEncoding) -> Vec<u8> {
     write_onnx(graph, &OnnxOptions { weights, metadata: &[MANIFEST] }).unwrap()
@@ -90,8 +90,8 @@ fn three_runtimes_agree_on_both_encodings() {
         assert!(difference < 1e-5, "ONNX Runtime, {weights:?}: {difference}");
         assert_eq!(report["producer"], "nuclei-host");
         assert_eq!((&report["opset"], &report["ir_version"]), (&17.into(), &8.into()));
-        let input = serde_json::json!({"name": "image", "shape": [1, 3, 64, 96]});
-        let output = serde_json::json!({"name": "probabilities", "shape": [1, 2, 64, 96]});
+        let input = serde_json::json!({"name": INPUT_NAME, "shape": [1, 3, 64, 96]});
+        let output = serde_json::json!({"name": OUTPUT_NAME, "shape": [1, 2, 64, 96]});
         assert_eq!((&report["input"], &report["output"]), (&input, &output));
         assert_eq!(report["metadata"][MANIFEST.0], MANIFEST.1);
     }
@@ -119,14 +119,14 @@ fn files_are_the_same_every_time_and_named_throughout() {
         let proto = pb::ModelProto::decode(&*file).unwrap().graph.unwrap();
         let mut made: BTreeSet<_> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(made.len(), proto.initializer.len());
-        assert!(made.insert(INPUT));
+        assert!(made.insert(INPUT_NAME));
         let mut names = BTreeSet::new();
         for node in &proto.node {
             assert!(names.insert(&node.name), "{}", node.name);
             assert!(node.input.iter().all(|input| made.contains(input.as_str())));
             assert!(made.insert(&node.output[0]), "{}", node.output[0]);
         }
-        assert!(made.contains(OUTPUT));
+        assert!(made.contains(OUTPUT_NAME));
         assert_eq!(proto.value_info.len() + 1, graph.nodes().len());
     }
 }
