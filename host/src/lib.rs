@@ -1,9 +1,17 @@
 //! The nuclei host: train, export, flash, watch, capture and score.
 #![forbid(unsafe_code)]
 
+mod atomic_file;
+mod cli;
+mod commands;
+mod failure;
 mod graph;
 mod onnx;
+mod output;
+mod progress;
 
+pub use cli::run;
+pub use failure::{Exit, Failure};
 pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,

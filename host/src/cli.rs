@@ -1,0 +1,49 @@
+//! The command line of `nuclei-host`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+
+/// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
+#[derive(Debug, Parser)]
+#[command(name = "nuclei-host", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant a file in `commands/`.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the command and tells how it ended.
+pub fn run() -> ExitCode {
+    let ended: Result<Exit, Failure> = match Cli::parse().command {};
+    ExitCode::from(ended.unwrap_or_else(report) as u8)
+}
+
+fn report(failure: Failure) -> Exit {
+    if !failure.is_closed_pipe() {
+        eprintln!("{failure}");
+    }
+    failure.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_shows_an_example() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Standard output, without a panic when its reader has gone.
+
+use std::io::Write as _;
+
+use crate::failure::Failure;
+
+/// Prints a line.
+///
+/// # Errors
+/// [`Failure`], a normal end where the reader closed the pipe.
+pub fn line(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
