@@ -4,6 +4,7 @@
 mod atomic_file;
 mod cli;
 mod commands;
+mod dataset;
 mod export;
 mod failure;
 mod graph;
@@ -12,6 +13,7 @@ mod output;
 mod progress;
 
 pub use cli::run;
+pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{
