@@ -8,6 +8,7 @@ mod dataset;
 mod export;
 mod failure;
 mod graph;
+mod image_type;
 mod onnx;
 mod output;
 mod progress;
@@ -20,4 +21,5 @@ pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
+pub use image_type::ImageType;
 pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
