@@ -4,6 +4,7 @@
 mod atomic_file;
 mod cli;
 mod commands;
+mod export;
 mod failure;
 mod graph;
 mod onnx;
@@ -11,6 +12,7 @@ mod output;
 mod progress;
 
 pub use cli::run;
+pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,

@@ -7,15 +7,19 @@
 //! computes is the same on x86-64 and aarch64.
 //!
 //! Two features add what needs `std` and is still pure computation: `tract` runs a
-//! model, `decode` turns PNG, TIFF and JPEG bytes into an [`Image`].
+//! model, `decode` turns PNG, TIFF and JPEG bytes into an [`Image`] and back.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(feature = "tract")]
+#[cfg(any(feature = "tract", feature = "decode"))]
 extern crate std;
 
 mod components;
+#[cfg(feature = "decode")]
+mod decode;
+#[cfg(feature = "decode")]
+mod encode;
 mod evidence;
 mod extraction;
 mod golden;
@@ -27,6 +31,7 @@ mod metric;
 #[cfg(feature = "tract")]
 mod model;
 mod objects;
+mod picture_path;
 mod preprocess;
 mod scale;
 mod segmenter;
@@ -36,6 +41,10 @@ mod units;
 pub mod wire;
 
 pub use components::components;
+#[cfg(feature = "decode")]
+pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, decode_mask};
+#[cfg(feature = "decode")]
+pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_FOCUS, focus_score};
 pub use extraction::{Extraction, watershed};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
@@ -55,6 +64,7 @@ pub use objects::{
     BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
     measure_objects,
 };
+pub use picture_path::{is_picture, picture_stem};
 pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmentation, Segmenter, Stage};

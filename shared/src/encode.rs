@@ -1,0 +1,122 @@
+//! Pictures and label images to PNG and JPEG bytes.
+
+use ::image::codecs::jpeg::JpegEncoder;
+use ::image::codecs::png::PngEncoder;
+use ::image::error::ImageError;
+use ::image::{ExtendedColorType, ImageEncoder};
+use alloc::vec::Vec;
+use thiserror::Error;
+
+use crate::image::{Channels, Image};
+use crate::label_image::LabelImage;
+
+/// Why a picture cannot be encoded.
+#[derive(Debug, Error)]
+pub enum EncodeError {
+    /// A label needs more than 16 bits.
+    #[error("label {label} is over {}, the highest that a 16-bit PNG holds", u16::MAX)]
+    Label {
+        /// The highest label.
+        label: u32,
+    },
+    /// The encoder gave up.
+    #[error("the picture cannot be encoded")]
+    Encoder(#[source] ImageError),
+}
+
+/// Encodes a label image as 16-bit grey PNG, samples being the labels.
+///
+/// # Errors
+/// [`EncodeError::Label`] when a label is above 65,535.
+pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
+    let samples: Option<Vec<u8>> = labels
+        .labels_hw()
+        .iter()
+        .map(|&label| u16::try_from(label).ok().map(u16::to_ne_bytes))
+        .collect::<Option<Vec<[u8; 2]>>>()
+        .map(Vec::into_flattened);
+    let Some(samples) = samples else {
+        return Err(EncodeError::Label { label: labels.max_label() });
+    };
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(&samples, labels.width(), labels.height(), ExtendedColorType::L16)
+        .map_err(EncodeError::Encoder)?;
+    Ok(png)
+}
+
+/// Encodes a picture as 8-bit PNG, grey or RGB.
+///
+/// # Errors
+/// [`EncodeError::Encoder`].
+pub fn encode_picture_png(image: &Image) -> Result<Vec<u8>, EncodeError> {
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(image.samples_hwc(), image.width(), image.height(), colour_type(image))
+        .map_err(EncodeError::Encoder)?;
+    Ok(png)
+}
+
+/// Encodes a picture as JPEG, which loses detail; `quality` is 1 to 100 and held to that range.
+///
+/// # Errors
+/// [`EncodeError::Encoder`].
+pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, EncodeError> {
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, quality.clamp(1, 100))
+        .write_image(image.samples_hwc(), image.width(), image.height(), colour_type(image))
+        .map_err(EncodeError::Encoder)?;
+    Ok(jpeg)
+}
+
+fn colour_type(image: &Image) -> ExtendedColorType {
+    match image.channels() {
+        Channels::Grey => ExtendedColorType::L8,
+        Channels::Rgb => ExtendedColorType::Rgb8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{decode_image, decode_labels};
+
+    fn ramp(width: u32, height: u32, channels: Channels) -> Image {
+        let samples = (0..width * height * channels.count() as u32).map(|i| (i * 3 % 251) as u8).collect();
+        Image::new(width, height, channels, samples).unwrap()
+    }
+
+    #[test]
+    fn pictures_come_back_from_png() {
+        for (width, height, channels) in
+            [(1, 1, Channels::Grey), (1, 1, Channels::Rgb), (31, 7, Channels::Grey), (7, 31, Channels::Rgb)]
+        {
+            let image = ramp(width, height, channels);
+            let png = encode_picture_png(&image).unwrap();
+            assert_eq!(decode_image(&png).unwrap(), image);
+        }
+    }
+
+    #[test]
+    fn labels_come_back_from_png() {
+        for labels in [vec![0, 1, 2, 3, 65_535, 0], vec![0; 6], vec![7; 6]] {
+            let labels = LabelImage::new(3, 2, labels).unwrap();
+            assert_eq!(decode_labels(&encode_label_png(&labels).unwrap()).unwrap(), labels);
+        }
+        let labels = LabelImage::new(2, 1, vec![3, 65_536]).unwrap();
+        assert!(matches!(encode_label_png(&labels), Err(EncodeError::Label { label: 65_536 })));
+    }
+
+    #[test]
+    fn jpeg_is_near_and_smaller_at_low_quality() {
+        let samples = (0..64 * 64).map(|i| (i % 64 + i / 64) as u8).collect();
+        let image = Image::new(64, 64, Channels::Grey, samples).unwrap();
+        let fine = encode_jpeg(&image, 90).unwrap();
+        let coarse = encode_jpeg(&image, 0).unwrap();
+        assert!(coarse.len() < fine.len());
+        let decoded = decode_image(&fine).unwrap();
+        assert_eq!(decoded.channels(), Channels::Grey);
+        let errors = decoded.samples_hwc().iter().zip(image.samples_hwc()).map(|(a, b)| a.abs_diff(*b));
+        assert!(errors.max().unwrap() <= 4);
+    }
+}
