@@ -1,9 +1,7 @@
 //! A frame that was asked for, kept with its result until the next one is.
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder as _, ImageError};
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, FrameReport, Refusal};
-use shared::{Channels, Image, LabelImage, encode_masks};
+use shared::{EncodeError, Image, LabelImage, encode_masks, encode_picture_png};
 
 /// A captured frame, ready to be read in pieces.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,26 +16,16 @@ impl Capture {
     /// Keeps a frame's picture as PNG, and its labels, mask codec already, and true labels.
     ///
     /// # Errors
-    /// [`ImageError`] when the picture cannot be encoded.
+    /// [`EncodeError`] when the picture cannot be encoded.
     pub fn new(
         report: FrameReport,
         picture: &Image,
         labels: &[u8],
         truth: Option<&LabelImage>,
-    ) -> Result<Self, ImageError> {
-        let colour = match picture.channels() {
-            Channels::Grey => ExtendedColorType::L8,
-            Channels::Rgb => ExtendedColorType::Rgb8,
-        };
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png).write_image(
-            picture.samples_hwc(),
-            picture.width(),
-            picture.height(),
-            colour,
-        )?;
+    ) -> Result<Self, EncodeError> {
         let truth = truth.map(encode_masks).unwrap_or_default();
-        Ok(Self { report, picture: png, labels: labels.to_vec(), truth })
+        let picture = encode_picture_png(picture)?;
+        Ok(Self { report, picture, labels: labels.to_vec(), truth })
     }
 
     /// What it holds.

@@ -104,9 +104,11 @@ fn broken(what: &'static str, seen: impl Into<String>, next: impl Into<String>) 
 fn camera(source: &CameraSource) -> Finding {
     match source.open() {
         Ok(camera) => well("camera", camera.name()),
-        Err(error) => {
-            missing("camera", Told(&error).to_string(), "mend that; a running station finds the camera by itself")
-        }
+        Err(error) => missing(
+            "camera",
+            Told(&error).to_string(),
+            "mend that; a running station finds the camera by itself",
+        ),
     }
 }
 

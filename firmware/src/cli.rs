@@ -31,9 +31,6 @@ enum Command {
     #[command(after_help = "Example: nuclei-station check --config /etc/nuclei/station.toml --json")]
     Check(CheckArgs),
     /// Measure how long frames take here.
-    #[command(
-        after_help = "Example: nuclei-station bench --model nuclei.onnx --size 640x480 --frames 50 --json"
-    )]
     Bench(BenchArgs),
 }
 
@@ -236,13 +233,8 @@ mod tests {
         assert!(
             matches!(camera("a/b.zip"), CameraSource::Pictures { path, .. } if path == Path::new("a/b.zip"))
         );
-        let configured = CameraSource::Simulated {
-            width: 64,
-            height: 64,
-            seed: 5,
-            nuclei: 3,
-            frames_per_second: 1.0,
-        };
+        let configured =
+            CameraSource::Simulated { width: 64, height: 64, seed: 5, nuclei: 3, frames_per_second: 1.0 };
         assert_eq!(named_camera("simulated", &configured).unwrap(), configured);
     }
 

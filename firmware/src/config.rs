@@ -192,6 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_file_is_the_default_with_and_without_its_comments() {
+        let text = include_str!("../packaging/station.toml");
+        assert_eq!(parse(text).unwrap(), Config::default());
+        let settings: Vec<&str> = text
+            .lines()
+            .map(|line| line.trim_start_matches("# "))
+            .filter(|line| line.starts_with('[') || line.contains(" = ") && !line.contains(','))
+            .filter(|line| !line.starts_with("Or ") && !line.contains("pixel_size"))
+            .collect();
+        let all = parse(&settings.join("\n")).unwrap();
+        assert!(all.illumination.is_some() && all.status_light.is_some());
+        assert_eq!(Config { illumination: None, status_light: None, ..all }, Config::default());
+    }
+
+    #[test]
     fn what_cannot_be_is_named_with_line_reason_and_remedy() {
         let cases = [
             ("name = 3", &["line 1", "name = 3", "string"][..]),

@@ -171,7 +171,9 @@ impl FrameLoop {
         }));
         let result = match processed {
             Ok(Ok(result)) => result,
-            Ok(Err(error)) => return self.fail(digest, shot, format!("frame {number} {name} failed: {error}")),
+            Ok(Err(error)) => {
+                return self.fail(digest, shot, format!("frame {number} {name} failed: {error}"));
+            }
             Err(_) => return self.fail(digest, shot, format!("frame {number} {name} failed by a panic")),
         };
         self.trouble = None;

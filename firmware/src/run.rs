@@ -116,8 +116,12 @@ impl Station {
             CameraSource::V4l2 { .. } => Play::Live,
             CameraSource::Pictures { .. } | CameraSource::Simulated { .. } => Play::Recording,
         };
+        let lamp = config.illumination.as_ref();
+        let mut illumination = IlluminationConfig::open_optional(lamp)?;
+        let brightness = lamp.map_or(DutyCycle::OFF, |lamp| lamp.brightness);
+        illumination.set(brightness)?;
         let settings = Settings {
-            illumination: DutyCycle::OFF,
+            illumination: brightness,
             pixel_size: config.pixel_size,
             acquisition: Acquisition::Continuous,
             masks: Stream::On,
@@ -129,7 +133,7 @@ impl Station {
             link: Box::new(SerialLink::new(config.link.port.clone(), config.link.baud)),
             baud: config.link.baud,
             storage,
-            illumination: IlluminationConfig::open_optional(config.illumination.as_ref())?,
+            illumination,
             light: StatusLightConfig::open_optional(config.status_light.as_ref())?,
             settings,
             name: config.name.clone(),

@@ -168,6 +168,12 @@ impl Slots {
     /// # Errors
     /// [`Refusal`]: the slots are then as they were.
     pub fn request(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
+        // The power may have gone between the last chunk and the word that it was the last.
+        self.complete()?;
+        self.change(event)
+    }
+
+    fn change(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
         let (table, actions) = self.table.step(event)?;
         self.store(table).map_err(|error| {
             note!("the slot table could not be written: {error}");
@@ -213,31 +219,33 @@ impl Slots {
         };
         let Some(chunks) = &mut self.chunks else { return Err(Refusal::NotFound) };
         chunks.check(offset, bytes.len())?;
-        if chunks.contains(offset) {
-            return Ok(());
+        if !chunks.contains(offset) {
+            let written = self.storage.write_at(data_name(slot), u64::from(offset), bytes);
+            if let Err(error) = written {
+                note!("a piece of the model could not be written: {error}");
+                return Err(Refusal::Model(ModelRefusal::Storage));
+            }
+            chunks.insert(offset, bytes.len())?;
+            self.unsynced += 1;
         }
-        let written = self.storage.write_at(data_name(slot), u64::from(offset), bytes);
-        if let Err(error) = written {
-            note!("a piece of the model could not be written: {error}");
-            return Err(Refusal::Model(ModelRefusal::Storage));
-        }
-        chunks.insert(offset, bytes.len())?;
-        self.unsynced += 1;
         let complete = chunks.is_complete();
-        if !complete && self.unsynced < SYNC_CHUNKS {
-            return Ok(());
+        if self.unsynced >= SYNC_CHUNKS || (complete && self.unsynced > 0) {
+            self.sync_chunks(slot).map_err(|error| {
+                note!("the arriving model could not be made lasting: {error}");
+                // What the system did not keep is asked for again.
+                self.chunks = None;
+                self.find_chunks();
+                Refusal::Model(ModelRefusal::Storage)
+            })?;
         }
-        if let Err(error) = self.sync_chunks(slot) {
-            note!("the arriving model could not be made lasting: {error}");
-            // What the system did not keep is asked for again.
-            self.chunks = None;
-            self.find_chunks();
-            return Err(Refusal::Model(ModelRefusal::Storage));
-        }
-        if complete {
-            self.request(SlotEvent::ChunksComplete(digest))?;
-        }
-        Ok(())
+        self.complete()
+    }
+
+    /// Notes that every chunk is stored, where that is so and was not noted.
+    fn complete(&mut self) -> Result<(), Refusal> {
+        let complete = self.chunks.as_ref().filter(|chunks| chunks.is_complete() && self.unsynced == 0);
+        let Some(digest) = complete.map(|chunks| chunks.model().digest) else { return Ok(()) };
+        self.change(SlotEvent::ChunksComplete(digest)).map(drop)
     }
 
     /// Whether a piece of that model comes late: it ran, runs, or was given up.

@@ -9,7 +9,7 @@ use shared::wire::{Acquisition, Settings, Stream};
 use crate::pipeline::Pipeline;
 
 /// How one frame is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shot {
     /// When frames are taken.
     pub acquisition: Acquisition,

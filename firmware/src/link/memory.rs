@@ -25,13 +25,8 @@ struct State {
 impl MemoryLink {
     /// A line that holds `room` bytes each way.
     pub fn new(room: usize) -> Self {
-        let state = State {
-            is_plugged: true,
-            pulls: 0,
-            room,
-            to_station: VecDeque::new(),
-            to_host: VecDeque::new(),
-        };
+        let state =
+            State { is_plugged: true, pulls: 0, room, to_station: VecDeque::new(), to_host: VecDeque::new() };
         Self { state: Arc::new((Mutex::new(state), Condvar::new())) }
     }
 

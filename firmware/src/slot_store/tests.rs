@@ -35,16 +35,14 @@ impl Station {
                 Work::Verify { digest, onnx } if ModelDigest::of(&onnx) == digest => {
                     self.slots.happened(SlotEvent::Verified(digest))
                 }
-                Work::Verify { digest, .. } => self
-                    .slots
-                    .happened(SlotEvent::VerifyFailed(digest, ModelRefusal::DigestMismatch)),
+                Work::Verify { digest, .. } => {
+                    self.slots.happened(SlotEvent::VerifyFailed(digest, ModelRefusal::DigestMismatch))
+                }
                 Work::Load { digest, onnx, .. } if ModelDigest::of(&onnx) == digest => {
                     self.runs = Some(digest);
                     Vec::new()
                 }
-                Work::Load { .. } => {
-                    self.slots.happened(SlotEvent::LoadFailed(ModelRefusal::DigestMismatch))
-                }
+                Work::Load { .. } => self.slots.happened(SlotEvent::LoadFailed(ModelRefusal::DigestMismatch)),
             };
             self.work(more);
         }
