@@ -6,6 +6,11 @@ use std::io::Write as _;
 
 /// Writes one line. A closed standard error is no reason to stop.
 pub fn write_line(line: Arguments<'_>) {
+    // Tests cause troubles by the thousand; this way a test that passes keeps them to itself.
+    if cfg!(test) {
+        eprintln!("{line}");
+        return;
+    }
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

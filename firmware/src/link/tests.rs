@@ -54,22 +54,19 @@ impl Kept {
         self.outbox.answer(sequence, Response::Echo, vec![1, 2, 3]);
     }
 
-    /// Packets until `is_last`.
     fn packets_until(&self, is_last: impl Fn(&Packet) -> bool) -> Vec<Packet> {
-        let mut accumulator = Accumulator::new();
-        let mut packets = Vec::new();
-        while !packets.last().is_some_and(&is_last) {
-            let mut found = Vec::new();
-            accumulator.push(&self.link.receive(), |packet| found.push(packet.unwrap()));
-            for packet in found {
-                packets.push(packet);
-                if packets.last().is_some_and(&is_last) {
-                    break;
-                }
-            }
-        }
-        packets
+        packets_until(&self.link, is_last)
     }
+}
+
+/// Packets that the host reads until `is_last`.
+fn packets_until(link: &MemoryLink, is_last: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+    let mut accumulator = Accumulator::new();
+    let mut packets: Vec<Packet> = Vec::new();
+    while !packets.iter().any(&is_last) {
+        accumulator.push(&link.receive(), |packet| packets.push(packet.unwrap()));
+    }
+    packets
 }
 
 impl Drop for Kept {
@@ -137,15 +134,12 @@ fn a_flood_of_requests_waits_at_the_hosts_end() {
         Packet::new(sequence, Request::Status).encode(&mut flood).unwrap();
     }
     kept.link.send(&flood);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for event in kept.events.iter().take(5000) {
-                let LineEvent::Packet(Ok(packet)) = event else { panic!("{event:?}") };
-                kept.outbox.answer(packet.sequence, Response::Echo, vec![]);
-            }
-        });
-        let packets = kept.packets_until(|packet| packet.sequence == 4999);
-        let sequences: Vec<u16> = packets.iter().map(|packet| packet.sequence).collect();
-        assert_eq!(sequences, (0..5000).collect::<Vec<u16>>(), "every request is answered, in order");
-    });
+    let link = kept.link.clone();
+    let host = thread::spawn(move || packets_until(&link, |packet| packet.sequence == 4999));
+    for event in kept.events.iter().take(5000) {
+        let LineEvent::Packet(Ok(packet)) = event else { panic!("{event:?}") };
+        kept.outbox.answer(packet.sequence, Response::Echo, vec![]);
+    }
+    let sequences: Vec<u16> = host.join().unwrap().iter().map(|packet| packet.sequence).collect();
+    assert_eq!(sequences, (0..5000).collect::<Vec<u16>>(), "every request is answered, in order");
 }

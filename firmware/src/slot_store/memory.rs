@@ -13,7 +13,7 @@ pub enum Aftermath {
     Lost,
     /// Everything, the interrupted operation included.
     Kept,
-    /// The names, each with half of the bytes.
+    /// The names, and half of what files grew by.
     Torn,
 }
 
@@ -77,8 +77,11 @@ impl MemoryStorage {
         for file in &mut disk.files {
             match aftermath {
                 Aftermath::Lost => file.now.clone_from(&file.lasting),
-                Aftermath::Torn if file.now != file.lasting => file.now.truncate(file.now.len() / 2),
-                Aftermath::Kept | Aftermath::Torn => {}
+                Aftermath::Torn => {
+                    let grown = file.now.len().saturating_sub(file.lasting.len());
+                    file.now.truncate(file.now.len() - grown.div_ceil(2));
+                }
+                Aftermath::Kept => {}
             }
             file.lasting.clone_from(&file.now);
         }
