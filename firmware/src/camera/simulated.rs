@@ -20,6 +20,8 @@ const ROOM: u32 = 900;
 
 /// A microscope over a living specimen. Frame `n` is the same for the same seed, whichever frames were grabbed.
 pub(super) struct Simulated {
+    width: u32,
+    height: u32,
     specimen: Specimen,
     optics: Optics,
     clock: FrameClock,
@@ -43,6 +45,8 @@ impl Simulated {
             return Err(CameraError::SimulatedNuclei { width, height, most, given: nuclei });
         }
         Ok(Self {
+            width,
+            height,
             specimen: Specimen::new(width, height, seed, nuclei),
             optics: Optics::new(width as usize, height as usize, seed),
             clock,
@@ -51,11 +55,12 @@ impl Simulated {
     }
 
     /// The picture of the specimen as it is, and its nuclei.
-    fn scene(&mut self) -> Result<(Image, LabelImage), shared::SizeError> {
-        let (width, height) = self.optics.size();
+    fn scene(&self) -> Result<(Image, LabelImage), CameraError> {
+        let (width, height) = (self.width, self.height);
+        let size = |_| CameraError::SimulatedSize { width, height };
         let (samples_hw, labels_hw) = self.optics.expose(&self.specimen);
-        let image = Image::new(width as u32, height as u32, Channels::Grey, samples_hw)?;
-        let mut truth = LabelImage::new(width as u32, height as u32, labels_hw)?;
+        let image = Image::new(width, height, Channels::Grey, samples_hw).map_err(size)?;
+        let mut truth = LabelImage::new(width, height, labels_hw).map_err(size)?;
         truth.make_consecutive();
         Ok((image, truth))
     }
@@ -74,8 +79,7 @@ impl Camera for Simulated {
         }
         self.started = true;
         let time_unix_ms = unix_ms_now();
-        let size = |_| CameraError::SimulatedSize { width: 0, height: 0 };
-        let (image, truth) = self.scene().map_err(size)?;
+        let (image, truth) = self.scene()?;
         Ok(Grab::Frame(Box::new(Frame {
             time_unix_ms,
             source: Default::default(),

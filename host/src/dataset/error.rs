@@ -161,6 +161,13 @@ impl SampleError {
     }
 }
 
+impl From<SampleError> for Failure {
+    fn from(error: SampleError) -> Self {
+        let next = error.next_step();
+        Self::failed(error, next)
+    }
+}
+
 /// What is odd about a truth that can be used all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SampleWarning {

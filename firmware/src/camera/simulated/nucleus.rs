@@ -235,7 +235,7 @@ impl View<'_> {
         let form = &self.nucleus.form;
         let (u, v) = self.uv(dx, dy);
         let outline = self.outline_towards(u, v);
-        let depth = u.hypot(v) / outline;
+        let depth = (u * u + v * v).sqrt() / outline;
         let radius = (form.major * form.minor).sqrt();
         // A pixel on the outline is half covered; thinner towards the rim, as a flat ellipsoid.
         let covered = ((1.0 - depth) * radius + 0.5).clamp(0.0, 1.0);
@@ -256,7 +256,7 @@ impl View<'_> {
     fn outline_towards(&self, u: f32, v: f32) -> f32 {
         let place = pseudo_angle(u, v) * (DIRECTIONS as f32 / 4.0);
         let first = place as usize % DIRECTIONS;
-        let share = place - place.floor();
+        let share = place - (place as usize) as f32;
         let outline = &self.nucleus.outline;
         let relative = outline[first] + share * (outline[(first + 1) % DIRECTIONS] - outline[first]);
         1.0 + self.nucleus.form.irregular * (relative - 1.0)

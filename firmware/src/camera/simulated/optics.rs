@@ -35,13 +35,13 @@ pub(super) struct Optics {
     /// Brightness of the lamp over the picture, at most 1.
     lamp_hw: Vec<f32>,
     noise: Vec<f32>,
-    rng: SmallRng,
+    seed: u64,
 }
 
 impl Optics {
     /// Optics for pictures of this size.
     pub(super) fn new(width: usize, height: usize, seed: u64) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed ^ 0x006f_7074_6963_7300);
+        let mut rng = SmallRng::seed_from_u64(seed);
         let centre = (between(&mut rng, 0.35, 0.65), between(&mut rng, 0.35, 0.65));
         let fall = between(&mut rng, 0.5, 0.9);
         let lamp_hw = (0..width * height)
@@ -52,22 +52,19 @@ impl Optics {
             })
             .collect();
         let noise = (0..DRAWS + width).map(|_| normal(&mut rng)).collect();
-        Self { width, height, lamp_hw, noise, rng }
-    }
-
-    /// Pixels across and down.
-    pub(super) const fn size(&self) -> (usize, usize) {
-        (self.width, self.height)
+        Self { width, height, lamp_hw, noise, seed }
     }
 
     /// A picture of the specimen, and to which of its nuclei (from 1) each pixel belongs; slivers to none.
-    pub(super) fn expose(&mut self, specimen: &Specimen) -> (Vec<u8>, Vec<u32>) {
+    pub(super) fn expose(&self, specimen: &Specimen) -> (Vec<u8>, Vec<u32>) {
         let (mut light_hw, mut labels_hw) = self.draw(specimen);
         drop_slivers(&mut labels_hw, specimen.nuclei().len());
         let blocks = Blocks::of(&light_hw, self.width, self.height);
         let haze = blocks.haze(specimen);
         blur(&mut light_hw, self.width, POINT_SPREAD);
-        (self.read_out(&light_hw, &haze), labels_hw)
+        // Each frame has noise of its own, whether or not the ones before it were looked at.
+        let rng = SmallRng::seed_from_u64(self.seed ^ specimen.age().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (self.read_out(&light_hw, &haze, rng), labels_hw)
     }
 
     /// Stain at every pixel, and labels.
@@ -96,7 +93,7 @@ impl Optics {
                     };
                     // Nuclei give way to each other: where two overlap, they are thinner than their sum.
                     light_hw[at] = bright + 0.3 * dim;
-                    let wide = 1.0 + DRAWN_WIDER * sample.depth / dx.hypot(dy).max(1.0);
+                    let wide = 1.0 + DRAWN_WIDER * sample.depth / (dx * dx + dy * dy).sqrt().max(1.0);
                     if sample.depth < wide && sample.depth < depths_hw[at] {
                         depths_hw[at] = sample.depth;
                         labels_hw[at] = label;
@@ -108,14 +105,14 @@ impl Optics {
     }
 
     /// Counts the light of each pixel.
-    fn read_out(&mut self, light_hw: &[f32], haze: &Blocks) -> Vec<u8> {
+    fn read_out(&self, light_hw: &[f32], haze: &Blocks, mut rng: SmallRng) -> Vec<u8> {
         let mut samples_hw = Vec::with_capacity(light_hw.len());
         let mut haze_row = vec![0.0; self.width];
         for (y, (light, lamp)) in
             light_hw.chunks_exact(self.width).zip(self.lamp_hw.chunks_exact(self.width)).enumerate()
         {
             haze.row(y, &mut haze_row);
-            let start = self.rng.random_range(0..DRAWS);
+            let start = rng.random_range(0..DRAWS);
             let noise = &self.noise[start..start + self.width];
             samples_hw.extend(light.iter().zip(lamp).zip(&haze_row).zip(noise).map(
                 |(((light, lamp), haze), noise)| {

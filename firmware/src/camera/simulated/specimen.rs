@@ -36,6 +36,8 @@ pub(super) struct Specimen {
     blurs: Vec<Blur>,
     /// Pixels that the stage moves in a frame.
     drift: (f32, f32),
+    /// Frames lived through.
+    age: u64,
 }
 
 /// Stain far out of focus: a soft glow.
@@ -75,6 +77,7 @@ impl Specimen {
             nuclei: Vec::new(),
             blurs,
             drift: (0.2 * heading.cos(), 0.2 * heading.sin()),
+            age: 0,
         };
         (0..capacity).for_each(|_| specimen.settle_one());
         (0..SETTLING).for_each(|_| specimen.push_apart(0.5));
@@ -96,8 +99,14 @@ impl Specimen {
         MARGIN
     }
 
+    /// Frames lived through.
+    pub(super) const fn age(&self) -> u64 {
+        self.age
+    }
+
     /// One frame of life.
     pub(super) fn step(&mut self) {
+        self.age += 1;
         let wander = |drift: f32, rng: &mut SmallRng| 0.995 * drift + 0.015 * normal(rng);
         self.drift = (wander(self.drift.0, &mut self.rng), wander(self.drift.1, &mut self.rng));
         let mut daughters = Vec::new();
@@ -177,9 +186,13 @@ impl Specimen {
 
     /// Pixels by which two nuclei are too near, and the direction from the first to the second.
     fn overlap(&self, first: &Nucleus, second: &Nucleus) -> (f32, (f32, f32)) {
-        let around = |distance: f32, world: f32| distance - world * (distance / world).round();
+        let around = |distance: f32, world: f32| match distance {
+            far if far > 0.5 * world => far - world,
+            far if far < -0.5 * world => far + world,
+            near => near,
+        };
         let (dx, dy) = (around(second.x - first.x, self.width), around(second.y - first.y, self.height));
-        let distance = dx.hypot(dy).max(1e-3);
+        let distance = (dx * dx + dy * dy).sqrt().max(1e-3);
         if distance > first.reach() + second.reach() {
             return (0.0, (0.0, 0.0));
         }
