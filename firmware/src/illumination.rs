@@ -81,7 +81,7 @@ impl Illumination for NoLamp {
 }
 
 /// The lamp, as the configuration says it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IlluminationConfig {
     /// Number of the PWM chip: `/sys/class/pwm/pwmchip<N>`.
@@ -93,6 +93,13 @@ pub struct IlluminationConfig {
     /// Length of a period, µs: long enough for the lamp's driver, short against the exposure.
     #[serde(default = "default_period_us")]
     pub period_us: u32,
+    /// Brightness at the start, thousandths.
+    #[serde(default = "dark")]
+    pub brightness: DutyCycle,
+}
+
+const fn dark() -> DutyCycle {
+    DutyCycle::OFF
 }
 
 const fn default_period_us() -> u32 {
@@ -242,7 +249,12 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_says_what_to_do() {
         let class = tempfile::tempdir().unwrap();
-        let config = |period_us| IlluminationConfig { pwm_chip: 0, pwm_channel: 3, period_us };
+        let config = |period_us| IlluminationConfig {
+            pwm_chip: 0,
+            pwm_channel: 3,
+            period_us,
+            brightness: DutyCycle::OFF,
+        };
         let Err(error) = config(1000).open_under(class.path()) else { panic!("opened nothing") };
         assert!(error.to_string().contains("check [illumination]"), "{error}");
         assert!(matches!(config(0).open_under(class.path()), Err(IlluminationError::Period { given: 0 })));

@@ -1,14 +1,23 @@
 //! The nuclei station: camera frames in, masks and counts with their evidence out.
 #![forbid(unsafe_code)]
 
+mod announcement;
 mod bench;
 mod camera;
+mod capture;
+mod check;
+mod cli;
+mod config;
+mod frames;
 mod illumination;
+mod journal;
+mod link;
+mod model_loader;
 mod pipeline;
+mod run;
+mod service;
+mod slot_store;
 mod status_light;
+mod stop;
 
-pub use bench::{BenchArgs, BenchError, run as bench};
-pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat};
-pub use illumination::{Illumination, IlluminationConfig, IlluminationError};
-pub use pipeline::{FrameResult, Pipeline, PipelineError, preview_jpeg};
-pub use status_light::{LitAt, Signal, StatusLight, StatusLightConfig, StatusLightError};
+pub use cli::main;
