@@ -16,11 +16,9 @@ use thiserror::Error;
 use self::summary::{Sample, Summary};
 use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat, microseconds};
 use crate::pipeline::{Pipeline, PipelineError, preview_jpeg};
+use crate::run::FACTORY_MODEL;
 
 mod summary;
-
-/// The model in the program itself.
-const FACTORY_MODEL: &[u8] = include_bytes!("../models/factory.onnx");
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]

@@ -27,7 +27,7 @@ impl FrameClock {
         if !(0.1..=240.0).contains(&frames_per_second) {
             return Err(CameraError::FrameRate { given: frames_per_second });
         }
-        Ok(Self { interval: Duration::from_secs_f32(1.0 / frames_per_second), next: None })
+        Ok(Self { interval: Duration::from_secs_f64(1.0 / f64::from(frames_per_second)), next: None })
     }
 
     /// Waits until the next frame is due and tells how many were passed over.

@@ -4,8 +4,7 @@ use shared::{Channels, decode_image, decode_masks};
 
 use super::*;
 use crate::camera::{CameraSource, Grab, Pace};
-
-const FACTORY_MODEL: &[u8] = include_bytes!("../../models/factory.onnx");
+use crate::run::FACTORY_MODEL;
 
 fn model() -> Model {
     Model::load(FACTORY_MODEL, NonZeroUsize::MIN).unwrap()

@@ -48,7 +48,7 @@ fn zip_of(files: &[(&str, Vec<u8>)]) -> TempDir {
     folder
 }
 
-fn open(path: &Path, repeat: Repeat) -> (Result<impl Camera, CameraError>, Receiver<String>) {
+fn open(path: &Path, repeat: Repeat) -> (Result<impl Camera + use<>, CameraError>, Receiver<String>) {
     let (sender, warnings) = channel();
     let clock = FrameClock::new(10.0).unwrap();
     let warn = move |warning: &str| sender.send(warning.to_owned()).unwrap();

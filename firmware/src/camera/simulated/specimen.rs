@@ -10,6 +10,8 @@ use super::random::{between, happens, normal};
 
 /// Border around the picture in which nuclei come and go unseen, px.
 const MARGIN: f32 = 56.0;
+/// How far outside of the picture the middle of a nucleus may lie that still shows, px.
+const PEEPS_IN: f32 = 10.0;
 /// Share of the sum of two nuclei's reaches that their middles keep between them: less than 1 lets them overlap.
 const ELBOW_ROOM: f32 = 0.95;
 /// Share of nuclei that lie against another one from the start.
@@ -58,7 +60,8 @@ impl Specimen {
     pub(super) fn new(width: u32, height: u32, seed: u64, nuclei: u32) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let (world_width, world_height) = (width as f32 + 2.0 * MARGIN, height as f32 + 2.0 * MARGIN);
-        let more = world_width * world_height / (width as f32 * height as f32);
+        let shown = (width as f32 + 2.0 * PEEPS_IN) * (height as f32 + 2.0 * PEEPS_IN);
+        let more = world_width * world_height / shown;
         let capacity = (nuclei as f32 * more).round() as usize;
         let blurs = (0..capacity / 6)
             .map(|_| Blur {
