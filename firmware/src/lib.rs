@@ -8,6 +8,8 @@ mod capture;
 mod check;
 mod cli;
 mod config;
+#[cfg(test)]
+mod fixture_model;
 mod frames;
 mod illumination;
 mod journal;

@@ -31,7 +31,9 @@ impl Kept {
                     &outbox,
                     &damaged,
                     &stop,
-                    |port| drop(opened.send(port)),
+                    |port| {
+                        let _ = opened.send(port);
+                    },
                     move |event| drop(heard.send(event)),
                 );
             }

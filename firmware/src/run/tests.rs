@@ -15,6 +15,7 @@ use shared::wire::{
 use shared::{decode_image, decode_masks};
 
 use super::*;
+use crate::fixture_model::{BARE_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL};
 use crate::slot_store::MemoryStorage;
 
 /// More than anything here takes, even on a machine that is busy with other things.
@@ -52,7 +53,7 @@ impl Running {
             settings,
             name: "test".to_owned(),
             threads: NonZeroUsize::MIN,
-            factory: FACTORY_MODEL,
+            factory: &MODEL,
         };
         let thread = std::thread::spawn({
             let stop = stop.clone();
@@ -221,30 +222,20 @@ impl Host {
     }
 }
 
-/// The factory model with another digest: its file ends with one more field, a documentation string.
-fn second_model() -> (Vec<u8>, ModelDigest) {
-    const DOC_STRING: u8 = 6 << 3 | 2;
-    let mut onnx = FACTORY_MODEL.to_vec();
-    onnx.extend([DOC_STRING, 6]);
-    onnx.extend(b"second");
-    let digest = ModelDigest::of(&onnx);
-    (onnx, digest)
-}
-
 #[test]
 fn frames_come_a_model_is_flashed_and_reverted_and_pictures_are_captured() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &MemoryStorage::default(), SIMULATED);
     let mut host = running.host();
-    let factory = ModelDigest::of(FACTORY_MODEL);
+    let factory = ModelDigest::of(&MODEL);
     let first = host.frame();
     assert!(first.true_count.is_some() && first.model == factory, "{first:?}");
     assert!(host.frame().frame > first.frame);
     host.event(|event| matches!(event, Event::Masks(piece) if piece.offset == 0).then_some(()));
     host.event(|event| matches!(event, Event::Preview(_)).then_some(()));
 
-    let (onnx, digest) = second_model();
-    assert_eq!(host.flash(&onnx, digest), StageProgress::Confirmed { digest });
+    let (onnx, digest) = (&*OTHER_MODEL, ModelDigest::of(&OTHER_MODEL));
+    assert_eq!(host.flash(onnx, digest), StageProgress::Confirmed { digest });
     assert_eq!(host.status().model, digest);
     let Response::Slots(slots) = host.ask(Request::Revert { digest }) else { panic!() };
     assert_eq!((slots.active, slots.a.state), (Slot::Factory, SlotState::Confirmed));
@@ -273,28 +264,24 @@ fn what_is_no_model_is_refused_and_the_old_one_runs_on() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &MemoryStorage::default(), SIMULATED);
     let mut host = running.host();
-    let (onnx, digest) = second_model();
-    let cut = &onnx[..onnx.len() / 2];
-    let mut other_labels = onnx.clone();
-    let at = onnx.windows(8).position(|bytes| bytes == b"\"labels\"").unwrap();
-    // Golden labels of another scene: the first run is background over the whole width and more.
-    let changed = at + 20;
-    other_labels[changed] = if other_labels[changed] == b'A' { b'B' } else { b'A' };
+    let (onnx, digest) = (&*OTHER_MODEL, ModelDigest::of(&OTHER_MODEL));
+    let version = ModelRefusal::ManifestVersion { found: 999, supported: shared::MANIFEST_FORMAT };
     let cases = [
-        (b"no model at all".to_vec(), None, vec![ModelRefusal::NotOnnx]),
-        (cut.to_vec(), None, vec![ModelRefusal::NotOnnx]),
-        (onnx.clone(), Some(ModelDigest([1; 32])), vec![ModelRefusal::DigestMismatch]),
-        (other_labels, None, vec![ModelRefusal::GoldenMismatch, ModelRefusal::BadManifest]),
+        (b"no model at all".to_vec(), None, ModelRefusal::NotOnnx),
+        (onnx[..onnx.len() / 2].to_vec(), None, ModelRefusal::NotOnnx),
+        (onnx.clone(), Some(ModelDigest([1; 32])), ModelRefusal::DigestMismatch),
+        (BARE_MODEL.clone(), None, ModelRefusal::NoManifest),
+        (LATER_MODEL.clone(), None, version),
+        (WRONG_MODEL.clone(), None, ModelRefusal::GoldenMismatch),
     ];
-    for (onnx, announced, reasons) in cases {
+    for (onnx, announced, expected) in cases {
         let digest = announced.unwrap_or_else(|| ModelDigest::of(&onnx));
-        let StageProgress::Failed { reason, .. } = host.flash(&onnx, digest) else { panic!() };
-        assert!(reasons.contains(&reason), "{reason:?}");
-        assert_eq!(host.status().model, ModelDigest::of(FACTORY_MODEL));
+        assert_eq!(host.flash(&onnx, digest), StageProgress::Failed { digest, reason: expected });
+        assert_eq!(host.status().model, ModelDigest::of(&MODEL));
         host.events.clear();
         host.frame();
     }
-    assert_eq!(host.flash(&onnx, digest), StageProgress::Confirmed { digest });
+    assert_eq!(host.flash(onnx, digest), StageProgress::Confirmed { digest });
     running.end();
 }
 
@@ -319,7 +306,7 @@ fn an_upload_goes_on_after_the_station_was_started_anew() {
     let storage = MemoryStorage::default();
     let running = Running::start(folder.path(), &storage, SIMULATED);
     let mut host = running.host();
-    let (onnx, digest) = second_model();
+    let (onnx, digest) = (&*OTHER_MODEL, ModelDigest::of(&OTHER_MODEL));
     let announce = Request::Stage { length: onnx.len() as u32, digest };
     host.ask(announce.clone());
     host.ask_with(Request::StageChunk { digest, offset: 0 }, &onnx[..CHUNK as usize]);
@@ -330,7 +317,7 @@ fn an_upload_goes_on_after_the_station_was_started_anew() {
     let mut host = running.host();
     let Response::Stage(StageProgress::Receiving { received, .. }) = host.ask(announce) else { panic!() };
     assert!(received <= CHUNK);
-    assert_eq!(host.flash(&onnx, digest), StageProgress::Confirmed { digest });
+    assert_eq!(host.flash(onnx, digest), StageProgress::Confirmed { digest });
     running.end();
     let running = Running::start(folder.path(), &storage, SIMULATED);
     assert_eq!(running.host().frame().model, digest);
