@@ -4,16 +4,24 @@
 mod atomic_file;
 mod cli;
 mod commands;
+mod dataset;
+mod export;
 mod failure;
 mod graph;
+mod image_type;
+mod interrupt;
 mod onnx;
 mod output;
 mod progress;
+mod train;
 
 pub use cli::run;
+pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
+pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
+pub use image_type::ImageType;
 pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};

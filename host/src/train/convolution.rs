@@ -1,0 +1,148 @@
+//! Convolutions whose gradients are matrix products.
+//!
+//! Burn's own gradient of a convolution's weight is a convolution with a kernel as large as the picture,
+//! which takes most of a step on a CPU. Here every gradient is a few large matrix products.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+
+use super::ops::{TrainingOps, primitive, tensor};
+
+/// A 3x3 convolution of stride 1, padded with zeros.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 3, 3]`, the result `[n, out, h, w]`.
+pub fn conv3x3<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    tensor(B::conv3x3(primitive(x), primitive(weight)))
+}
+
+/// The gradient of [`conv3x3`] for its input, a 3x3 convolution with the weight turned by half a turn.
+pub(super) fn input_gradient<B: Backend>(weight: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
+    padded(grad, weight.swap_dims(0, 1).flip([2, 3]))
+}
+
+/// The gradient of a 3x3 weight, a matrix product for each of its nine places.
+///
+/// Rows are laid end to end with two zeros between them: a shift in both directions is then one shift
+/// along the line, a view that costs nothing, and what it wraps around meets a gradient of zero.
+pub(super) fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = grad.dims()[1];
+    let row = width + 2;
+    let length = height * row - 2;
+    let x = x.pad((1, 1, 1, 1), 0.0).reshape([n, input, (height + 2) * row]);
+    let grad = grad.pad((0, 2, 0, 0), 0.0).reshape([n, output, height * row]).narrow(2, 0, length);
+    let places = (0..9)
+        .map(|place| {
+            let shift = place / 3 * row + place % 3;
+            let shifted = x.clone().narrow(2, shift, length).swap_dims(1, 2);
+            grad.clone().matmul(shifted).sum_dim(0)
+        })
+        .collect();
+    Tensor::cat(places, 0).reshape([3, 3, output, input]).permute([2, 3, 0, 1])
+}
+
+pub(super) fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+}
+
+/// A 2x2 convolution of stride 2: one matrix product over the four pixels of each square.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 2, 2]`, the result `[n, out, h / 2, w / 2]`.
+pub fn halved<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[0];
+    let squares = x
+        .reshape([n, input, height / 2, 2, width / 2, 2])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([n, input * 4, height / 2 * (width / 2)]);
+    let weight = weight.reshape([1, output, input * 4]);
+    weight.matmul(squares).reshape([n, output, height / 2, width / 2])
+}
+
+/// A 2x2 transposed convolution of stride 2: one matrix product that makes the four pixels of each square.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[in, out, 2, 2]`, the result `[n, out, 2 h, 2 w]`.
+pub fn doubled<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[1];
+    let weight = weight.reshape([1, input, output * 4]).swap_dims(1, 2);
+    weight
+        .matmul(x.reshape([n, input, height * width]))
+        .reshape([n, output, 2, 2, height, width])
+        .permute([0, 1, 4, 2, 5, 3])
+        .reshape([n, output, 2 * height, 2 * width])
+}
+
+/// A 1x1 convolution.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 1, 1]`, the result `[n, out, h, w]`.
+pub fn pointwise<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[0];
+    let weight = weight.reshape([1, output, input]);
+    weight.matmul(x.reshape([n, input, height * width])).reshape([n, output, height, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::tensor::TensorData;
+    use burn::tensor::module::conv_transpose2d;
+    use burn::tensor::ops::ConvTransposeOptions;
+
+    use super::*;
+
+    type Cpu = Autodiff<Flex>;
+
+    fn random(shape: [usize; 4], seed: f32) -> Tensor<Cpu, 4> {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|i| ((i as f32 + seed) * 12.9898).sin() * 0.7).collect();
+        Tensor::from_data(TensorData::new(values, shape), &Default::default()).require_grad()
+    }
+
+    fn assert_close(a: Tensor<Flex, 4>, b: Tensor<Flex, 4>, what: &str) {
+        assert_eq!(a.dims(), b.dims(), "{what}");
+        let far: f32 = (a - b).abs().max().into_scalar();
+        assert!(far < 1e-3, "{what} differ by {far}");
+    }
+
+    /// Compares values and both gradients with Burn's own operation.
+    fn compare(
+        what: &str,
+        [x, weight]: [[usize; 4]; 2],
+        ours: fn(Tensor<Cpu, 4>, Tensor<Cpu, 4>) -> Tensor<Cpu, 4>,
+        burns: fn(Tensor<Cpu, 4>, Tensor<Cpu, 4>) -> Tensor<Cpu, 4>,
+    ) {
+        let results = [ours, burns].map(|operation| {
+            let (x, weight) = (random(x, 0.3), random(weight, 5.1));
+            let y = operation(x.clone(), weight.clone());
+            let grads = (y.clone() * random(y.dims(), 2.2)).sum().backward();
+            (y.inner(), x.grad(&grads).unwrap(), weight.grad(&grads).unwrap())
+        });
+        let [(y, dx, dw), (y_burn, dx_burn, dw_burn)] = results;
+        assert_close(y, y_burn, what);
+        assert_close(dx, dx_burn, &format!("{what}: gradients of the input"));
+        assert_close(dw, dw_burn, &format!("{what}: gradients of the weight"));
+    }
+
+    #[test]
+    fn values_and_gradients_are_burns_own() {
+        compare("3x3", [[2, 5, 6, 7], [4, 5, 3, 3]], conv3x3, padded);
+        compare("3x3 of one pixel", [[1, 2, 1, 1], [3, 2, 3, 3]], conv3x3, padded);
+        compare("2x2 stride 2", [[2, 3, 6, 4], [5, 3, 2, 2]], halved, |x, w| {
+            conv2d(x, w, None, ConvOptions::new([2, 2], [0, 0], [1, 1], 1))
+        });
+        compare("1x1", [[2, 3, 6, 4], [5, 3, 1, 1]], pointwise, |x, w| {
+            conv2d(x, w, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1))
+        });
+        compare("2x2 transposed", [[2, 3, 4, 5], [3, 4, 2, 2]], doubled, |x, w| {
+            conv_transpose2d(x, w, None, ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1))
+        });
+    }
+}
