@@ -14,7 +14,9 @@ mod output;
 mod progress;
 
 pub use cli::run;
-pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
+pub use dataset::{
+    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning,
+};
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{
