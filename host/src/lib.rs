@@ -9,9 +9,11 @@ mod export;
 mod failure;
 mod graph;
 mod image_type;
+mod interrupt;
 mod onnx;
 mod output;
 mod progress;
+mod train;
 
 pub use cli::run;
 pub use dataset::{
