@@ -12,9 +12,10 @@ use crate::progress::Progress;
 const TOLD: usize = 10;
 
 /// What becomes of a data set in which a picture or its truth cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BadTruth {
     /// It is refused, every bad file being named.
+    #[default]
     Refuse,
     /// The bad files are named and left out.
     Skip,
@@ -83,7 +84,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`BadSamples`] when one cannot be used and the choice is [`BadTruth::Refuse`].
-    pub(crate) fn load_all(
+    pub fn load_all(
         &self,
         choice: BadTruth,
         threads: NonZeroUsize,
