@@ -90,9 +90,7 @@ pub enum CameraError {
         given: f32,
     },
     /// The simulated picture's size is out of range.
-    #[error(
-        "a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change its size"
-    )]
+    #[error("a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change its size")]
     SimulatedSize {
         /// Pixels across.
         width: u32,
