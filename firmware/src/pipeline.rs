@@ -29,8 +29,6 @@ pub enum PipelineError {
 pub struct FrameResult {
     /// The count with its evidence.
     pub report: FrameReport,
-    /// The nuclei.
-    pub labels: LabelImage,
     /// The nuclei, by the mask codec.
     pub masks: Vec<u8>,
     /// The frame.
@@ -115,7 +113,7 @@ impl Pipeline {
             },
             skipped: frame.skipped,
         };
-        Ok(FrameResult { report, labels: found.labels, masks, frame })
+        Ok(FrameResult { report, masks, frame })
     }
 }
 

@@ -60,7 +60,7 @@ pub enum CameraError {
         source: super::pixels::ConvertError,
     },
     /// The folder or zip cannot be read.
-    #[error("cannot read pictures from {path}: check the path under [camera] and its permissions")]
+    #[error("cannot read pictures from {path}: check the path and its permissions")]
     Pictures {
         /// The folder or file.
         path: PathBuf,
@@ -84,15 +84,13 @@ pub enum CameraError {
         path: PathBuf,
     },
     /// The frame rate is out of range.
-    #[error("frames_per_second must be 0.1 to 240, got {given}: change it under [camera]")]
+    #[error("frames_per_second must be 0.1 to 240, got {given}: change it")]
     FrameRate {
         /// The rate given.
         given: f32,
     },
     /// The simulated picture's size is out of range.
-    #[error(
-        "a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change it under [camera]"
-    )]
+    #[error("a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change its size")]
     SimulatedSize {
         /// Pixels across.
         width: u32,
