@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{export, probe_cuda, train};
+use crate::commands::{export, probe_cuda, score, segment, train};
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
 
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     Train(train::TrainArgs),
     Export(export::ExportArgs),
+    Segment(segment::SegmentArgs),
+    Score(score::ScoreArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
     ProbeCuda,
 }
@@ -30,6 +32,8 @@ impl Command {
         match self {
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Segment(args) => segment::run(&args),
+            Self::Score(args) => score::run(&args),
             Self::ProbeCuda => probe_cuda::run(),
         }
     }

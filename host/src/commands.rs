@@ -2,4 +2,6 @@
 
 pub mod export;
 pub mod probe_cuda;
+pub mod score;
+pub mod segment;
 pub mod train;

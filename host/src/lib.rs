@@ -4,19 +4,29 @@
 mod atomic_file;
 mod cli;
 mod commands;
+mod csv;
 mod dataset;
 mod export;
 mod failure;
 mod graph;
 mod image_type;
 mod interrupt;
+mod label_files;
+mod model_file;
+mod objects_csv;
 mod onnx;
+mod outlines;
 mod output;
+mod pictures;
+mod prediction;
 mod progress;
+mod scoring;
 mod train;
 
 pub use cli::run;
-pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
+pub use dataset::{
+    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning,
+};
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{

@@ -190,3 +190,6 @@ impl Session<'_> {
         format!("epoch {epoch}/{}: loss {loss:.4}{score}; {crops:.1} crops/s, {left} left", self.config.epochs)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,3 +275,6 @@ impl<B: TrainingOps> Unet<B> {
         (logits.reshape([n * c, h * w]) + spread(self.head_bias.val(), n)).reshape([n, c, h, w])
     }
 }
+
+#[cfg(test)]
+mod tests;
