@@ -13,10 +13,12 @@ pub struct Announcement {
     model: ModelDigest,
 }
 
+type Tell = Box<dyn FnOnce(&str) + Send>;
+
 struct First {
     port: Option<Port>,
     camera: Option<String>,
-    tell: Option<Box<dyn FnOnce(&str) + Send>>,
+    tell: Option<Tell>,
 }
 
 impl Announcement {

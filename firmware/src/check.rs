@@ -152,7 +152,7 @@ fn storage(folder: &Path) -> Finding {
     }
     match statvfs(folder) {
         Ok(disk) => {
-            let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+            let free = disk.blocks_available() * disk.fragment_size();
             let seen = format!("{shown}, {} MB free", free >> 20);
             if free < LEAST_FREE {
                 missing("storage", seen, format!("free {} MB for new models", LEAST_FREE >> 20))

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use shared::{
     Channels, ColourOrder, Extraction, Golden, INPUT_NAME, Image, InputSpec, LabelImage, MANIFEST_FORMAT,
-    MANIFEST_KEY, Manifest, Model, OUTPUT_NAME, OutputChannel, Probability, ScaleChoice, ScaleRule, Scaling,
-    Scores,
+    MANIFEST_KEY, Manifest, Model, OUTPUT_NAME, OutputChannel, Probability, Scale, ScaleChoice, ScaleRule,
+    Scaling, Scores,
 };
 use tract_onnx::pb;
 
@@ -23,6 +23,13 @@ pub static WRONG_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     with_golden(Golden::new(discs(), nothing).unwrap(), "wrong")
 });
 
+/// A model that is right about its golden frame and wants real ones enlarged beyond any limit.
+pub static FAILING_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let largest = Scale::try_from(16.0).unwrap();
+    let scale = ScaleRule::Nucleus { target_px: 1000.0, min: largest, max: largest };
+    edited(&MODEL, |manifest| manifest.input.scale = scale)
+});
+
 /// A model of a manifest format to come.
 pub static LATER_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut proto = pb::ModelProto::decode(MODEL.as_slice()).unwrap();
@@ -30,6 +37,16 @@ pub static LATER_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     *value = value.replacen(&format!("\"format\":{MANIFEST_FORMAT}"), "\"format\":999", 1);
     proto.encode_to_vec()
 });
+
+/// A model file with another manifest.
+fn edited(onnx: &[u8], edit: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    let mut proto = pb::ModelProto::decode(onnx).unwrap();
+    let entry = &mut proto.metadata_props[0];
+    let mut manifest = Manifest::parse(&entry.value).unwrap();
+    edit(&mut manifest);
+    entry.value = manifest.to_json().unwrap();
+    proto.encode_to_vec()
+}
 
 /// An ONNX file that says nothing about itself.
 pub static BARE_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -62,6 +62,7 @@ pub enum Port {
 
 /// What comes from the line.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
 pub enum LineEvent {
     /// A whole packet, or a whole one that is not understood.
     Packet(Result<Packet, PacketError>),

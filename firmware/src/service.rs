@@ -34,6 +34,7 @@ use captures::Captures;
 use host::Host;
 
 /// What the service hears.
+#[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
 pub enum Input {
     /// Something came from the line.
     Line(LineEvent),

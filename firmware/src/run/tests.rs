@@ -15,7 +15,7 @@ use shared::wire::{
 use shared::{decode_image, decode_masks};
 
 use super::*;
-use crate::fixture_model::{BARE_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL};
+use crate::fixture_model::{BARE_MODEL, FAILING_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL};
 use crate::slot_store::MemoryStorage;
 
 /// More than anything here takes, even on a machine that is busy with other things.
@@ -282,6 +282,21 @@ fn what_is_no_model_is_refused_and_the_old_one_runs_on() {
         host.frame();
     }
     assert_eq!(host.flash(onnx, digest), StageProgress::Confirmed { digest });
+    running.end();
+}
+
+#[test]
+fn a_model_that_fails_on_real_frames_is_given_up_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        CameraSource::Simulated { width: 640, height: 480, seed: 7, nuclei: 40, frames_per_second: 100.0 };
+    let running = Running::start(folder.path(), &MemoryStorage::default(), source);
+    let mut host = running.host();
+    let digest = ModelDigest::of(&FAILING_MODEL);
+    let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };
+    assert_eq!(host.flash(&FAILING_MODEL, digest), failed);
+    host.events.clear();
+    assert_eq!(host.frame().model, ModelDigest::of(&MODEL));
     running.end();
 }
 
