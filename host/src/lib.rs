@@ -7,9 +7,12 @@ mod commands;
 mod export;
 mod failure;
 mod graph;
+mod interrupt;
+mod link;
 mod onnx;
 mod output;
 mod progress;
+mod virtual_line;
 
 pub use cli::run;
 pub use export::{ExportError, ModelDraft, export_model};
@@ -18,4 +21,6 @@ pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
+pub use link::{Line, LinkError, SerialLine, Station, Told, Traffic};
 pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
+pub use virtual_line::VirtualLine;
