@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::{export, probe_cuda, train};
 use crate::failure::{Exit, Failure};
+use crate::train::PROBE_COMMAND;
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
 #[derive(Debug, Parser)]
@@ -16,11 +18,26 @@ struct Cli {
 
 /// One variant a file in `commands/`.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Train(train::TrainArgs),
+    Export(export::ExportArgs),
+    #[command(name = PROBE_COMMAND, hide = true)]
+    ProbeCuda,
+}
+
+impl Command {
+    fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Train(args) => train::run(&args),
+            Self::Export(args) => export::run(&args),
+            Self::ProbeCuda => probe_cuda::run(),
+        }
+    }
+}
 
 /// Parses the command line, runs the command and tells how it ended.
 pub fn run() -> ExitCode {
-    let ended: Result<Exit, Failure> = match Cli::parse().command {};
+    let ended: Result<Exit, Failure> = Cli::parse().command.run();
     ExitCode::from(ended.unwrap_or_else(report) as u8)
 }
 
@@ -41,7 +58,7 @@ mod tests {
     fn the_command_line_is_sound_and_every_command_shows_an_example() {
         let mut cli = Cli::command();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands_mut() {
+        for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example"), "{} has no example", command.get_name());
         }

@@ -64,17 +64,23 @@ impl Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.cause)?;
-        let mut source = self.cause.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
+        write!(f, "error: {}", one_line(&*self.cause))?;
         if !self.next.is_empty() {
             write!(f, "\n next: {}", self.next)?;
         }
         Ok(())
     }
+}
+
+/// An error and its causes on one line.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    line
 }
 
 impl From<io::Error> for Failure {

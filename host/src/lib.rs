@@ -4,23 +4,30 @@
 mod atomic_file;
 mod cli;
 mod commands;
+mod dataset;
 mod export;
 mod failure;
+mod frame_record;
 mod graph;
+mod image_type;
 mod interrupt;
 mod link;
+mod live;
 mod onnx;
 mod output;
 mod progress;
+mod train;
 mod virtual_line;
 
 pub use cli::run;
+pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, Node, NodeMacs, Op, QuantizedLayer,
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
+pub use image_type::ImageType;
 pub use link::{Line, LinkError, SerialLine, Station, Told, Traffic};
 pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
 pub use virtual_line::VirtualLine;

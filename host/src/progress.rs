@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::failure::Failure;
+use crate::output;
+
 /// Work that takes less is done before a bar helps anybody.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,14 @@ impl Progress {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.inc(steps);
+    }
+
+    /// Prints a line of the command's output above the bar.
+    ///
+    /// # Errors
+    /// [`Failure`], a normal end where the reader closed the pipe.
+    pub fn tell(&self, line: &str) -> Result<(), Failure> {
+        self.bar.suspend(|| output::line(line))
     }
 
     /// Prints a line above the bar.

@@ -3,6 +3,7 @@
 use alloc::{vec, vec::Vec};
 use thiserror::Error;
 
+use crate::extraction::Extraction;
 use crate::golden::GoldenError;
 use crate::image::{Image, SizeError};
 use crate::label_image::LabelImage;
@@ -149,6 +150,11 @@ impl<N: Network> Segmenter<N> {
         };
         observe(Stage::Done);
         Ok(result)
+    }
+
+    /// Extracts in another way from now on, as the search for the best one does.
+    pub const fn set_extraction(&mut self, extraction: Extraction) {
+        self.manifest.extraction = extraction;
     }
 
     fn pass(

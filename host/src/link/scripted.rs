@@ -65,6 +65,7 @@ impl Line for Scripted {
             }
             let mut answers = Vec::new();
             for answer in (self.script)(packet.unwrap()) {
+                answers.push(0);
                 answer.encode(&mut answers).unwrap();
             }
             self.to_host.extend(answers);

@@ -53,7 +53,7 @@ fn greets_through_noise_and_a_lost_request() {
     line.to_host.extend(b"login: \x00\xff\xff");
     let mut station = station(line);
     assert_eq!(station.greet().unwrap().protocol, PROTOCOL_VERSION);
-    assert_eq!((station.traffic().retried, station.traffic().damaged), (2, 1));
+    assert_eq!((station.traffic().retried, station.traffic().damaged), (2, 2));
 }
 
 #[test]
@@ -153,8 +153,6 @@ proptest! {
         line.to_host.extend(bytes);
         let mut station = station(line);
         while station.next_event(Duration::ZERO).unwrap().is_some() {}
-        // What is left of a begun packet ends with the zero before the next one.
-        station.line.to_host.push_back(0);
         prop_assert!(station.request(&Request::Echo, &[]).is_ok());
     }
 }

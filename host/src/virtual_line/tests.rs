@@ -64,7 +64,8 @@ fn a_line_is_no_faster_than_its_rate() {
 #[test]
 fn an_end_closed_and_opened_again_begins_anew() {
     let line = VirtualLine::new(921_600).unwrap();
-    let (mut host, station) = ends(&line, 921_600);
+    let (mut host, mut station) = ends(&line, 921_600);
+    introduce(&mut host, &mut station);
     let first = std::fs::read_link(line.station_end()).unwrap();
     drop(station);
     let start = Instant::now();

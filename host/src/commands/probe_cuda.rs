@@ -1,0 +1,14 @@
+//! The hidden command that tries CUDA in a process of its own; see `train::probe_cuda`.
+
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::train::compute_on_cuda;
+
+/// Computes something on the first CUDA device.
+///
+/// # Errors
+/// [`Failure`] when standard output is closed.
+pub fn run() -> Result<Exit, Failure> {
+    output::line(&format!("{}", compute_on_cuda()))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,281 @@
+//! `nuclei-host train`: a data set in, one model file out.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use clap::{Args, ValueEnum};
+use shared::SetScore;
+
+use crate::atomic_file::write_whole;
+use crate::dataset::Dataset;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::onnx::WeightEncoding;
+use crate::output;
+use crate::train::{
+    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, Outcome, RunFolder, Session, Skips,
+    Stem, Switch, TrainConfig, UnetConfig, finish,
+};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host train --data stage1_train.zip
+  nuclei-host train --data pictures/ --epochs 60 --width 24 --backend cuda --out nuclei.onnx
+  nuclei-host train --resume --run nuclei-run      (after ctrl-C, or after a power cut)";
+
+/// Train a U-Net on pictures with masks and write the model file that a station runs.
+///
+/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or pictures with label images.
+/// The run folder holds the settings, a line an epoch, curves, overlays and checkpoints. Ctrl-C saves the
+/// run; --resume goes on as if it had never stopped.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArgs {
+    /// Folder or zip with pictures and masks
+    #[arg(long, required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Where the model file goes
+    #[arg(long, default_value = "nuclei.onnx")]
+    out: PathBuf,
+    /// Folder of the run
+    #[arg(long, default_value = "nuclei-run")]
+    run: PathBuf,
+    /// Go on with the run in the folder, with its own settings
+    #[arg(long, conflicts_with_all = [
+        "epochs", "width", "depth", "stem", "skips", "batch", "crop", "learning_rate", "seed", "validation",
+        "validate_every", "epoch_crops", "augment",
+    ])]
+    resume: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: BackendChoice,
+    /// How the model file stores weights
+    #[arg(long, value_enum, default_value = "int8")]
+    weights: Weights,
+    /// Passes over the data
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// Crops of an epoch [default: one a training picture]
+    #[arg(long)]
+    epoch_crops: Option<u64>,
+    /// Channels of the network's first level, a multiple of 4
+    #[arg(long, default_value_t = 16)]
+    width: usize,
+    /// Levels of the network, 2 to 6
+    #[arg(long, default_value_t = 4)]
+    depth: usize,
+    /// Resolution of the first level
+    #[arg(long, value_enum, default_value = "half")]
+    stem: Stem,
+    /// How the encoder's maps join the decoder's
+    #[arg(long, value_enum, default_value = "add")]
+    skips: Skips,
+    /// Crops of a step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Side of a crop in pixels
+    #[arg(long, default_value_t = 256)]
+    crop: usize,
+    /// Greatest learning rate of Adam
+    #[arg(long, default_value_t = 2e-3)]
+    learning_rate: f64,
+    /// Seed of weights, split and crops
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of the pictures of each type held back for validation, 0 to below 1
+    #[arg(long, default_value_t = 0.1)]
+    validation: f64,
+    /// Epochs from one validation to the next
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    validate_every: u32,
+    /// What varies between crops
+    #[arg(long, value_enum, default_value = "all")]
+    augment: Augment,
+    /// Threads for reading and validation [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+/// What varies between crops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Augment {
+    /// Place, turn, mirror, size, brightness, colour, blur and noise.
+    All,
+    /// Place, turn, mirror and size.
+    Geometry,
+    /// Place alone.
+    None,
+}
+
+/// How a model file stores weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// A byte each, with a scale a channel.
+    Int8,
+    /// Four bytes each.
+    Float,
+}
+
+impl From<Weights> for WeightEncoding {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::Int8 => Self::Int8,
+            Weights::Float => Self::F32,
+        }
+    }
+}
+
+/// Diameter that the network knows nuclei best at, px.
+const NUCLEUS_PX: f32 = 24.0;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
+    let folder = RunFolder::new(&args.run);
+    let (config, dataset) = if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
+    let backend = args.backend.resolve().map_err(|missing| {
+        Failure::failed(missing, "install the NVIDIA driver and CUDA, or train with --backend cpu")
+    })?;
+    let threads = threads_or_all(args.threads);
+    let material = Material::load(&dataset, config.validation_share, config.seed, threads)?;
+    output::line(&format!(
+        "{}, {:.2} GMAC a tile, on {}: {} pictures to train on, {} to validate on",
+        config.unet.describe(),
+        config.gmac()?,
+        backend.name(),
+        material.training_count,
+        material.validation.len()
+    ))?;
+    let session = Session {
+        config: &config,
+        folder: &folder,
+        sampler: &material.sampler,
+        validation: &material.validation,
+        threads,
+        stop: interrupt::flag()?,
+    };
+    match session.run_on(backend)? {
+        Outcome::Interrupted { steps } => {
+            let problem = format!("stopped after {steps} of {} steps; nothing is lost", config.steps());
+            let next = format!("nuclei-host train --resume --run {}", args.run.display());
+            Err(Failure::failed(problem, next))
+        }
+        Outcome::Finished(graph) => {
+            let model = finish(&graph, &config, args.weights.into(), &material.validation, threads)?;
+            folder.save_report(&model, &material.validation)?;
+            write_model(&model, &args.out)
+        }
+    }
+}
+
+/// Writes the model file and tells its scores.
+///
+/// # Errors
+/// [`Failure`] when it cannot be written.
+pub fn write_model(model: &FinishedModel, out: &Path) -> Result<Exit, Failure> {
+    write_whole(out, &model.onnx)?;
+    let all = model.report.file.iter().map(|score| ("all", score));
+    for (name, score) in model.report.types.iter().map(|(name, score)| (*name, score)).chain(all) {
+        let SetScore { images, mean_ap, ap, count_error, .. } = score;
+        output::line(&format!(
+            "{name:20} {images:4} pictures, mean AP {mean_ap:.3}, AP50 {:.3}, count error {:.1} %",
+            ap[0],
+            100.0 * count_error
+        ))?;
+    }
+    let (out, bytes) = (out.display(), model.onnx.len());
+    output::line(&format!("wrote {out} ({bytes} bytes); next: nuclei-host flash {out}"))?;
+    Ok(Exit::Done)
+}
+
+fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset), Failure> {
+    let Some(data) = &args.data else {
+        return Err(Failure::usage("no data set is named", "name it with --data"));
+    };
+    if folder.is_begun() {
+        let problem = format!("{} holds a run already", folder.path().display());
+        return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
+    }
+    let dataset = Dataset::open(data)?;
+    let unet = UnetConfig { width: args.width, depth: args.depth, stem: args.stem, skips: args.skips, outputs: 2 };
+    check(args, &unet)?;
+    let pictures = dataset.len() as f64 * (1.0 - args.validation);
+    let config = TrainConfig {
+        data: data.clone(),
+        data_digest: dataset.digest()?,
+        unet,
+        epochs: args.epochs,
+        epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
+        batch: args.batch,
+        crop: args.crop,
+        learning_rate: args.learning_rate,
+        seed: args.seed,
+        validation_share: args.validation,
+        validate_every: args.validate_every,
+        augmentation: args.augment.into(),
+        nucleus_px: NUCLEUS_PX,
+    };
+    folder.save_config(&config)?;
+    Ok((config, dataset))
+}
+
+fn check(args: &TrainArgs, unet: &UnetConfig) -> Result<(), Failure> {
+    let multiple = unet.side_multiple();
+    let problem = if unet.width == 0 || unet.width % 4 != 0 || unet.width > 256 {
+        "--width must be a multiple of 4, at most 256"
+    } else if !(2..=6).contains(&unet.depth) {
+        "--depth must be 2 to 6"
+    } else if args.batch == 0 || args.crop < 32 || args.crop % multiple != 0 {
+        "--crop must be at least 32 and a multiple of the network's smallest grid, and --batch at least 1"
+    } else if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
+        "--learning-rate must lie between 0 and 1"
+    } else if !(0.0..1.0).contains(&args.validation) {
+        "--validation must be 0 to below 1"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(problem, format!("see nuclei-host train --help (the smallest grid is {multiple})")))
+}
+
+/// The settings of a run that was begun, and its data set, which may have moved.
+///
+/// # Errors
+/// [`Failure`] when there is no run, or `data` is another data set.
+pub fn reopen(folder: &RunFolder, data: Option<&Path>) -> Result<(TrainConfig, Dataset), Failure> {
+    let config = folder.load_config()?;
+    let path = data.unwrap_or(&config.data);
+    let dataset = Dataset::open(path)?;
+    if dataset.digest()? != config.data_digest {
+        let problem = format!("{} is not the data set that the run began with", path.display());
+        return Err(Failure::usage(problem, "name that data set with --data, or begin a new run"));
+    }
+    Ok((config, dataset))
+}
+
+/// Threads to use: those asked for, else every core.
+pub fn threads_or_all(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+impl From<Augment> for Augmentation {
+    fn from(augment: Augment) -> Self {
+        let all = Self {
+            geometry: Switch::On,
+            min_nucleus_px: 14.0,
+            max_nucleus_px: 40.0,
+            colour: ColourAugmentation::DEFAULT,
+        };
+        match augment {
+            Augment::All => all,
+            Augment::Geometry => Self { colour: ColourAugmentation::OFF, ..all },
+            Augment::None => Self {
+                geometry: Switch::Off,
+                min_nucleus_px: NUCLEUS_PX,
+                max_nucleus_px: NUCLEUS_PX,
+                colour: ColourAugmentation::OFF,
+            },
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Pictures with or without truth, wherever a user has them.
+
+mod error;
+mod layout;
+mod masks;
+mod source;
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use shared::{DecodeError, Image, LabelImage, decode_image, decode_labels, decode_mask};
+
+pub use error::{DatasetError, SampleError, SampleWarning};
+use layout::{Listed, Truth, arrange};
+use masks::{MaskPixels, merge};
+use source::Source;
+
+/// Pictures with or without truth: a folder, a zip that stays packed, or a single file.
+///
+/// These layouts are known, also below further folders:
+/// - the Data Science Bowl of 2018: `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask a nucleus;
+/// - pairs: `x.png` with the label image `x_masks.png`;
+/// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`;
+/// - pictures without truth.
+///
+/// Pictures are PNG, TIFF or JPEG, label images and masks too, except that JPEG holds no labels.
+/// Hidden files are passed over, and linked folders are not entered.
+#[derive(Debug)]
+pub struct Dataset {
+    source: Source,
+    pictures: Vec<Listed>,
+}
+
+/// A picture with its truth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Stem of the picture's file; the id in the layout of the Data Science Bowl.
+    pub name: String,
+    /// The picture.
+    pub image: Image,
+    /// Its nuclei, consecutive labels, of the picture's size; `None` where no truth is known.
+    pub labels: Option<LabelImage>,
+    /// What is odd about the truth.
+    pub warnings: Vec<SampleWarning>,
+}
+
+/// A picture whose truth is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledSample {
+    /// As in [`Sample`].
+    pub name: String,
+    /// The picture.
+    pub image: Image,
+    /// Its nuclei, consecutive labels, of the picture's size.
+    pub labels: LabelImage,
+    /// What is odd about the truth.
+    pub warnings: Vec<SampleWarning>,
+}
+
+impl Dataset {
+    /// Lists a folder, a zip or a single file, sorted by name; reads no picture.
+    ///
+    /// # Errors
+    /// [`DatasetError`].
+    pub fn open(path: &Path) -> Result<Self, DatasetError> {
+        let source = Source::open(path)?;
+        let paths: Vec<&str> = source.entries().iter().map(|entry| entry.path.as_str()).collect();
+        let pictures = arrange(&paths);
+        match (pictures.len(), paths.len()) {
+            (0, 0) => Err(DatasetError::Empty { path: path.to_owned() }),
+            (0, files) => Err(DatasetError::NoPictures { path: path.to_owned(), files }),
+            _ => Ok(Self { source, pictures }),
+        }
+    }
+
+    /// Number of pictures, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty data set is refused")]
+    pub const fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Stem of a picture's file; the id in the layout of the Data Science Bowl. Several pictures may
+    /// have one name where they lie in several folders.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn name(&self, index: usize) -> &str {
+        &self.pictures[index].name
+    }
+
+    /// A picture's path, through the zip where it lies in one.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn file(&self, index: usize) -> String {
+        self.source.describe(self.pictures[index].picture)
+    }
+
+    /// Whether a picture has masks or labels; whether they can be used is known once they are loaded.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn has_truth(&self, index: usize) -> bool {
+        self.pictures[index].truth != Truth::None
+    }
+
+    /// Loads a picture.
+    ///
+    /// # Errors
+    /// [`SampleError`].
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn load_image(&self, index: usize) -> Result<Image, SampleError> {
+        self.decoded(self.pictures[index].picture, decode_image)
+    }
+
+    /// Loads a picture and its truth, if it has one.
+    ///
+    /// Where masks overlap, a pixel goes to the smallest of its masks, and among masks of one size to
+    /// the first by name.
+    ///
+    /// # Errors
+    /// [`SampleError`]; `NoTruth` never.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn load(&self, index: usize) -> Result<Sample, SampleError> {
+        let image = self.load_image(index)?;
+        let (labels, warnings) = match &self.pictures[index].truth {
+            Truth::None => (None, Vec::new()),
+            Truth::Labels(entry) => (Some(self.labels(*entry, &image)?), Vec::new()),
+            Truth::Masks(entries) => {
+                let (labels, warnings) = self.merged(index, entries, &image)?;
+                (Some(labels), warnings)
+            }
+        };
+        Ok(Sample { name: self.name(index).to_owned(), image, labels, warnings })
+    }
+
+    /// Loads a picture and its truth, which it must have.
+    ///
+    /// # Errors
+    /// [`SampleError`].
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    pub fn load_with_truth(&self, index: usize) -> Result<LabelledSample, SampleError> {
+        let Sample { name, image, labels, warnings } = self.load(index)?;
+        match labels {
+            Some(labels) => Ok(LabelledSample { name, image, labels, warnings }),
+            None => Err(SampleError::NoTruth { file: self.file(index) }),
+        }
+    }
+
+    /// What tells this data from any other: SHA-256, hexadecimal, over the path, length and CRC-32 of
+    /// every picture and its truth, sorted by path.
+    ///
+    /// Folders above all of them do not count, nor do other files, so that a folder and its zip have
+    /// one digest. It tells data apart; it does not protect it.
+    ///
+    /// # Errors
+    /// [`SampleError`] when a file cannot be read. The files of a zip are not read.
+    pub fn digest(&self) -> Result<String, SampleError> {
+        let mut used: Vec<usize> = self.pictures.iter().flat_map(Listed::entries).collect();
+        used.sort_unstable();
+        used.dedup();
+        let entries = self.source.entries();
+        let shared = shared_folders(used.iter().map(|&at| entries[at].path.as_str()));
+        let mut hash = Sha256::new();
+        for at in used {
+            let fingerprint = self.source.fingerprint(at)?;
+            hash.update(&entries[at].path.as_bytes()[shared..]);
+            hash.update([0]);
+            hash.update(fingerprint.bytes.to_le_bytes());
+            hash.update(fingerprint.crc.to_le_bytes());
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn decoded<T>(
+        &self,
+        entry: usize,
+        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, SampleError> {
+        decode(&self.source.read(entry)?)
+            .map_err(|source| SampleError::Decode { file: self.source.describe(entry), source })
+    }
+
+    fn labels(&self, entry: usize, image: &Image) -> Result<LabelImage, SampleError> {
+        let mut labels = self.decoded(entry, decode_labels)?;
+        self.check_size(entry, (labels.width(), labels.height()), image)?;
+        labels.make_consecutive();
+        Ok(labels)
+    }
+
+    fn merged(
+        &self,
+        index: usize,
+        entries: &[usize],
+        image: &Image,
+    ) -> Result<(LabelImage, Vec<SampleWarning>), SampleError> {
+        let mut masks = Vec::with_capacity(entries.len());
+        for &entry in entries {
+            let mask = self.decoded(entry, decode_mask)?;
+            self.check_size(entry, (mask.width, mask.height), image)?;
+            masks.push(MaskPixels::of(&mask));
+        }
+        let size = LabelImage::background(image.width(), image.height()).map_err(DecodeError::Size);
+        let mut labels = size.map_err(|source| SampleError::Decode { file: self.file(index), source })?;
+        let merged = merge(&masks, &mut labels);
+        let mask = |at: usize| self.source.describe(entries[at]);
+        let mut warnings = Vec::new();
+        if merged.overlapping > 0 {
+            warnings.push(SampleWarning::Overlap { picture: self.file(index), pixels: merged.overlapping });
+        }
+        warnings.extend(merged.empty.into_iter().map(|at| SampleWarning::EmptyMask { mask: mask(at) }));
+        warnings.extend(merged.covered.into_iter().map(|at| SampleWarning::Covered { mask: mask(at) }));
+        Ok((labels, warnings))
+    }
+
+    fn check_size(
+        &self,
+        entry: usize,
+        (width, height): (u32, u32),
+        image: &Image,
+    ) -> Result<(), SampleError> {
+        if (width, height) == (image.width(), image.height()) {
+            return Ok(());
+        }
+        Err(SampleError::TruthSize {
+            file: self.source.describe(entry),
+            width,
+            height,
+            image_width: image.width(),
+            image_height: image.height(),
+        })
+    }
+}
+
+impl Listed {
+    /// Indices of all its files.
+    fn entries(&self) -> Vec<usize> {
+        let mut entries = vec![self.picture];
+        match &self.truth {
+            Truth::None => {}
+            Truth::Labels(at) => entries.push(*at),
+            Truth::Masks(masks) => entries.extend(masks),
+        }
+        entries
+    }
+}
+
+/// Bytes of the folders, with their last `/`, that all paths begin with.
+fn shared_folders<'a>(mut paths: impl Iterator<Item = &'a str>) -> usize {
+    let Some(first) = paths.next() else { return 0 };
+    let folders = |path: &str, limit: usize| path[..limit].rfind('/').map_or(0, |at| at + 1);
+    paths.fold(folders(first, first.len()), |mut shared, path| {
+        while !path.starts_with(&first[..shared]) {
+            shared = folders(first, shared - 1);
+        }
+        shared
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Where the bytes of a data set lie: a folder, a zip that stays packed, or a single file.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use shared::{is_picture, picture_stem};
+use zip::ZipArchive;
+
+use super::error::{DatasetError, SampleError};
+
+/// Most bytes of one picture's file: the largest picture, uncompressed with 16 bits and alpha, and
+/// room for its metadata.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The checksum that zips hold of their files.
+const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
+/// A file of the data set.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Path below the data set, `/` between its parts.
+    pub(super) path: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Zip { index: usize, fingerprint: Fingerprint },
+}
+
+/// Length and checksum of a file's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// CRC-32 as in zips.
+    pub(super) crc: u32,
+}
+
+/// The files of a data set, sorted by path. Hidden files and those of `__MACOSX` are not among them.
+#[derive(Debug)]
+pub(super) struct Source {
+    root: PathBuf,
+    entries: Vec<Entry>,
+    archive: Option<ZipArchive<SharedFile>>,
+}
+
+impl Source {
+    /// Lists the files of `path`. Of a single picture, the files beside it that may be its truth as well.
+    pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
+        let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
+        let metadata = fs::metadata(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DatasetError::NotFound { path: path.to_owned() },
+            _ => unreadable(source),
+        })?;
+        let mut source = Self { root: path.to_owned(), entries: Vec::new(), archive: None };
+        if metadata.is_dir() {
+            source.walk(path, "")?;
+        } else if is_zip(path).map_err(unreadable)? {
+            source.read_zip(path)?;
+        } else if is_picture(&file_name(path)) && metadata.is_file() {
+            source.beside(path).map_err(unreadable)?;
+        } else {
+            return Err(DatasetError::NotData { path: path.to_owned() });
+        }
+        source.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(source)
+    }
+
+    /// The files.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// A file's name for a person: its path, through the zip where it lies in one.
+    pub(super) fn describe(&self, index: usize) -> String {
+        match &self.entries[index].place {
+            Place::File(path) => path.display().to_string(),
+            Place::Zip { .. } => self.root.join(&self.entries[index].path).display().to_string(),
+        }
+    }
+
+    /// The content of a file.
+    pub(super) fn read(&self, index: usize) -> Result<Vec<u8>, SampleError> {
+        let told = |source| SampleError::Read { file: self.describe(index), source };
+        match (&self.entries[index].place, &self.archive) {
+            (Place::Zip { index: at, .. }, Some(archive)) => {
+                // A clone shares the listing; each reader keeps its own place.
+                let mut archive = archive.clone();
+                let mut file = archive.by_index(*at).map_err(|error| told(io::Error::from(error)))?;
+                self.read_limited(index, file.size(), &mut file)
+            }
+            (Place::File(path), _) => {
+                let mut file = File::open(path).map_err(told)?;
+                let bytes = file.metadata().map_err(told)?.len();
+                self.read_limited(index, bytes, &mut file)
+            }
+            (Place::Zip { .. }, None) => Err(told(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    fn read_limited(&self, index: usize, bytes: u64, reader: &mut dyn Read) -> Result<Vec<u8>, SampleError> {
+        let too_large =
+            |bytes| SampleError::TooLarge { file: self.describe(index), bytes, limit: MAX_FILE_BYTES };
+        if bytes > MAX_FILE_BYTES {
+            return Err(too_large(bytes));
+        }
+        let mut content = Vec::with_capacity(bytes as usize);
+        // The size is what the listing claims, so it is not trusted.
+        let read = reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut content);
+        read.map_err(|source| SampleError::Read { file: self.describe(index), source })?;
+        if content.len() as u64 > MAX_FILE_BYTES {
+            return Err(too_large(content.len() as u64));
+        }
+        Ok(content)
+    }
+
+    /// Length and checksum of a file: from the listing of a zip, otherwise by reading it.
+    pub(super) fn fingerprint(&self, index: usize) -> Result<Fingerprint, SampleError> {
+        match &self.entries[index].place {
+            Place::Zip { fingerprint, .. } => Ok(*fingerprint),
+            Place::File(_) => {
+                let content = self.read(index)?;
+                Ok(Fingerprint { bytes: content.len() as u64, crc: CHECKSUM.checksum(&content) })
+            }
+        }
+    }
+
+    /// Adds the files of a folder and of the folders in it; linked folders are not entered.
+    fn walk(&mut self, folder: &Path, prefix: &str) -> Result<(), DatasetError> {
+        let unreadable = |source| DatasetError::Unreadable { path: folder.to_owned(), source };
+        for found in fs::read_dir(folder).map_err(unreadable)? {
+            let found = found.map_err(unreadable)?;
+            let name = found.file_name().to_string_lossy().into_owned();
+            if is_hidden(&name) {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            if found.file_type().map_err(unreadable)?.is_dir() {
+                self.walk(&found.path(), &format!("{path}/"))?;
+            } else if found.path().is_file() {
+                self.entries.push(Entry { path, place: Place::File(found.path()) });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_zip(&mut self, path: &Path) -> Result<(), DatasetError> {
+        let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
+        let broken = |source| DatasetError::NotZip { path: path.to_owned(), source };
+        let file = SharedFile::open(path).map_err(unreadable)?;
+        let mut archive = ZipArchive::new(file).map_err(broken)?;
+        for index in 0..archive.len() {
+            let file = archive.by_index_raw(index).map_err(broken)?;
+            let path = file.name().replace('\\', "/");
+            if file.is_file() && !path.split('/').any(is_hidden) {
+                let fingerprint = Fingerprint { bytes: file.size(), crc: file.crc32() };
+                self.entries.push(Entry { path, place: Place::Zip { index, fingerprint } });
+            }
+        }
+        self.archive = Some(archive);
+        Ok(())
+    }
+
+    fn beside(&mut self, path: &Path) -> io::Result<()> {
+        let name = file_name(path);
+        let truth = format!("{}_masks", picture_stem(&name));
+        self.entries.push(Entry { path: name, place: Place::File(path.to_owned()) });
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        for found in fs::read_dir(folder)? {
+            let found = found?;
+            let name = file_name(&found.path());
+            if picture_stem(&name).eq_ignore_ascii_case(&truth) && found.path().is_file() {
+                self.entries.push(Entry { path: name, place: Place::File(found.path()) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_hidden(part: &str) -> bool {
+    part.starts_with('.') || part == "__MACOSX"
+}
+
+/// Whether a file is a zip by its first bytes, or claims to be one by its name.
+fn is_zip(path: &Path) -> io::Result<bool> {
+    let named = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+    let mut magic = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut magic)?;
+    Ok(named || magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06")
+}
+
+/// A file that several readers share, each at its own place.
+#[derive(Debug, Clone)]
+struct SharedFile {
+    file: Arc<File>,
+    length: u64,
+    at: u64,
+}
+
+impl SharedFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self { length: file.metadata()?.len(), file: Arc::new(file), at: 0 })
+    }
+}
+
+impl Read for SharedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for SharedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(offset) => self.at.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -1,0 +1,96 @@
+//! Training: a data set in, one model file out, and a folder that tells how it came about.
+//!
+//! Burn's types stay within this module; what leaves it is a [`Graph`](crate::graph::Graph).
+
+mod backend;
+mod checkpoint;
+mod colour;
+mod config;
+mod convolution;
+mod crops;
+mod finish;
+mod golden_scene;
+mod loss;
+mod material;
+mod run_folder;
+mod sampler;
+mod schedule;
+mod session;
+mod split;
+mod unet;
+mod validation;
+
+pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
+pub use colour::ColourAugmentation;
+pub use config::TrainConfig;
+pub use crops::{Augmentation, Switch};
+pub use finish::{FinishedModel, finish};
+pub use material::Material;
+pub use run_folder::RunFolder;
+pub use session::{Outcome, Session};
+pub use unet::{Skips, Stem, UnetConfig};
+
+use crate::export::ExportError;
+use crate::failure::Failure;
+use crate::graph::{Graph, GraphError};
+use burn::backend::{Autodiff, Cuda, Flex};
+
+impl Session<'_> {
+    /// Trains on a backend.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_on(&self, backend: Backend) -> Result<Outcome, Failure> {
+        match backend {
+            Backend::Cuda => self.run::<Autodiff<Cuda>>(&Default::default()),
+            Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default()),
+        }
+    }
+}
+
+/// The network of a run's best epoch so far.
+///
+/// # Errors
+/// [`Failure`] when the run has no weights yet or they cannot be read.
+pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, Failure> {
+    let device = Default::default();
+    let network = config.unet.init::<Flex>(config.seed, &device);
+    let network = checkpoint::load_weights::<Flex, _>(&folder.best(), network, &device)?;
+    Ok(network.graph(config.tile())?)
+}
+
+impl From<GraphError> for Failure {
+    fn from(error: GraphError) -> Self {
+        Self::failed(error, "choose another --width or --depth, or begin a new run")
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        Self::failed(error, "train for longer, or begin a new run")
+    }
+}
+
+impl From<checkpoint::CheckpointError> for Failure {
+    fn from(error: checkpoint::CheckpointError) -> Self {
+        Self::failed(error, "begin a new run in another folder (--run)")
+    }
+}
+
+impl From<validation::ValidationError> for Failure {
+    fn from(error: validation::ValidationError) -> Self {
+        Self::failed(error, "take the picture named out of the data set, or report this")
+    }
+}
+
+impl From<shared::UnitError> for Failure {
+    fn from(error: shared::UnitError) -> Self {
+        Self::usage(error, "see --help for the range")
+    }
+}
+
+impl From<shared::SizeError> for Failure {
+    fn from(error: shared::SizeError) -> Self {
+        Self::failed(error, "crop or shrink the picture")
+    }
+}

@@ -1,0 +1,101 @@
+//! Where training runs: the GPU through CUDA, or the CPU.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use burn::backend::Cuda;
+use burn::tensor::{Distribution, Tensor};
+use clap::ValueEnum;
+use thiserror::Error;
+
+/// What `--backend` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// CUDA where it works, else the CPU.
+    Auto,
+    /// CUDA, or an error.
+    Cuda,
+    /// The CPU.
+    Cpu,
+}
+
+/// Where training runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The first CUDA device.
+    Cuda,
+    /// Every core.
+    Cpu,
+}
+
+/// Why CUDA does not run here.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CudaMissing {
+    /// The kernel has no NVIDIA device.
+    #[error("this machine shows no NVIDIA device (/dev/nvidia0)")]
+    NoDevice,
+    /// There is a device, and a first computation on it failed.
+    #[error("a first computation on the NVIDIA device failed: {message}")]
+    Failed {
+        /// The last line that the attempt printed.
+        message: String,
+    },
+}
+
+/// Name of the hidden command that tries CUDA in a process of its own: a driver that is half installed
+/// ends that one and not the caller.
+pub const PROBE_COMMAND: &str = "probe-cuda";
+
+impl BackendChoice {
+    /// Decides, trying CUDA where it may be taken.
+    ///
+    /// # Errors
+    /// [`CudaMissing`] when CUDA was asked for by name.
+    pub fn resolve(self) -> Result<Backend, CudaMissing> {
+        match self {
+            Self::Cpu => Ok(Backend::Cpu),
+            Self::Cuda => probe_cuda().map(|()| Backend::Cuda),
+            Self::Auto => Ok(probe_cuda().map_or(Backend::Cpu, |()| Backend::Cuda)),
+        }
+    }
+}
+
+impl Backend {
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cuda => "CUDA",
+            Self::Cpu => "CPU",
+        }
+    }
+}
+
+/// Whether CUDA computes here.
+///
+/// # Errors
+/// [`CudaMissing`] with the reason.
+pub fn probe_cuda() -> Result<(), CudaMissing> {
+    if !Path::new("/dev/nvidia0").exists() && !Path::new("/dev/dxg").exists() {
+        return Err(CudaMissing::NoDevice);
+    }
+    let failed = |message: String| CudaMissing::Failed { message };
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let output = Command::new(program)
+        .arg(PROBE_COMMAND)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("thread"));
+    Err(failed(line.unwrap_or("it ended without a word").to_owned()))
+}
+
+/// Multiplies two matrices on the first CUDA device; panics where that does not work.
+pub fn compute_on_cuda() -> f32 {
+    let device = Default::default();
+    let a = Tensor::<Cuda, 2>::random([64, 64], Distribution::Default, &device);
+    a.clone().matmul(a.transpose()).sum().into_scalar()
+}

@@ -1,0 +1,108 @@
+//! The settings of a run: everything that its result depends on besides the data.
+
+use std::path::PathBuf;
+
+use burn::backend::Flex;
+use serde::{Deserialize, Serialize};
+use shared::{
+    ColourOrder, Extraction, InputSpec, OutputChannel, Probability, Scale, ScaleRule, Scaling, Scores, UnitError,
+};
+
+use super::crops::Augmentation;
+use super::unet::UnetConfig;
+use crate::export::ModelDraft;
+use crate::graph::GraphError;
+
+/// The settings of a run, as `config.json` in its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The data set.
+    pub data: PathBuf,
+    /// Its digest.
+    pub data_digest: String,
+    /// The network.
+    pub unet: UnetConfig,
+    /// Epochs.
+    pub epochs: u32,
+    /// Crops of an epoch.
+    pub epoch_crops: u64,
+    /// Crops of a step.
+    pub batch: usize,
+    /// Side of a crop, px.
+    pub crop: usize,
+    /// Greatest learning rate.
+    pub learning_rate: f64,
+    /// Of weights, split and crops.
+    pub seed: u64,
+    /// Share of the pictures held back for validation.
+    pub validation_share: f64,
+    /// Epochs from one validation to the next.
+    pub validate_every: u32,
+    /// What varies between crops.
+    pub augmentation: Augmentation,
+    /// Diameter that the median nucleus is scaled to when a picture is segmented, px.
+    pub nucleus_px: f32,
+}
+
+/// Side of a tile of the exported network, px.
+const TILE: u32 = 256;
+/// Least overlap of tiles: more than a nucleus at the network's scale, px.
+const OVERLAP: u32 = 32;
+
+impl TrainConfig {
+    /// Steps of an epoch.
+    pub fn epoch_steps(&self) -> u64 {
+        self.epoch_crops.div_ceil(self.batch as u64).max(1)
+    }
+
+    /// Steps of the run.
+    pub fn steps(&self) -> u64 {
+        self.epoch_steps() * u64::from(self.epochs)
+    }
+
+    /// Side of the exported network's input, px.
+    pub const fn tile(&self) -> usize {
+        TILE as usize
+    }
+
+    /// Multiply-accumulates of a tile, in billions.
+    ///
+    /// # Errors
+    /// [`GraphError`] when the network does not fit the tile.
+    pub fn gmac(&self) -> Result<f64, GraphError> {
+        let network = self.unet.init::<Flex>(self.seed, &Default::default());
+        Ok(network.graph(self.tile())?.macs() as f64 / 1e9)
+    }
+
+    /// The manifest's part of a model of this run, with thresholds that are not tuned yet.
+    ///
+    /// # Errors
+    /// [`UnitError`] when a scale is out of range.
+    pub fn draft(&self) -> Result<ModelDraft, UnitError> {
+        Ok(ModelDraft {
+            architecture: self.unet.describe(),
+            input: InputSpec {
+                tile: TILE,
+                overlap: OVERLAP,
+                colour: ColourOrder::Rgb,
+                scaling: Scaling::STRETCH,
+                scale: ScaleRule::Nucleus {
+                    target_px: self.nucleus_px,
+                    min: Scale::try_from(0.2)?,
+                    max: Scale::try_from(3.0)?,
+                },
+            },
+            outputs: vec![OutputChannel::Nucleus, OutputChannel::Interior],
+            extraction: Extraction::Watershed {
+                nucleus_threshold: Probability::try_from(0.5)?,
+                seed_threshold: Probability::try_from(0.5)?,
+                min_seed_area: 8.0,
+                min_area: 20.0,
+            },
+            native_nucleus_px: self.nucleus_px,
+            data_digest: self.data_digest.clone(),
+            scores: Scores { float: None, int8: None },
+        })
+    }
+}

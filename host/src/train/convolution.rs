@@ -1,0 +1,197 @@
+//! Convolutions whose gradients are matrix products.
+//!
+//! Burn's own gradient of a convolution's weight is a convolution with a kernel as large as the picture,
+//! which takes most of a step on a CPU. Here every gradient is a few large matrix products.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Cuda, Flex};
+use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::{ConvOptions, FloatTensor};
+use burn::tensor::{Tensor, TensorPrimitive};
+
+/// A backend with [`conv3x3`] of its own.
+pub trait Conv3x3: Backend {
+    /// As [`conv3x3`].
+    fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(padded(tensor::<Self>(x), tensor(weight)))
+    }
+}
+
+impl Conv3x3 for Flex {}
+impl Conv3x3 for Cuda {}
+
+impl<B: Conv3x3, C: CheckpointStrategy> Conv3x3 for Autodiff<B, C> {
+    fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        match Conv3x3Gradient.prepare::<C>([x.node.clone(), weight.node.clone()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = (x.primitive.clone(), weight.primitive.clone());
+                prep.finish(state, B::conv3x3(x.primitive, weight.primitive))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::conv3x3(x.primitive, weight.primitive)),
+        }
+    }
+}
+
+/// A 3x3 convolution of stride 1, padded with zeros.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 3, 3]`, the result `[n, out, h, w]`.
+pub fn conv3x3<B: Conv3x3>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    tensor(B::conv3x3(primitive(x), primitive(weight)))
+}
+
+#[derive(Debug)]
+struct Conv3x3Gradient;
+
+impl<B: Conv3x3> Backward<B, 2> for Conv3x3Gradient {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [x_node, weight_node] = ops.parents;
+        let grad = tensor::<B>(grads.consume::<B>(&ops.node));
+        let (x, weight) = ops.state;
+        if let Some(node) = x_node {
+            let turned = tensor::<B>(weight).swap_dims(0, 1).flip([2, 3]);
+            grads.register::<B>(node.id, primitive(padded(grad.clone(), turned)));
+        }
+        if let Some(node) = weight_node {
+            grads.register::<B>(node.id, primitive(weight_gradient(tensor::<B>(x), grad)));
+        }
+    }
+}
+
+/// The gradient of a 3x3 weight, a matrix product for each of its nine places.
+///
+/// Rows are laid end to end with two zeros between them: a shift in both directions is then one shift
+/// along the line, a view that costs nothing, and what it wraps around meets a gradient of zero.
+fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = grad.dims()[1];
+    let row = width + 2;
+    let length = height * row - 2;
+    let x = x.pad((1, 1, 1, 1), 0.0).reshape([n, input, (height + 2) * row]);
+    let grad = grad.pad((0, 2, 0, 0), 0.0).reshape([n, output, height * row]).narrow(2, 0, length);
+    let places = (0..9)
+        .map(|place| {
+            let shift = place / 3 * row + place % 3;
+            let shifted = x.clone().narrow(2, shift, length).swap_dims(1, 2);
+            grad.clone().matmul(shifted).sum_dim(0)
+        })
+        .collect();
+    Tensor::cat(places, 0).reshape([3, 3, output, input]).permute([2, 3, 0, 1])
+}
+
+fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+}
+
+/// A 2x2 convolution of stride 2: one matrix product over the four pixels of each square.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 2, 2]`, the result `[n, out, h / 2, w / 2]`.
+pub fn halved<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[0];
+    let squares = x
+        .reshape([n, input, height / 2, 2, width / 2, 2])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([n, input * 4, height / 2 * (width / 2)]);
+    let weight = weight.reshape([1, output, input * 4]);
+    weight.matmul(squares).reshape([n, output, height / 2, width / 2])
+}
+
+/// A 2x2 transposed convolution of stride 2: one matrix product that makes the four pixels of each square.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[in, out, 2, 2]`, the result `[n, out, 2 h, 2 w]`.
+pub fn doubled<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[1];
+    let weight = weight.reshape([1, input, output * 4]).swap_dims(1, 2);
+    weight
+        .matmul(x.reshape([n, input, height * width]))
+        .reshape([n, output, 2, 2, height, width])
+        .permute([0, 1, 4, 2, 5, 3])
+        .reshape([n, output, 2 * height, 2 * width])
+}
+
+/// A 1x1 convolution.
+///
+/// # Shapes
+/// `x` is `[n, in, h, w]`, `weight` `[out, in, 1, 1]`, the result `[n, out, h, w]`.
+pub fn pointwise<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, input, height, width] = x.dims();
+    let output = weight.dims()[0];
+    let weight = weight.reshape([1, output, input]);
+    weight.matmul(x.reshape([n, input, height * width])).reshape([n, output, height, width])
+}
+
+fn tensor<B: Backend>(primitive: FloatTensor<B>) -> Tensor<B, 4> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn primitive<B: Backend>(tensor: Tensor<B, 4>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+    use burn::tensor::module::conv_transpose2d;
+    use burn::tensor::ops::ConvTransposeOptions;
+
+    use super::*;
+
+    type Cpu = Autodiff<Flex>;
+
+    fn random(shape: [usize; 4], seed: f32) -> Tensor<Cpu, 4> {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|i| ((i as f32 + seed) * 12.9898).sin() * 0.7).collect();
+        Tensor::from_data(TensorData::new(values, shape), &Default::default()).require_grad()
+    }
+
+    fn assert_close(a: Tensor<Flex, 4>, b: Tensor<Flex, 4>, what: &str) {
+        assert_eq!(a.dims(), b.dims(), "{what}");
+        let far: f32 = (a - b).abs().max().into_scalar();
+        assert!(far < 1e-3, "{what} differ by {far}");
+    }
+
+    /// Compares values and both gradients with Burn's own operation.
+    fn compare(
+        what: &str,
+        [x, weight]: [[usize; 4]; 2],
+        ours: fn(Tensor<Cpu, 4>, Tensor<Cpu, 4>) -> Tensor<Cpu, 4>,
+        burns: fn(Tensor<Cpu, 4>, Tensor<Cpu, 4>) -> Tensor<Cpu, 4>,
+    ) {
+        let results = [ours, burns].map(|operation| {
+            let (x, weight) = (random(x, 0.3), random(weight, 5.1));
+            let y = operation(x.clone(), weight.clone());
+            let grads = (y.clone() * random(y.dims(), 2.2)).sum().backward();
+            (y.inner(), x.grad(&grads).unwrap(), weight.grad(&grads).unwrap())
+        });
+        let [(y, dx, dw), (y_burn, dx_burn, dw_burn)] = results;
+        assert_close(y, y_burn, what);
+        assert_close(dx, dx_burn, &format!("{what}: gradients of the input"));
+        assert_close(dw, dw_burn, &format!("{what}: gradients of the weight"));
+    }
+
+    #[test]
+    fn values_and_gradients_are_burns_own() {
+        let strided = |stride: usize, padding: usize| ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+        assert_eq!(strided(1, 1).stride, [1, 1]);
+        compare("3x3", [[2, 5, 6, 7], [4, 5, 3, 3]], conv3x3, padded);
+        compare("3x3 of one pixel", [[1, 2, 1, 1], [3, 2, 3, 3]], conv3x3, padded);
+        compare("2x2 stride 2", [[2, 3, 6, 4], [5, 3, 2, 2]], halved, |x, w| {
+            conv2d(x, w, None, ConvOptions::new([2, 2], [0, 0], [1, 1], 1))
+        });
+        compare("1x1", [[2, 3, 6, 4], [5, 3, 1, 1]], pointwise, |x, w| {
+            conv2d(x, w, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1))
+        });
+        compare("2x2 transposed", [[2, 3, 4, 5], [3, 4, 2, 2]], doubled, |x, w| {
+            conv_transpose2d(x, w, None, ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1))
+        });
+    }
+}

@@ -1,0 +1,306 @@
+//! Training crops: a place in a picture, turned, mirrored and scaled, with its truth.
+//!
+//! Crop `i` of a run is a pure function of the pictures, the seed and `i`: a resumed run sees the crops
+//! that the uninterrupted one would have seen.
+
+use std::f32::consts::{PI, TAU};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+use shared::{Image, LabelImage, Planes, Scaling, area_weighted_median_diameter};
+
+use super::colour::{ColourAugmentation, augment_colour};
+
+/// What varies between the crops of one picture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// Shift, rotation and mirroring.
+    pub geometry: Switch,
+    /// Least diameter that the picture's median nucleus is scaled to, px.
+    pub min_nucleus_px: f32,
+    /// Greatest such diameter, px.
+    pub max_nucleus_px: f32,
+    /// Brightness, contrast, colour, blur and noise.
+    pub colour: ColourAugmentation,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// A picture ready for cutting crops.
+#[derive(Debug)]
+pub struct TrainingPicture {
+    /// Stretched as the network sees it, one or three planes, in halving sizes.
+    pyramid: Vec<Planes>,
+    labels: LabelImage,
+    median_diameter_px: f32,
+}
+
+/// Levels of the pyramid: pictures are halved as long as nuclei are larger than needed.
+const LEVELS: usize = 4;
+/// What the median nucleus of a picture without any is taken to be, px.
+const UNKNOWN_DIAMETER_PX: f32 = 24.0;
+
+impl TrainingPicture {
+    /// Prepares a picture with its true labels.
+    pub fn new(image: &Image, labels: LabelImage, scaling: Scaling) -> Self {
+        let median = area_weighted_median_diameter(&labels.areas()[1..]);
+        let mut pyramid = vec![Planes::from_image(image, scaling)];
+        let mut diameter = median.unwrap_or(UNKNOWN_DIAMETER_PX);
+        while pyramid.len() < LEVELS && diameter > UNKNOWN_DIAMETER_PX {
+            let last = &pyramid[pyramid.len() - 1];
+            let (width, height) = (last.width().div_ceil(2), last.height().div_ceil(2));
+            pyramid.push(last.resized(width, height));
+            diameter /= 2.0;
+        }
+        Self { pyramid, labels, median_diameter_px: median.unwrap_or(UNKNOWN_DIAMETER_PX) }
+    }
+
+    /// Area-weighted median diameter of its nuclei, px.
+    pub const fn median_diameter_px(&self) -> f32 {
+        self.median_diameter_px
+    }
+}
+
+/// A crop with its truth: what one step of training sees `n` of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crop {
+    /// `[3, side, side]`, 0 to 1.
+    pub image_chw: Vec<f32>,
+    /// `[2, side, side]`: nucleus and interior, 0 or 1.
+    pub truth_chw: Vec<f32>,
+    /// `[2, side, side]`: how much each pixel counts.
+    pub weight_chw: Vec<f32>,
+}
+
+/// How much more than others a pixel counts that lies between touching nuclei.
+const TOUCHING_WEIGHT: f32 = 4.0;
+
+/// A generator for the `index`th crop of the run of `seed`.
+pub fn crop_rng(seed: u64, index: u64) -> StdRng {
+    StdRng::seed_from_u64(seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// Cuts a crop of `side` pixels.
+pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, rng: &mut StdRng) -> Crop {
+    let map = Placement::draw(picture, side, augmentation, rng);
+    let mut image_chw = map.sample_image(picture, side);
+    let labels_hw = map.sample_labels(&picture.labels, side);
+    augment_colour(&mut image_chw, side, &augmentation.colour, rng);
+    let (truth_chw, weight_chw) = truth(&labels_hw, side);
+    Crop { image_chw, truth_chw, weight_chw }
+}
+
+/// Where the pixels of a crop lie in its picture: `source = centre + matrix (pixel - middle)`.
+struct Placement {
+    centre: [f32; 2],
+    /// Row-major, source pixels for one of the crop.
+    matrix: [f32; 4],
+    /// Source pixels for one of the crop.
+    step: f32,
+}
+
+impl Placement {
+    fn draw(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, rng: &mut StdRng) -> Self {
+        let (low, high) = (augmentation.min_nucleus_px.ln(), augmentation.max_nucleus_px.ln());
+        let wanted = if low < high { rng.random_range(low..high).exp() } else { low.exp() };
+        let step = (picture.median_diameter_px / wanted).clamp(1.0 / 6.0, 16.0);
+        let (mut angle, mut mirror, mut stretch) = (0.0, 1.0, 1.0);
+        if augmentation.geometry == Switch::On {
+            // Half of the crops keep their pixels' grid: only those show the camera's own sharpness.
+            angle = if rng.random_bool(0.5) {
+                PI / 2.0 * rng.random_range(0..4) as f32
+            } else {
+                rng.random_range(0.0..TAU)
+            };
+            mirror = if rng.random_bool(0.5) { -1.0 } else { 1.0 };
+            stretch = rng.random_range(-0.12_f32..0.12).exp();
+        }
+        let (sin, cos) = angle.sin_cos();
+        let (across, down) = (step * stretch * mirror, step / stretch);
+        let matrix = [cos * across, -sin * down, sin * across, cos * down];
+        let reach = step * side as f32 / 2.0;
+        let mut place = |length: u32| {
+            let length = length as f32;
+            if length > 2.0 * reach { rng.random_range(reach..length - reach) } else { length / 2.0 }
+        };
+        let centre = [place(picture.labels.width()), place(picture.labels.height())];
+        Self { centre, matrix, step }
+    }
+
+    /// The source places of a crop's pixels, row by row, in pixels whose centres lie at half-integers.
+    fn places(&self, side: usize) -> impl Iterator<Item = (f32, f32)> {
+        let middle = side as f32 / 2.0;
+        let ([cx, cy], [a, b, c, d]) = (self.centre, self.matrix);
+        (0..side * side).map(move |i| {
+            let (u, v) = ((i % side) as f32 + 0.5 - middle, (i / side) as f32 + 0.5 - middle);
+            (cx + a * u + b * v, cy + c * u + d * v)
+        })
+    }
+
+    fn sample_image(&self, picture: &TrainingPicture, side: usize) -> Vec<f32> {
+        let level = (self.step.log2().round().max(0.0) as usize).min(picture.pyramid.len() - 1);
+        let planes = &picture.pyramid[level];
+        let (width, height) = (planes.width(), planes.height());
+        let (fx, fy) =
+            (width as f32 / picture.labels.width() as f32, height as f32 / picture.labels.height() as f32);
+        let mut image_chw = vec![0.0; 3 * side * side];
+        for (i, (x, y)) in self.places(side).enumerate() {
+            let (x, y) = (x * fx - 0.5, y * fy - 0.5);
+            let (x0, y0) = (x.floor(), y.floor());
+            let (tx, ty) = (x - x0, y - y0);
+            let (left, right) = (reflect(x0, width), reflect(x0 + 1.0, width));
+            let (top, bottom) = (reflect(y0, height) * width, reflect(y0 + 1.0, height) * width);
+            for channel in 0..3 {
+                let plane = planes.plane(channel.min(planes.count() - 1));
+                let upper = plane[top + left] * (1.0 - tx) + plane[top + right] * tx;
+                let lower = plane[bottom + left] * (1.0 - tx) + plane[bottom + right] * tx;
+                image_chw[channel * side * side + i] = upper * (1.0 - ty) + lower * ty;
+            }
+        }
+        image_chw
+    }
+
+    fn sample_labels(&self, labels: &LabelImage, side: usize) -> Vec<u32> {
+        let (width, height) = (labels.width() as usize, labels.height() as usize);
+        let at = |(x, y): (f32, f32)| {
+            labels.labels_hw()[reflect(y.floor(), height) * width + reflect(x.floor(), width)]
+        };
+        self.places(side).map(at).collect()
+    }
+}
+
+/// The pixel that stands for `x` when a row of `side` pixels is continued by reflection.
+fn reflect(x: f32, side: usize) -> usize {
+    if side == 1 {
+        return 0;
+    }
+    let period = 2 * (side as i64 - 1);
+    let x = (x as i64).rem_euclid(period);
+    (if x < side as i64 { x } else { period - x }) as usize
+}
+
+/// Nucleus and interior maps of labels, and the pixels' weights. The interior is a nucleus without the
+/// pixels that have another label or background among their eight neighbours.
+fn truth(labels_hw: &[u32], side: usize) -> (Vec<f32>, Vec<f32>) {
+    let area = side * side;
+    let mut truth_chw = vec![0.0; 2 * area];
+    let mut weight_chw = vec![1.0; 2 * area];
+    for (at, &label) in labels_hw.iter().enumerate() {
+        if label == 0 {
+            continue;
+        }
+        truth_chw[at] = 1.0;
+        let (x, y) = (at % side, at / side);
+        let (mut inside, mut touching) = (true, false);
+        for near_y in y.saturating_sub(1)..(y + 2).min(side) {
+            for near_x in x.saturating_sub(1)..(x + 2).min(side) {
+                let near = labels_hw[near_y * side + near_x];
+                inside &= near == label;
+                touching |= near != label && near != 0;
+            }
+        }
+        truth_chw[area + at] = if inside { 1.0 } else { 0.0 };
+        if touching {
+            weight_chw[area + at] = TOUCHING_WEIGHT;
+        }
+    }
+    (truth_chw, weight_chw)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::Channels;
+
+    use super::*;
+
+    /// Bright squares of 24 pixels, every second one touching the next.
+    fn squares() -> TrainingPicture {
+        let (width, height) = (200, 160);
+        let label = |i: u32| {
+            let (x, y) = (i % width, i / width);
+            let inside = y % 40 < 24 && x % 60 < 48;
+            if inside { 1 + x / 60 * 2 + x % 60 / 24 + y / 40 * 10 } else { 0 }
+        };
+        let labels = LabelImage::new(width, height, (0..width * height).map(label).collect()).unwrap();
+        let samples = labels.labels_hw().iter().map(|&label| if label == 0 { 10 } else { 200 }).collect();
+        let image = Image::new(width, height, Channels::Grey, samples).unwrap();
+        TrainingPicture::new(&image, labels, Scaling::STRETCH)
+    }
+
+    fn still() -> Augmentation {
+        Augmentation {
+            geometry: Switch::Off,
+            min_nucleus_px: 24.0,
+            max_nucleus_px: 24.0,
+            colour: ColourAugmentation::OFF,
+        }
+    }
+
+    #[test]
+    fn the_same_index_gives_the_same_crop_and_another_one_another() {
+        let picture = squares();
+        let moving = Augmentation {
+            geometry: Switch::On,
+            min_nucleus_px: 14.0,
+            max_nucleus_px: 40.0,
+            colour: ColourAugmentation::DEFAULT,
+        };
+        let crop = |index| cut(&picture, 64, &moving, &mut crop_rng(3, index));
+        assert_eq!(crop(5), crop(5));
+        assert_ne!(crop(5), crop(6));
+        assert!(crop(5).image_chw.iter().all(|v| (0.0..=1.0).contains(v)));
+    }
+
+    #[test]
+    fn picture_and_truth_stay_together() {
+        let picture = squares();
+        let turning = Augmentation { geometry: Switch::On, min_nucleus_px: 12.0, max_nucleus_px: 48.0, ..still() };
+        for index in 0..20 {
+            let crop = cut(&picture, 96, &turning, &mut crop_rng(1, index));
+            let (nucleus, interior) = crop.truth_chw.split_at(96 * 96);
+            let off = crop.image_chw.iter().zip(nucleus).filter(|(v, t)| (**v > 0.5) != (**t > 0.5)).count();
+            assert!(off < 96 * 96 / 20, "{off} pixels of crop {index} disagree");
+            assert!(interior.iter().zip(nucleus).all(|(i, n)| i <= n));
+        }
+    }
+
+    #[test]
+    fn nuclei_come_out_at_the_size_asked_for() {
+        let picture = squares();
+        for diameter in [12.0, 24.0, 48.0] {
+            let sized = Augmentation { min_nucleus_px: diameter, max_nucleus_px: diameter, ..still() };
+            let crop = cut(&picture, 128, &sized, &mut crop_rng(1, 1));
+            let share = crop.truth_chw[..128 * 128].iter().sum::<f32>() / (128.0 * 128.0);
+            assert!((0.25..0.75).contains(&share), "{share}");
+            let edges = crop.truth_chw[..128 * 128].windows(2).filter(|pair| pair[0] != pair[1]).count() as f32;
+            let expected = 128.0 * 128.0 / (30.0 * diameter / 27.0) * 0.6;
+            assert!((0.5..2.0).contains(&(edges / expected)), "{edges} edges, expected about {expected}");
+        }
+    }
+
+    #[test]
+    fn touching_nuclei_are_parted_in_the_interior_and_weigh_more() {
+        let labels = [0, 1, 1, 2, 2, 0].repeat(6);
+        let (truth, weight) = truth(&labels, 6);
+        assert_eq!(truth[12..18], [0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(truth[36 + 12..36 + 18], [0.0; 6]);
+        assert_eq!(weight[36 + 12..36 + 18], [1.0, 1.0, TOUCHING_WEIGHT, TOUCHING_WEIGHT, 1.0, 1.0]);
+        assert!(weight[..36].iter().all(|&w| w == 1.0));
+    }
+
+    #[test]
+    fn reflection_continues_both_ends() {
+        let reflected: Vec<usize> = (-3..6).map(|x| reflect(x as f32, 3)).collect();
+        assert_eq!(reflected, [1, 2, 1, 0, 1, 2, 1, 0, 1]);
+    }
+}

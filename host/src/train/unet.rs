@@ -1,0 +1,276 @@
+//! The U-Net: an encoder that halves, a decoder that doubles, and skips between them.
+//!
+//! Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+//! 2015, with batch normalisation, zero padding and 2x2 transposed convolutions. The lean form begins
+//! with a stride-2 stem and adds its skips, which costs a sixth of the classic form.
+
+mod walk;
+
+use burn::module::{Module, Param};
+use burn::nn::{BatchNorm, BatchNormConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::{Tensor, TensorData};
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+use super::convolution::{Conv3x3, conv3x3, doubled, halved, pointwise};
+
+/// The resolution that the network works at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// The picture's own.
+    Full,
+    /// Half of it: a 2x2 convolution of stride 2 begins, a transposed one ends.
+    Half,
+}
+
+/// How the encoder's maps join the decoder's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Skips {
+    /// Stacked, as in the paper.
+    Concat,
+    /// Added: half of the decoder's cost.
+    Add,
+}
+
+/// The form of a U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnetConfig {
+    /// Channels of the first level; each level below has twice as many. A multiple of 4.
+    pub width: usize,
+    /// Levels, 2 to 6.
+    pub depth: usize,
+    /// The resolution of the first level.
+    pub stem: Stem,
+    /// How skips join.
+    pub skips: Skips,
+    /// Output channels.
+    pub outputs: usize,
+}
+
+impl UnetConfig {
+    /// Sides of pictures must be multiples of this.
+    pub const fn side_multiple(&self) -> usize {
+        let first = match self.stem {
+            Stem::Full => 1,
+            Stem::Half => 2,
+        };
+        first << (self.depth - 1)
+    }
+
+    /// The architecture in words, for the manifest.
+    pub fn describe(&self) -> String {
+        let Self { width, depth, stem, skips, .. } = self;
+        let stem = match stem {
+            Stem::Full => "full",
+            Stem::Half => "half",
+        };
+        let skips = match skips {
+            Skips::Concat => "concatenated",
+            Skips::Add => "added",
+        };
+        format!("U-Net width {width} depth {depth}, {stem} resolution, {skips} skips")
+    }
+
+    /// A network with random weights (He et al. 2015), the same for the same seed on every backend.
+    pub fn init<B: Backend>(&self, seed: u64, device: &B::Device) -> Unet<B> {
+        let mut init = Init { rng: StdRng::seed_from_u64(seed), device };
+        let channels = |level: usize| self.width << level;
+        let stem = match self.stem {
+            Stem::Full => None,
+            Stem::Half => Some(init.conv_norm(3, self.width, Kernel::Halving)),
+        };
+        let picture = if stem.is_some() { self.width } else { 3 };
+        let encoder = (0..self.depth)
+            .map(|level| {
+                let input = if level == 0 { picture } else { channels(level - 1) };
+                init.stage(input, channels(level))
+            })
+            .collect();
+        let ups = (0..self.depth - 1).rev().map(|level| init.up(channels(level + 1), channels(level))).collect();
+        let joined = match self.skips {
+            Skips::Concat => 2,
+            Skips::Add => 1,
+        };
+        let decoder =
+            (0..self.depth - 1).rev().map(|level| init.stage(joined * channels(level), channels(level))).collect();
+        let head = match self.stem {
+            Stem::Full => init.weight([self.outputs, self.width, 1, 1], self.width),
+            Stem::Half => init.weight([self.width, self.outputs, 2, 2], self.width),
+        };
+        Unet {
+            stem,
+            encoder,
+            ups,
+            decoder,
+            head,
+            head_bias: Param::from_tensor(Tensor::zeros([self.outputs], device)),
+            config: *self,
+        }
+    }
+}
+
+struct Init<'a, B: Backend> {
+    rng: StdRng,
+    device: &'a B::Device,
+}
+
+impl<B: Backend> Init<'_, B> {
+    fn weight(&mut self, shape: [usize; 4], fan_in: usize) -> Param<Tensor<B, 4>> {
+        let bound = (6.0 / fan_in as f32).sqrt();
+        let values = (0..shape.iter().product()).map(|_| self.rng.random_range(-bound..bound)).collect();
+        Param::from_tensor(Tensor::from_data(TensorData::new::<f32, _>(values, shape), self.device))
+    }
+
+    fn conv_norm(&mut self, input: usize, output: usize, kernel: Kernel) -> ConvNorm<B> {
+        let side = kernel.side();
+        ConvNorm {
+            weight: self.weight([output, input, side, side], input * side * side),
+            norm: BatchNormConfig::new(output).init(self.device),
+            kernel,
+        }
+    }
+
+    fn stage(&mut self, input: usize, output: usize) -> Vec<ConvNorm<B>> {
+        vec![
+            self.conv_norm(input, output, Kernel::Keeping),
+            self.conv_norm(output, output, Kernel::Keeping),
+        ]
+    }
+
+    fn up(&mut self, input: usize, output: usize) -> UpNorm<B> {
+        UpNorm {
+            weight: self.weight([input, output, 2, 2], input),
+            norm: BatchNormConfig::new(output).init(self.device),
+        }
+    }
+}
+
+/// A convolution without bias, batch normalisation, and `max(x, 0)`.
+#[derive(Module, Debug)]
+struct ConvNorm<B: Backend> {
+    /// `[out, in, k, k]`.
+    weight: Param<Tensor<B, 4>>,
+    norm: BatchNorm<B>,
+    #[module(skip)]
+    kernel: Kernel,
+}
+
+/// The two convolutions of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// 2x2, stride 2.
+    Halving,
+    /// 3x3, stride 1, padded.
+    Keeping,
+}
+
+impl Kernel {
+    const fn side(self) -> usize {
+        match self {
+            Self::Halving => 2,
+            Self::Keeping => 3,
+        }
+    }
+
+    const fn stride(self) -> usize {
+        match self {
+            Self::Halving => 2,
+            Self::Keeping => 1,
+        }
+    }
+
+    const fn padding(self) -> usize {
+        match self {
+            Self::Halving => 0,
+            Self::Keeping => 1,
+        }
+    }
+}
+
+impl<B: Conv3x3> ConvNorm<B> {
+    /// # Shapes
+    /// `[n, in, h, w]` to `[n, out, h, w]`, or half of both sides.
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let weight = self.weight.val();
+        let y = match self.kernel {
+            Kernel::Halving => halved(x, weight),
+            Kernel::Keeping => conv3x3(x, weight),
+        };
+        relu(self.norm.forward(y))
+    }
+}
+
+/// A transposed convolution of stride 2, batch normalisation, and `max(x, 0)`.
+#[derive(Module, Debug)]
+struct UpNorm<B: Backend> {
+    /// `[in, out, 2, 2]`.
+    weight: Param<Tensor<B, 4>>,
+    norm: BatchNorm<B>,
+}
+
+impl<B: Backend> UpNorm<B> {
+    /// # Shapes
+    /// `[n, in, h, w]` to `[n, out, 2 h, 2 w]`.
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        relu(self.norm.forward(doubled(x, self.weight.val())))
+    }
+}
+
+/// The network.
+#[derive(Module, Debug)]
+pub struct Unet<B: Backend> {
+    stem: Option<ConvNorm<B>>,
+    /// Top level first.
+    encoder: Vec<Vec<ConvNorm<B>>>,
+    /// Deepest first.
+    ups: Vec<UpNorm<B>>,
+    /// Deepest first.
+    decoder: Vec<Vec<ConvNorm<B>>>,
+    head: Param<Tensor<B, 4>>,
+    head_bias: Param<Tensor<B, 1>>,
+    #[module(skip)]
+    config: UnetConfig,
+}
+
+impl<B: Conv3x3> Unet<B> {
+    /// Logits of every output channel.
+    ///
+    /// # Shapes
+    /// `batch_nchw` is `[n, 3, h, w]` of 0 to 1, with `h` and `w` multiples of
+    /// [`UnetConfig::side_multiple`]; the result is `[n, outputs, h, w]`.
+    pub fn forward(&self, batch_nchw: Tensor<B, 4>) -> Tensor<B, 4> {
+        let mut x = batch_nchw;
+        if let Some(stem) = &self.stem {
+            x = stem.forward(x);
+        }
+        let mut skips = Vec::new();
+        for (level, stage) in self.encoder.iter().enumerate() {
+            if level > 0 {
+                skips.push(x.clone());
+                x = max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
+            }
+            x = stage.iter().fold(x, |x, conv| conv.forward(x));
+        }
+        for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
+            x = up.forward(x);
+            x = match self.config.skips {
+                Skips::Concat => Tensor::cat(vec![x, skip], 1),
+                Skips::Add => x + skip,
+            };
+            x = stage.iter().fold(x, |x, conv| conv.forward(x));
+        }
+        let logits = match self.config.stem {
+            Stem::Full => pointwise(x, self.head.val()),
+            Stem::Half => doubled(x, self.head.val()),
+        };
+        logits + self.head_bias.val().reshape([1, self.config.outputs, 1, 1])
+    }
+}

@@ -1,0 +1,106 @@
+//! The trained network as a [`Graph`].
+
+use burn::module::Param;
+use burn::nn::BatchNorm;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
+use crate::graph::{
+    BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, Tensor4, ValueId, ValueShape,
+};
+
+impl<B: Backend> Unet<B> {
+    /// The same function with probabilities for logits, for square pictures of `side` pixels. Call it
+    /// on the module that `valid` gives: it is there that running statistics are current.
+    ///
+    /// # Errors
+    /// When `side` does not fit the network or a weight is not finite.
+    pub fn graph(&self, side: usize) -> Result<Graph, GraphError> {
+        let mut b = GraphBuilder::new(ValueShape::new(3, side, side)?)?;
+        let mut x = ValueId::INPUT;
+        if let Some(stem) = &self.stem {
+            x = stem.push(&mut b, "stem", x)?;
+        }
+        let mut skips = Vec::new();
+        for (level, stage) in self.encoder.iter().enumerate() {
+            if level > 0 {
+                skips.push(x);
+                x = b.max_pool(format!("pool{level}"), x, 2)?;
+            }
+            x = push_stage(&mut b, stage, &format!("encoder{level}"), x)?;
+        }
+        for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
+            let level = b.shape(x).map_or(0, |shape| shape.height);
+            x = up.push(&mut b, &format!("up{level}"), x)?;
+            x = match self.config.skips {
+                Skips::Concat => b.concat(format!("skip{level}"), [x, skip])?,
+                Skips::Add => b.add(format!("skip{level}"), x, skip)?,
+            };
+            x = push_stage(&mut b, stage, &format!("decoder{level}"), x)?;
+        }
+        let weight = tensor4(&self.head)?;
+        let bias = vector(self.head_bias.val());
+        x = match self.config.stem {
+            Stem::Full => b.conv("head", x, Convolution { weight, bias, stride: 1, padding: 0 })?,
+            Stem::Half => b.conv_transpose("head", x, Convolution { weight, bias, stride: 2, padding: 0 })?,
+        };
+        x = b.sigmoid("sigmoid", x)?;
+        b.finish(x)
+    }
+}
+
+fn push_stage<B: Backend>(
+    b: &mut GraphBuilder,
+    stage: &[ConvNorm<B>],
+    name: &str,
+    input: ValueId,
+) -> Result<ValueId, GraphError> {
+    stage.iter().enumerate().try_fold(input, |x, (index, conv)| conv.push(b, &format!("{name}.{index}"), x))
+}
+
+impl<B: Backend> ConvNorm<B> {
+    fn push(&self, b: &mut GraphBuilder, name: &str, input: ValueId) -> Result<ValueId, GraphError> {
+        let weight = tensor4(&self.weight)?;
+        let bias = vec![0.0; weight.shape()[0]];
+        let convolution = Convolution { weight, bias, stride: self.kernel.stride(), padding: self.kernel.padding() };
+        let x = b.conv(format!("{name}.conv"), input, convolution)?;
+        let x = b.batch_norm(format!("{name}.norm"), x, norm(&self.norm))?;
+        b.relu(format!("{name}.relu"), x)
+    }
+}
+
+impl<B: Backend> UpNorm<B> {
+    fn push(&self, b: &mut GraphBuilder, name: &str, input: ValueId) -> Result<ValueId, GraphError> {
+        let weight = tensor4(&self.weight)?;
+        let bias = vec![0.0; weight.shape()[1]];
+        let convolution = Convolution { weight, bias, stride: 2, padding: 0 };
+        let x = b.conv_transpose(format!("{name}.conv"), input, convolution)?;
+        let x = b.batch_norm(format!("{name}.norm"), x, norm(&self.norm))?;
+        b.relu(format!("{name}.relu"), x)
+    }
+}
+
+fn norm<B: Backend>(norm: &BatchNorm<B>) -> GraphNorm {
+    GraphNorm {
+        scale: vector(norm.gamma.val()),
+        shift: vector(norm.beta.val()),
+        mean: vector(norm.running_mean.value_sync()),
+        var: vector(norm.running_var.value_sync()),
+        eps: norm.epsilon as f32,
+    }
+}
+
+fn tensor4<B: Backend>(weight: &Param<Tensor<B, 4>>) -> Result<Tensor4, GraphError> {
+    let weight = weight.val();
+    let shape = weight.dims();
+    Tensor4::new(shape, values(weight))
+}
+
+fn vector<B: Backend>(tensor: Tensor<B, 1>) -> Vec<f32> {
+    values(tensor)
+}
+
+fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
