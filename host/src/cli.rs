@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{export, probe_cuda, train};
+use crate::commands::{capture, demo, doctor, export, flash, link_test, live, probe_cuda, station, train};
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
 
@@ -19,8 +19,15 @@ struct Cli {
 /// One variant a file in `commands/`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
+    Doctor(doctor::DoctorArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
+    Flash(flash::FlashArgs),
+    Station(station::StationArgs),
+    Live(live::LiveArgs),
+    Capture(capture::CaptureArgs),
+    LinkTest(link_test::LinkTestArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
     ProbeCuda,
 }
@@ -28,8 +35,15 @@ enum Command {
 impl Command {
     fn run(self) -> Result<Exit, Failure> {
         match self {
+            Self::Demo(args) => demo::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Flash(args) => flash::run(&args),
+            Self::Station(args) => station::run(&args),
+            Self::Live(args) => live::run(&args),
+            Self::Capture(args) => capture::run(&args),
+            Self::LinkTest(args) => link_test::run(&args),
             Self::ProbeCuda => probe_cuda::run(),
         }
     }

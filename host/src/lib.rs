@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic_file;
+mod bundled;
 mod cli;
 mod commands;
 mod dataset;
@@ -13,9 +14,11 @@ mod image_type;
 mod interrupt;
 mod link;
 mod live;
+mod model_check;
 mod onnx;
 mod output;
 mod progress;
+mod station_process;
 mod train;
 mod virtual_line;
 

@@ -5,8 +5,10 @@ mod error;
 mod flash;
 mod line;
 mod ports;
+mod quality;
 #[cfg(test)]
 mod scripted;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +17,8 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shared::wire::{
-    Accumulator, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request,
-    Response, Setting, Settings, SlotReport, StageProgress, Status, Stream, encode_packet,
+    Accumulator, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet, PacketError, Refusal,
+    Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream, encode_packet,
 };
 
 pub use capture::{CaptureError, Captured, Shot};
@@ -24,8 +26,10 @@ pub use error::{Heard, LinkError};
 pub use flash::{FlashError, FlashStep, Flashed, Uploaded, flash};
 pub use line::{Line, SerialLine};
 pub use ports::{PortFound, PortKind, describe_ports, list_ports};
+pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
+pub use slots::{content, running};
 
 /// The rate of the line unless another is named, bits a second.
 pub const DEFAULT_BAUD: u32 = 921_600;

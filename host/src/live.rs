@@ -15,7 +15,6 @@ pub use trend::{Direction, Trend};
 pub struct Watch {
     pixel_size: Option<PixelSize>,
     trend: Trend,
-    start: Instant,
     first: Option<Instant>,
     last: Option<Instant>,
     totals: Totals,
@@ -70,14 +69,17 @@ pub struct AgainstTruth {
 impl Watch {
     /// Nothing seen yet; `pixel_size` is the camera's, where it is known.
     pub fn new(pixel_size: Option<PixelSize>) -> Self {
-        Self {
-            pixel_size,
-            trend: Trend::default(),
-            start: Instant::now(),
-            first: None,
-            last: None,
-            totals: Totals::default(),
-        }
+        Self { pixel_size, trend: Trend::default(), first: None, last: None, totals: Totals::default() }
+    }
+
+    /// From now on diameters are in µm as well, or no more.
+    pub const fn set_pixel_size(&mut self, pixel_size: Option<PixelSize>) {
+        self.pixel_size = pixel_size;
+    }
+
+    /// The camera's scale, where it is known.
+    pub const fn pixel_size(&self) -> Option<PixelSize> {
+        self.pixel_size
     }
 
     /// Frames seen.
@@ -167,11 +169,6 @@ impl Watch {
             stages_ms: totals.stages.times(1.0 / f64::from(totals.frames.max(1))),
             truth,
         }
-    }
-
-    /// Time since the watch began, s.
-    pub fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
     }
 }
 

@@ -172,7 +172,14 @@ impl Direction {
     }
 }
 
-fn pump(mut host: End, mut station: End, mut down: Direction, mut up: Direction, baud: u32, stop: &AtomicBool) {
+fn pump(
+    mut host: End,
+    mut station: End,
+    mut down: Direction,
+    mut up: Direction,
+    baud: u32,
+    stop: &AtomicBool,
+) {
     let bytes_per_second = f64::from(baud) / 10.0;
     let mut room = vec![0; (bytes_per_second * MAX_CREDIT.as_secs_f64()).max(1.0) as usize];
     let mut last = Instant::now();

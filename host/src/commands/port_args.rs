@@ -9,11 +9,17 @@ use crate::link::{DEFAULT_BAUD, PortKind, SerialLine, Station, describe_ports, l
 /// Which station is meant.
 #[derive(Debug, Clone, Args)]
 pub struct PortArgs {
-    /// The serial port that the station is on, such as /dev/ttyUSB0; left out, the only USB port there is.
-    #[arg(long, value_name = "PORT")]
+    /// The station's serial port, such as /dev/ttyUSB0 [default: the only one on USB]
+    #[arg(long, value_name = "PORT", global = true)]
     pub port: Option<String>,
-    /// The line's rate in bits a second, as in the station's settings.
-    #[arg(long, value_name = "RATE", default_value_t = DEFAULT_BAUD, value_parser = clap::value_parser!(u32).range(1200..=12_000_000))]
+    /// The line's rate in bits a second, as in the station's settings
+    #[arg(
+        long,
+        value_name = "RATE",
+        global = true,
+        default_value_t = DEFAULT_BAUD,
+        value_parser = clap::value_parser!(u32).range(1200..=12_000_000),
+    )]
     pub baud: u32,
 }
 

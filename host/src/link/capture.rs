@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::wire::{
-    CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, Request, Response,
-};
+use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, Request, Response};
 use shared::{LabelImage, MaskCodecError, decode_masks};
 use thiserror::Error;
 
@@ -80,7 +78,9 @@ impl<L: Line> Station<L> {
             };
             match state {
                 CaptureState::Pending if stop.load(Ordering::Relaxed) => return Ok(Shot::Stopped),
-                CaptureState::Pending if start.elapsed() > FRAME_PATIENCE => return Err(CaptureError::Overdue),
+                CaptureState::Pending if start.elapsed() > FRAME_PATIENCE => {
+                    return Err(CaptureError::Overdue);
+                }
                 CaptureState::Pending => self.wait(ASK_AGAIN)?,
                 CaptureState::Ready(info) => return self.read(token, info).map(Box::new).map(Shot::Taken),
                 CaptureState::Finished => return Ok(Shot::Finished),
@@ -151,7 +151,8 @@ impl<L: Line> Station<L> {
 /// Labels of the frame's own size.
 fn labels_of(report: &FrameReport, encoded: &[u8]) -> Result<LabelImage, CaptureError> {
     let damaged = |source| CaptureError::Labels { frame: report.frame, source };
-    let pixels = u32::try_from(u64::from(report.width) * u64::from(report.height)).map_err(|_| damaged(None))?;
+    let pixels =
+        u32::try_from(u64::from(report.width) * u64::from(report.height)).map_err(|_| damaged(None))?;
     let labels = decode_masks(encoded, pixels).map_err(|error| damaged(Some(error)))?;
     if (labels.width(), labels.height()) != (report.width, report.height) {
         return Err(damaged(None));

@@ -116,13 +116,23 @@ impl LinkError {
             || matches!(self, Self::Busy { .. } | Self::Open { .. })
     }
 
-    fn next_step(&self) -> String {
+    /// The exit code of a command that ends with it.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) | Self::Encode(_) => Exit::Failed,
+            _ => Exit::StationAbsent,
+        }
+    }
+
+    /// What to do about it.
+    pub fn next_step(&self) -> String {
         match self {
             Self::NoPort { .. } | Self::Open { .. } => {
                 format!("{}; name one with --port", describe_ports(&list_ports()))
             }
             Self::NoPermission { .. } => {
-                "join the group that owns the port, mostly: sudo usermod -aG dialout $USER, then log in again".into()
+                "join the group that owns the port, mostly: sudo usermod -aG dialout $USER, then log in again"
+                    .into()
             }
             Self::Busy { .. } => "end the program that holds it, such as another nuclei-host".into(),
             Self::Lost { .. } | Self::Silent { .. } => {
@@ -151,11 +161,7 @@ impl LinkError {
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
-        let exit = match error {
-            LinkError::Refused(_) | LinkError::Encode(_) => Exit::Failed,
-            _ => Exit::StationAbsent,
-        };
         let next = error.next_step();
-        Self::new(exit, error, next)
+        Self::new(error.exit(), error, next)
     }
 }

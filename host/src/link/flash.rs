@@ -171,7 +171,9 @@ pub fn flash<L: Line>(
                 activations += 1;
                 staging(station, &Request::Activate { digest })?
             }
-            StageProgress::Confirmed { digest: of } if of == digest => return Ok(Flashed::Confirmed(uploaded)),
+            StageProgress::Confirmed { digest: of } if of == digest => {
+                return Ok(Flashed::Confirmed(uploaded));
+            }
             StageProgress::Failed { digest: of, reason } if of == digest => {
                 return Err(FlashError::Model(reason));
             }
@@ -273,7 +275,9 @@ fn send<L: Line>(
                         upload.on_ack(offset, received);
                     }
                     Some(Response::Refused(Refusal::Model(reason))) => return Err(FlashError::Model(reason)),
-                    Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => break Sending::Forgotten,
+                    Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => {
+                        break Sending::Forgotten;
+                    }
                     Some(Response::Refused(refusal)) => return Err(LinkError::from(refusal).into()),
                     Some(_) | None => return Err(station.unfitting().into()),
                 }

@@ -100,9 +100,7 @@ impl Line for SerialLine {
         match self.file.read(room) {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line hung up")),
             Ok(count) => Ok(count),
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Ok(0)
             }
             Err(error) => Err(error),

@@ -24,7 +24,9 @@ pub struct Scripted {
 }
 
 /// A line to a station that answers by `answer`, which may also say something unasked.
-pub fn memory_line(mut answer: impl FnMut(Request, &[u8]) -> (Vec<Event>, Option<(Response, Vec<u8>)>) + 'static) -> Scripted {
+pub fn memory_line(
+    mut answer: impl FnMut(Request, &[u8]) -> (Vec<Event>, Option<(Response, Vec<u8>)>) + 'static,
+) -> Scripted {
     let mut events = 0;
     let script = move |packet: Packet| {
         let Message::Request(request) = packet.message else { return Vec::new() };
@@ -49,7 +51,13 @@ pub fn memory_line(mut answer: impl FnMut(Request, &[u8]) -> (Vec<Event>, Option
 impl Scripted {
     /// A line with that station at its end.
     pub fn new(script: Script) -> Self {
-        Self { script, accumulator: Accumulator::new(), to_host: VecDeque::new(), lose: Vec::new(), packets: 0 }
+        Self {
+            script,
+            accumulator: Accumulator::new(),
+            to_host: VecDeque::new(),
+            lose: Vec::new(),
+            packets: 0,
+        }
     }
 }
 

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use shared::wire::{
-    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, ModelDigest, ModelRefusal,
-    Name, Notice, StageTimes,
+    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, ModelDigest,
+    ModelRefusal, Name, Notice, StageTimes,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
 
@@ -72,7 +72,8 @@ fn what_is_no_station_is_told_by_what_it_says() {
 
 #[test]
 fn another_version_is_told_however_it_is_said() {
-    let by_refusal = memory_line(|_, _| (vec![], Some((Response::Refused(Refusal::Protocol { station: 7 }), vec![]))));
+    let by_refusal =
+        memory_line(|_, _| (vec![], Some((Response::Refused(Refusal::Protocol { station: 7 }), vec![]))));
     let by_identity = memory_line(|_, _| (vec![], Some((identity(7), vec![]))));
     let mut by_header = silent();
     let content = [&[7, 2, 0, 0, 0, 0][..]].concat();
@@ -220,7 +221,8 @@ impl Flashable {
     }
 
     fn into_station(mut self, lose: Vec<u32>) -> Station<Scripted> {
-        let mut line = memory_line(move |request, bulk| (vec![], Some((self.answer(&request, bulk), vec![]))));
+        let mut line =
+            memory_line(move |request, bulk| (vec![], Some((self.answer(&request, bulk), vec![]))));
         line.lose = lose;
         station(line)
     }
@@ -233,9 +235,12 @@ fn file(chunks: u32) -> Vec<u8> {
 #[test]
 fn flashes_over_a_bad_line_and_through_a_restart() {
     let onnx = file(30);
-    for (lose, restart, resent) in
-        [(vec![], None, 0), (vec![1, 4, 5, 20], None, 4), (vec![], Some((20, 7)), 0), (vec![3], Some((12, 0)), 0)]
-    {
+    for (lose, restart, resent) in [
+        (vec![], None, 0),
+        (vec![1, 4, 5, 20], None, 4),
+        (vec![], Some((20, 7)), 0),
+        (vec![3], Some((12, 0)), 0),
+    ] {
         let mut flashable = Flashable::new(&onnx, Ok(()));
         flashable.restart = restart;
         let mut steps = Vec::new();
@@ -243,7 +248,9 @@ fn flashes_over_a_bad_line_and_through_a_restart() {
         let flashed = flash(&mut station, &onnx, &GO_ON, |step| steps.push(step)).unwrap();
         let Flashed::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
         assert!(uploaded.bytes as usize <= onnx.len() && uploaded.resent >= resent, "{uploaded:?}");
-        assert!(steps.contains(&FlashStep::Verifying) && steps.contains(&FlashStep::Trial { frames_left: 1 }));
+        assert!(
+            steps.contains(&FlashStep::Verifying) && steps.contains(&FlashStep::Trial { frames_left: 1 })
+        );
     }
 }
 
@@ -282,14 +289,16 @@ fn a_refused_model_is_told_with_its_reason() {
         assert!(matches!(error, FlashError::Model(found) if found == reason));
     }
     let refuse = || Some((Response::Refused(Refusal::Model(ModelRefusal::TooLarge { limit: 5 })), vec![]));
-    let error = flash(&mut station(memory_line(move |_, _| (vec![], refuse()))), &onnx, &GO_ON, |_| {}).unwrap_err();
+    let error =
+        flash(&mut station(memory_line(move |_, _| (vec![], refuse()))), &onnx, &GO_ON, |_| {}).unwrap_err();
     assert!(matches!(error, FlashError::Model(ModelRefusal::TooLarge { limit: 5 })));
 }
 
 #[test]
 fn a_station_that_forgets_everything_is_given_up() {
     let onnx = file(2);
-    let mut station = station(memory_line(|_, _| (vec![], Some((Response::Stage(StageProgress::Idle), vec![])))));
+    let mut station =
+        station(memory_line(|_, _| (vec![], Some((Response::Stage(StageProgress::Idle), vec![])))));
     assert!(matches!(flash(&mut station, &onnx, &GO_ON, |_| {}), Err(FlashError::Forgotten)));
 }
 
@@ -335,13 +344,37 @@ fn captures_every_piece_whatever_is_lost() {
 #[test]
 fn a_capture_that_cannot_be_is_no_frame() {
     let info = CaptureInfo { report: report(1), picture_length: 10, labels_length: 3, truth_length: 0 };
-    let capture = |state: CaptureState| {
-        station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON)
-    };
+    let capture = |state: CaptureState| station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON);
     assert_eq!(capture(CaptureState::Finished).unwrap(), Shot::Finished);
     assert_eq!(capture(CaptureState::CameraAbsent).unwrap(), Shot::CameraAbsent);
     let too_long = CaptureInfo { picture_length: u32::MAX, ..info.clone() };
-    assert!(matches!(capture(CaptureState::Ready(too_long)), Err(CaptureError::Link(LinkError::Unfitting { .. }))));
+    assert!(matches!(
+        capture(CaptureState::Ready(too_long)),
+        Err(CaptureError::Link(LinkError::Unfitting { .. }))
+    ));
     let other_length = CaptureInfo { picture_length: 9, ..info };
     assert!(capture(CaptureState::Ready(other_length)).is_err());
+}
+
+#[test]
+fn a_line_is_judged_by_what_comes_back() {
+    let mut packets = 0;
+    let mut line = memory_line(move |_, bulk| {
+        packets += 1;
+        let mut bulk = bulk.to_vec();
+        if packets == 5 {
+            bulk[0] ^= 1;
+        }
+        (vec![], Some((Response::Echo, bulk)))
+    });
+    line.lose = vec![2, 41];
+    let stop = AtomicBool::new(false);
+    let end_soon = |share| {
+        if share > 0.0 {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let quality = measure(&mut station(line), Duration::from_secs(60), &stop, end_soon).unwrap();
+    assert_eq!((quality.lost, quality.altered, quality.packets), (2, 1, 44), "{quality:?}");
+    assert!(quality.bytes_per_second > 0.0 && quality.round_trip_median_ms.is_some());
 }

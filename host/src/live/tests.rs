@@ -30,7 +30,11 @@ fn report(count: u32, true_count: Option<u32>, doubts: Doubts) -> FrameReport {
 fn a_line_holds_what_a_person_needs() {
     let size = PixelSize::try_from(0.5).unwrap();
     let cases = [
-        (None, report(12, None, Doubts::NONE), "01:02:03Z     12 nuclei           20.0 px  focus 0.53  0.0 fps  dropped 5"),
+        (
+            None,
+            report(12, None, Doubts::NONE),
+            "01:02:03Z     12 nuclei           20.0 px  focus 0.53  0.0 fps  dropped 5",
+        ),
         (
             Some(size),
             report(9, Some(10), Doubts::OUT_OF_FOCUS.and(Doubts::TOO_DENSE)),
