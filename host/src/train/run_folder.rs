@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
 use plotters::prelude::{
     ChartBuilder, DrawingBackend, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
-use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
-use plotters::coord::Shift;
 use serde::{Deserialize, Serialize};
 use shared::{SetScore, encode_picture_png};
 
@@ -130,7 +130,9 @@ impl RunFolder {
         let mut ranked: Vec<_> = pictures
             .iter()
             .zip(&model.labels)
-            .map(|(picture, found)| (model.report.pictures.get(&picture.name).copied().unwrap_or(0.0), picture, found))
+            .map(|(picture, found)| {
+                (model.report.pictures.get(&picture.name).copied().unwrap_or(0.0), picture, found)
+            })
             .collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         let lowest = ranked.len().min(OVERLAYS);
@@ -159,8 +161,9 @@ impl RunFolder {
             return Ok(Vec::new());
         }
         let text = fs::read_to_string(&path)?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::failed(error, format!("{} is damaged: begin a new run", path.display())))
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::failed(error, format!("{} is damaged: begin a new run", path.display()))
+        })
     }
 
     /// Writes the epochs as CSV and JSON, and their curves.
@@ -188,7 +191,10 @@ fn draw_curves<'a>(svg: &'a mut String, epochs: &[Epoch]) -> DrawResult<'a> {
     let at = |epoch: &Epoch| f64::from(epoch.epoch);
     let loss: Vec<_> = epochs.iter().map(|epoch| (at(epoch), epoch.loss)).collect();
     let score = |number: fn(&SetScore) -> f64| {
-        epochs.iter().filter_map(|epoch| Some((at(epoch), number(epoch.validation.as_ref()?)))).collect::<Vec<_>>()
+        epochs
+            .iter()
+            .filter_map(|epoch| Some((at(epoch), number(epoch.validation.as_ref()?))))
+            .collect::<Vec<_>>()
     };
     let top = loss.iter().map(|&(_, loss)| loss).fold(0.0, f64::max);
     draw_chart(&upper, "training loss", top, &[(loss, RGBColor(180, 60, 40))])?;
@@ -197,7 +203,12 @@ fn draw_curves<'a>(svg: &'a mut String, epochs: &[Epoch]) -> DrawResult<'a> {
         (score(|s| s.ap[0]), RGBColor(110, 170, 220)),
         (score(|s| s.mean_iou), RGBColor(60, 140, 60)),
     ];
-    draw_chart(&lower, "validation: mean AP (dark blue), AP at 0.50 (light blue), IoU (green)", 1.0, &curves)?;
+    draw_chart(
+        &lower,
+        "validation: mean AP (dark blue), AP at 0.50 (light blue), IoU (green)",
+        1.0,
+        &curves,
+    )?;
     root.present()
 }
 
