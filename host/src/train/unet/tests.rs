@@ -15,9 +15,12 @@ fn picture(side: usize) -> Vec<f32> {
 fn graph_is_what_burn_computes() {
     let device = Default::default();
     let side = 16;
-    for (stem, skips) in
-        [(Stem::Half, Skips::Add), (Stem::Half, Skips::Concat), (Stem::Full, Skips::Add), (Stem::Full, Skips::Concat)]
-    {
+    for (stem, skips) in [
+        (Stem::Half, Skips::Add),
+        (Stem::Half, Skips::Concat),
+        (Stem::Full, Skips::Add),
+        (Stem::Full, Skips::Concat),
+    ] {
         let config = UnetConfig { width: 4, depth: 3, stem, skips, outputs: 2 };
         let network = config.init::<Autodiff<Flex>>(5, &device);
         let batch = TensorData::new(picture(side), [1, 3, side, side]);
