@@ -18,6 +18,7 @@ mod model_check;
 mod onnx;
 mod output;
 mod progress;
+mod recording;
 mod station_process;
 mod train;
 mod virtual_line;
