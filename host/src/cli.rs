@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{capture, demo, doctor, export, flash, link_test, live, probe_cuda, station, train};
+use crate::commands::{
+    capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, station, train,
+};
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
 
@@ -23,6 +25,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
+    Segment(segment::SegmentArgs),
+    Score(score::ScoreArgs),
     Flash(flash::FlashArgs),
     Station(station::StationArgs),
     Live(live::LiveArgs),
@@ -39,6 +43,8 @@ impl Command {
             Self::Doctor(args) => doctor::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Segment(args) => segment::run(&args),
+            Self::Score(args) => score::run(&args),
             Self::Flash(args) => flash::run(&args),
             Self::Station(args) => station::run(&args),
             Self::Live(args) => live::run(&args),

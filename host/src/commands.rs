@@ -9,5 +9,7 @@ pub mod link_test;
 pub mod live;
 mod port_args;
 pub mod probe_cuda;
+pub mod score;
+pub mod segment;
 pub mod station;
 pub mod train;

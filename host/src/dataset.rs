@@ -2,6 +2,7 @@
 
 mod error;
 mod layout;
+mod loading;
 mod masks;
 mod source;
 
@@ -12,6 +13,7 @@ use shared::{DecodeError, Image, LabelImage, decode_image, decode_labels, decode
 
 pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
+pub use loading::{BadSamples, BadTruth, tell_warnings};
 use masks::{MaskPixels, merge};
 use source::Source;
 
@@ -151,6 +153,15 @@ impl Dataset {
             Some(labels) => Ok(LabelledSample { name, image, labels, warnings }),
             None => Err(SampleError::NoTruth { file: self.file(index) }),
         }
+    }
+
+    /// Whether a picture or a truth lies in this very folder, so that writing there could replace it.
+    pub fn has_files_in(&self, folder: &Path) -> bool {
+        let entries = self.source.entries();
+        let Some(within) = self.source.path_within(folder) else { return false };
+        let lies_in =
+            |at: usize| entries[at].path.rsplit_once('/').map_or("", |(folder, _)| folder) == within;
+        self.pictures.iter().flat_map(Listed::entries).any(lies_in)
     }
 
     /// What tells this data from any other: SHA-256, hexadecimal, over the path, length and CRC-32 of

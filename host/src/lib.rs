@@ -5,6 +5,7 @@ mod atomic_file;
 mod bundled;
 mod cli;
 mod commands;
+mod csv;
 mod dataset;
 mod export;
 mod failure;
@@ -12,19 +13,28 @@ mod frame_record;
 mod graph;
 mod image_type;
 mod interrupt;
+mod label_files;
 mod link;
 mod live;
 mod model_check;
+mod model_file;
+mod objects_csv;
 mod onnx;
+mod outlines;
 mod output;
+mod pictures;
+mod prediction;
 mod progress;
 mod recording;
+mod scoring;
 mod station_process;
 mod train;
 mod virtual_line;
 
 pub use cli::run;
-pub use dataset::{Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning};
+pub use dataset::{
+    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning,
+};
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};
 pub use graph::{

@@ -12,6 +12,8 @@ mod finish;
 mod golden_scene;
 mod loss;
 mod material;
+mod normalisation;
+mod ops;
 mod run_folder;
 mod sampler;
 mod schedule;

@@ -42,6 +42,12 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
     },
+    /// A label image by its name, where a picture is wanted.
+    #[error("{} is the truth of another picture by its name", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+    },
     /// There are no files at all.
     #[error("{} is empty", path.display())]
     Empty {
@@ -65,6 +71,7 @@ impl DatasetError {
             Self::NotFound { .. } => "check the path",
             Self::Unreadable { .. } => "check the permissions and the disk",
             Self::NotZip { .. } => "fetch the zip again, or unpack what can be unpacked and name the folder",
+            Self::Truth { .. } => "name the picture itself, without _masks",
             Self::NotData { .. } => "name a folder, a zip, or a picture",
             Self::Empty { .. } | Self::NoPictures { .. } => {
                 "name the folder or zip that holds the pictures: <id>/images/<id>.png with <id>/masks/*.png, \

@@ -65,11 +65,25 @@ impl Source {
             source.read_zip(path)?;
         } else if is_picture(&file_name(path)) && metadata.is_file() {
             source.beside(path).map_err(unreadable)?;
+        } else if may_be_truth(&file_name(path)) {
+            return Err(DatasetError::Truth { path: path.to_owned() });
         } else {
             return Err(DatasetError::NotData { path: path.to_owned() });
         }
         source.entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(source)
+    }
+
+    /// A folder's path below this one, `/` between its parts; `None` where it does not exist or lies
+    /// elsewhere, as everything does for a zip.
+    pub(super) fn path_within(&self, folder: &Path) -> Option<String> {
+        if self.archive.is_some() {
+            return None;
+        }
+        let root = if self.root.is_dir() { self.root.as_path() } else { parent(&self.root) };
+        let (root, folder) = (root.canonicalize().ok()?, folder.canonicalize().ok()?);
+        let parts = folder.strip_prefix(root).ok()?.iter().map(|part| part.to_string_lossy());
+        Some(parts.collect::<Vec<_>>().join("/"))
     }
 
     /// The files.
@@ -171,11 +185,7 @@ impl Source {
         let name = file_name(path);
         let truth = format!("{}_masks", picture_stem(&name));
         self.entries.push(Entry { path: name, place: Place::File(path.to_owned()) });
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        for found in fs::read_dir(folder)? {
+        for found in fs::read_dir(parent(path))? {
             let found = found?;
             let name = file_name(&found.path());
             if picture_stem(&name).eq_ignore_ascii_case(&truth) && found.path().is_file() {
@@ -188,6 +198,16 @@ impl Source {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a file that is no picture by its name is one without the suffix of a truth.
+fn may_be_truth(name: &str) -> bool {
+    picture_stem(name).to_ascii_lowercase().ends_with("_masks")
+        && is_picture(&name.to_ascii_lowercase().replace("_masks", ""))
 }
 
 fn is_hidden(part: &str) -> bool {

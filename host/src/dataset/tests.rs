@@ -201,6 +201,47 @@ fn places_that_hold_no_data() {
     assert!(matches!(error, DatasetError::NoPictures { files: 2, .. }));
     assert!(told.contains("<id>/images/<id>.png"), "{told}");
     assert!(matches!(open_error(&notes.path().join("notes.txt")).0, DatasetError::NotData { .. }));
+
+    let pair = folder(&[("a_masks.png", labels(1, 1, &[0]))]);
+    assert!(matches!(open_error(&pair.path().join("a_masks.png")).0, DatasetError::Truth { .. }));
+}
+
+#[test]
+fn bad_pictures_are_all_named_and_left_out_only_when_asked() {
+    let (_folder, dataset) = opened(&[
+        ("a.png", grey(1, 1)),
+        ("b.png", grey(2, 1)),
+        ("b_masks.png", labels(2, 1, &[1, 1])),
+        ("c.png", b"no picture".to_vec()),
+    ]);
+    let threads = std::num::NonZeroUsize::new(3).unwrap();
+    let told = Failure::from(dataset.load_all(BadTruth::Refuse, threads).unwrap_err()).to_string();
+    for part in
+        ["2 of 3 pictures", "a.png has no masks; put", "c.png cannot be used: the bytes", "--skip-bad"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    let samples = dataset.load_all(BadTruth::Skip, threads).unwrap();
+    assert_eq!(samples.iter().map(|sample| sample.name.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn knows_where_its_files_lie() {
+    let (folder, dataset) = opened(&[("images/a.png", grey(1, 1)), ("labels/a.png", labels(1, 1, &[1]))]);
+    fs::create_dir_all(folder.path().join("out")).unwrap();
+    for (path, expected) in [
+        ("images", true),
+        ("labels", true),
+        ("images/../labels", true),
+        ("out", false),
+        ("", false),
+        ("none", false),
+    ] {
+        assert_eq!(dataset.has_files_in(&folder.path().join(path)), expected, "{path}");
+    }
+    let single = Dataset::open(&folder.path().join("images/a.png")).unwrap();
+    assert!(single.has_files_in(&folder.path().join("images")));
+    assert!(!single.has_files_in(folder.path()));
 }
 
 #[test]

@@ -3,71 +3,31 @@
 //! Burn's own gradient of a convolution's weight is a convolution with a kernel as large as the picture,
 //! which takes most of a step on a CPU. Here every gradient is a few large matrix products.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::conv2d;
-use burn::tensor::ops::{ConvOptions, FloatTensor};
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::ops::ConvOptions;
 
-/// A backend with [`conv3x3`] of its own.
-pub trait Conv3x3: Backend {
-    /// As [`conv3x3`].
-    fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        primitive(padded(tensor::<Self>(x), tensor(weight)))
-    }
-}
-
-impl Conv3x3 for Flex {}
-impl Conv3x3 for Cuda {}
-
-impl<B: Conv3x3, C: CheckpointStrategy> Conv3x3 for Autodiff<B, C> {
-    fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        match Conv3x3Gradient.prepare::<C>([x.node.clone(), weight.node.clone()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (x.primitive.clone(), weight.primitive.clone());
-                prep.finish(state, B::conv3x3(x.primitive, weight.primitive))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::conv3x3(x.primitive, weight.primitive)),
-        }
-    }
-}
+use super::ops::{TrainingOps, primitive, tensor};
 
 /// A 3x3 convolution of stride 1, padded with zeros.
 ///
 /// # Shapes
 /// `x` is `[n, in, h, w]`, `weight` `[out, in, 3, 3]`, the result `[n, out, h, w]`.
-pub fn conv3x3<B: Conv3x3>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub fn conv3x3<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     tensor(B::conv3x3(primitive(x), primitive(weight)))
 }
 
-#[derive(Debug)]
-struct Conv3x3Gradient;
-
-impl<B: Conv3x3> Backward<B, 2> for Conv3x3Gradient {
-    type State = (FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [x_node, weight_node] = ops.parents;
-        let grad = tensor::<B>(grads.consume::<B>(&ops.node));
-        let (x, weight) = ops.state;
-        if let Some(node) = x_node {
-            let turned = tensor::<B>(weight).swap_dims(0, 1).flip([2, 3]);
-            grads.register::<B>(node.id, primitive(padded(grad.clone(), turned)));
-        }
-        if let Some(node) = weight_node {
-            grads.register::<B>(node.id, primitive(weight_gradient(tensor::<B>(x), grad)));
-        }
-    }
+/// The gradient of [`conv3x3`] for its input, a 3x3 convolution with the weight turned by half a turn.
+pub(super) fn input_gradient<B: Backend>(weight: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
+    padded(grad, weight.swap_dims(0, 1).flip([2, 3]))
 }
 
 /// The gradient of a 3x3 weight, a matrix product for each of its nine places.
 ///
 /// Rows are laid end to end with two zeros between them: a shift in both directions is then one shift
 /// along the line, a view that costs nothing, and what it wraps around meets a gradient of zero.
-fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(super) fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, input, height, width] = x.dims();
     let output = grad.dims()[1];
     let row = width + 2;
@@ -84,7 +44,7 @@ fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B,
     Tensor::cat(places, 0).reshape([3, 3, output, input]).permute([2, 3, 0, 1])
 }
 
-fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(super) fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
 }
 
@@ -130,16 +90,9 @@ pub fn pointwise<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B,
     weight.matmul(x.reshape([n, input, height * width])).reshape([n, output, height, width])
 }
 
-fn tensor<B: Backend>(primitive: FloatTensor<B>) -> Tensor<B, 4> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
-
-fn primitive<B: Backend>(tensor: Tensor<B, 4>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::backend::{Autodiff, Flex};
     use burn::tensor::TensorData;
     use burn::tensor::module::conv_transpose2d;
     use burn::tensor::ops::ConvTransposeOptions;
@@ -181,8 +134,6 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_burns_own() {
-        let strided = |stride: usize, padding: usize| ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
-        assert_eq!(strided(1, 1).stride, [1, 1]);
         compare("3x3", [[2, 5, 6, 7], [4, 5, 3, 3]], conv3x3, padded);
         compare("3x3 of one pixel", [[1, 2, 1, 1], [3, 2, 3, 3]], conv3x3, padded);
         compare("2x2 stride 2", [[2, 3, 6, 4], [5, 3, 2, 2]], halved, |x, w| {

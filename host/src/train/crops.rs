@@ -64,11 +64,6 @@ impl TrainingPicture {
         }
         Self { pyramid, labels, median_diameter_px: median.unwrap_or(UNKNOWN_DIAMETER_PX) }
     }
-
-    /// Area-weighted median diameter of its nuclei, px.
-    pub const fn median_diameter_px(&self) -> f32 {
-        self.median_diameter_px
-    }
 }
 
 /// A crop with its truth: what one step of training sees `n` of.

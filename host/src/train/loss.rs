@@ -4,6 +4,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::backend::Backend;
 
+use super::normalisation::gather;
+
 /// The mean of two losses over every output channel:
 ///
 /// * binary cross-entropy, `-w (t log p + (1 - t) log(1 - p))`, averaged over all pixels;
@@ -17,12 +19,12 @@ pub fn segmentation_loss<B: Backend>(
     truth: Tensor<B, 4>,
     weight: Tensor<B, 4>,
 ) -> Tensor<B, 1> {
-    let [_, channels, _, _] = logits.dims();
+    let [n, c, h, w] = logits.dims();
     // log(1 - p) is log p - logit: one logarithm serves both terms.
     let log_p = log_sigmoid(logits.clone());
     let entropy = ((Tensor::ones_like(&truth) - truth.clone()) * logits.clone() - log_p) * weight;
 
-    let by_channel = |x: Tensor<B, 4>| x.swap_dims(0, 1).flatten::<2>(1, 3).sum_dim(1).reshape([channels]);
+    let by_channel = |x: Tensor<B, 4>| gather(x.reshape([n * c, h * w]), n);
     let p = sigmoid(logits);
     let both = by_channel(p.clone() * truth.clone());
     let all = by_channel(p) + by_channel(truth);

@@ -9,13 +9,19 @@ use plotters::prelude::{
     ChartBuilder, DrawingBackend, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
 use serde::{Deserialize, Serialize};
-use shared::SetScore;
+use shared::{SetScore, encode_picture_png};
 
 use super::config::TrainConfig;
 use super::finish::FinishedModel;
 use super::validation::ValidationPicture;
 use crate::atomic_file::write_whole;
 use crate::failure::Failure;
+use crate::outlines::draw_outlines;
+
+/// Overlays of the lowest and of the highest scores.
+const OVERLAYS: usize = 6;
+const TRUE_COLOUR: [u8; 3] = [0, 200, 80];
+const FOUND_COLOUR: [u8; 3] = [230, 40, 200];
 
 /// One line of `epochs.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,13 +119,31 @@ impl RunFolder {
         Ok(write_whole(&self.config(), json.as_bytes())?)
     }
 
-    /// Writes the scores of the finished model.
+    /// Writes the scores of the finished model, and overlays of the validation pictures with the lowest
+    /// and the highest scores: true outlines green, found ones magenta.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
-    pub fn save_report(&self, model: &FinishedModel, _pictures: &[ValidationPicture]) -> Result<(), Failure> {
+    pub fn save_report(&self, model: &FinishedModel, pictures: &[ValidationPicture]) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&model.report).map_err(|error| Failure::failed(error, ""))?;
-        Ok(write_whole(&self.report(), json.as_bytes())?)
+        write_whole(&self.report(), json.as_bytes())?;
+        let mut ranked: Vec<_> = pictures
+            .iter()
+            .zip(&model.labels)
+            .map(|(picture, found)| {
+                (model.report.pictures.get(&picture.name).copied().unwrap_or(0.0), picture, found)
+            })
+            .collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let lowest = ranked.len().min(OVERLAYS);
+        let highest = lowest.max(ranked.len().saturating_sub(OVERLAYS));
+        for (score, picture, found) in ranked[..lowest].iter().chain(&ranked[highest..]) {
+            let truth = draw_outlines(&picture.image, &picture.labels, TRUE_COLOUR)?;
+            let overlay = draw_outlines(&truth, found, FOUND_COLOUR)?;
+            let png = encode_picture_png(&overlay).map_err(|error| Failure::failed(error, ""))?;
+            write_whole(&self.overlays().join(format!("{score:.3}-{}.png", picture.name)), &png)?;
+        }
+        Ok(())
     }
 
     /// Whether a run was begun here.

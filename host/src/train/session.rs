@@ -13,9 +13,9 @@ use shared::SetScore;
 
 use super::checkpoint::{self, Position};
 use super::config::TrainConfig;
-use super::convolution::Conv3x3;
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
+use super::ops::TrainingOps;
 use super::run_folder::{Epoch, RunFolder};
 use super::sampler::{Batch, Sampler, batches};
 use super::schedule::learning_rate;
@@ -61,7 +61,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, or the loss is no longer finite.
-    pub fn run<B: AutodiffBackend + Conv3x3>(&self, device: &B::Device) -> Result<Outcome, Failure> {
+    pub fn run<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Result<Outcome, Failure> {
         let mut model: Unet<B> = self.config.unet.init(self.config.seed, device);
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let mut position = Position { steps: 0, seconds: 0.0, epoch_loss: 0.0, best: None };
@@ -114,7 +114,7 @@ impl Session<'_> {
         Ok(Outcome::Finished(self.graph(&best)?))
     }
 
-    fn step<B: AutodiffBackend + Conv3x3>(
+    fn step<B: AutodiffBackend + TrainingOps>(
         &self,
         model: Unet<B>,
         optimizer: &mut impl Optimizer<Unet<B>, B>,
@@ -203,3 +203,6 @@ impl Session<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,6 @@
 mod walk;
 
 use burn::module::{Module, Param};
-use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::{Tensor, TensorData};
@@ -17,7 +15,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use super::convolution::{Conv3x3, conv3x3, doubled, halved, pointwise};
+use super::convolution::{conv3x3, doubled, halved, pointwise};
+use super::normalisation::{NormRelu, spread};
+use super::ops::TrainingOps;
 
 /// The resolution that the network works at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -136,7 +136,7 @@ impl<B: Backend> Init<'_, B> {
         let side = kernel.side();
         ConvNorm {
             weight: self.weight([output, input, side, side], input * side * side),
-            norm: BatchNormConfig::new(output).init(self.device),
+            norm: NormRelu::new(output, self.device),
             kernel,
         }
     }
@@ -146,10 +146,7 @@ impl<B: Backend> Init<'_, B> {
     }
 
     fn up(&mut self, input: usize, output: usize) -> UpNorm<B> {
-        UpNorm {
-            weight: self.weight([input, output, 2, 2], input),
-            norm: BatchNormConfig::new(output).init(self.device),
-        }
+        UpNorm { weight: self.weight([input, output, 2, 2], input), norm: NormRelu::new(output, self.device) }
     }
 }
 
@@ -158,7 +155,7 @@ impl<B: Backend> Init<'_, B> {
 struct ConvNorm<B: Backend> {
     /// `[out, in, k, k]`.
     weight: Param<Tensor<B, 4>>,
-    norm: BatchNorm<B>,
+    norm: NormRelu<B>,
     #[module(skip)]
     kernel: Kernel,
 }
@@ -195,7 +192,7 @@ impl Kernel {
     }
 }
 
-impl<B: Conv3x3> ConvNorm<B> {
+impl<B: TrainingOps> ConvNorm<B> {
     /// # Shapes
     /// `[n, in, h, w]` to `[n, out, h, w]`, or half of both sides.
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
@@ -204,7 +201,7 @@ impl<B: Conv3x3> ConvNorm<B> {
             Kernel::Halving => halved(x, weight),
             Kernel::Keeping => conv3x3(x, weight),
         };
-        relu(self.norm.forward(y))
+        self.norm.forward(y)
     }
 }
 
@@ -213,14 +210,14 @@ impl<B: Conv3x3> ConvNorm<B> {
 struct UpNorm<B: Backend> {
     /// `[in, out, 2, 2]`.
     weight: Param<Tensor<B, 4>>,
-    norm: BatchNorm<B>,
+    norm: NormRelu<B>,
 }
 
-impl<B: Backend> UpNorm<B> {
+impl<B: TrainingOps> UpNorm<B> {
     /// # Shapes
     /// `[n, in, h, w]` to `[n, out, 2 h, 2 w]`.
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        relu(self.norm.forward(doubled(x, self.weight.val())))
+        self.norm.forward(doubled(x, self.weight.val()))
     }
 }
 
@@ -240,7 +237,7 @@ pub struct Unet<B: Backend> {
     config: UnetConfig,
 }
 
-impl<B: Conv3x3> Unet<B> {
+impl<B: TrainingOps> Unet<B> {
     /// Logits of every output channel.
     ///
     /// # Shapes
@@ -271,6 +268,10 @@ impl<B: Conv3x3> Unet<B> {
             Stem::Full => pointwise(x, self.head.val()),
             Stem::Half => doubled(x, self.head.val()),
         };
-        logits + self.head_bias.val().reshape([1, self.config.outputs, 1, 1])
+        let [n, c, h, w] = logits.dims();
+        (logits.reshape([n * c, h * w]) + spread(self.head_bias.val(), n)).reshape([n, c, h, w])
     }
 }
+
+#[cfg(test)]
+mod tests;

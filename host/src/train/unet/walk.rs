@@ -1,10 +1,10 @@
 //! The trained network as a [`Graph`].
 
 use burn::module::Param;
-use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::super::normalisation::{EPSILON, NormRelu};
 use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 use crate::graph::{
     BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, Tensor4, ValueId, ValueShape,
@@ -82,13 +82,13 @@ impl<B: Backend> UpNorm<B> {
     }
 }
 
-fn norm<B: Backend>(norm: &BatchNorm<B>) -> GraphNorm {
+fn norm<B: Backend>(norm: &NormRelu<B>) -> GraphNorm {
     GraphNorm {
-        scale: vector(norm.gamma.val()),
-        shift: vector(norm.beta.val()),
-        mean: vector(norm.running_mean.value_sync()),
-        var: vector(norm.running_var.value_sync()),
-        eps: norm.epsilon as f32,
+        scale: vector(norm.scale.val()),
+        shift: vector(norm.shift.val()),
+        mean: vector(norm.mean.value_sync()),
+        var: vector(norm.variance.value_sync()),
+        eps: EPSILON as f32,
     }
 }
 

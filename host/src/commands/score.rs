@@ -1,0 +1,157 @@
+//! `nuclei-host score`: how good a model, or a folder of label images, is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+use serde_json::{Map, Value, json};
+
+use super::train::threads_or_all;
+use crate::atomic_file::write_whole;
+use crate::dataset::{BadTruth, Dataset};
+use crate::failure::{Exit, Failure};
+use crate::label_files::LabelFiles;
+use crate::model_file::OpenModel;
+use crate::output;
+use crate::prediction::Prediction;
+use crate::scoring::{Missing, ScoreOptions, SetResult, score_set};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host score --truth stage1_train.zip --model nuclei.onnx
+  nuclei-host score --truth pictures/ --pred found/ --json --min-ap 0.4
+  nuclei-host score --truth stage1_train.zip --pred captured/ --subset --csv scores.csv";
+
+/// Score label images, or a model, against the truth.
+///
+/// AP at a threshold is TP / (TP + FP + FN), a match being an IoU above it; mean AP is the mean over the
+/// thresholds 0.50, 0.55 .. 0.95 and over the pictures, as in the Data Science Bowl 2018. IoU and Dice are
+/// those of nucleus against background, the count error is |found - true| / true; all are means over the
+/// pictures. Exit code 3 tells a score under --min-ap.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("predicted").required(true).args(["pred", "model"]))]
+pub struct ScoreArgs {
+    /// Folder or zip of pictures with masks or labels
+    #[arg(long)]
+    truth: PathBuf,
+    /// Folder of label images, called as the pictures are
+    #[arg(long, value_name = "DIR")]
+    pred: Option<PathBuf>,
+    /// Model file that segments the pictures now
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// List every picture in the JSON object
+    #[arg(long, requires = "json")]
+    per_image: bool,
+    /// Exit with code 3 when mean AP is under this, 0 to 1
+    #[arg(long, value_name = "X", value_parser = share)]
+    min_ap: Option<f64>,
+    /// Write every picture's scores to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Score only these pictures, named without folder and extension
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    only: Vec<String>,
+    /// Score only the pictures named in this file, one a line
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// Score only the pictures that have a label image
+    #[arg(long, requires = "pred")]
+    subset: bool,
+    /// Count pictures without a label image as empty
+    #[arg(long, requires = "pred", conflicts_with = "subset")]
+    missing_as_empty: bool,
+    /// Leave out pictures whose truth cannot be used
+    #[arg(long)]
+    skip_bad: bool,
+    /// Threads for the model [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a number from 0 to 1 is wanted".to_owned()),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
+    let dataset = Dataset::open(&args.truth)?;
+    let prediction = match (&args.model, &args.pred) {
+        (Some(model), _) => {
+            Prediction::Model(Box::new(OpenModel::load(model, threads_or_all(args.threads))?))
+        }
+        (None, Some(folder)) => Prediction::Files(LabelFiles::open(folder)?),
+        (None, None) => return Err(Failure::usage("nothing to score", "give --pred or --model")),
+    };
+    let result = score_set(&dataset, prediction, &args.options()?)?;
+    if let Some(path) = &args.csv {
+        write_whole(path, result.report.to_csv().as_bytes())?;
+    }
+    if args.json {
+        output::line(&Value::Object(args.json_object(&result)?).to_string())?;
+    } else {
+        for line in result.report.to_lines() {
+            output::line(&line)?;
+        }
+    }
+    match args.min_ap {
+        Some(least) if result.report.total.mean_ap < least => {
+            eprintln!("gate missed: mean AP {:.4} is under {least}", result.report.total.mean_ap);
+            Ok(Exit::GateMissed)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+impl ScoreArgs {
+    fn options(&self) -> Result<ScoreOptions, Failure> {
+        let mut only: BTreeSet<String> = self.only.iter().cloned().collect();
+        if let Some(path) = &self.names {
+            only.extend(read_names(path)?);
+        }
+        let missing = match (self.subset, self.missing_as_empty) {
+            (true, _) => Missing::LeaveOut,
+            (_, true) => Missing::CountEmpty,
+            _ => Missing::Refuse,
+        };
+        Ok(ScoreOptions { only, missing, bad: if self.skip_bad { BadTruth::Skip } else { BadTruth::Refuse } })
+    }
+
+    fn json_object(&self, result: &SetResult) -> Result<Map<String, Value>, Failure> {
+        let fields = || -> serde_json::Result<Map<String, Value>> {
+            let mut fields = result.report.to_json()?;
+            fields.insert("skipped".to_owned(), json!(result.skipped));
+            let missing = if self.subset { "left_out" } else { "counted_as_empty" };
+            fields.insert(missing.to_owned(), json!(result.missing));
+            if self.per_image {
+                fields.insert("per_image".to_owned(), result.report.pictures_json()?);
+            }
+            Ok(fields)
+        };
+        fields().map_err(|error| Failure::failed(error, "run the command without --json"))
+    }
+}
+
+fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    let refused = |problem: String| {
+        Failure::usage(problem, "give a text file with the name of a picture on every line")
+    };
+    let text = fs::read_to_string(path)
+        .map_err(|error| refused(format!("{} cannot be read: {error}", path.display())))?;
+    let names: BTreeSet<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(refused(format!("{} names no picture", path.display())));
+    }
+    Ok(names)
+}

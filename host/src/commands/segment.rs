@@ -1,0 +1,244 @@
+//! `nuclei-host segment`: pictures in, label images out, by the station's own code.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use shared::{
+    Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png, encode_picture_png,
+    measure_objects,
+};
+
+use super::train::threads_or_all;
+use crate::atomic_file::{WriteError, write_whole};
+use crate::failure::{Exit, Failure, one_line};
+use crate::model_file::OpenModel;
+use crate::objects_csv::ObjectsCsv;
+use crate::outlines::draw_outlines;
+use crate::output;
+use crate::pictures::Pictures;
+use crate::progress::Progress;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host segment --model nuclei.onnx --out found pictures/
+  nuclei-host segment --model nuclei.onnx --out found --csv --pixel-size 0.65 a.tif b.tif
+  nuclei-host segment --model nuclei.onnx --out found --overlay stage1_train.zip";
+
+/// Find the nuclei of pictures and write label images.
+///
+/// For every picture x.png, .tif or .jpg, DIR/x.png becomes a 16-bit label image of its size: 0 is
+/// background, 1 to n are nuclei. A picture that cannot be used is named, the others are still done, and the
+/// exit code is 1.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SegmentArgs {
+    /// Model file
+    #[arg(long)]
+    model: PathBuf,
+    /// Folder of the label images
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Measure every nucleus, into DIR/objects.csv
+    #[arg(long)]
+    csv: bool,
+    /// Size of a pixel in the specimen, µm: adds columns in µm to the CSV
+    #[arg(long, value_name = "UM", value_parser = pixel_size, requires = "csv")]
+    pixel_size: Option<PixelSize>,
+    /// Draw the outlines over the pictures, into DIR/overlays/
+    #[arg(long)]
+    overlay: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Threads for the model [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Pictures; folders or zips of pictures
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+}
+
+fn pixel_size(text: &str) -> Result<PixelSize, String> {
+    let value: f32 = text.parse().map_err(|_| "a number of µm is wanted".to_owned())?;
+    PixelSize::try_from(value).map_err(|error| error.to_string())
+}
+
+const OVERLAYS: &str = "overlays";
+const OUTLINE: [u8; 3] = [0, 255, 0];
+
+/// What was found, for a program.
+#[derive(Debug, Serialize)]
+struct Summary {
+    /// SHA-256 of the model.
+    model: String,
+    pictures: Vec<Found>,
+    nuclei: u64,
+    /// Pictures and inputs that cannot be used, with the reason.
+    failed: Vec<String>,
+}
+
+/// What was found in a picture.
+#[derive(Debug, Serialize)]
+struct Found {
+    name: String,
+    file: String,
+    labels: PathBuf,
+    width: u32,
+    height: u32,
+    nuclei: u32,
+    /// The scale at which the network saw it.
+    scale: f32,
+    median_diameter_px: Option<f32>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`]. What was written before is whole.
+pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
+    let (pictures, unusable) = Pictures::open(&args.inputs)?;
+    refuse_own_folder(&pictures, &args.out)?;
+    let model = OpenModel::load(&args.model, threads_or_all(args.threads))?;
+    let progress = Progress::new("segmenting", pictures.len() as u64);
+    let mut work = Work {
+        args,
+        table: ObjectsCsv::new(args.pixel_size),
+        summary: Summary {
+            model: format!("{:#}", model.digest),
+            pictures: Vec::new(),
+            nuclei: 0,
+            failed: Vec::new(),
+        },
+        model,
+    };
+    for error in unusable {
+        work.name_failed(&progress, format!("{}; {}", one_line(&error), error.next_step()));
+    }
+    for index in 0..pictures.len() {
+        match work.segment(&pictures, index) {
+            Ok(found) if args.json => work.summary.pictures.push(found),
+            Ok(found) => {
+                progress.tell(&format!("{}: {} nuclei", found.name, found.nuclei))?;
+                work.summary.pictures.push(found);
+            }
+            Err(Trouble::Picture(line)) => work.name_failed(&progress, line),
+            Err(Trouble::All(failure)) => return Err(failure),
+        }
+        progress.advance(1);
+    }
+    drop(progress);
+    work.finish()
+}
+
+/// Refuses to write where pictures or their truth lie.
+fn refuse_own_folder(pictures: &Pictures, out: &Path) -> Result<(), Failure> {
+    let overlays = out.join(OVERLAYS);
+    match [out, &overlays].into_iter().find(|folder| pictures.has_files_in(folder)) {
+        None => Ok(()),
+        Some(folder) => {
+            let problem = format!("{} holds pictures or labels of the input", folder.display());
+            Err(Failure::usage(problem, "name another folder with --out, so that none of them is replaced"))
+        }
+    }
+}
+
+/// What keeps a picture from being segmented.
+enum Trouble {
+    /// The picture; the others can still be done.
+    Picture(String),
+    /// Something that the others would meet too.
+    All(Failure),
+}
+
+impl From<WriteError> for Trouble {
+    fn from(error: WriteError) -> Self {
+        Self::All(error.into())
+    }
+}
+
+struct Work<'a> {
+    args: &'a SegmentArgs,
+    model: OpenModel,
+    table: ObjectsCsv,
+    summary: Summary,
+}
+
+impl Work<'_> {
+    fn segment(&mut self, pictures: &Pictures, index: usize) -> Result<Found, Trouble> {
+        let image = pictures.load(index).map_err(|error| Trouble::Picture(error.line()))?;
+        let (name, file) = (pictures.name(index), pictures.file(index));
+        let named = |error: &(dyn std::error::Error + 'static)| format!("{file}: {}", one_line(error));
+        let found = self.model.segmenter.segment(&image, ScaleChoice::PerPicture);
+        let found = found.map_err(|error| match error {
+            SegmentError::Size(_) => Trouble::Picture(format!("{}; cut it into parts", named(&error))),
+            _ => Trouble::All(Failure::failed(named(&error), "try another model")),
+        })?;
+        let picture_only = |line| Trouble::Picture(format!("{line}; cut the picture into parts"));
+        let labels_png = encode_label_png(&found.labels).map_err(|error| picture_only(named(&error)))?;
+        let target = self.args.out.join(format!("{name}.png"));
+        write_whole(&target, &labels_png)?;
+        if self.args.overlay {
+            let overlay = draw_outlines(&image, &found.labels, OUTLINE);
+            let overlay = overlay.map_err(|error| picture_only(named(&error)))?;
+            let overlay = encode_picture_png(&overlay).map_err(|error| picture_only(named(&error)))?;
+            write_whole(&self.args.out.join(OVERLAYS).join(format!("{name}.png")), &overlay)?;
+        }
+        if self.args.csv {
+            let objects = measure_objects(&found.labels, &image);
+            self.table.add(name, &objects.map_err(|error| picture_only(named(&error)))?);
+        }
+        Ok(self.note(name, file, target, &image, &found))
+    }
+
+    fn note(
+        &mut self,
+        name: &str,
+        file: String,
+        labels: PathBuf,
+        image: &Image,
+        found: &Segmentation,
+    ) -> Found {
+        let nuclei = found.labels.count();
+        self.summary.nuclei += u64::from(nuclei);
+        Found {
+            name: name.to_owned(),
+            file,
+            labels,
+            width: image.width(),
+            height: image.height(),
+            nuclei,
+            scale: found.scale.get(),
+            median_diameter_px: found.median_diameter_px,
+        }
+    }
+
+    fn name_failed(&mut self, progress: &Progress, line: String) {
+        progress.warn(&format!("not segmented: {line}"));
+        self.summary.failed.push(line);
+    }
+
+    fn finish(self) -> Result<Exit, Failure> {
+        let Self { args, table, summary, .. } = self;
+        if args.csv && !summary.pictures.is_empty() {
+            write_whole(&args.out.join("objects.csv"), table.as_bytes())?;
+        }
+        if args.json {
+            let json = serde_json::to_string(&summary)
+                .map_err(|error| Failure::failed(error, "run the command without --json"))?;
+            output::line(&json)?;
+        } else {
+            output::line(&format!(
+                "{} nuclei in {} pictures, label images in {}",
+                summary.nuclei,
+                summary.pictures.len(),
+                args.out.display()
+            ))?;
+        }
+        if summary.failed.is_empty() {
+            return Ok(Exit::Done);
+        }
+        eprintln!("{} inputs were not segmented; they are named above", summary.failed.len());
+        Ok(Exit::Failed)
+    }
+}

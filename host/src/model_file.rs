@@ -1,0 +1,49 @@
+//! A model file opened for work on this machine.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use shared::wire::ModelDigest;
+use shared::{Model, Segmenter, TractNetwork};
+
+use crate::failure::Failure;
+
+/// A model ready to segment, and what tells it from others.
+#[derive(Debug)]
+pub struct OpenModel {
+    /// Runs the model.
+    pub segmenter: Segmenter<TractNetwork>,
+    /// SHA-256 of the file.
+    pub digest: ModelDigest,
+}
+
+impl OpenModel {
+    /// Reads and checks a model file, and plans it for `threads` threads.
+    ///
+    /// # Errors
+    /// [`Failure`] that names the file.
+    pub fn load(path: &Path, threads: NonZeroUsize) -> Result<Self, Failure> {
+        let named = |error: &dyn std::fmt::Display| format!("{} cannot be used: {error}", path.display());
+        let onnx = fs::read(path).map_err(|error| Failure::failed(named(&error), "name a model file"))?;
+        let model = Model::load(&onnx, threads).map_err(|error| {
+            Failure::failed(named(&error), "name a model that nuclei-host train or export wrote")
+        })?;
+        Ok(Self { digest: model.digest(), segmenter: model.into_segmenter() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_model_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let told = |path: &Path| OpenModel::load(path, NonZeroUsize::MIN).unwrap_err().to_string();
+        assert!(told(&path).contains("model.onnx cannot be used: No such file"), "{}", told(&path));
+        fs::write(&path, b"text").unwrap();
+        assert!(told(&path).contains("the file is not an ONNX model"), "{}", told(&path));
+    }
+}

@@ -1,0 +1,116 @@
+//! The pictures that a command line names: files, folders and zips, each picture under its own name.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use shared::Image;
+use thiserror::Error;
+
+use crate::dataset::{Dataset, DatasetError, SampleError};
+use crate::failure::Failure;
+
+/// Pictures of several places, no two of one name.
+#[derive(Debug)]
+pub struct Pictures {
+    datasets: Vec<Dataset>,
+    places: Vec<(usize, usize)>,
+}
+
+/// Two pictures would be written to one file.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{first} and {second} have one name, so that one's result would replace the other's")]
+pub struct NameClash {
+    first: String,
+    second: String,
+}
+
+impl From<NameClash> for Failure {
+    fn from(clash: NameClash) -> Self {
+        Self::usage(clash, "rename one of them, or run the command for each with folders of their own")
+    }
+}
+
+impl Pictures {
+    /// Lists the pictures of every input, in their order. Inputs that hold no pictures are given beside.
+    ///
+    /// # Errors
+    /// [`NameClash`] when two pictures have one name.
+    pub fn open(inputs: &[PathBuf]) -> Result<(Self, Vec<DatasetError>), NameClash> {
+        let (mut datasets, mut errors) = (Vec::new(), Vec::new());
+        for input in inputs {
+            match Dataset::open(input) {
+                Ok(dataset) => datasets.push(dataset),
+                Err(error) => errors.push(error),
+            }
+        }
+        let places: Vec<(usize, usize)> = datasets
+            .iter()
+            .enumerate()
+            .flat_map(|(of, dataset)| (0..dataset.len()).map(move |at| (of, at)))
+            .collect();
+        let mut names = HashMap::new();
+        for &(of, at) in &places {
+            if let Some((other_of, other_at)) = names.insert(datasets[of].name(at), (of, at)) {
+                let first = datasets[other_of].file(other_at);
+                return Err(NameClash { first, second: datasets[of].file(at) });
+            }
+        }
+        Ok((Self { datasets, places }, errors))
+    }
+
+    /// Number of pictures.
+    pub const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// A picture's name, which no other has.
+    pub fn name(&self, index: usize) -> &str {
+        let (of, at) = self.places[index];
+        self.datasets[of].name(at)
+    }
+
+    /// A picture's path.
+    pub fn file(&self, index: usize) -> String {
+        let (of, at) = self.places[index];
+        self.datasets[of].file(at)
+    }
+
+    /// Loads a picture.
+    ///
+    /// # Errors
+    /// [`SampleError`].
+    pub fn load(&self, index: usize) -> Result<Image, SampleError> {
+        let (of, at) = self.places[index];
+        self.datasets[of].load_image(at)
+    }
+
+    /// Whether one of these pictures, or its truth, lies in this very folder.
+    pub fn has_files_in(&self, folder: &Path) -> bool {
+        self.datasets.iter().any(|dataset| dataset.has_files_in(folder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{Channels, encode_picture_png};
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_over_all_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let png = encode_picture_png(&Image::black(1, 1, Channels::Grey).unwrap()).unwrap();
+        let place = |name: &str| folder.path().join(name);
+        std::fs::create_dir(place("more")).unwrap();
+        for name in ["a.png", "b.png", "more/c.png", "more/a.png"] {
+            std::fs::write(place(name), &png).unwrap();
+        }
+        let (pictures, errors) = Pictures::open(&[place("b.png"), place("more"), place("none")]).unwrap();
+        let names: Vec<&str> = (0..pictures.len()).map(|at| pictures.name(at)).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+        assert!(matches!(errors[..], [DatasetError::NotFound { .. }]));
+        let clash = Pictures::open(&[place("a.png"), place("more")]).unwrap_err();
+        let told = Failure::from(clash).to_string();
+        assert!(told.contains("a.png and ") && told.contains("more/a.png have one name"), "{told}");
+    }
+}

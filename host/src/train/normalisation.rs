@@ -1,0 +1,186 @@
+//! Batch normalisation followed by `max(x, 0)`, as one operation (Ioffe and Szegedy 2015).
+//!
+//! Whatever has a channel's own value is spread to a value for each row `[n c, 1]` of the batch seen as
+//! `[n c, h w]`: one number against one run of memory is the form that every backend computes fast.
+
+use burn::module::{Module, Param, RunningState};
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+
+use super::ops::{TrainingOps, primitive, tensor};
+
+/// Added to the variance.
+pub(super) const EPSILON: f64 = 1e-5;
+/// Share of a batch's statistics in the running ones.
+const MOMENTUM: f64 = 0.1;
+
+/// Batch normalisation and `max(x, 0)`.
+#[derive(Module, Debug)]
+pub struct NormRelu<B: Backend> {
+    /// Gamma, `[c]`.
+    pub scale: Param<Tensor<B, 1>>,
+    /// Beta, `[c]`.
+    pub shift: Param<Tensor<B, 1>>,
+    /// Running mean, `[c]`.
+    pub mean: RunningState<Tensor<B, 1>>,
+    /// Running variance, `[c]`.
+    pub variance: RunningState<Tensor<B, 1>>,
+}
+
+impl<B: Backend> NormRelu<B> {
+    /// Scale and variance 1, shift and mean 0.
+    pub fn new(channels: usize, device: &B::Device) -> Self {
+        Self {
+            scale: Param::from_tensor(Tensor::ones([channels], device)),
+            shift: Param::from_tensor(Tensor::zeros([channels], device)),
+            mean: RunningState::new(Tensor::zeros([channels], device)),
+            variance: RunningState::new(Tensor::ones([channels], device)),
+        }
+    }
+}
+
+impl<B: TrainingOps> NormRelu<B> {
+    /// By the batch's statistics while training, by the running ones otherwise.
+    ///
+    /// # Shapes
+    /// `[n, c, h, w]` to the same.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        if !B::ad_enabled(&x.device()) {
+            let [n, c, h, w] = x.dims();
+            let factor = self.scale.val() / (self.variance.value() + EPSILON).sqrt();
+            let offset = self.shift.val() - self.mean.value() * factor.clone();
+            let y = x.reshape([n * c, h * w]) * spread(factor, n) + spread(offset, n);
+            return relu(y).reshape([n, c, h, w]);
+        }
+        let [n, _, h, w] = x.dims();
+        let normalised = B::normalise(primitive(x), primitive(self.scale.val()), primitive(self.shift.val()));
+        let count = (n * h * w) as f64;
+        let update = |state: &RunningState<Tensor<B, 1>>, new: Tensor<B, 1>| {
+            let old = state.value_sync();
+            state.update((old * (1.0 - MOMENTUM) + new.detach() * MOMENTUM).detach());
+        };
+        update(&self.mean, tensor(normalised.mean));
+        update(&self.variance, tensor::<B, 1>(normalised.variance) * (count / (count - 1.0).max(1.0)));
+        tensor(normalised.y)
+    }
+}
+
+/// What normalisation gives and what its gradient needs.
+#[derive(Debug)]
+pub struct Normalised<B: Backend> {
+    /// The result, `[n, c, h, w]`.
+    pub y: FloatTensor<B>,
+    /// The input with mean 0 and variance 1, `[n c, h w]`.
+    pub standard: FloatTensor<B>,
+    /// The batch's standard deviation, `[c]`.
+    pub deviation: FloatTensor<B>,
+    /// The batch's mean, `[c]`.
+    pub mean: FloatTensor<B>,
+    /// The batch's variance, not corrected for its number, `[c]`.
+    pub variance: FloatTensor<B>,
+}
+
+/// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation.
+pub(super) fn normalise<B: Backend>(
+    x: Tensor<B, 4>,
+    scale: Tensor<B, 1>,
+    shift: Tensor<B, 1>,
+) -> Normalised<B> {
+    let [n, c, h, w] = x.dims();
+    let count = (n * h * w) as f64;
+    let x = x.reshape([n * c, h * w]);
+    let mean = gather(x.clone(), n) / count;
+    let centred = x - spread(mean.clone(), n);
+    let variance = gather(centred.clone() * centred.clone(), n) / count;
+    let deviation = (variance.clone() + EPSILON).sqrt();
+    let standard = centred * spread(deviation.clone().recip(), n);
+    let y = relu(standard.clone() * spread(scale, n) + spread(shift, n)).reshape([n, c, h, w]);
+    Normalised {
+        y: primitive(y),
+        standard: primitive(standard),
+        deviation: primitive(deviation),
+        mean: primitive(mean),
+        variance: primitive(variance),
+    }
+}
+
+/// The gradients of input, scale and shift.
+pub(super) fn gradients<B: Backend>(
+    grad: Tensor<B, 4>,
+    y: Tensor<B, 4>,
+    standard: Tensor<B, 2>,
+    deviation: Tensor<B, 1>,
+    scale: Tensor<B, 1>,
+) -> [FloatTensor<B>; 3] {
+    let [n, c, h, w] = grad.dims();
+    let count = (n * h * w) as f64;
+    let passed = y.lower_equal_elem(0.0).reshape([n * c, h * w]);
+    let grad = grad.reshape([n * c, h * w]).mask_fill(passed, 0.0);
+    let dshift = gather(grad.clone(), n);
+    let dscale = gather(grad.clone() * standard.clone(), n);
+    let centred = grad - spread(dshift.clone() / count, n) - standard * spread(dscale.clone() / count, n);
+    let dx = (centred * spread(scale / deviation, n)).reshape([n, c, h, w]);
+    [primitive(dx), primitive(dscale), primitive(dshift)]
+}
+
+/// A channel's value for each of its rows: `[c]` to `[n c, 1]`.
+pub(super) fn spread<B: Backend>(channels: Tensor<B, 1>, n: usize) -> Tensor<B, 2> {
+    let [c] = channels.dims();
+    channels.reshape([1, c]).repeat_dim(0, n).reshape([n * c, 1])
+}
+
+/// The sum over a channel's rows: `[n c, m]` to `[c]`.
+pub(super) fn gather<B: Backend>(rows: Tensor<B, 2>, n: usize) -> Tensor<B, 1> {
+    let c = rows.dims()[0] / n;
+    rows.sum_dim(1).reshape([n, c]).sum_dim(0).reshape([c])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Autodiff;
+    use burn::module::AutodiffModule as _;
+    use burn::nn::BatchNormConfig;
+    use burn::tensor::TensorData;
+
+    use super::*;
+
+    type Cpu = Autodiff<Flex>;
+    use burn::backend::Flex;
+
+    #[test]
+    fn values_gradients_and_running_statistics_are_burns_own() {
+        let device = Default::default();
+        let shape = [3, 4, 5, 6];
+        let values = |seed: f32| {
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|i: usize| (i as f32 * 1.7 + seed).sin() * 2.0 + 0.3)
+                .collect();
+            Tensor::<Cpu, 4>::from_data(TensorData::new(values, shape), &device)
+        };
+        let ours = NormRelu::<Cpu>::new(4, &device);
+        let burns = BatchNormConfig::new(4).init::<Cpu>(&device);
+        let (x, x_burn) = (values(0.1).require_grad(), values(0.1).require_grad());
+        let y = ours.forward(x.clone());
+        let y_burn = relu(burns.forward(x_burn.clone()));
+        let grads = (y.clone() * values(3.0)).sum().backward();
+        let grads_burn = (y_burn.clone() * values(3.0)).sum().backward();
+        let close = |a: Tensor<Flex, 1>, b: Tensor<Flex, 1>, what: &str| {
+            let far: f32 = (a - b).abs().max().into_scalar();
+            assert!(far < 1e-4, "{what} differ by {far}");
+        };
+        let flat = |tensor: Tensor<Flex, 4>| tensor.flatten::<1>(0, 3);
+        close(flat(y.inner()), flat(y_burn.inner()), "values");
+        close(flat(x.grad(&grads).unwrap()), flat(x_burn.grad(&grads_burn).unwrap()), "input gradients");
+        let parameter = |p: &Param<Tensor<Cpu, 1>>, g| p.val().grad(g).unwrap();
+        close(parameter(&ours.scale, &grads), parameter(&burns.gamma, &grads_burn), "scale gradients");
+        close(parameter(&ours.shift, &grads), parameter(&burns.beta, &grads_burn), "shift gradients");
+
+        let (ours, burns) = (ours.valid(), burns.valid());
+        close(ours.mean.value_sync(), burns.running_mean.value_sync(), "running means");
+        close(ours.variance.value_sync(), burns.running_var.value_sync(), "running variances");
+        let x = values(7.0).inner();
+        close(flat(ours.forward(x.clone())), flat(relu(burns.forward(x))), "inference");
+    }
+}
