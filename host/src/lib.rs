@@ -25,6 +25,7 @@ mod output;
 mod pictures;
 mod prediction;
 mod progress;
+mod recording;
 mod scoring;
 mod station_process;
 mod train;

@@ -6,11 +6,14 @@ mod flash;
 mod line;
 mod ports;
 mod quality;
+mod requests;
 #[cfg(test)]
 mod scripted;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod upload;
+mod words;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,18 +21,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shared::wire::{
     Accumulator, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet, PacketError, Refusal,
-    Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream, encode_packet,
+    Request, Response, encode_packet,
 };
 
+use error::Heard;
+
 pub use capture::{CaptureError, Captured, Shot};
-pub use error::{Heard, LinkError};
-pub use flash::{FlashError, FlashStep, Flashed, Uploaded, flash};
+pub use error::LinkError;
+pub use flash::{FlashError, FlashStep, Flashed, flash};
 pub use line::{Line, SerialLine};
-pub use ports::{PortFound, PortKind, describe_ports, list_ports};
+pub use ports::{PortKind, describe_ports, list_ports};
 pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
 pub use slots::{content, running};
+pub use upload::Uploaded;
+pub use words::{camera_word, slot_name, state_word};
 
 /// The rate of the line unless another is named, bits a second.
 pub const DEFAULT_BAUD: u32 = 921_600;
@@ -152,70 +159,6 @@ impl<L: Line> Station<L> {
         self.ask(request, bulk, ATTEMPTS, self.reply_wait())
     }
 
-    /// How the station is.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn status(&mut self) -> Result<Status, LinkError> {
-        match self.request(&Request::Status, &[])?.0 {
-            Response::Status(status) => Ok(status),
-            _ => Err(self.unfitting()),
-        }
-    }
-
-    /// What its slots hold, after `request`: [`Request::Slots`] or [`Request::Revert`].
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn slots(&mut self, request: &Request) -> Result<SlotReport, LinkError> {
-        match self.request(request, &[])?.0 {
-            Response::Slots(slots) => Ok(slots),
-            _ => Err(self.unfitting()),
-        }
-    }
-
-    /// How far staging is, after `request`, one of those that are answered so.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn stage(&mut self, request: &Request) -> Result<StageProgress, LinkError> {
-        match self.request(request, &[])?.0 {
-            Response::Stage(progress) => Ok(progress),
-            _ => Err(self.unfitting()),
-        }
-    }
-
-    /// The settings in force, after `request`: [`Request::Settings`] or [`Request::Set`].
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn settings(&mut self, request: &Request) -> Result<Settings, LinkError> {
-        match self.request(request, &[])?.0 {
-            Response::Settings(settings) => Ok(settings),
-            _ => Err(self.unfitting()),
-        }
-    }
-
-    /// Stops masks and previews, so that the line is free; the settings before.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn quieten(&mut self) -> Result<Settings, LinkError> {
-        let before = self.settings(&Request::Settings)?;
-        self.stream(Stream::Off, Stream::Off)?;
-        Ok(before)
-    }
-
-    /// Streams masks and previews, or not.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub fn stream(&mut self, masks: Stream, preview: Stream) -> Result<(), LinkError> {
-        self.settings(&Request::Set(Setting::Masks(masks)))?;
-        self.settings(&Request::Set(Setting::Preview(preview)))?;
-        Ok(())
-    }
-
     /// Sends a request and does not wait; its sequence number.
     ///
     /// # Errors
@@ -237,8 +180,9 @@ impl<L: Line> Station<L> {
             if let Some(reply) = self.replies.pop_front() {
                 return Ok(Some(reply));
             }
-            if !self.listen(until)? {
-                return Ok(None);
+            let is_last = Instant::now() >= until;
+            if !self.listen(until)? || is_last {
+                return Ok(self.replies.pop_front());
             }
         }
     }
@@ -253,8 +197,9 @@ impl<L: Line> Station<L> {
             if let Some(told) = self.events.pop_front() {
                 return Ok(Some(told));
             }
-            if !self.listen(until)? {
-                return Ok(None);
+            let is_last = Instant::now() >= until;
+            if !self.listen(until)? || is_last {
+                return Ok(self.events.pop_front());
             }
         }
     }
@@ -265,7 +210,7 @@ impl<L: Line> Station<L> {
     /// [`LinkError::Lost`] or [`LinkError::Protocol`].
     pub fn wait(&mut self, time: Duration) -> Result<(), LinkError> {
         let until = Instant::now() + time;
-        while self.listen(until)? {}
+        while Instant::now() < until && self.listen(until)? {}
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What a person watching a station sees of its counts: a line a frame, a trend, a summary.
 
 mod trend;
+mod viewer;
 
 use std::time::Instant;
 
@@ -8,7 +9,9 @@ use shared::PixelSize;
 use shared::wire::FrameReport;
 
 use crate::frame_record::StageMs;
-pub use trend::{Direction, Trend};
+use trend::Trend;
+
+pub use viewer::{End, Ended, Show, Viewer};
 
 /// What came of the frames so far.
 #[derive(Debug, Clone)]

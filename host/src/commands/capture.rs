@@ -10,7 +10,6 @@ use serde::Serialize;
 use shared::wire::{Acquisition, FrameReport, Request, Setting};
 use shared::{PixelSize, encode_label_png, picture_stem};
 
-use super::live::Recording;
 use super::port_args::PortArgs;
 use crate::atomic_file::write_whole;
 use crate::failure::{Exit, Failure};
@@ -19,6 +18,7 @@ use crate::interrupt;
 use crate::link::{CaptureError, Captured, SerialLine, Shot, Station};
 use crate::output;
 use crate::progress::Progress;
+use crate::recording::Recording;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10

@@ -10,12 +10,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::flash::{Watched, cost};
-use super::live::{End, Ended, Show, Viewer, summary_line};
+use super::live::summary_line;
 use crate::bundled::BUNDLED_MODEL;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
 use crate::link::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
-use crate::live::Summary;
+use crate::live::{End, Ended, Show, Summary, Viewer};
 use crate::model_check::check_model;
 use crate::output;
 use crate::station_process::{StationProcess, find_station_program};

@@ -6,10 +6,9 @@ use clap::Args;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
-use super::station::camera_word;
 use crate::bundled::BUNDLED_MODEL;
 use crate::failure::{Exit, Failure};
-use crate::link::{DEFAULT_BAUD, Station, list_ports};
+use crate::link::{DEFAULT_BAUD, Station, camera_word, list_ports};
 use crate::model_check::check_model;
 use crate::output;
 use crate::station_process::find_station_program;

@@ -7,12 +7,14 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use indicatif::DecimalBytes;
 use serde::Serialize;
-use shared::wire::{ModelDigest, Request, Slot, SlotReport, SlotState};
+use shared::wire::{ModelDigest, Request, SlotReport, SlotState};
 
 use super::port_args::PortArgs;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
-use crate::link::{FlashError, FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running};
+use crate::link::{
+    FlashError, FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+};
 use crate::model_check::check_model;
 use crate::output;
 use crate::progress::Progress;
@@ -147,15 +149,6 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
                 "run the same command again: it goes on from there",
             ))
         }
-    }
-}
-
-/// A slot as a person reads it.
-pub const fn slot_name(slot: Slot) -> &'static str {
-    match slot {
-        Slot::Factory => "the factory slot",
-        Slot::A => "slot A",
-        Slot::B => "slot B",
     }
 }
 

@@ -3,15 +3,13 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use shared::wire::{
-    Acquisition, CameraState, Identity, Request, Setting, Settings, Slot, SlotReport, SlotState, Status,
-    Stream,
+    Acquisition, CameraState, Identity, Request, Setting, Settings, Slot, SlotReport, Status, Stream,
 };
 use shared::{DutyCycle, PixelSize};
 
-use super::flash::slot_name;
 use super::port_args::PortArgs;
 use crate::failure::{Exit, Failure};
-use crate::link::{content, running};
+use crate::link::{camera_word, content, running, slot_name, state_word};
 use crate::output;
 
 const EXAMPLES: &str = "Examples:
@@ -154,15 +152,6 @@ fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
     })
 }
 
-/// A camera's state as a person reads it.
-pub const fn camera_word(camera: CameraState) -> &'static str {
-    match camera {
-        CameraState::Running => "running",
-        CameraState::Absent => "absent",
-        CameraState::Finished => "finished",
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct StatusRecord {
     name: String,
@@ -252,15 +241,6 @@ impl SlotsRecord {
             Slot::B => "b",
         };
         Self { active, factory: record(Slot::Factory), a: record(Slot::A), b: record(Slot::B) }
-    }
-}
-
-const fn state_word(state: SlotState) -> &'static str {
-    match state {
-        SlotState::Empty => "empty",
-        SlotState::Staged => "staged",
-        SlotState::Trial => "trial",
-        SlotState::Confirmed => "confirmed",
     }
 }
 

@@ -16,7 +16,7 @@ pub trait Line {
     /// Sends all bytes.
     ///
     /// # Errors
-    /// When the line is lost, or takes nothing for [`SEND_PATIENCE`].
+    /// When the line is lost, or takes nothing for some seconds.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Takes bytes that have come, or waits for some as long as it may; 0 when none came.
@@ -27,7 +27,7 @@ pub trait Line {
 }
 
 /// How long a line may refuse bytes before it counts as lost.
-pub const SEND_PATIENCE: Duration = Duration::from_secs(5);
+const SEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open serial port.
 #[derive(Debug)]
