@@ -13,5 +13,7 @@ mod demo;
 mod fixture;
 #[path = "end_to_end/flashing.rs"]
 mod flashing;
+#[path = "end_to_end/full_disk.rs"]
+mod full_disk;
 #[path = "end_to_end/watching.rs"]
 mod watching;
