@@ -15,5 +15,7 @@ mod fixture;
 mod flashing;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
+#[path = "end_to_end/real_pictures.rs"]
+mod real_pictures;
 #[path = "end_to_end/watching.rs"]
 mod watching;

@@ -1,0 +1,39 @@
+//! A user's own pictures and model through a real station, with the transcript:
+//! `NUCLEI_PICTURES=val/ NUCLEI_MODEL=nuclei.onnx tests/run --test end_to_end real_pictures -- --nocapture`.
+
+use std::process::Command;
+
+use crate::bench::{Bench, json_lines, program, text};
+
+fn score(truth: &str, way: &str, of: &str) -> serde_json::Value {
+    let arguments = ["score", "--truth", truth, way, of, "--json"];
+    println!("$ nuclei-host {}", arguments.join(" "));
+    let output = Command::new(program("nuclei-host")).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    println!("{}", text(&output.stdout));
+    json_lines(&output).remove(0)
+}
+
+#[test]
+fn real_pictures_score_the_same_by_capture_and_by_the_model() {
+    let variable = |name| std::env::var(name).ok();
+    let (Some(pictures), Some(model)) = (variable("NUCLEI_PICTURES"), variable("NUCLEI_MODEL")) else {
+        eprintln!("SKIPPED: NUCLEI_PICTURES and NUCLEI_MODEL name no pictures and no model");
+        return;
+    };
+    let bench = Bench::new(&format!("kind = \"pictures\"\npath = {pictures:?}\nframes_per_second = 20.0"));
+    let captures = bench.path("captures");
+    let captures = captures.to_str().unwrap();
+    for arguments in [vec!["flash", &model], vec!["capture", "--all", "--out", captures]] {
+        println!("$ nuclei-host {} --port {}", arguments.join(" "), bench.line.host_end().display());
+        let output = bench.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        println!("{}", text(&output.stdout));
+    }
+    let captured = score(&pictures, "--pred", captures);
+    let computed = score(&pictures, "--model", &model);
+    for key in ["mean_ap", "mean_iou", "dice", "count_error"] {
+        let (a, b) = (captured[key].as_f64().unwrap(), computed[key].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-9, "{key}: {a} by capture, {b} by the model itself");
+    }
+}
