@@ -8,8 +8,8 @@ use host::{
     Convolution, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, WeightEncoding, export_model,
 };
 use shared::{
-    Channels, ColourOrder, Extraction, Image, InputSpec, Model, OutputChannel, Probability, Scale, ScaleChoice,
-    ScaleRule, Scaling, Scores,
+    Channels, ColourOrder, Extraction, Image, InputSpec, Model, OutputChannel, Probability, Scale,
+    ScaleChoice, ScaleRule, Scaling, Scores,
 };
 
 const TILE: usize = 128;

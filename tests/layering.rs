@@ -6,8 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The workspace's own crates and what each may depend on among them.
-const ALLOWED: [(&str, &[&str]); 4] =
-    [("shared", &[]), ("firmware", &["shared"]), ("host", &["shared"]), ("tests", &["firmware", "host", "shared"])];
+const ALLOWED: [(&str, &[&str]); 4] = [
+    ("shared", &[]),
+    ("firmware", &["shared"]),
+    ("host", &["shared"]),
+    ("tests", &["firmware", "host", "shared"]),
+];
 
 fn metadata() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))

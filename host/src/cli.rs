@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{export, probe_cuda, score, segment, train};
+use crate::commands::{
+    capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, station, train,
+};
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
 
@@ -19,10 +21,17 @@ struct Cli {
 /// One variant a file in `commands/`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
+    Doctor(doctor::DoctorArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
     Segment(segment::SegmentArgs),
     Score(score::ScoreArgs),
+    Flash(flash::FlashArgs),
+    Station(station::StationArgs),
+    Live(live::LiveArgs),
+    Capture(capture::CaptureArgs),
+    LinkTest(link_test::LinkTestArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
     ProbeCuda,
 }
@@ -30,10 +39,17 @@ enum Command {
 impl Command {
     fn run(self) -> Result<Exit, Failure> {
         match self {
+            Self::Demo(args) => demo::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Segment(args) => segment::run(&args),
             Self::Score(args) => score::run(&args),
+            Self::Flash(args) => flash::run(&args),
+            Self::Station(args) => station::run(&args),
+            Self::Live(args) => live::run(&args),
+            Self::Capture(args) => capture::run(&args),
+            Self::LinkTest(args) => link_test::run(&args),
             Self::ProbeCuda => probe_cuda::run(),
         }
     }

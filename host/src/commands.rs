@@ -1,7 +1,15 @@
 //! One file a command: its arguments, and `run`, which gives the exit code or the failure to tell.
 
+pub mod capture;
+pub mod demo;
+pub mod doctor;
 pub mod export;
+pub mod flash;
+pub mod link_test;
+pub mod live;
+mod port_args;
 pub mod probe_cuda;
 pub mod score;
 pub mod segment;
+pub mod station;
 pub mod train;

@@ -2,16 +2,21 @@
 #![forbid(unsafe_code)]
 
 mod atomic_file;
+mod bundled;
 mod cli;
 mod commands;
 mod csv;
 mod dataset;
 mod export;
 mod failure;
+mod frame_record;
 mod graph;
 mod image_type;
 mod interrupt;
 mod label_files;
+mod link;
+mod live;
+mod model_check;
 mod model_file;
 mod objects_csv;
 mod onnx;
@@ -20,8 +25,11 @@ mod output;
 mod pictures;
 mod prediction;
 mod progress;
+mod recording;
 mod scoring;
+mod station_process;
 mod train;
+mod virtual_line;
 
 pub use cli::run;
 pub use dataset::{
@@ -34,4 +42,6 @@ pub use graph::{
     QuantizedWeight, Tensor4, ValueId, ValueShape, conv_output, conv_transpose_output,
 };
 pub use image_type::ImageType;
+pub use link::{Line, LinkError, SerialLine, Station, Told, Traffic};
 pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
+pub use virtual_line::VirtualLine;

@@ -13,3 +13,11 @@ pub fn line(text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
 }
+
+/// Prints a value as one line of JSON.
+///
+/// # Errors
+/// [`Failure`], a normal end where the reader closed the pipe.
+pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string(value).map_err(std::io::Error::from)?)
+}

@@ -29,12 +29,33 @@ impl Progress {
         Self { bar, start: Instant::now() }
     }
 
+    /// A bar of `total` bytes that go over a line.
+    pub fn of_bytes(what: &str, total: u64) -> Self {
+        let progress = Self::new(what, total);
+        let template =
+            "{msg} {bar:32} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            progress.bar.set_style(style);
+        }
+        progress
+    }
+
     /// `steps` more are done.
     pub fn advance(&self, steps: u64) {
+        self.show_in_time();
+        self.bar.inc(steps);
+    }
+
+    /// `steps` are done in all, which may be fewer than before.
+    pub fn reach(&self, steps: u64) {
+        self.show_in_time();
+        self.bar.set_position(steps);
+    }
+
+    fn show_in_time(&self) {
         if self.bar.is_hidden() && self.start.elapsed() > PATIENCE && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.inc(steps);
     }
 
     /// Prints a line of the command's output above the bar.

@@ -149,12 +149,17 @@ impl Manifest {
 
     fn check(&self) -> Result<(), ManifestError> {
         let contradiction = |problem| Err(ManifestError::Contradiction { problem });
-        let InputSpec { tile, overlap, scale, .. } = self.input;
+        let InputSpec { tile, overlap, scaling, scale, .. } = self.input;
         if !(32..=1024).contains(&tile) || tile % 16 != 0 {
             return contradiction("a tile must be 32 to 1024 pixels a side and a multiple of 16");
         }
         if overlap * 2 >= tile {
             return contradiction("the overlap must be under half of the tile");
+        }
+        if let Scaling::Stretch { low, high, .. } = scaling
+            && !(0.0 <= low && low < high && high <= 1.0)
+        {
+            return contradiction("the stretch needs quantiles in order, from 0 to 1");
         }
         if let ScaleRule::Nucleus { target_px, min, max } = scale
             && !(target_px.is_finite() && target_px > 0.0 && min <= max)

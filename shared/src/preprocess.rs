@@ -243,4 +243,32 @@ mod tests {
         let grown = Planes::new(2, 1, vec![0.0, 1.0]).resized(4, 1);
         assert_eq!(grown.plane(0), [0.0, 0.25, 0.75, 1.0]);
     }
+
+    #[test]
+    fn resizing_equals_the_triangle_filter_summed_pixel_by_pixel() {
+        for (width, height, to_width, to_height) in
+            [(13, 9, 5, 4), (5, 4, 13, 9), (31, 7, 8, 16), (3, 3, 1, 1)]
+        {
+            let values: Vec<f32> = (0..2 * width * height).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
+            let picture = Planes::new(width, height, values);
+            let resized = picture.resized(to_width, to_height);
+            let weight = |tap: usize, index: usize, source: usize, target: usize| {
+                let ratio = source as f32 / target as f32;
+                let distance = (tap as f32 + 0.5 - (index as f32 + 0.5) * ratio) / ratio.max(1.0);
+                (1.0 - distance.abs()).max(0.0)
+            };
+            for plane in 0..2 {
+                for (at, got) in resized.plane(plane).iter().enumerate() {
+                    let (mut sum, mut weights) = (0.0, 0.0);
+                    for (source, value) in picture.plane(plane).iter().enumerate() {
+                        let w = weight(source % width, at % to_width, width, to_width)
+                            * weight(source / width, at / to_width, height, to_height);
+                        sum += w * value;
+                        weights += w;
+                    }
+                    assert!((got - sum / weights).abs() < 1e-5, "{width}x{height}, plane {plane}, {at}");
+                }
+            }
+        }
+    }
 }

@@ -162,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_blend_linearly_where_they_overlap() {
+        // Two tiles of 16 over 28 pixels share columns 12 to 15.
+        let plan = TilePlan::new(28, 16, 16, 4);
+        assert_eq!(plan.len(), 2);
+        let mut blend = Blend::new(&plan, 1, 28, 16);
+        blend.add(0, &[0.0; 256]);
+        blend.add(1, &[1.0; 256]);
+        let blended = blend.finish();
+        for row in blended.plane(0).chunks_exact(28) {
+            for (x, &value) in row.iter().enumerate() {
+                let expected = (x as f32 - 11.0).clamp(0.0, 5.0) / 5.0;
+                assert!((value - expected).abs() < 1e-6, "column {x}: {value} is not {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn reflection_does_not_repeat_the_edge() {
         let reflected: Vec<usize> = (0..7).map(|x| reflect(x, 3)).collect();
         assert_eq!(reflected, [0, 1, 2, 1, 0, 1, 2]);

@@ -14,8 +14,8 @@ use crate::interrupt;
 use crate::onnx::WeightEncoding;
 use crate::output;
 use crate::train::{
-    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, Outcome, RunFolder, Session, Skips,
-    Stem, Switch, TrainConfig, UnetConfig, finish,
+    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, Outcome, RunFolder, Session,
+    Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -134,7 +134,8 @@ const NUCLEUS_PX: f32 = 24.0;
 /// [`Failure`].
 pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
-    let (config, dataset) = if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
+    let (config, dataset) =
+        if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
     let backend = args.backend.resolve().map_err(|missing| {
         Failure::failed(missing, "install the NVIDIA driver and CUDA, or train with --backend cpu")
     })?;
@@ -199,7 +200,8 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
     }
     let dataset = Dataset::open(data)?;
-    let unet = UnetConfig { width: args.width, depth: args.depth, stem: args.stem, skips: args.skips, outputs: 2 };
+    let unet =
+        UnetConfig { width: args.width, depth: args.depth, stem: args.stem, skips: args.skips, outputs: 2 };
     check(args, &unet)?;
     let pictures = dataset.len() as f64 * (1.0 - args.validation);
     let config = TrainConfig {

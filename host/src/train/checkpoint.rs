@@ -67,7 +67,12 @@ type Bytes = BinBytesRecorder<FullPrecisionSettings>;
 ///
 /// # Errors
 /// [`CheckpointError`].
-pub fn save<B, M, O>(path: &Path, position: &Position, model: &M, optimizer: &O) -> Result<(), CheckpointError>
+pub fn save<B, M, O>(
+    path: &Path,
+    position: &Position,
+    model: &M,
+    optimizer: &O,
+) -> Result<(), CheckpointError>
 where
     B: AutodiffBackend,
     M: AutodiffModule<B>,

@@ -39,8 +39,16 @@ impl ColourAugmentation {
         noise: 0.3,
     };
     /// Nothing.
-    pub const OFF: Self =
-        Self { gamma: 0.0, contrast: 0.0, stain: 0.0, hue: 0.0, grey: 0.0, inversion: 0.0, blur: 0.0, noise: 0.0 };
+    pub const OFF: Self = Self {
+        gamma: 0.0,
+        contrast: 0.0,
+        stain: 0.0,
+        hue: 0.0,
+        grey: 0.0,
+        inversion: 0.0,
+        blur: 0.0,
+        noise: 0.0,
+    };
 }
 
 /// Varies a crop `[3, side, side]` of 0 to 1 in place; it stays within 0 to 1.
@@ -80,7 +88,9 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
         let sigma = rng.random_range(0.005..0.05_f32);
         // The sum of two uniform numbers of a width of sqrt(6) has a deviation of 1.
         let half = sigma * 6.0_f32.sqrt() / 2.0;
-        image_chw.iter_mut().for_each(|v| *v += rng.random_range(-half..half) + rng.random_range(-half..half));
+        image_chw
+            .iter_mut()
+            .for_each(|v| *v += rng.random_range(-half..half) + rng.random_range(-half..half));
     }
     image_chw.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
 }

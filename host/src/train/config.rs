@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
 use shared::{
-    ColourOrder, Extraction, InputSpec, OutputChannel, Probability, Scale, ScaleRule, Scaling, Scores, UnitError,
+    ColourOrder, Extraction, InputSpec, OutputChannel, Probability, Scale, ScaleRule, Scaling, Scores,
+    UnitError,
 };
 
 use super::crops::Augmentation;

@@ -55,10 +55,11 @@ pub(super) fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tenso
 pub fn halved<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, input, height, width] = x.dims();
     let output = weight.dims()[0];
-    let squares = x
-        .reshape([n, input, height / 2, 2, width / 2, 2])
-        .permute([0, 1, 3, 5, 2, 4])
-        .reshape([n, input * 4, height / 2 * (width / 2)]);
+    let squares = x.reshape([n, input, height / 2, 2, width / 2, 2]).permute([0, 1, 3, 5, 2, 4]).reshape([
+        n,
+        input * 4,
+        height / 2 * (width / 2),
+    ]);
     let weight = weight.reshape([1, output, input * 4]);
     weight.matmul(squares).reshape([n, output, height / 2, width / 2])
 }

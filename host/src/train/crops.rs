@@ -64,11 +64,6 @@ impl TrainingPicture {
         }
         Self { pyramid, labels, median_diameter_px: median.unwrap_or(UNKNOWN_DIAMETER_PX) }
     }
-
-    /// Area-weighted median diameter of its nuclei, px.
-    pub const fn median_diameter_px(&self) -> f32 {
-        self.median_diameter_px
-    }
 }
 
 /// A crop with its truth: what one step of training sees `n` of.
@@ -264,7 +259,8 @@ mod tests {
     #[test]
     fn picture_and_truth_stay_together() {
         let picture = squares();
-        let turning = Augmentation { geometry: Switch::On, min_nucleus_px: 12.0, max_nucleus_px: 48.0, ..still() };
+        let turning =
+            Augmentation { geometry: Switch::On, min_nucleus_px: 12.0, max_nucleus_px: 48.0, ..still() };
         for index in 0..20 {
             let crop = cut(&picture, 96, &turning, &mut crop_rng(1, index));
             let (nucleus, interior) = crop.truth_chw.split_at(96 * 96);
@@ -282,7 +278,8 @@ mod tests {
             let crop = cut(&picture, 128, &sized, &mut crop_rng(1, 1));
             let share = crop.truth_chw[..128 * 128].iter().sum::<f32>() / (128.0 * 128.0);
             assert!((0.25..0.75).contains(&share), "{share}");
-            let edges = crop.truth_chw[..128 * 128].windows(2).filter(|pair| pair[0] != pair[1]).count() as f32;
+            let edges =
+                crop.truth_chw[..128 * 128].windows(2).filter(|pair| pair[0] != pair[1]).count() as f32;
             let expected = 128.0 * 128.0 / (30.0 * diameter / 27.0) * 0.6;
             assert!((0.5..2.0).contains(&(edges / expected)), "{edges} edges, expected about {expected}");
         }

@@ -55,7 +55,10 @@ impl Material {
             })
             .collect();
         if training.is_empty() {
-            return Err(Failure::failed("the data set leaves no picture to train on", "add pictures with masks"));
+            return Err(Failure::failed(
+                "the data set leaves no picture to train on",
+                "add pictures with masks",
+            ));
         }
         Ok(Self { training_count: training.len(), sampler: Sampler::new(training), validation })
     }

@@ -4,10 +4,10 @@
 //! `[n c, h w]`: one number against one run of memory is the form that every backend computes fast.
 
 use burn::module::{Module, Param, RunningState};
+use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::Tensor;
 
 use super::ops::{TrainingOps, primitive, tensor};
 
@@ -83,7 +83,11 @@ pub struct Normalised<B: Backend> {
 }
 
 /// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation.
-pub(super) fn normalise<B: Backend>(x: Tensor<B, 4>, scale: Tensor<B, 1>, shift: Tensor<B, 1>) -> Normalised<B> {
+pub(super) fn normalise<B: Backend>(
+    x: Tensor<B, 4>,
+    scale: Tensor<B, 1>,
+    shift: Tensor<B, 1>,
+) -> Normalised<B> {
     let [n, c, h, w] = x.dims();
     let count = (n * h * w) as f64;
     let x = x.reshape([n * c, h * w]);
@@ -150,8 +154,9 @@ mod tests {
         let device = Default::default();
         let shape = [3, 4, 5, 6];
         let values = |seed: f32| {
-            let values: Vec<f32> =
-                (0..shape.iter().product()).map(|i: usize| (i as f32 * 1.7 + seed).sin() * 2.0 + 0.3).collect();
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|i: usize| (i as f32 * 1.7 + seed).sin() * 2.0 + 0.3)
+                .collect();
             Tensor::<Cpu, 4>::from_data(TensorData::new(values, shape), &device)
         };
         let ours = NormRelu::<Cpu>::new(4, &device);

@@ -22,7 +22,11 @@ pub trait TrainingOps: Backend {
     }
 
     /// As [`normalise`], for a picture batch `x`, scale and shift.
-    fn normalise(x: FloatTensor<Self>, scale: FloatTensor<Self>, shift: FloatTensor<Self>) -> Normalised<Self> {
+    fn normalise(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> Normalised<Self> {
         normalise(tensor(x), tensor(scale), tensor(shift))
     }
 }
@@ -41,7 +45,11 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         }
     }
 
-    fn normalise(x: FloatTensor<Self>, scale: FloatTensor<Self>, shift: FloatTensor<Self>) -> Normalised<Self> {
+    fn normalise(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> Normalised<Self> {
         let nodes = [x.node.clone(), scale.node.clone(), shift.node.clone()];
         let inner = B::normalise(x.primitive, scale.primitive.clone(), shift.primitive);
         let Normalised { y, standard, deviation, mean, variance } = inner;

@@ -3,19 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
 use plotters::prelude::{
     ChartBuilder, DrawingBackend, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
-use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
-use plotters::coord::Shift;
 use serde::{Deserialize, Serialize};
-use shared::SetScore;
+use shared::{SetScore, encode_picture_png};
 
 use super::config::TrainConfig;
 use super::finish::FinishedModel;
 use super::validation::ValidationPicture;
 use crate::atomic_file::write_whole;
 use crate::failure::Failure;
+use crate::outlines::draw_outlines;
+
+/// Overlays of the lowest and of the highest scores.
+const OVERLAYS: usize = 6;
+const TRUE_COLOUR: [u8; 3] = [0, 200, 80];
+const FOUND_COLOUR: [u8; 3] = [230, 40, 200];
 
 /// One line of `epochs.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,13 +119,31 @@ impl RunFolder {
         Ok(write_whole(&self.config(), json.as_bytes())?)
     }
 
-    /// Writes the scores of the finished model.
+    /// Writes the scores of the finished model, and overlays of the validation pictures with the lowest
+    /// and the highest scores: true outlines green, found ones magenta.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
-    pub fn save_report(&self, model: &FinishedModel, _pictures: &[ValidationPicture]) -> Result<(), Failure> {
+    pub fn save_report(&self, model: &FinishedModel, pictures: &[ValidationPicture]) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&model.report).map_err(|error| Failure::failed(error, ""))?;
-        Ok(write_whole(&self.report(), json.as_bytes())?)
+        write_whole(&self.report(), json.as_bytes())?;
+        let mut ranked: Vec<_> = pictures
+            .iter()
+            .zip(&model.labels)
+            .map(|(picture, found)| {
+                (model.report.pictures.get(&picture.name).copied().unwrap_or(0.0), picture, found)
+            })
+            .collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let lowest = ranked.len().min(OVERLAYS);
+        let highest = lowest.max(ranked.len().saturating_sub(OVERLAYS));
+        for (score, picture, found) in ranked[..lowest].iter().chain(&ranked[highest..]) {
+            let truth = draw_outlines(&picture.image, &picture.labels, TRUE_COLOUR)?;
+            let overlay = draw_outlines(&truth, found, FOUND_COLOUR)?;
+            let png = encode_picture_png(&overlay).map_err(|error| Failure::failed(error, ""))?;
+            write_whole(&self.overlays().join(format!("{score:.3}-{}.png", picture.name)), &png)?;
+        }
+        Ok(())
     }
 
     /// Whether a run was begun here.
@@ -137,8 +161,9 @@ impl RunFolder {
             return Ok(Vec::new());
         }
         let text = fs::read_to_string(&path)?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::failed(error, format!("{} is damaged: begin a new run", path.display())))
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::failed(error, format!("{} is damaged: begin a new run", path.display()))
+        })
     }
 
     /// Writes the epochs as CSV and JSON, and their curves.
@@ -166,7 +191,10 @@ fn draw_curves<'a>(svg: &'a mut String, epochs: &[Epoch]) -> DrawResult<'a> {
     let at = |epoch: &Epoch| f64::from(epoch.epoch);
     let loss: Vec<_> = epochs.iter().map(|epoch| (at(epoch), epoch.loss)).collect();
     let score = |number: fn(&SetScore) -> f64| {
-        epochs.iter().filter_map(|epoch| Some((at(epoch), number(epoch.validation.as_ref()?)))).collect::<Vec<_>>()
+        epochs
+            .iter()
+            .filter_map(|epoch| Some((at(epoch), number(epoch.validation.as_ref()?))))
+            .collect::<Vec<_>>()
     };
     let top = loss.iter().map(|&(_, loss)| loss).fold(0.0, f64::max);
     draw_chart(&upper, "training loss", top, &[(loss, RGBColor(180, 60, 40))])?;
@@ -175,7 +203,12 @@ fn draw_curves<'a>(svg: &'a mut String, epochs: &[Epoch]) -> DrawResult<'a> {
         (score(|s| s.ap[0]), RGBColor(110, 170, 220)),
         (score(|s| s.mean_iou), RGBColor(60, 140, 60)),
     ];
-    draw_chart(&lower, "validation: mean AP (dark blue), AP at 0.50 (light blue), IoU (green)", 1.0, &curves)?;
+    draw_chart(
+        &lower,
+        "validation: mean AP (dark blue), AP at 0.50 (light blue), IoU (green)",
+        1.0,
+        &curves,
+    )?;
     root.present()
 }
 

@@ -82,7 +82,10 @@ impl Session<'_> {
                 (model, loss) = self.step(model, &mut optimizer, batch, rate, device);
                 if !loss.is_finite() {
                     let next = "lower --learning-rate and begin a new run";
-                    return Err(Failure::failed(format!("the loss is {loss} at step {}", position.steps), next));
+                    return Err(Failure::failed(
+                        format!("the loss is {loss} at step {}", position.steps),
+                        next,
+                    ));
                 }
                 position.steps += 1;
                 position.epoch_loss += loss;
@@ -126,8 +129,11 @@ impl Session<'_> {
         };
         let logits = model.forward(tensor(batch.image_nchw, 3));
         let channels = self.config.unet.outputs;
-        let loss =
-            segmentation_loss(logits, tensor(batch.truth_nchw, channels), tensor(batch.weight_nchw, channels));
+        let loss = segmentation_loss(
+            logits,
+            tensor(batch.truth_nchw, channels),
+            tensor(batch.weight_nchw, channels),
+        );
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         let value: f64 = loss.into_scalar().elem();
         (optimizer.step(rate, model, grads), value)
@@ -168,8 +174,12 @@ impl Session<'_> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let onnx =
-            export_model(self.graph(&model.valid())?, &self.config.draft()?, WeightEncoding::F32, &golden_scene()?)?;
+        let onnx = export_model(
+            self.graph(&model.valid())?,
+            &self.config.draft()?,
+            WeightEncoding::F32,
+            &golden_scene()?,
+        )?;
         let scores = validate(&onnx, self.validation, self.threads)?;
         Ok(SetScore::from_scores(scores.iter().map(|(_, score)| score)))
     }
@@ -187,6 +197,12 @@ impl Session<'_> {
             format!(", mean AP {mean_ap:.3}, AP50 {:.3}, count error {:.1} %", ap[0], 100.0 * count_error)
         });
         let Epoch { epoch, loss, .. } = epoch;
-        format!("epoch {epoch}/{}: loss {loss:.4}{score}; {crops:.1} crops/s, {left} left", self.config.epochs)
+        format!(
+            "epoch {epoch}/{}: loss {loss:.4}{score}; {crops:.1} crops/s, {left} left",
+            self.config.epochs
+        )
     }
 }
+
+#[cfg(test)]
+mod tests;

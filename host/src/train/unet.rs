@@ -94,13 +94,16 @@ impl UnetConfig {
                 init.stage(input, channels(level))
             })
             .collect();
-        let ups = (0..self.depth - 1).rev().map(|level| init.up(channels(level + 1), channels(level))).collect();
+        let ups =
+            (0..self.depth - 1).rev().map(|level| init.up(channels(level + 1), channels(level))).collect();
         let joined = match self.skips {
             Skips::Concat => 2,
             Skips::Add => 1,
         };
-        let decoder =
-            (0..self.depth - 1).rev().map(|level| init.stage(joined * channels(level), channels(level))).collect();
+        let decoder = (0..self.depth - 1)
+            .rev()
+            .map(|level| init.stage(joined * channels(level), channels(level)))
+            .collect();
         let head = match self.stem {
             Stem::Full => init.weight([self.outputs, self.width, 1, 1], self.width),
             Stem::Half => init.weight([self.width, self.outputs, 2, 2], self.width),
@@ -139,17 +142,11 @@ impl<B: Backend> Init<'_, B> {
     }
 
     fn stage(&mut self, input: usize, output: usize) -> Vec<ConvNorm<B>> {
-        vec![
-            self.conv_norm(input, output, Kernel::Keeping),
-            self.conv_norm(output, output, Kernel::Keeping),
-        ]
+        vec![self.conv_norm(input, output, Kernel::Keeping), self.conv_norm(output, output, Kernel::Keeping)]
     }
 
     fn up(&mut self, input: usize, output: usize) -> UpNorm<B> {
-        UpNorm {
-            weight: self.weight([input, output, 2, 2], input),
-            norm: NormRelu::new(output, self.device),
-        }
+        UpNorm { weight: self.weight([input, output, 2, 2], input), norm: NormRelu::new(output, self.device) }
     }
 }
 
@@ -275,3 +272,6 @@ impl<B: TrainingOps> Unet<B> {
         (logits.reshape([n * c, h * w]) + spread(self.head_bias.val(), n)).reshape([n, c, h, w])
     }
 }
+
+#[cfg(test)]
+mod tests;

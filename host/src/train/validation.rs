@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use shared::{
     Extraction, Image, ImageScore, LabelImage, MetricError, Model, ModelError, NetworkError, Planes,
-    Probability, Scale, ScaleChoice, SegmentError, Segmenter, SetScore, Stage, TractNetwork, UnitError, evaluate,
+    Probability, Scale, ScaleChoice, SegmentError, Segmenter, SetScore, Stage, TractNetwork, UnitError,
+    evaluate,
 };
 use thiserror::Error;
 

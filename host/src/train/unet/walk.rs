@@ -4,8 +4,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 use super::super::normalisation::{EPSILON, NormRelu};
+use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 use crate::graph::{
     BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, Tensor4, ValueId, ValueShape,
 };
@@ -63,7 +63,8 @@ impl<B: Backend> ConvNorm<B> {
     fn push(&self, b: &mut GraphBuilder, name: &str, input: ValueId) -> Result<ValueId, GraphError> {
         let weight = tensor4(&self.weight)?;
         let bias = vec![0.0; weight.shape()[0]];
-        let convolution = Convolution { weight, bias, stride: self.kernel.stride(), padding: self.kernel.padding() };
+        let convolution =
+            Convolution { weight, bias, stride: self.kernel.stride(), padding: self.kernel.padding() };
         let x = b.conv(format!("{name}.conv"), input, convolution)?;
         let x = b.batch_norm(format!("{name}.norm"), x, norm(&self.norm))?;
         b.relu(format!("{name}.relu"), x)

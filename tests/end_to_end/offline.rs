@@ -1,26 +1,17 @@
 //! `segment` and `score` as their users meet them: the program itself, files in, files and exit codes out.
-#![allow(missing_docs, reason = "a target of tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use fixture::{brightness_model, discs};
 use serde_json::Value;
 use shared::{
     Channels, Image, LabelImage, decode_image, decode_labels, encode_label_png, encode_picture_png,
 };
 use tempfile::TempDir;
 
-mod fixture;
-
-/// The program, from the folder that this test was built into.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("nuclei-host");
-    assert!(path.is_file(), "{} is missing: cargo build --release --locked --workspace", path.display());
-    path
-}
+use crate::bench::{program, text};
+use crate::fixture::{brightness_model, discs};
 
 /// A folder with a model, and room for data.
 struct Place(TempDir);
@@ -47,7 +38,7 @@ impl Place {
     }
 
     fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(program("nuclei-host"));
         command.args(words.split_whitespace()).current_dir(self.0.path());
         command
     }
@@ -99,13 +90,13 @@ impl Place {
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    text(&output.stderr)
 }
 
 fn json(output: &Output) -> Value {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    assert_eq!(text.lines().count(), 1, "one object on standard output: {text}");
-    serde_json::from_str(&text).unwrap()
+    let told = text(&output.stdout);
+    assert_eq!(told.lines().count(), 1, "one object on standard output: {told}");
+    serde_json::from_str(&told).unwrap()
 }
 
 #[track_caller]
@@ -140,7 +131,7 @@ fn label_images_measures_and_overlays_of_files_and_folders() {
     assert_eq!((overlay.width(), overlay.height(), overlay.channels()), (96, 64, Channels::Rgb));
 
     let again = place.run("segment --model model.onnx --out again --csv c.png", 0);
-    assert_eq!(String::from_utf8(again.stdout).unwrap().lines().next(), Some("c: 1 nuclei"));
+    assert_eq!(text(&again.stdout).lines().next(), Some("c: 1 nuclei"));
     assert!(!fs::read_to_string(place.path("again/objects.csv")).unwrap().contains("um"));
 }
 
@@ -203,53 +194,22 @@ fn a_model_that_is_none_is_named() {
     assert_told(&place.run("score --truth a.png --model none.onnx", 1), &["none.onnx cannot be used"]);
 }
 
-/// Runs `segment` where no file can be longer than a few kilobytes, or where the disk is full.
-fn assert_whole_or_nothing(place: &Place, mut command: Command) {
-    let output = command.current_dir(place.0.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert_told(&output, &["found/big.png could not be written", "next: free space on the disk"]);
-}
-
 #[test]
 fn a_file_that_cannot_be_written_leaves_what_was_there() {
     let place = Place::new();
     place.picture("big.png", 2000, 2000);
     place.write("found/big.png", b"an earlier result");
     let mut command = Command::new("sh");
-    let program = program();
+    let program = program("nuclei-host");
     let script = format!(
         "trap '' XFSZ; ulimit -f 4; exec '{}' segment --model model.onnx --out found big.png",
         program.display()
     );
-    command.args(["-c", &script]);
-    assert_whole_or_nothing(&place, command);
+    let output = command.args(["-c", &script]).current_dir(place.0.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_told(&output, &["found/big.png could not be written", "next: free space on the disk"]);
     assert_eq!(fs::read(place.path("found/big.png")).unwrap(), b"an earlier result");
     assert_eq!(place.names_in("found"), ["big.png"]);
-}
-
-#[test]
-fn a_full_disk_is_told_and_nothing_half_written_is_left() {
-    let place = Place::new();
-    place.picture("big.png", 2000, 2000);
-    fs::create_dir(place.path("found")).unwrap();
-    let in_small_disk = |script: &str| {
-        let script = format!("mount -t tmpfs -o size=16k small found && {script}");
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--map-root-user", "sh", "-c", &script]).current_dir(place.0.path());
-        command
-    };
-    if !in_small_disk("true").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: a full disk cannot be tried, since this machine does not let a test mount one");
-        return;
-    }
-    let program = program();
-    let listing = "ls -A found > listing";
-    let script = format!(
-        "'{}' segment --model model.onnx --out found big.png; code=$?; {listing}; exit $code",
-        program.display()
-    );
-    assert_whole_or_nothing(&place, in_small_disk(&script));
-    assert_eq!(fs::read_to_string(place.path("listing")).unwrap(), "");
 }
 
 #[test]

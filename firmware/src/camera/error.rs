@@ -1,0 +1,114 @@
+//! Why there is no frame, with what the operator can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a camera cannot be opened or gives no frame.
+#[derive(Debug, Error)]
+pub enum CameraError {
+    /// The device file cannot be opened or is no camera.
+    #[error(
+        "no camera at {device}: connect it, or name another under [camera] (v4l2-ctl --list-devices lists them)"
+    )]
+    Open {
+        /// The device file.
+        device: PathBuf,
+        /// What Linux says.
+        #[source]
+        source: io::Error,
+    },
+    /// The camera sends nothing that the station reads.
+    #[error(
+        "the camera at {device} offers {offered}; the station reads RGB3, BGR3, YUYV, GREY and MJPG: use another camera"
+    )]
+    Format {
+        /// The device file.
+        device: PathBuf,
+        /// The camera's formats.
+        offered: String,
+    },
+    /// The camera was unplugged or its driver failed.
+    #[error("the camera at {device} stopped: check its cable and power")]
+    Lost {
+        /// The device file.
+        device: PathBuf,
+        /// What Linux says, where it said anything.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The camera is open and sends nothing.
+    #[error("the camera at {device} sent no frame for {seconds} s: unplug it and plug it in again")]
+    Silent {
+        /// The device file.
+        device: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Frame after frame arrives damaged.
+    #[error(
+        "the camera at {device} sent {frames} damaged frames in a row: use a shorter cable or a smaller picture"
+    )]
+    Damaged {
+        /// The device file.
+        device: PathBuf,
+        /// How many.
+        frames: u32,
+        /// What was wrong with the last.
+        #[source]
+        source: super::pixels::ConvertError,
+    },
+    /// The folder or zip cannot be read.
+    #[error("cannot read pictures from {path}: check the path and its permissions")]
+    Pictures {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is neither a zip nor a picture.
+    #[error("{path} is no zip of pictures: give a folder, a zip, or one PNG, TIFF or JPEG")]
+    NoZip {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: zip::result::ZipError,
+    },
+    /// There is no picture that could be shown.
+    #[error("{path} holds no readable picture: give a folder or zip with PNG, TIFF or JPEG files")]
+    NoPictures {
+        /// The folder or file.
+        path: PathBuf,
+    },
+    /// The frame rate is out of range.
+    #[error("frames_per_second must be 0.1 to 240, got {given}: change it")]
+    FrameRate {
+        /// The rate given.
+        given: f32,
+    },
+    /// The simulated picture's size is out of range.
+    #[error("a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change its size")]
+    SimulatedSize {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+    },
+    /// More nuclei than the simulated picture holds.
+    #[error(
+        "a simulated picture of {width}x{height} holds at most {most} nuclei, got {given}: ask for fewer"
+    )]
+    SimulatedNuclei {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// The most.
+        most: u32,
+        /// The number given.
+        given: u32,
+    },
+}

@@ -1,0 +1,113 @@
+//! Pictures of a folder or zip, by name.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use shared::is_picture;
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::CameraError;
+
+/// Longest file that is read as a picture, in bytes.
+const MAX_FILE: u64 = 1 << 30;
+/// How deep folders are searched: `<set>/<id>/images/<id>.png` and one more.
+const MAX_DEPTH: u32 = 5;
+
+/// Where pictures lie, with the names of them all in order.
+#[derive(Debug)]
+pub(super) struct PictureStore {
+    place: Place,
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Zip(Box<ZipArchive<BufReader<File>>>),
+}
+
+impl PictureStore {
+    /// Lists the pictures of a folder or zip; of a picture's file, that one.
+    pub(super) fn open(path: &Path) -> Result<Self, CameraError> {
+        let failed = |source| CameraError::Pictures { path: path.to_owned(), source };
+        let (place, mut names) = if fs::metadata(path).map_err(failed)?.is_dir() {
+            let mut names = Vec::new();
+            list_folder(path, "", MAX_DEPTH, &mut names).map_err(failed)?;
+            (Place::Folder(path.to_owned()), names)
+        } else if let Some((folder, name)) =
+            path.parent().zip(path.file_name().and_then(|name| name.to_str()))
+            && is_picture(name)
+        {
+            (Place::Folder(folder.to_owned()), vec![name.to_owned()])
+        } else {
+            let file = File::open(path).map_err(failed)?;
+            let archive = ZipArchive::new(BufReader::new(file))
+                .map_err(|source| CameraError::NoZip { path: path.to_owned(), source })?;
+            let names = archive.file_names().map(str::to_owned).collect();
+            (Place::Zip(Box::new(archive)), names)
+        };
+        names.retain(|name| is_picture(name));
+        names.sort_unstable();
+        if names.is_empty() {
+            return Err(CameraError::NoPictures { path: path.to_owned() });
+        }
+        Ok(Self { place, names })
+    }
+
+    /// The pictures' names, sorted; paths inside the folder or zip.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where a picture lies, for a person.
+    pub(super) fn place_of(&self, index: usize) -> String {
+        let name = &self.names[index];
+        match &self.place {
+            Place::Folder(folder) => folder.join(name).display().to_string(),
+            Place::Zip(_) => format!("{name} in the zip"),
+        }
+    }
+
+    /// A picture's bytes.
+    pub(super) fn read(&mut self, index: usize) -> io::Result<Vec<u8>> {
+        let name = &self.names[index];
+        match &mut self.place {
+            Place::Folder(folder) => read_limited(File::open(folder.join(name))?),
+            Place::Zip(archive) => read_limited(archive.by_name(name).map_err(zip_as_io)?),
+        }
+    }
+}
+
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("the file is over the limit of {} MiB", MAX_FILE >> 20)));
+    }
+    Ok(bytes)
+}
+
+fn zip_as_io(error: ZipError) -> io::Error {
+    match error {
+        ZipError::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+/// Collects the files under `folder`, named relative to where the search began.
+fn list_folder(folder: &Path, prefix: &str, depth: u32, names: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else { continue };
+        // Follows links, so that a folder of links to pictures works.
+        let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+        if !metadata.is_dir() {
+            names.push(name);
+        } else if depth > 1 {
+            list_folder(&entry.path(), &format!("{name}/"), depth - 1, names)?;
+        }
+    }
+    Ok(())
+}

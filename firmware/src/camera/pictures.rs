@@ -1,0 +1,109 @@
+//! Pictures of a folder or zip, played as a camera.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use shared::wire::Name;
+use shared::{decode_image, picture_stem};
+
+use super::frame_clock::FrameClock;
+use super::picture_store::PictureStore;
+use super::{Camera, CameraError, Frame, Grab, Pace, Repeat, microseconds, unix_ms_now};
+
+/// A camera that shows pictures one after the other, sorted by name.
+pub(super) struct Pictures<W> {
+    store: PictureStore,
+    name: String,
+    path: PathBuf,
+    clock: FrameClock,
+    repeat: Repeat,
+    /// The next picture's place.
+    next: usize,
+    damaged: HashSet<usize>,
+    warn: W,
+}
+
+impl<W: FnMut(&str) + Send> Pictures<W> {
+    /// Opens a folder or zip. A picture that cannot be decoded is passed over, and `warn` hears of it once.
+    pub(super) fn open(path: &Path, clock: FrameClock, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
+        let store = PictureStore::open(path)?;
+        let name = format!("pictures of {}", path.file_name().unwrap_or(path.as_os_str()).display());
+        Ok(Self { store, name, path: path.to_owned(), clock, repeat, next: 0, damaged: HashSet::new(), warn })
+    }
+
+    /// Passes `skipped` pictures over.
+    fn pass_over(&mut self, skipped: u32) {
+        let count = self.store.names().len();
+        let next = self.next.saturating_add(skipped as usize);
+        self.next = match self.repeat {
+            Repeat::Once => next.min(count),
+            Repeat::Forever => next % count,
+        };
+    }
+
+    /// The frame of a picture; `None` when it cannot be read or decoded.
+    fn frame(&mut self, index: usize, skipped: u32) -> Option<Frame> {
+        let start = Instant::now();
+        let time_unix_ms = unix_ms_now();
+        let source = name_of(picture_stem(&self.store.names()[index]));
+        let reason = match self.store.read(index) {
+            Ok(bytes) => match decode_image(&bytes) {
+                Ok(image) => {
+                    let convert = microseconds(start.elapsed());
+                    let (exposure, truth) = (None, None);
+                    return Some(Frame { time_unix_ms, source, image, exposure, truth, convert, skipped });
+                }
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        if self.damaged.insert(index) {
+            (self.warn)(&format!("{} is passed over: {reason}", self.store.place_of(index)));
+        }
+        None
+    }
+}
+
+impl<W: FnMut(&str) + Send> Camera for Pictures<W> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
+        let skipped = self.clock.wait(pace);
+        self.pass_over(skipped);
+        let count = self.store.names().len();
+        for _ in 0..count {
+            if self.next == count {
+                if self.repeat == Repeat::Once {
+                    break;
+                }
+                self.next = 0;
+            }
+            let index = self.next;
+            self.next += 1;
+            if let Some(frame) = self.frame(index, skipped) {
+                return Ok(Grab::Frame(Box::new(frame)));
+            }
+        }
+        if self.damaged.len() == count {
+            return Err(CameraError::NoPictures { path: self.path.clone() });
+        }
+        Ok(Grab::Finished)
+    }
+}
+
+/// A name as the wire carries it: cut at a character where it is too long.
+fn name_of(text: &str) -> Name {
+    let mut name = Name::new();
+    for character in text.chars() {
+        if name.push(character).is_err() {
+            break;
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! A simulated fluorescence microscope: frames that look like stained nuclei, and the truth about each.
+
+use shared::{Channels, Image, LabelImage, Microseconds};
+
+use self::optics::Optics;
+use self::specimen::Specimen;
+use super::frame_clock::FrameClock;
+use super::{Camera, CameraError, Frame, Grab, Pace, unix_ms_now};
+
+mod chromatin;
+mod nucleus;
+mod optics;
+mod random;
+mod specimen;
+
+/// Shortest and longest side of a simulated picture, px.
+const SIDES: std::ops::RangeInclusive<u32> = 64..=4096;
+/// Picture area that a nucleus needs for itself, px: denser, they would pile up.
+const ROOM: u32 = 900;
+
+/// A microscope over a living specimen. Frame `n` is the same for the same seed, whichever frames were grabbed.
+pub(super) struct Simulated {
+    width: u32,
+    height: u32,
+    specimen: Specimen,
+    optics: Optics,
+    clock: FrameClock,
+    started: bool,
+}
+
+impl Simulated {
+    /// A microscope that sees about `nuclei` nuclei.
+    pub(super) fn new(
+        width: u32,
+        height: u32,
+        seed: u64,
+        nuclei: u32,
+        clock: FrameClock,
+    ) -> Result<Self, CameraError> {
+        if !SIDES.contains(&width) || !SIDES.contains(&height) {
+            return Err(CameraError::SimulatedSize { width, height });
+        }
+        let most = width * height / ROOM;
+        if nuclei > most {
+            return Err(CameraError::SimulatedNuclei { width, height, most, given: nuclei });
+        }
+        Ok(Self {
+            width,
+            height,
+            specimen: Specimen::new(width, height, seed, nuclei),
+            optics: Optics::new(width as usize, height as usize, seed),
+            clock,
+            started: false,
+        })
+    }
+
+    /// The picture of the specimen as it is, and its nuclei.
+    fn scene(&self) -> Result<(Image, LabelImage), CameraError> {
+        let (width, height) = (self.width, self.height);
+        let size = |_| CameraError::SimulatedSize { width, height };
+        let (samples_hw, labels_hw) = self.optics.expose(&self.specimen);
+        let image = Image::new(width, height, Channels::Grey, samples_hw).map_err(size)?;
+        let mut truth = LabelImage::new(width, height, labels_hw).map_err(size)?;
+        truth.make_consecutive();
+        Ok((image, truth))
+    }
+}
+
+impl Camera for Simulated {
+    fn name(&self) -> &str {
+        "simulated microscope"
+    }
+
+    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
+        let skipped = self.clock.wait(pace);
+        // A pause of hours need not be lived through step by step.
+        for _ in 0..skipped.min(1000) + u32::from(self.started) {
+            self.specimen.step();
+        }
+        self.started = true;
+        let time_unix_ms = unix_ms_now();
+        let (image, truth) = self.scene()?;
+        Ok(Grab::Frame(Box::new(Frame {
+            time_unix_ms,
+            source: Default::default(),
+            image,
+            exposure: None,
+            truth: Some(truth),
+            convert: Microseconds(0),
+            skipped,
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! A camera that Linux drives, through V4L2.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ::v4l::buffer::Type;
+use ::v4l::io::mmap::Stream;
+use ::v4l::io::traits::CaptureStream as _;
+use ::v4l::video::Capture as _;
+use ::v4l::{Device, FourCC};
+use shared::Microseconds;
+
+use super::newest::{Age, Newest, Nothing, Publisher, newest};
+use super::pixels::{Layout, PixelFormat, convert};
+use super::{Camera, CameraError, Frame, Grab, Pace, microseconds, unix_ms_now};
+
+/// Longest wait for a frame; slow cameras expose for a second or two.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Buffers that the driver fills in turn.
+const BUFFERS: u32 = 4;
+/// Damaged frames in a row that are put up with; cameras start with a few.
+const MAX_DAMAGED: u32 = 30;
+/// `V4L2_CID_EXPOSURE_ABSOLUTE`, in units of 100 µs.
+const EXPOSURE_ABSOLUTE: u32 = 0x009a_0902;
+
+/// A frame as the driver gave it.
+struct Raw {
+    bytes: Vec<u8>,
+    time_unix_ms: u64,
+    exposure: Option<Microseconds>,
+}
+
+/// What the capture thread tells once, when the device is open.
+struct Opened {
+    name: String,
+    layout: Layout,
+}
+
+/// A camera whose frames a thread of its own drains, so that the newest is always at hand.
+pub(super) struct V4l2Camera {
+    device: PathBuf,
+    name: String,
+    layout: Layout,
+    // Before the thread: dropping the mailbox is what ends it.
+    frames: Option<Newest<Raw, CameraError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl V4l2Camera {
+    /// Opens a device file and starts to capture at the size nearest to the one wished for.
+    pub(super) fn open(device: &Path, width: u32, height: u32) -> Result<Self, CameraError> {
+        let (publisher, frames) = newest();
+        let (tell, opened) = mpsc::channel();
+        let path = device.to_owned();
+        // All of the device lives on this thread: where its driver answers with nonsense, the bindings panic.
+        let thread = thread::Builder::new()
+            .name("camera".to_owned())
+            .spawn(move || capture(&path, (width, height), &tell, publisher))
+            .map_err(|source| CameraError::Open { device: device.to_owned(), source })?;
+        let lost = || CameraError::Lost { device: device.to_owned(), source: None };
+        let Opened { name, layout } = opened.recv().map_err(|_| lost())??;
+        Ok(Self { device: device.to_owned(), name, layout, frames: Some(frames), thread: Some(thread) })
+    }
+
+    fn next_raw(&self, age: Age) -> Result<(Raw, u32), CameraError> {
+        let lost = || CameraError::Lost { device: self.device.clone(), source: None };
+        let frames = self.frames.as_ref().ok_or_else(lost)?;
+        // The capture thread gives up first, with the better reason.
+        match frames.take(age, 3 * PATIENCE) {
+            Ok(taken) => Ok((taken.item, taken.passed_over)),
+            Err(Nothing::Ended(reason)) => Err(reason.unwrap_or_else(lost)),
+            Err(Nothing::TimedOut) => Err(silent(&self.device)),
+        }
+    }
+}
+
+fn silent(device: &Path) -> CameraError {
+    CameraError::Silent { device: device.to_owned(), seconds: PATIENCE.as_secs() }
+}
+
+impl Camera for V4l2Camera {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
+        let age = match pace {
+            Pace::Newest => Age::Any,
+            Pace::Every => Age::BegunAfterCall,
+        };
+        let mut skipped = 0u32;
+        let mut damaged = 0;
+        loop {
+            let (raw, passed_over) = self.next_raw(age)?;
+            skipped = skipped.saturating_add(passed_over);
+            let start = Instant::now();
+            match convert(&raw.bytes, self.layout) {
+                Ok(image) => {
+                    return Ok(Grab::Frame(Box::new(Frame {
+                        time_unix_ms: raw.time_unix_ms,
+                        source: Default::default(),
+                        image,
+                        exposure: raw.exposure,
+                        truth: None,
+                        convert: microseconds(start.elapsed()),
+                        skipped,
+                    })));
+                }
+                Err(source) => {
+                    damaged += 1;
+                    skipped = skipped.saturating_add(1);
+                    if damaged >= MAX_DAMAGED {
+                        return Err(CameraError::Damaged {
+                            device: self.device.clone(),
+                            frames: damaged,
+                            source,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for V4l2Camera {
+    /// Waits for the capture thread, so that the device is free to be opened anew.
+    fn drop(&mut self) {
+        self.frames = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was told by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The capture thread: opens the device, tells about it, and publishes frames until it fails or nobody takes them.
+fn capture(
+    device: &Path,
+    wished: (u32, u32),
+    tell: &mpsc::Sender<Result<Opened, CameraError>>,
+    publisher: Publisher<Raw, CameraError>,
+) {
+    let (camera, mut stream) = match start(device, wished) {
+        Ok((camera, stream, opened)) => {
+            if tell.send(Ok(opened)).is_err() {
+                return;
+            }
+            (camera, stream)
+        }
+        Err(error) => {
+            // Whoever opened the camera waits for this.
+            let _ = tell.send(Err(error));
+            return;
+        }
+    };
+    loop {
+        match stream.next() {
+            Ok((bytes, meta)) => {
+                let bytes = &bytes[..(meta.bytesused as usize).min(bytes.len())];
+                let raw =
+                    Raw { bytes: bytes.to_vec(), time_unix_ms: unix_ms_now(), exposure: exposure(&camera) };
+                if !publisher.publish(raw) {
+                    return;
+                }
+            }
+            // After a timeout the bindings would queue a buffer twice: the device is opened anew instead.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return publisher.end(silent(device)),
+            Err(error) => {
+                return publisher.end(CameraError::Lost { device: device.to_owned(), source: Some(error) });
+            }
+        }
+    }
+}
+
+fn start(device: &Path, wished: (u32, u32)) -> Result<(Device, Stream<'static>, Opened), CameraError> {
+    let refused = |source| CameraError::Open { device: device.to_owned(), source };
+    let camera = Device::with_path(device).map_err(refused)?;
+    let name = camera.query_caps().map_err(refused)?.card;
+    let layout = negotiate(&camera, device, wished)?;
+    let mut stream = Stream::with_buffers(&camera, Type::VideoCapture, BUFFERS).map_err(refused)?;
+    stream.set_timeout(PATIENCE);
+    Ok((camera, stream, Opened { name, layout }))
+}
+
+/// Sets the best format that camera and station have in common.
+fn negotiate(camera: &Device, device: &Path, (width, height): (u32, u32)) -> Result<Layout, CameraError> {
+    let refused = |source| CameraError::Open { device: device.to_owned(), source };
+    let offered: Vec<FourCC> =
+        camera.enum_formats().map_err(refused)?.into_iter().map(|format| format.fourcc).collect();
+    for format in PixelFormat::ALL {
+        let fourcc = FourCC::new(format.fourcc());
+        if !offered.contains(&fourcc) {
+            continue;
+        }
+        let set = camera.set_format(&::v4l::Format::new(width, height, fourcc)).map_err(refused)?;
+        if set.fourcc == fourcc {
+            return Ok(Layout { format, width: set.width, height: set.height, stride: set.stride });
+        }
+    }
+    let names: Vec<String> = offered.iter().map(ToString::to_string).collect();
+    let offered = if names.is_empty() { "no format".to_owned() } else { names.join(", ") };
+    Err(CameraError::Format { device: device.to_owned(), offered })
+}
+
+/// The exposure time in force, where the camera has that control.
+fn exposure(camera: &Device) -> Option<Microseconds> {
+    match camera.control(EXPOSURE_ABSOLUTE).ok()?.value {
+        ::v4l::control::Value::Integer(hundreds) => {
+            u32::try_from(hundreds.checked_mul(100)?).ok().map(Microseconds)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,54 @@
+//! A frame that was asked for, kept with its result until the next one is.
+
+use shared::wire::{CHUNK, CaptureInfo, CapturePart, FrameReport, Refusal};
+use shared::{EncodeError, Image, LabelImage, encode_masks, encode_picture_png};
+
+/// A captured frame, ready to be read in pieces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capture {
+    report: FrameReport,
+    picture: Vec<u8>,
+    labels: Vec<u8>,
+    truth: Vec<u8>,
+}
+
+impl Capture {
+    /// Keeps a frame's picture as PNG, and its labels, mask codec already, and true labels.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the picture cannot be encoded.
+    pub fn new(
+        report: FrameReport,
+        picture: &Image,
+        labels: &[u8],
+        truth: Option<&LabelImage>,
+    ) -> Result<Self, EncodeError> {
+        let truth = truth.map(encode_masks).unwrap_or_default();
+        let picture = encode_picture_png(picture)?;
+        Ok(Self { report, picture, labels: labels.to_vec(), truth })
+    }
+
+    /// What it holds.
+    pub fn info(&self) -> CaptureInfo {
+        CaptureInfo {
+            report: self.report.clone(),
+            picture_length: self.picture.len() as u32,
+            labels_length: self.labels.len() as u32,
+            truth_length: self.truth.len() as u32,
+        }
+    }
+
+    /// The bytes of a part from `offset` on, at most [`CHUNK`]; none at its end.
+    ///
+    /// # Errors
+    /// [`Refusal::OutOfRange`] past its end.
+    pub fn read(&self, part: CapturePart, offset: u32) -> Result<Vec<u8>, Refusal> {
+        let bytes = match part {
+            CapturePart::Picture => &self.picture,
+            CapturePart::Labels => &self.labels,
+            CapturePart::Truth => &self.truth,
+        };
+        let rest = bytes.get(offset as usize..).ok_or(Refusal::OutOfRange)?;
+        Ok(rest[..rest.len().min(CHUNK as usize)].to_vec())
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line of `nuclei-station`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::{self, BenchArgs};
+use crate::camera::CameraSource;
+use crate::check;
+use crate::config::{Config, ConfigError};
+use crate::journal::{Told, note};
+use crate::run::Station;
+use crate::stop::Stop;
+
+/// Count cell nuclei in what a camera sees, and tell a host over a serial line.
+#[derive(Debug, Parser)]
+#[command(name = "nuclei-station", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work until SIGTERM or ctrl-C.
+    #[command(after_help = "Example: nuclei-station run --port /dev/ttyUSB0 --camera simulated")]
+    Run(ConfigArgs),
+    /// Tell what the station would work with, and what to do about what is missing.
+    #[command(after_help = "Example: nuclei-station check --config /etc/nuclei/station.toml --json")]
+    Check(CheckArgs),
+    /// Measure how long frames take here.
+    Bench(BenchArgs),
+}
+
+/// The configuration, and flags over it.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file [default: /etc/nuclei/station.toml where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serial port to the host
+    #[arg(long)]
+    port: Option<String>,
+    /// Bits a second of the serial port
+    #[arg(long)]
+    baud: Option<u32>,
+    /// Folder that models are kept in
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
+    /// Camera: `simulated`, a device such as /dev/video0, or a folder or zip of pictures
+    #[arg(long)]
+    camera: Option<String>,
+    /// Name of the station, as the host shows it
+    #[arg(long)]
+    name: Option<String>,
+    /// Threads that the network runs on; 0 for one a core
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command ends badly: the exit code, and what to tell.
+struct Failure {
+    exit: u8,
+    line: String,
+}
+
+/// Exit code of what failed.
+const FAILED: u8 = 1;
+/// Exit code of a command line or configuration that asks for something that cannot be.
+const USAGE: u8 = 2;
+
+impl Failure {
+    fn failed(error: &dyn std::error::Error) -> Self {
+        Self { exit: FAILED, line: Told(error).to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { exit: USAGE, line: error.to_string() }
+    }
+}
+
+/// Parses the command line, runs the command and tells how it ended.
+pub fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
+        Command::Bench(args) => bench::run(&args).map_err(|error| Failure::failed(&error)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, line }) => {
+            if !line.is_empty() {
+                note!("error: {line}");
+            }
+            ExitCode::from(exit)
+        }
+    }
+}
+
+fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let station = Station::open(&args.load()?).map_err(|error| Failure::failed(&error))?;
+    let stop = Stop::default();
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || on_signal.set()).map_err(|error| Failure::failed(&error))?;
+    station.run(&stop, |line| note!("{line}")).map_err(|error| Failure::failed(&error))?;
+    note!("station ended");
+    Ok(())
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let findings = check::check(&args.config.load()?);
+    let text = if args.json {
+        findings.json().map_err(|error| Failure::failed(&error))? + "\n"
+    } else {
+        findings.text()
+    };
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    if findings.all_well() { Ok(()) } else { Err(Failure { exit: FAILED, line: String::new() }) }
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        let Self { config: _, port, baud, storage, camera, name, threads } = self;
+        if let Some(port) = port {
+            config.link.port.clone_from(port);
+        }
+        if let Some(baud) = baud {
+            config.link.baud = *baud;
+        }
+        if let Some(storage) = storage {
+            config.storage.folder.clone_from(storage);
+        }
+        if let Some(camera) = camera {
+            config.camera = named_camera(camera, &config.camera)?;
+        }
+        if let Some(name) = name {
+            config.name.clone_from(name);
+        }
+        if let Some(threads) = threads {
+            config.threads = *threads;
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// The camera that a flag names; one of the configured kind keeps the configuration's other settings.
+fn named_camera(named: &str, configured: &CameraSource) -> Result<CameraSource, ConfigError> {
+    let mut source = if is_kind(named, configured) { configured.clone() } else { default_camera(named)? };
+    match &mut source {
+        CameraSource::V4l2 { device: path, .. } | CameraSource::Pictures { path, .. } => {
+            *path = PathBuf::from(named);
+        }
+        CameraSource::Simulated { .. } => {}
+    }
+    Ok(source)
+}
+
+fn is_kind(named: &str, source: &CameraSource) -> bool {
+    match source {
+        CameraSource::Simulated { .. } => named == "simulated",
+        CameraSource::V4l2 { .. } => is_device(named),
+        CameraSource::Pictures { .. } => named != "simulated" && !is_device(named),
+    }
+}
+
+fn is_device(named: &str) -> bool {
+    Path::new(named).starts_with("/dev")
+}
+
+/// A camera of that name with the settings that a configuration without them has.
+fn default_camera(named: &str) -> Result<CameraSource, ConfigError> {
+    let text = match named {
+        "simulated" => "kind = \"simulated\"",
+        device if is_device(device) => "kind = \"v4l2\"",
+        _ => "kind = \"pictures\"\npath = \"\"",
+    };
+    Config::parse(&format!("[camera]\n{text}"), Path::new("--camera")).map(|config| config.camera)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, ConfigError> {
+        let line = ["nuclei-station", "run", "--config", "/dev/null"].iter().chain(args);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Run(args) => args.load(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_shows_an_example() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn flags_go_over_the_file() {
+        let config = config(&["--port", "/dev/pts/9", "--baud", "115200", "--threads", "3"]).unwrap();
+        assert_eq!((config.link.port.as_str(), config.link.baud, config.threads), ("/dev/pts/9", 115_200, 3));
+    }
+
+    #[test]
+    fn cameras_are_told_apart_by_name() {
+        let camera = |name| config(&["--camera", name]).unwrap().camera;
+        assert!(matches!(camera("simulated"), CameraSource::Simulated { .. }));
+        assert!(
+            matches!(camera("/dev/video2"), CameraSource::V4l2 { device, .. } if device == Path::new("/dev/video2"))
+        );
+        assert!(
+            matches!(camera("a/b.zip"), CameraSource::Pictures { path, .. } if path == Path::new("a/b.zip"))
+        );
+        let configured =
+            CameraSource::Simulated { width: 64, height: 64, seed: 5, nuclei: 3, frames_per_second: 1.0 };
+        assert_eq!(named_camera("simulated", &configured).unwrap(), configured);
+    }
+
+    #[test]
+    fn flags_are_checked_as_the_file_is() {
+        assert!(matches!(config(&["--baud", "1"]), Err(ConfigError::Range { key: "link.baud", .. })));
+    }
+}

@@ -1,0 +1,238 @@
+//! The station's settings: one TOML file, and flags over it.
+
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use shared::PixelSize;
+use thiserror::Error;
+
+use crate::camera::CameraSource;
+use crate::illumination::IlluminationConfig;
+use crate::status_light::StatusLightConfig;
+
+/// Where the file is looked for when none is named.
+pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The station's name, as the host shows it.
+    pub name: String,
+    /// Threads that the network runs on; 0 for one a core.
+    pub threads: usize,
+    /// The camera's scale, µm/px.
+    pub pixel_size: Option<PixelSize>,
+    /// Where frames come from.
+    pub camera: CameraSource,
+    /// The line to the host.
+    pub link: LinkConfig,
+    /// Where models are kept.
+    pub storage: StorageConfig,
+    /// The lamp, where the station has one.
+    pub illumination: Option<IlluminationConfig>,
+    /// The light that shows how the station is, where it has one.
+    pub status_light: Option<StatusLightConfig>,
+}
+
+/// The line to the host.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Path of the serial port.
+    pub port: String,
+    /// Bits a second.
+    pub baud: u32,
+}
+
+/// Where models are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// A folder of a disk that lasts.
+    pub folder: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "nuclei".to_owned(),
+            threads: 0,
+            pixel_size: None,
+            camera: CameraSource::default(),
+            link: LinkConfig::default(),
+            storage: StorageConfig::default(),
+            illumination: None,
+            status_light: None,
+        }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { port: "/dev/serial0".to_owned(), baud: 921_600 }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { folder: PathBuf::from("/var/lib/nuclei") }
+    }
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read ({source}): check the path, or leave --config out")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something that cannot be.
+    #[error("{path}, line {line} ({text}): {reason}: correct it, or remove it for the default")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value is out of range.
+    #[error("{key} = {value}: {range}")]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it may be.
+        range: &'static str,
+    },
+}
+
+impl Config {
+    /// Loads a named file, or the one at [`DEFAULT_CONFIG`] where there is one, or the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count();
+            let shown = text.lines().nth(line).unwrap_or_default().trim().to_owned();
+            let reason = error.message().trim().replace('\n', ", ");
+            ConfigError::Parse { path: path.to_owned(), line: line + 1, text: shown, reason }
+        })
+    }
+
+    /// Checks what no type checks.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |key, value, range| Err(ConfigError::Range { key, value, range });
+        if !(300..=12_000_000).contains(&self.link.baud) {
+            let words = "must be 300 to 12000000 bits a second; set what host and cable can, such as 921600";
+            return range("link.baud", u64::from(self.link.baud), words);
+        }
+        if self.threads > 1024 {
+            let words = "must be at most 1024; set 0 for one thread a core";
+            return range("threads", self.threads as u64, words);
+        }
+        Ok(())
+    }
+
+    /// Threads that the network runs on.
+    pub fn network_threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.threads)
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("station.toml"))
+    }
+
+    #[test]
+    fn nothing_is_the_default_and_everything_can_be_set() {
+        assert_eq!(parse("").unwrap(), Config::default());
+        let config = parse(
+            "name = \"bench 3\"\nthreads = 2\npixel_size = 0.65\n\
+             [camera]\nkind = \"simulated\"\n[link]\nport = \"/dev/ttyUSB0\"\nbaud = 115200\n\
+             [storage]\nfolder = \"/data\"\n",
+        )
+        .unwrap();
+        assert_eq!((config.name.as_str(), config.threads), ("bench 3", 2));
+        assert_eq!(config.link, LinkConfig { port: "/dev/ttyUSB0".into(), baud: 115_200 });
+        assert_eq!(config.network_threads().get(), 2);
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn the_packaged_file_is_the_default_with_and_without_its_comments() {
+        let text = include_str!("../packaging/station.toml");
+        assert_eq!(parse(text).unwrap(), Config::default());
+        let settings: Vec<&str> = text
+            .lines()
+            .map(|line| line.trim_start_matches("# "))
+            .filter(|line| line.starts_with('[') || line.contains(" = ") && !line.contains(','))
+            .filter(|line| !line.starts_with("Or ") && !line.contains("pixel_size"))
+            .collect();
+        let all = parse(&settings.join("\n")).unwrap();
+        assert!(all.illumination.is_some() && all.status_light.is_some());
+        assert_eq!(Config { illumination: None, status_light: None, ..all }, Config::default());
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_line_reason_and_remedy() {
+        let cases = [
+            ("name = 3", &["line 1", "name = 3", "string"][..]),
+            ("\nnane = \"x\"", &["line 2", "unknown field `nane`", "`name`"]),
+            ("[link]\nbaud = -5", &["line 2", "baud = -5"]),
+            ("pixel_size = 0.0", &["line 1", "pixel size must be a positive number"]),
+            ("[camera]\nkind = \"webcam\"", &["webcam", "simulated"]),
+            ("[link", &["line 1"]),
+        ];
+        for (text, words) in cases {
+            let message = parse(text).unwrap_err().to_string();
+            for word in words.iter().chain(&["correct it"]) {
+                assert!(message.contains(word), "{text:?}: {message}");
+            }
+            assert!(!message.contains('\n'), "{message}");
+        }
+        let error = parse("[link]\nbaud = 7").unwrap().check().unwrap_err();
+        assert!(error.to_string().contains("link.baud = 7: must be 300"), "{error}");
+    }
+
+    #[test]
+    fn a_named_file_must_be_there_the_default_one_need_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none.toml");
+        assert!(matches!(Config::load(Some(&missing)), Err(ConfigError::Read { .. })));
+        std::fs::write(&missing, "threads = 1").unwrap();
+        assert_eq!(Config::load(Some(&missing)).unwrap().threads, 1);
+    }
+}

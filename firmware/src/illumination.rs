@@ -1,0 +1,264 @@
+//! The lamp over the specimen.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use embedded_hal::pwm::{ErrorKind, ErrorType, SetDutyCycle};
+use serde::{Deserialize, Serialize};
+use shared::DutyCycle;
+use thiserror::Error;
+
+/// Steps of brightness: thousandths, as [`DutyCycle`] counts.
+const STEPS: u16 = DutyCycle::FULL.get();
+/// Where Linux shows its PWM chips.
+const PWM_CLASS: &str = "/sys/class/pwm";
+
+/// Why the lamp does not do as told.
+#[derive(Debug, Error)]
+pub enum IlluminationError {
+    /// The PWM channel cannot be opened.
+    #[error(
+        "cannot use PWM channel {channel} of {chip} for the lamp: check [illumination], the board's PWM overlay, and that the service may write there"
+    )]
+    Open {
+        /// The chip's folder.
+        chip: PathBuf,
+        /// The channel.
+        channel: u32,
+        /// What Linux says.
+        #[source]
+        source: io::Error,
+    },
+    /// The period is out of range.
+    #[error("period_us under [illumination] must be 1 to 1000000, got {given}")]
+    Period {
+        /// The period given, µs.
+        given: u32,
+    },
+    /// The brightness cannot be set.
+    #[error("the lamp's brightness cannot be set: {reason}; check its driver")]
+    Set {
+        /// What the PWM says.
+        reason: String,
+    },
+}
+
+/// A lamp whose brightness can be set.
+pub trait Illumination: Send {
+    /// Sets the brightness.
+    ///
+    /// # Errors
+    /// [`IlluminationError::Set`].
+    fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError>;
+}
+
+/// A lamp on a PWM output, dark when it is let go: light bleaches the specimen.
+struct PwmLamp<P: SetDutyCycle>(P);
+
+impl<P: SetDutyCycle + Send> Illumination for PwmLamp<P> {
+    fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError> {
+        self.0
+            .set_duty_cycle_fraction(brightness.get(), STEPS)
+            .map_err(|error| IlluminationError::Set { reason: format!("{error:?}") })
+    }
+}
+
+impl<P: SetDutyCycle> Drop for PwmLamp<P> {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.0.set_duty_cycle_fully_off();
+    }
+}
+
+/// A station without a lamp of its own takes every brightness.
+struct NoLamp;
+
+impl Illumination for NoLamp {
+    fn set(&mut self, _brightness: DutyCycle) -> Result<(), IlluminationError> {
+        Ok(())
+    }
+}
+
+/// The lamp, as the configuration says it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IlluminationConfig {
+    /// Number of the PWM chip: `/sys/class/pwm/pwmchip<N>`.
+    #[serde(default)]
+    pub pwm_chip: u32,
+    /// Channel of the chip.
+    #[serde(default)]
+    pub pwm_channel: u32,
+    /// Length of a period, µs: long enough for the lamp's driver, short against the exposure.
+    #[serde(default = "default_period_us")]
+    pub period_us: u32,
+    /// Brightness at the start, thousandths.
+    #[serde(default = "dark")]
+    pub brightness: DutyCycle,
+}
+
+const fn dark() -> DutyCycle {
+    DutyCycle::OFF
+}
+
+const fn default_period_us() -> u32 {
+    1000
+}
+
+impl IlluminationConfig {
+    /// Opens the lamp, dark.
+    ///
+    /// # Errors
+    /// [`IlluminationError::Open`] or [`IlluminationError::Period`].
+    pub fn open(&self) -> Result<Box<dyn Illumination>, IlluminationError> {
+        self.open_under(Path::new(PWM_CLASS))
+    }
+
+    /// Opens the lamp where there is one; else one that does nothing.
+    ///
+    /// # Errors
+    /// As [`IlluminationConfig::open`].
+    pub fn open_optional(config: Option<&Self>) -> Result<Box<dyn Illumination>, IlluminationError> {
+        config.map_or_else(|| Ok(Box::new(NoLamp) as Box<dyn Illumination>), Self::open)
+    }
+
+    fn open_under(&self, class: &Path) -> Result<Box<dyn Illumination>, IlluminationError> {
+        if !(1..=1_000_000).contains(&self.period_us) {
+            return Err(IlluminationError::Period { given: self.period_us });
+        }
+        let chip = class.join(format!("pwmchip{}", self.pwm_chip));
+        let pwm = SysfsPwm::open(&chip, self.pwm_channel, self.period_us)
+            .map_err(|source| IlluminationError::Open { chip, channel: self.pwm_channel, source })?;
+        Ok(Box::new(PwmLamp(pwm)))
+    }
+}
+
+/// A PWM channel through sysfs, `Documentation/driver-api/pwm.rst` of Linux.
+struct SysfsPwm {
+    channel: PathBuf,
+    period_ns: u64,
+}
+
+impl SysfsPwm {
+    fn open(chip: &Path, channel: u32, period_us: u32) -> io::Result<Self> {
+        let period_ns = u64::from(period_us) * 1000;
+        let folder = chip.join(format!("pwm{channel}"));
+        if !folder.exists() {
+            fs::write(chip.join("export"), channel.to_string())?;
+        }
+        let pwm = Self { channel: folder, period_ns };
+        // A period shorter than the pulse of before would be refused.
+        pwm.write("duty_cycle", 0)
+            .or_else(|error| if error.kind() == io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) })?;
+        pwm.write("period", period_ns)?;
+        pwm.write("duty_cycle", 0)?;
+        pwm.write("enable", 1)?;
+        Ok(pwm)
+    }
+
+    fn write(&self, attribute: &str, value: u64) -> io::Result<()> {
+        fs::write(self.channel.join(attribute), value.to_string())
+    }
+}
+
+/// A PWM channel that Linux refuses to set.
+#[derive(Debug)]
+struct SysfsPwmError(#[expect(dead_code, reason = "shown through Debug")] io::Error);
+
+impl embedded_hal::pwm::Error for SysfsPwmError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}
+
+impl ErrorType for SysfsPwm {
+    type Error = SysfsPwmError;
+}
+
+impl SetDutyCycle for SysfsPwm {
+    fn max_duty_cycle(&self) -> u16 {
+        STEPS
+    }
+
+    fn set_duty_cycle(&mut self, duty: u16) -> Result<(), SysfsPwmError> {
+        let on_ns = self.period_ns * u64::from(duty.min(STEPS)) / u64::from(STEPS);
+        self.write("duty_cycle", on_ns).map_err(SysfsPwmError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    struct FakePwm(Sender<u16>);
+
+    impl ErrorType for FakePwm {
+        type Error = std::convert::Infallible;
+    }
+
+    impl SetDutyCycle for FakePwm {
+        fn max_duty_cycle(&self) -> u16 {
+            255
+        }
+
+        fn set_duty_cycle(&mut self, duty: u16) -> Result<(), Self::Error> {
+            self.0.send(duty).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn brightness_is_scaled_to_the_pwm_and_ends_dark() {
+        let (sender, duties) = channel();
+        let mut lamp = PwmLamp(FakePwm(sender));
+        for thousandths in [0, 500, 1000] {
+            lamp.set(DutyCycle::try_from(thousandths).unwrap()).unwrap();
+        }
+        drop(lamp);
+        assert_eq!(duties.iter().collect::<Vec<_>>(), [0, 127, 255, 0]);
+    }
+
+    /// A folder such as Linux shows, with the channel exported.
+    fn fake_class() -> tempfile::TempDir {
+        let class = tempfile::tempdir().unwrap();
+        fs::create_dir_all(class.path().join("pwmchip2/pwm1")).unwrap();
+        class
+    }
+
+    #[test]
+    fn sysfs_gets_nanoseconds() {
+        let class = fake_class();
+        let config: IlluminationConfig =
+            toml::from_str("pwm_chip = 2\npwm_channel = 1\nperiod_us = 50").unwrap();
+        let mut lamp = config.open_under(class.path()).unwrap();
+        let read = |name: &str| fs::read_to_string(class.path().join("pwmchip2/pwm1").join(name)).unwrap();
+        assert_eq!(
+            (read("period"), read("duty_cycle"), read("enable")),
+            ("50000".into(), "0".into(), "1".into())
+        );
+        lamp.set(DutyCycle::try_from(250).unwrap()).unwrap();
+        assert_eq!(read("duty_cycle"), "12500");
+        fs::remove_dir_all(class.path().join("pwmchip2")).unwrap();
+        let error = lamp.set(DutyCycle::FULL).unwrap_err();
+        assert!(error.to_string().contains("check its driver"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_to_do() {
+        let class = tempfile::tempdir().unwrap();
+        let config = |period_us| IlluminationConfig {
+            pwm_chip: 0,
+            pwm_channel: 3,
+            period_us,
+            brightness: DutyCycle::OFF,
+        };
+        let Err(error) = config(1000).open_under(class.path()) else { panic!("opened nothing") };
+        assert!(error.to_string().contains("check [illumination]"), "{error}");
+        assert!(matches!(config(0).open_under(class.path()), Err(IlluminationError::Period { given: 0 })));
+        assert!(toml::from_str::<IlluminationConfig>("pwm = 1").is_err());
+        IlluminationConfig::open_optional(None).unwrap().set(DutyCycle::FULL).unwrap();
+    }
+}

@@ -1,0 +1,195 @@
+//! The line to the host: opened, lost and opened again, without ever keeping a frame waiting.
+//!
+//! One thread reads and one writes while the line is open. What the station has to say waits in the
+//! [`Outbox`]; what the host asks goes to the service as [`LineEvent`]s.
+
+#[cfg(test)]
+mod memory;
+mod outbox;
+mod serial;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use shared::wire::{Accumulator, Packet, PacketError};
+
+use crate::journal::note;
+use crate::stop::Stop;
+
+#[cfg(test)]
+pub use memory::MemoryLink;
+pub use outbox::{Bulk, Outbox};
+pub use serial::SerialLink;
+
+/// Somewhere that a line to a host can be opened.
+pub trait Link: Send {
+    /// What the operator calls it.
+    fn name(&self) -> &str;
+
+    /// Opens the line.
+    ///
+    /// # Errors
+    /// What the system says, such as that there is no such port at present.
+    fn open(&mut self) -> io::Result<Line>;
+}
+
+/// An open line.
+///
+/// Either end returns [`io::ErrorKind::TimedOut`] after [`PATIENCE`] at most in which no byte could be moved;
+/// any other error, or no bytes, means that the line is lost.
+pub struct Line {
+    /// Bytes of the host.
+    pub reader: Box<dyn Read + Send>,
+    /// Bytes to the host.
+    pub writer: Box<dyn Write + Send>,
+}
+
+/// How long a line's ends wait for a byte to move before they look whether they should stop.
+pub const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What came of opening the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// It is open.
+    Open,
+    /// It cannot be opened at present.
+    Absent,
+}
+
+/// What comes from the line.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
+pub enum LineEvent {
+    /// A whole packet, or a whole one that is not understood.
+    Packet(Result<Packet, PacketError>),
+    /// The line is lost.
+    Lost,
+}
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// Keeps the line open until `stop`, and hands over what comes. `on_opening` hears of every attempt.
+///
+/// `on_event` may block: the host then waits, and nobody else.
+pub fn keep_open(
+    mut link: Box<dyn Link>,
+    outbox: &Arc<Outbox>,
+    damaged: &AtomicU32,
+    stop: &Stop,
+    on_opening: impl Fn(Port),
+    on_event: impl Fn(LineEvent) + Sync,
+) {
+    let mut accumulator = Accumulator::new();
+    let mut retry = FIRST_RETRY;
+    let mut told = false;
+    while !stop.is_set() {
+        match link.open() {
+            Ok(line) => {
+                on_opening(Port::Open);
+                (told, retry) = (false, FIRST_RETRY);
+                accumulator.reset();
+                serve(line, outbox, &mut accumulator, damaged, stop, &on_event);
+                on_event(LineEvent::Lost);
+                if !stop.is_set() {
+                    note!("the line {} is lost; it is opened again as soon as it is there", link.name());
+                }
+            }
+            Err(error) => {
+                on_opening(Port::Absent);
+                if !told {
+                    note!("the port {} cannot be opened ({error}); it is tried again", link.name());
+                    told = true;
+                }
+            }
+        }
+        stop.wait(retry);
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+}
+
+fn serve(
+    line: Line,
+    outbox: &Arc<Outbox>,
+    accumulator: &mut Accumulator,
+    damaged: &AtomicU32,
+    stop: &Stop,
+    on_event: &(impl Fn(LineEvent) + Sync),
+) {
+    let Line { mut reader, mut writer } = line;
+    outbox.open();
+    let lost = AtomicBool::new(false);
+    let over = || stop.is_set() || lost.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            read_packets(&mut *reader, outbox, accumulator, damaged, &over, on_event);
+            lost.store(true, Ordering::Relaxed);
+            outbox.close();
+        });
+        write_packets(&mut *writer, outbox, &over);
+        lost.store(true, Ordering::Relaxed);
+        outbox.close();
+    });
+}
+
+fn read_packets(
+    reader: &mut dyn Read,
+    outbox: &Outbox,
+    accumulator: &mut Accumulator,
+    damaged: &AtomicU32,
+    over: &impl Fn() -> bool,
+    on_event: &impl Fn(LineEvent),
+) {
+    let mut bytes = [0; 4096];
+    while !over() {
+        match reader.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(read) => {
+                accumulator.push(&bytes[..read], |packet| on_event(LineEvent::Packet(packet)));
+                damaged.store(accumulator.damaged(), Ordering::Relaxed);
+                outbox.wait_for_room();
+            }
+            Err(error) if is_pause(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn write_packets(writer: &mut dyn Write, outbox: &Outbox, over: &impl Fn() -> bool) {
+    let mut bytes = Vec::new();
+    while let Some(packet) = outbox.next() {
+        // A lone zero first: what noise left on the line is then a packet of its own.
+        bytes.clear();
+        bytes.push(0);
+        if let Err(error) = packet.encode(&mut bytes) {
+            note!("an answer could not be encoded: {error}");
+            continue;
+        }
+        if write_all(writer, &bytes, over).is_err() {
+            return;
+        }
+    }
+}
+
+fn write_all(writer: &mut dyn Write, mut bytes: &[u8], over: &impl Fn() -> bool) -> io::Result<()> {
+    while !bytes.is_empty() {
+        if over() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match writer.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if is_pause(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,83 @@
+//! A serial port.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serialport::TTYPort;
+
+use super::{Line, Link, PATIENCE};
+
+/// A serial port by its path, such as `/dev/ttyUSB0`.
+#[derive(Debug)]
+pub struct SerialLink {
+    path: String,
+    baud: u32,
+}
+
+impl SerialLink {
+    /// A port that is yet to be opened, at so many bits a second.
+    pub const fn new(path: String, baud: u32) -> Self {
+        Self { path, baud }
+    }
+}
+
+impl Link for SerialLink {
+    fn name(&self) -> &str {
+        &self.path
+    }
+
+    fn open(&mut self) -> io::Result<Line> {
+        // A blocking write to a port that nobody reads does not return, not even to end the program: bytes
+        // go through a handle of our own that does not block. serialport sets the line's parameters, and
+        // holds the port for this program alone.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(&self.path)?;
+        let settings = TTYPort::open(&serialport::new(&self.path, self.baud).timeout(PATIENCE))?;
+        let end = End { port: Arc::new((file, settings)) };
+        Ok(Line { reader: Box::new(End { port: Arc::clone(&end.port) }), writer: Box::new(end) })
+    }
+}
+
+/// One end of an open port; the port closes with the last of them.
+struct End {
+    port: Arc<(File, TTYPort)>,
+}
+
+impl End {
+    fn wait(&self, ready: PollFlags) -> io::Result<()> {
+        let mut polled = [PollFd::new(self.port.0.as_fd(), ready)];
+        let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut polled, patience)? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for End {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.wait(PollFlags::POLLIN)?;
+        (&self.port.0).read(bytes)
+    }
+}
+
+impl Write for End {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.port.0).write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wait(PollFlags::POLLOUT)?;
+                (&self.port.0).write(bytes)
+            }
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

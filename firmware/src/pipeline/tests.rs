@@ -1,0 +1,109 @@
+use std::num::NonZeroUsize;
+
+use shared::{Channels, decode_image, decode_masks};
+
+use super::*;
+use crate::camera::{CameraSource, Grab, Pace};
+use crate::run::FACTORY_MODEL;
+
+fn model() -> Model {
+    Model::load(FACTORY_MODEL, NonZeroUsize::MIN).unwrap()
+}
+
+fn frames(count: usize) -> Vec<Frame> {
+    let source =
+        CameraSource::Simulated { width: 320, height: 256, seed: 3, nuclei: 20, frames_per_second: 10.0 };
+    let mut camera = source.open().unwrap();
+    let next = |_| match camera.grab(Pace::Every).unwrap() {
+        Grab::Frame(frame) => *frame,
+        Grab::Finished => panic!("a microscope does not finish"),
+    };
+    (0..count).map(next).collect()
+}
+
+#[test]
+fn every_field_of_a_report_is_real() {
+    let frame = Frame { skipped: 3, convert: shared::Microseconds(17), ..frames(1).remove(0) };
+    let truth = frame.truth.clone().unwrap();
+    let duty = DutyCycle::try_from(500).unwrap();
+    let mut pipeline = Pipeline::new(model());
+    let result = pipeline.process(42, frame, duty, Acquisition::Continuous).unwrap();
+    let report = &result.report;
+    let labels = decode_masks(&result.masks, 320 * 256).unwrap();
+    assert_eq!((report.frame, report.model), (42, ModelDigest::of(FACTORY_MODEL)));
+    assert_eq!((report.width, report.height, report.skipped), (320, 256, 3));
+    assert_eq!(report.time_unix_ms, result.frame.time_unix_ms);
+    assert_eq!((report.count, report.true_count), (labels.count(), Some(truth.count())));
+    assert!(
+        report.count.abs_diff(truth.count()) <= truth.count() / 4,
+        "{} of {}",
+        report.count,
+        truth.count()
+    );
+    assert!((18.0..34.0).contains(&report.median_diameter_px), "{}", report.median_diameter_px);
+    assert!(report.confluence > 0.03 && report.confluence < 0.4, "{}", report.confluence);
+    assert!(report.focus > shared::MIN_FOCUS && report.focus < 1.0, "{}", report.focus);
+    assert_eq!((report.illumination, report.exposure), (duty, None));
+    assert_eq!(report.doubts, shared::wire::Doubts::NONE);
+    assert_eq!(report.times.convert.0, 17);
+    let times = report.times;
+    assert!(
+        [times.preprocess, times.network, times.extraction, times.evidence].iter().all(|time| time.0 > 0)
+    );
+    assert_eq!((labels.width(), labels.height()), (320, 256));
+}
+
+#[test]
+fn a_triggered_frame_is_segmented_as_a_picture_by_itself_whatever_came_before() {
+    let frames = frames(3);
+    let mut pipeline = Pipeline::new(model());
+    let mut process = |frame: &Frame, acquisition| {
+        pipeline.process(1, frame.clone(), DutyCycle::OFF, acquisition).unwrap().masks
+    };
+    let alone = |frame: &Frame| {
+        encode_masks(&model().into_segmenter().segment(&frame.image, ScaleChoice::PerPicture).unwrap().labels)
+    };
+    process(&frames[0], Acquisition::Continuous);
+    process(&frames[1], Acquisition::Continuous);
+    assert_eq!(process(&frames[2], Acquisition::Triggered), alone(&frames[2]));
+    assert_eq!(process(&frames[0], Acquisition::Triggered), alone(&frames[0]));
+}
+
+#[test]
+fn a_stream_keeps_the_scale_that_it_learnt() {
+    let mut pipeline = Pipeline::new(model());
+    let scales: Vec<f32> = frames(4)
+        .into_iter()
+        .map(|frame| {
+            pipeline.process(1, frame, DutyCycle::OFF, Acquisition::Continuous).unwrap().report.scale
+        })
+        .collect();
+    assert!(scales[1..].iter().all(|&scale| scale == scales[1]), "{scales:?}");
+    assert_eq!(pipeline.scale.scale().map_or(1.0, shared::Scale::get), scales[1]);
+}
+
+#[test]
+fn previews_are_small_jpegs_of_the_same_shape() {
+    for (width, height, expected) in [
+        (640, 480, (320, 240)),
+        (1, 1, (1, 1)),
+        (321, 10, (161, 5)),
+        (100, 2000, (15, 286)),
+        (30_000, 1, (320, 1)),
+    ] {
+        for channels in [Channels::Grey, Channels::Rgb] {
+            let grey = vec![90; (width * height) as usize * channels.count()];
+            let jpeg = preview_jpeg(&Image::new(width, height, channels, grey).unwrap());
+            let decoded = decode_image(&jpeg).unwrap();
+            assert_eq!((decoded.width(), decoded.height()), expected, "{width}x{height}");
+            assert!(decoded.samples_hwc().iter().all(|sample| sample.abs_diff(90) < 4), "{width}x{height}");
+        }
+    }
+}
+
+#[test]
+fn shrinking_takes_the_mean_of_each_block() {
+    let image = Image::new(3, 2, Channels::Grey, vec![0, 10, 7, 20, 30, 9]).unwrap();
+    assert_eq!(shrunk(&image, 2).unwrap().samples_hwc(), [15, 8]);
+    assert_eq!(shrunk(&image, 1), None);
+}

@@ -1,0 +1,413 @@
+//! The station's answers: one thread that owns the slots, the settings and the capture.
+//!
+//! Frames never wait for it, and it never waits for the line. Every request may be retried: those that
+//! change something name what they change, and a repetition finds it changed.
+
+mod captures;
+mod host;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use shared::slots::{ModelFile, SlotEvent, SlotRecord};
+use shared::wire::{
+    Acquisition, CameraState, Doubts, Identity, Kind, Message, ModelDigest, ModelRefusal, Name, Notice,
+    PROTOCOL_VERSION, Packet, PacketError, Refusal, Request, Response, Setting, Settings, StageProgress,
+    Status,
+};
+
+use crate::announcement::Announcement;
+use crate::capture::Capture;
+use crate::frames::{Counters, FrameControl};
+use crate::illumination::Illumination;
+use crate::journal::note;
+use crate::link::{LineEvent, Outbox};
+use crate::pipeline::Pipeline;
+use crate::slot_store::{Slots, Work};
+use crate::status_light::{Signal, StatusLight};
+
+use captures::Captures;
+use host::Host;
+
+/// What the service hears.
+#[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
+pub enum Input {
+    /// Something came from the line.
+    Line(LineEvent),
+    /// A camera came, went or ended.
+    Camera {
+        /// What it does now.
+        state: CameraState,
+        /// Its name, empty where there is none.
+        name: String,
+        /// The opening that this is of; see [`FrameControl::rewind`].
+        opening: u32,
+    },
+    /// The model segmented a frame, whose count may be doubted.
+    Passed(ModelDigest, Doubts),
+    /// The model failed on a frame.
+    Failed(ModelDigest),
+    /// The frame of a capture's token, or nothing where it failed.
+    Captured(u32, Option<Box<Capture>>),
+    /// A model was verified.
+    Verified(ModelDigest, Result<(), ModelRefusal>),
+    /// A model was loaded.
+    Loaded(ModelDigest, Result<Box<Pipeline>, ModelRefusal>),
+    /// The station ends.
+    Stop,
+}
+
+/// What a [`Service`] is made of.
+pub struct ServiceParts {
+    /// The slots, booted.
+    pub slots: Slots,
+    /// The model that runs.
+    pub running: ModelDigest,
+    /// Does the slots' work.
+    pub loader: SyncSender<Work>,
+    /// The frames' thread.
+    pub control: Arc<FrameControl>,
+    /// Where answers go.
+    pub outbox: Arc<Outbox>,
+    /// What the frames' thread counts.
+    pub counters: Arc<Counters>,
+    /// The settings in force at the start.
+    pub settings: Settings,
+    /// The lamp.
+    pub illumination: Box<dyn Illumination>,
+    /// The light that shows how the station is.
+    pub light: StatusLight,
+    /// The station's name.
+    pub name: Name,
+    /// Threads that the network runs on.
+    pub threads: u16,
+    /// Tells the operator that the station is ready.
+    pub announcement: Arc<Announcement>,
+}
+
+/// The service's thread.
+pub struct Service {
+    parts: ServiceParts,
+    started: Instant,
+    camera: CameraState,
+    camera_name: Name,
+    /// The opening that word of the camera must be of.
+    opening: u32,
+    captures: Captures,
+    host: Host,
+    told: StageProgress,
+    frame: LastFrame,
+}
+
+/// How the last frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastFrame {
+    None,
+    Counted,
+    Doubted,
+    Failed,
+}
+
+/// What the station answers, with its bulk bytes.
+type Answer = Result<(Response, Vec<u8>), Refusal>;
+
+impl Service {
+    /// A service that is yet to run.
+    pub fn new(parts: ServiceParts) -> Self {
+        let told = parts.slots.progress();
+        Self {
+            parts,
+            started: Instant::now(),
+            camera: CameraState::Absent,
+            camera_name: Name::new(),
+            opening: 0,
+            captures: Captures::default(),
+            host: Host::default(),
+            told,
+            frame: LastFrame::None,
+        }
+    }
+
+    /// Answers and notes until [`Input::Stop`]; leaves the illumination off.
+    pub fn run(mut self, inputs: &Receiver<Input>) {
+        loop {
+            self.parts.light.show(self.signal());
+            let input = match self.host.leaves_in(Instant::now()) {
+                Some(left) => inputs.recv_timeout(left),
+                None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match input {
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(input) => self.hear(input),
+                Err(RecvTimeoutError::Timeout) => self.host_left(),
+            }
+            self.tell_progress();
+        }
+        self.end();
+    }
+
+    fn hear(&mut self, input: Input) {
+        match input {
+            Input::Line(LineEvent::Packet(packet)) => self.packet(packet),
+            Input::Line(LineEvent::Lost) => self.host_left(),
+            Input::Camera { state, name, opening } => self.camera(state, &name, opening),
+            Input::Passed(digest, doubts) => {
+                self.frame = if doubts == Doubts::NONE { LastFrame::Counted } else { LastFrame::Doubted };
+                self.happened(SlotEvent::FramePassed(digest));
+            }
+            Input::Failed(digest) => {
+                self.frame = LastFrame::Failed;
+                self.happened(SlotEvent::FrameFailed(digest));
+            }
+            Input::Captured(token, capture) => self.captures.arrived(token, capture),
+            Input::Verified(digest, Ok(())) => self.happened(SlotEvent::Verified(digest)),
+            Input::Verified(digest, Err(reason)) => {
+                self.happened(SlotEvent::VerifyFailed(digest, reason));
+            }
+            Input::Loaded(digest, loaded) => self.loaded(digest, loaded),
+            Input::Stop => {}
+        }
+    }
+
+    fn packet(&mut self, packet: Result<Packet, PacketError>) {
+        let (sequence, answer) = match packet {
+            Ok(Packet { sequence, message: Message::Request(request), bulk }) => {
+                self.host.heard(Instant::now());
+                (sequence, self.answer(request, bulk))
+            }
+            // An echo of our own words, or another station: no host.
+            Ok(_) => return,
+            Err(PacketError::Damaged | PacketError::Oversize) => return,
+            Err(PacketError::UnknownMessage { kind: Some(Kind::Request) | None, sequence }) => {
+                (sequence, Err(Refusal::Unknown))
+            }
+            Err(PacketError::ProtocolVersion { kind: Some(Kind::Request) | None, sequence, .. }) => {
+                (sequence, Err(Refusal::Protocol { station: PROTOCOL_VERSION }))
+            }
+            Err(PacketError::UnknownMessage { .. } | PacketError::ProtocolVersion { .. }) => return,
+        };
+        let (response, bulk) = answer.unwrap_or_else(|refusal| (Response::Refused(refusal), Vec::new()));
+        // What the answer tells needs no notice.
+        if let Response::Stage(progress) = response {
+            self.told = progress;
+        }
+        self.parts.outbox.answer(sequence, response, bulk);
+    }
+
+    fn answer(&mut self, request: Request, bulk: Vec<u8>) -> Answer {
+        let response = match request {
+            Request::Hello { .. } => Response::Hello(self.identity()),
+            Request::Status => Response::Status(self.status()),
+            Request::Slots => Response::Slots(self.parts.slots.report()),
+            Request::Stage { length, digest } => {
+                self.request(SlotEvent::Announced(ModelFile { digest, length }))?;
+                Response::Stage(self.parts.slots.progress())
+            }
+            Request::StageChunk { digest, offset } => {
+                self.parts.slots.store_chunk(digest, offset, &bulk)?;
+                Response::Stage(self.parts.slots.progress())
+            }
+            Request::Activate { digest } => {
+                self.request(SlotEvent::ActivateRequested(digest))?;
+                Response::Stage(self.parts.slots.progress())
+            }
+            Request::StageStatus => Response::Stage(self.parts.slots.progress()),
+            Request::Revert { digest } => {
+                self.request(SlotEvent::RevertRequested(digest))?;
+                Response::Slots(self.parts.slots.report())
+            }
+            Request::Settings => Response::Settings(self.parts.settings),
+            Request::Set(setting) => {
+                self.set(setting);
+                Response::Settings(self.parts.settings)
+            }
+            Request::Capture { token } => {
+                let (state, wanted) = self.captures.ask(token, self.camera)?;
+                if let Some(token) = wanted {
+                    self.parts.control.trigger(Some(token));
+                }
+                Response::Capture(state)
+            }
+            Request::ReadCapture { token, part, offset } => {
+                let bytes = self.captures.read(token, part, offset)?;
+                return Ok((Response::CaptureData { token, offset }, bytes));
+            }
+            Request::Echo => return Ok((Response::Echo, bulk)),
+        };
+        Ok((response, Vec::new()))
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            protocol: PROTOCOL_VERSION,
+            version: short_name(env!("CARGO_PKG_VERSION")),
+            name: self.parts.name.clone(),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let ServiceParts { counters, outbox, running, threads, .. } = &self.parts;
+        Status {
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            camera: self.camera,
+            camera_name: self.camera_name.clone(),
+            model: *running,
+            frames: counters.frames.load(Ordering::Relaxed),
+            frames_skipped: counters.skipped.load(Ordering::Relaxed),
+            frames_unsent: outbox.unsent(),
+            damaged_packets: counters.damaged.load(Ordering::Relaxed),
+            threads: *threads,
+        }
+    }
+
+    fn set(&mut self, setting: Setting) {
+        match setting {
+            Setting::Illumination(duty) => {
+                // The answer shows the brightness that is.
+                match self.parts.illumination.set(duty) {
+                    Ok(()) => self.parts.settings.illumination = duty,
+                    Err(error) => note!("the illumination could not be set: {error}"),
+                }
+            }
+            Setting::PixelSize(pixel_size) => self.parts.settings.pixel_size = pixel_size,
+            Setting::Acquisition(acquisition) => self.acquire(acquisition),
+            Setting::Masks(masks) => self.parts.settings.masks = masks,
+            Setting::Preview(preview) => self.parts.settings.preview = preview,
+        }
+        self.parts.control.set(&self.parts.settings);
+    }
+
+    /// Triggered acquisition begins with the first picture of a recording: none is passed over.
+    fn acquire(&mut self, acquisition: Acquisition) {
+        let before = std::mem::replace(&mut self.parts.settings.acquisition, acquisition);
+        if (before, acquisition) == (Acquisition::Continuous, Acquisition::Triggered) {
+            self.opening = self.parts.control.rewind();
+            if self.camera == CameraState::Finished {
+                self.camera = CameraState::Running;
+            }
+        }
+    }
+
+    fn request(&mut self, event: SlotEvent) -> Result<(), Refusal> {
+        let work = self.parts.slots.request(event)?;
+        self.load(work);
+        Ok(())
+    }
+
+    fn happened(&mut self, event: SlotEvent) {
+        let trial = self.is_on_trial();
+        let work = self.parts.slots.happened(event);
+        self.load(work);
+        if trial && !self.is_on_trial() {
+            match self.parts.slots.progress() {
+                StageProgress::Confirmed { digest } => note!("the model {digest} is confirmed"),
+                StageProgress::Failed { digest, reason } => {
+                    note!("the model {digest} is given up: {reason}; the one before runs again");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_on_trial(&self) -> bool {
+        let table = self.parts.slots.table();
+        matches!(table.record(table.active()), SlotRecord::Trial { .. })
+    }
+
+    fn load(&self, work: Vec<Work>) {
+        for work in work {
+            // The loader ends after this thread.
+            let _ = self.parts.loader.send(work);
+        }
+    }
+
+    fn loaded(&mut self, digest: ModelDigest, loaded: Result<Box<Pipeline>, ModelRefusal>) {
+        // The slots may have gone on meanwhile: another load is then on its way.
+        if digest != self.parts.slots.active_digest() {
+            return;
+        }
+        match loaded {
+            Ok(pipeline) => {
+                note!("the model {digest} runs");
+                self.parts.running = digest;
+                self.parts.control.run(pipeline);
+            }
+            Err(reason) => self.happened(SlotEvent::LoadFailed(reason)),
+        }
+    }
+
+    fn camera(&mut self, state: CameraState, name: &str, opening: u32) {
+        if opening != self.opening {
+            return;
+        }
+        self.parts.announcement.camera(state, name);
+        if state != CameraState::Running {
+            self.captures.give_up();
+            self.parts.control.trigger(None);
+        }
+        let name = short_name(name);
+        if state != self.camera || name != self.camera_name {
+            match state {
+                CameraState::Running => note!("the camera {name} delivers"),
+                CameraState::Finished => note!("the pictures came to their end"),
+                CameraState::Absent => {}
+            }
+            self.parts.outbox.notice(Notice::Camera(state));
+        }
+        self.camera = state;
+        self.camera_name = name;
+    }
+
+    fn host_left(&mut self) {
+        self.host.left();
+        if self.parts.settings.acquisition != Acquisition::Continuous {
+            note!("the host is gone: acquisition is continuous again");
+            self.set(Setting::Acquisition(Acquisition::Continuous));
+        }
+    }
+
+    /// Tells the host what went on by itself.
+    fn tell_progress(&mut self) {
+        let progress = self.parts.slots.progress();
+        if progress != self.told {
+            self.told = progress;
+            self.parts.outbox.notice(Notice::Stage(progress));
+        }
+    }
+
+    /// What the status light says, the most pressing first.
+    fn signal(&self) -> Signal {
+        match (self.camera, self.frame) {
+            (CameraState::Absent | CameraState::Finished, _) => Signal::NoCamera,
+            (CameraState::Running, LastFrame::Failed) => Signal::Error,
+            (CameraState::Running, _) if self.is_on_trial() => Signal::Trial,
+            (CameraState::Running, LastFrame::Doubted) => Signal::Doubt,
+            (CameraState::Running, LastFrame::Counted) => Signal::Running,
+            (CameraState::Running, LastFrame::None) => Signal::Starting,
+        }
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = self.parts.illumination.set(shared::DutyCycle::OFF) {
+            note!("the illumination could not be switched off: {error}");
+        }
+    }
+}
+
+/// As much of a text as a [`Name`] holds.
+pub fn short_name(text: &str) -> Name {
+    let mut name = Name::new();
+    for character in text.chars() {
+        if name.push(character).is_err() {
+            break;
+        }
+    }
+    name
+}
+
+/// How long the host may be silent before it counts as gone.
+pub const HOST_SILENCE: Duration = Duration::from_secs(10);

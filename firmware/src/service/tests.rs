@@ -1,0 +1,346 @@
+use std::sync::mpsc::sync_channel;
+
+use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
+use shared::wire::{
+    CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Slot, SlotState, StageTimes, Stream,
+};
+use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
+
+use super::*;
+use crate::frames::{Order, Readiness};
+use crate::illumination::IlluminationConfig;
+use crate::slot_store::MemoryStorage;
+
+const FACTORY: &[u8] = b"factory";
+
+/// A service without threads around it.
+struct Bench {
+    service: Service,
+    work: Receiver<Work>,
+    storage: MemoryStorage,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let storage = MemoryStorage::default();
+        let slots = Slots::open(Box::new(storage.clone()), FACTORY);
+        let (loader, work) = sync_channel(8);
+        let settings = Settings {
+            illumination: DutyCycle::OFF,
+            pixel_size: None,
+            acquisition: Acquisition::Continuous,
+            masks: Stream::On,
+            preview: Stream::On,
+        };
+        let outbox = Arc::new(Outbox::new(921_600));
+        outbox.open();
+        let running = slots.active_digest();
+        let mut service = Service::new(ServiceParts {
+            slots,
+            running,
+            loader,
+            control: Arc::new(FrameControl::new(&settings)),
+            outbox,
+            counters: Arc::new(Counters::default()),
+            settings,
+            illumination: IlluminationConfig::open_optional(None).unwrap(),
+            light: StatusLight::none(),
+            name: short_name("bench"),
+            threads: 2,
+            announcement: Arc::new(Announcement::new("", running, |_: &str| ())),
+        });
+        service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
+        let bench = Self { service, work, storage };
+        assert!(matches!(bench.sent(), Message::Event(Event::Notice(Notice::Camera(CameraState::Running)))));
+        bench
+    }
+
+    /// The next packet of the outbox.
+    fn sent(&self) -> Message {
+        self.service.parts.outbox.next().unwrap().message
+    }
+
+    fn ask_with(&mut self, request: Request, bulk: Vec<u8>) -> (Response, Vec<u8>) {
+        self.service.hear(Input::Line(LineEvent::Packet(Ok(Packet {
+            sequence: 9,
+            message: request.into(),
+            bulk,
+        }))));
+        let packet = self.service.parts.outbox.next().unwrap();
+        assert_eq!(packet.sequence, 9);
+        match packet.message {
+            Message::Response(response) => (response, packet.bulk),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> Response {
+        self.ask_with(request, vec![]).0
+    }
+
+    fn stage(&mut self, onnx: &[u8]) -> ModelDigest {
+        let digest = ModelDigest::of(onnx);
+        self.ask(Request::Stage { length: onnx.len() as u32, digest });
+        for (index, chunk) in onnx.chunks(CHUNK as usize).enumerate() {
+            let offset = index as u32 * CHUNK;
+            self.ask_with(Request::StageChunk { digest, offset }, chunk.to_vec());
+        }
+        digest
+    }
+}
+
+fn report(frame: u32) -> FrameReport {
+    FrameReport {
+        frame,
+        time_unix_ms: 1,
+        source: Name::new(),
+        model: ModelDigest([0; 32]),
+        width: 2,
+        height: 1,
+        count: 1,
+        true_count: None,
+        median_diameter_px: 1.0,
+        confluence: 0.5,
+        scale: 1.0,
+        exposure: Some(Microseconds(1)),
+        illumination: DutyCycle::OFF,
+        focus: 0.5,
+        saturated: 0.0,
+        doubts: Doubts::NONE,
+        times: StageTimes::default(),
+        skipped: 0,
+    }
+}
+
+fn capture(frame: u32) -> Box<Capture> {
+    let image = Image::new(2, 1, Channels::Grey, vec![7, 9]).unwrap();
+    let labels = LabelImage::new(2, 1, vec![0, 1]).unwrap();
+    Box::new(Capture::new(report(frame), &image, &encode_masks(&labels), Some(&labels)).unwrap())
+}
+
+#[test]
+fn hello_is_answered_whatever_version_is_asked_for() {
+    let mut bench = Bench::new();
+    for protocol in [0, PROTOCOL_VERSION, 999] {
+        let Response::Hello(identity) = bench.ask(Request::Hello { protocol }) else { panic!() };
+        assert_eq!((identity.protocol, identity.name.as_str()), (PROTOCOL_VERSION, "bench"));
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused_and_what_is_no_request_is_passed_over() {
+    let mut bench = Bench::new();
+    let unknown = |kind| Err(PacketError::UnknownMessage { kind, sequence: 4 });
+    let version = |kind| Err(PacketError::ProtocolVersion { found: 9, kind, sequence: 4 });
+    let ignored = [
+        unknown(Some(Kind::Response)),
+        version(Some(Kind::Event)),
+        Err(PacketError::Damaged),
+        Err(PacketError::Oversize),
+        Ok(Packet::new(4, Response::Echo)),
+    ];
+    for packet in ignored {
+        bench.service.packet(packet);
+    }
+    let refused = [
+        (unknown(Some(Kind::Request)), Refusal::Unknown),
+        (unknown(None), Refusal::Unknown),
+        (version(Some(Kind::Request)), Refusal::Protocol { station: PROTOCOL_VERSION }),
+        (version(None), Refusal::Protocol { station: PROTOCOL_VERSION }),
+    ];
+    for (packet, refusal) in refused {
+        bench.service.packet(packet);
+        assert_eq!(bench.sent(), Message::Response(Response::Refused(refusal)));
+    }
+}
+
+#[test]
+fn echo_gives_the_bytes_back() {
+    let echoed = Bench::new().ask_with(Request::Echo, vec![5; 4096]);
+    assert_eq!(echoed, (Response::Echo, vec![5; 4096]));
+}
+
+#[test]
+fn settings_are_put_in_force_and_told() {
+    let mut bench = Bench::new();
+    let pixel_size = Some(PixelSize::try_from(0.65).unwrap());
+    for setting in [
+        Setting::Illumination(DutyCycle::FULL),
+        Setting::PixelSize(pixel_size),
+        Setting::Masks(Stream::Off),
+        Setting::Preview(Stream::Off),
+    ] {
+        bench.ask(Request::Set(setting));
+    }
+    let expected = Settings {
+        illumination: DutyCycle::FULL,
+        pixel_size,
+        acquisition: Acquisition::Continuous,
+        masks: Stream::Off,
+        preview: Stream::Off,
+    };
+    assert_eq!(bench.ask(Request::Settings), Response::Settings(expected));
+    let Some(Order::Grab(shot)) = bench.service.parts.control.next(Readiness::Ready, 0) else { panic!() };
+    assert_eq!((shot.illumination, shot.masks), (DutyCycle::FULL, Stream::Off));
+}
+
+#[test]
+fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
+    let mut bench = Bench::new();
+    let onnx = vec![3; CHUNK as usize + 10];
+    let digest = bench.stage(&onnx);
+    let length = onnx.len() as u32;
+    let complete = StageProgress::Receiving { digest, received: length, length };
+    assert_eq!(bench.ask(Request::StageStatus), Response::Stage(complete));
+    for _ in 0..2 {
+        let verifying = Response::Stage(StageProgress::Verifying { digest });
+        assert_eq!(bench.ask(Request::Activate { digest }), verifying);
+    }
+    assert_eq!(bench.work.try_recv(), Ok(Work::Verify { digest, onnx: onnx.clone() }));
+    assert!(bench.work.try_recv().is_err(), "asked twice, verified once");
+    let other = Request::Stage { length: 5, digest: ModelDigest([1; 32]) };
+    assert_eq!(bench.ask(other), Response::Refused(Refusal::Busy));
+
+    bench.service.hear(Input::Verified(digest, Ok(())));
+    bench.service.tell_progress();
+    let trial = StageProgress::Trial { digest, frames_left: TRIAL_FRAMES };
+    assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Stage(trial))));
+    assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::A, .. })));
+    bench.service.hear(Input::Passed(ModelDigest::of(FACTORY), Doubts::NONE));
+    assert_eq!(
+        bench.ask(Request::StageStatus),
+        Response::Stage(trial),
+        "frames of the old model do not count"
+    );
+
+    bench.service.hear(Input::Passed(digest, Doubts::NONE));
+    bench.service.hear(Input::Failed(digest));
+    bench.service.tell_progress();
+    let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };
+    assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Stage(failed))));
+    assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::Factory, .. })));
+    let Response::Slots(slots) = bench.ask(Request::Slots) else { panic!() };
+    assert_eq!((slots.active, slots.a.state), (Slot::Factory, SlotState::Empty));
+}
+
+#[test]
+fn a_refused_model_leaves_the_old_one_and_its_reason_is_told() {
+    for reason in [ModelRefusal::NotOnnx, ModelRefusal::DigestMismatch, ModelRefusal::GoldenMismatch] {
+        let mut bench = Bench::new();
+        let digest = bench.stage(&[3; 10]);
+        bench.ask(Request::Activate { digest });
+        bench.service.hear(Input::Verified(digest, Err(reason)));
+        let failed = Response::Stage(StageProgress::Failed { digest, reason });
+        assert_eq!(bench.ask(Request::StageStatus), failed);
+        let Response::Status(status) = bench.ask(Request::Status) else { panic!() };
+        assert_eq!(status.model, ModelDigest::of(FACTORY));
+    }
+}
+
+#[test]
+fn sizes_and_places_are_checked_before_anything_is_stored() {
+    let mut bench = Bench::new();
+    let digest = ModelDigest([4; 32]);
+    let operations = bench.storage.operations();
+    let too_large = Refusal::Model(ModelRefusal::TooLarge { limit: MAX_MODEL_LENGTH });
+    let cases = [
+        (Request::Stage { length: 0, digest }, Refusal::OutOfRange),
+        (Request::Stage { length: u32::MAX, digest }, too_large),
+        (Request::StageChunk { digest, offset: 0 }, Refusal::NotFound),
+        (Request::Activate { digest }, Refusal::NotFound),
+        (Request::ReadCapture { token: 1, part: CapturePart::Labels, offset: 0 }, Refusal::NotFound),
+    ];
+    for (request, refusal) in cases {
+        assert_eq!(bench.ask(request.clone()), Response::Refused(refusal), "{request:?}");
+    }
+    assert_eq!(bench.storage.operations(), operations);
+}
+
+#[test]
+fn full_storage_is_told_and_the_upload_goes_on_when_there_is_room() {
+    use crate::slot_store::Fault;
+    let mut bench = Bench::new();
+    let onnx = vec![8; CHUNK as usize * 2];
+    let digest = ModelDigest::of(&onnx);
+    bench.ask(Request::Stage { length: onnx.len() as u32, digest });
+    bench.storage.fault_at(0, Fault::Fail);
+    let chunk = || Request::StageChunk { digest, offset: CHUNK };
+    let full = Response::Refused(Refusal::Model(ModelRefusal::Storage));
+    assert_eq!(bench.ask_with(chunk(), vec![8; CHUNK as usize]).0, full);
+    let stored = bench.ask_with(chunk(), vec![8; CHUNK as usize]).0;
+    let receiving = StageProgress::Receiving { digest, received: 0, length: onnx.len() as u32 };
+    assert_eq!(stored, Response::Stage(receiving));
+}
+
+#[test]
+fn the_same_token_gives_the_same_frame() {
+    let mut bench = Bench::new();
+    let ask = |bench: &mut Bench, token| bench.ask(Request::Capture { token });
+    assert_eq!(ask(&mut bench, 5), Response::Capture(CaptureState::Pending));
+    assert_eq!(ask(&mut bench, 5), Response::Capture(CaptureState::Pending));
+    let triggered = |bench: &Bench| match bench.service.parts.control.next(Readiness::Ready, 0) {
+        Some(Order::Grab(shot)) => shot.token,
+        _ => panic!(),
+    };
+    assert_eq!([triggered(&bench), triggered(&bench)], [Some(5), None], "asked twice, taken once");
+    bench.service.hear(Input::Captured(5, Some(capture(1))));
+    bench.service.hear(Input::Captured(4, Some(capture(2))));
+    for _ in 0..2 {
+        let Response::Capture(CaptureState::Ready(info)) = ask(&mut bench, 5) else { panic!() };
+        assert_eq!(info.report.frame, 1);
+        let read = |bench: &mut Bench, token, part, offset| {
+            bench.ask_with(Request::ReadCapture { token, part, offset }, vec![])
+        };
+        let (response, picture) = read(&mut bench, 5, CapturePart::Picture, 0);
+        assert_eq!(response, Response::CaptureData { token: 5, offset: 0 });
+        assert_eq!(picture.len(), info.picture_length as usize);
+        assert!(picture.starts_with(b"\x89PNG"));
+        let labels = read(&mut bench, 5, CapturePart::Labels, 0).1;
+        assert_eq!(labels, read(&mut bench, 5, CapturePart::Truth, 0).1);
+        assert!(read(&mut bench, 5, CapturePart::Picture, info.picture_length).1.is_empty());
+        let beyond = read(&mut bench, 5, CapturePart::Picture, info.picture_length + 1).0;
+        assert_eq!(beyond, Response::Refused(Refusal::OutOfRange));
+        let other = read(&mut bench, 6, CapturePart::Picture, 0).0;
+        assert_eq!(other, Response::Refused(Refusal::NotFound));
+    }
+}
+
+#[test]
+fn captures_end_with_the_pictures_and_wait_for_a_camera() {
+    let mut bench = Bench::new();
+    bench.ask(Request::Capture { token: 1 });
+    let states = [
+        (CameraState::Finished, CaptureState::Finished),
+        (CameraState::Absent, CaptureState::CameraAbsent),
+        (CameraState::Running, CaptureState::Pending),
+    ];
+    for (state, expected) in states {
+        bench.service.hear(Input::Camera { state, name: String::new(), opening: 0 });
+        assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Camera(state))));
+        assert_eq!(bench.ask(Request::Capture { token: 1 }), Response::Capture(expected));
+    }
+}
+
+#[test]
+fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
+    let mut bench = Bench::new();
+    bench.service.hear(Input::Camera { state: CameraState::Finished, name: String::new(), opening: 0 });
+    bench.sent();
+    for _ in 0..2 {
+        bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
+    }
+    assert!(matches!(bench.service.parts.control.next(Readiness::Never, 0), Some(Order::Rewind(1))));
+    let late = Input::Camera { state: CameraState::Finished, name: String::new(), opening: 0 };
+    bench.service.hear(late);
+    let pending = Response::Capture(CaptureState::Pending);
+    assert_eq!(bench.ask(Request::Capture { token: 3 }), pending, "word of the old opening does not count");
+    for lost in [Input::Line(LineEvent::Lost), Input::Stop] {
+        bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
+        match lost {
+            Input::Stop => bench.service.host_left(),
+            lost => bench.service.hear(lost),
+        }
+        let Response::Settings(settings) = bench.ask(Request::Settings) else { panic!() };
+        assert_eq!(settings.acquisition, Acquisition::Continuous);
+    }
+}

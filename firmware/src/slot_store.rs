@@ -1,0 +1,391 @@
+//! The slots on storage: the table of `shared::slots`, the chunks that arrive, and the models' bytes.
+//!
+//! # Files
+//! | file | holds | written |
+//! | --- | --- | --- |
+//! | `table` | the [`SlotTable`] | anew at every change, before the change's actions |
+//! | `a.onnx`, `b.onnx` | a model's bytes | chunks in place, as they arrive |
+//! | `a.progress`, `b.progress` | the [`ChunkMap`] | anew, every [`SYNC_CHUNKS`] chunks, after the data was synced |
+//!
+//! "Anew" is: write beside, fsync, rename, fsync of the folder. Whatever moment the power goes, the table
+//! names a model that is whole, and an interrupted upload goes on from its last progress.
+
+mod absent;
+mod folder;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+
+use shared::slots::{ChunkMap, ModelFile, SlotAction, SlotEvent, SlotTable, Staging, StoredError};
+use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, SlotReport, StageProgress};
+
+use crate::journal::note;
+
+pub use absent::NoStorage;
+pub use folder::{FolderStorage, StorageError};
+#[cfg(test)]
+pub use memory::{Aftermath, Fault, MemoryStorage};
+
+/// Chunks that may be lost to a power cut.
+pub const SYNC_CHUNKS: u32 = 64;
+/// The most bytes that a table or chunk map can have.
+const MAX_RECORD: usize = 1 << 16;
+
+/// Named files that survive the loss of power, once synced.
+///
+/// A name's file, its bytes and its place in the folder are lasting apart: bytes after [`sync`](Self::sync),
+/// names after [`sync_names`](Self::sync_names).
+pub trait SlotStorage: Send {
+    /// At most `limit` bytes from the start of a file; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// Makes the file hold these bytes alone.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes in place; the file is made where there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the bytes of a file lasting.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+
+    /// Gives a file another name, in place of what had it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file; that there is none is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// Makes the names lasting.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_names(&mut self) -> io::Result<()>;
+}
+
+/// What is left to do after a change, by whoever can load models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Verify a staged model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
+    Verify {
+        /// The model.
+        digest: ModelDigest,
+        /// Its file.
+        onnx: Vec<u8>,
+    },
+    /// Load and run a model; [`SlotEvent::LoadFailed`] follows where that is impossible.
+    Load {
+        /// Where it is.
+        slot: Slot,
+        /// The model.
+        digest: ModelDigest,
+        /// Its file.
+        onnx: Cow<'static, [u8]>,
+    },
+}
+
+/// The slots of this station.
+pub struct Slots {
+    storage: Box<dyn SlotStorage>,
+    factory: &'static [u8],
+    factory_digest: ModelDigest,
+    table: SlotTable,
+    /// Of the staged model, while chunks are awaited.
+    chunks: Option<ChunkMap>,
+    /// Chunks written and not yet in the stored map.
+    unsynced: u32,
+}
+
+impl Slots {
+    /// The slots as storage holds them. Storage that cannot be read is as that of a new station.
+    pub fn open(storage: Box<dyn SlotStorage>, factory: &'static [u8]) -> Self {
+        let table = match storage.read(TABLE, MAX_RECORD) {
+            Ok(None) => SlotTable::default(),
+            Ok(Some(bytes)) => SlotTable::decode(&bytes).unwrap_or_else(|error| {
+                note!("the slot table is not usable ({error}): the factory model runs");
+                SlotTable::default()
+            }),
+            Err(error) => {
+                note!("the storage cannot be read ({error}): the factory model runs");
+                SlotTable::default()
+            }
+        };
+        let mut slots = Self {
+            storage,
+            factory,
+            factory_digest: ModelDigest::of(factory),
+            table,
+            chunks: None,
+            unsynced: 0,
+        };
+        slots.find_chunks();
+        slots
+    }
+
+    /// The table.
+    pub const fn table(&self) -> &SlotTable {
+        &self.table
+    }
+
+    /// The model that shall run.
+    pub fn active_digest(&self) -> ModelDigest {
+        self.table.record(self.table.active()).model().map_or(self.factory_digest, |model| model.digest)
+    }
+
+    /// What the slots hold, for the host.
+    pub fn report(&self) -> SlotReport {
+        self.table.report(self.factory_digest)
+    }
+
+    /// How far staging and activation are, for the host.
+    pub fn progress(&self) -> StageProgress {
+        self.table.progress(self.chunks.as_ref().map_or(0, ChunkMap::received_prefix))
+    }
+
+    /// Does what the host asks for.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the slots are then as they were.
+    pub fn request(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
+        // The power may have gone between the last chunk and the word that it was the last.
+        self.complete()?;
+        self.change(event)
+    }
+
+    fn change(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
+        let (table, actions) = self.table.step(event)?;
+        self.store(table).map_err(|error| {
+            note!("the slot table could not be written: {error}");
+            Refusal::Model(ModelRefusal::Storage)
+        })?;
+        Ok(self.perform(&actions, Stored::Yes))
+    }
+
+    /// Takes note of what happened by itself.
+    ///
+    /// Storage that fails never makes a model count as proved; what leads back to a proved model is done
+    /// all the same, since a restart leads there again.
+    pub fn happened(&mut self, event: SlotEvent) -> Vec<Work> {
+        let Ok((table, actions)) = self.table.step(event) else { return Vec::new() };
+        match (self.store(table), event) {
+            (Ok(()), _) => self.perform(&actions, Stored::Yes),
+            (Err(error), SlotEvent::Verified(digest)) => {
+                note!("the slot table could not be written: {error}");
+                self.happened(SlotEvent::VerifyFailed(digest, ModelRefusal::Storage))
+            }
+            (Err(error), SlotEvent::FramePassed(_)) => {
+                note!("a passed frame could not be noted: {error}");
+                Vec::new()
+            }
+            (Err(error), _) => {
+                note!("the slot table could not be written: {error}");
+                self.table = table;
+                self.perform(&actions, Stored::No)
+            }
+        }
+    }
+
+    /// Stores a piece of the announced model.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the piece is then not stored, and may be sent again.
+    pub fn store_chunk(&mut self, digest: ModelDigest, offset: u32, bytes: &[u8]) -> Result<(), Refusal> {
+        let slot = match self.table.staged() {
+            Some((slot, model, Staging::Receiving)) if model.digest == digest => slot,
+            Some((_, model, _)) if model.digest == digest => return Ok(()),
+            _ if self.knows(digest) => return Ok(()),
+            _ => return Err(Refusal::NotFound),
+        };
+        let Some(chunks) = &mut self.chunks else { return Err(Refusal::NotFound) };
+        chunks.check(offset, bytes.len())?;
+        if !chunks.contains(offset) {
+            let written = self.storage.write_at(data_name(slot), u64::from(offset), bytes);
+            if let Err(error) = written {
+                note!("a piece of the model could not be written: {error}");
+                return Err(Refusal::Model(ModelRefusal::Storage));
+            }
+            chunks.insert(offset, bytes.len())?;
+            self.unsynced += 1;
+        }
+        let complete = chunks.is_complete();
+        if self.unsynced >= SYNC_CHUNKS || (complete && self.unsynced > 0) {
+            self.sync_chunks(slot).map_err(|error| {
+                note!("the arriving model could not be made lasting: {error}");
+                // What the system did not keep is asked for again.
+                self.chunks = None;
+                self.find_chunks();
+                Refusal::Model(ModelRefusal::Storage)
+            })?;
+        }
+        self.complete()
+    }
+
+    /// Notes that every chunk is stored, where that is so and was not noted.
+    fn complete(&mut self) -> Result<(), Refusal> {
+        let complete = self.chunks.as_ref().filter(|chunks| chunks.is_complete() && self.unsynced == 0);
+        let Some(digest) = complete.map(|chunks| chunks.model().digest) else { return Ok(()) };
+        self.change(SlotEvent::ChunksComplete(digest)).map(drop)
+    }
+
+    /// Whether a piece of that model comes late: it ran, runs, or was given up.
+    fn knows(&self, digest: ModelDigest) -> bool {
+        let held = |slot| self.table.record(slot).model().is_some_and(|model| model.digest == digest);
+        held(self.table.active()) || self.table.failure().is_some_and(|failure| failure.digest == digest)
+    }
+
+    fn sync_chunks(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(chunks) = &self.chunks else { return Ok(()) };
+        self.storage.sync(data_name(slot))?;
+        self.storage.sync_names()?;
+        replace(&mut *self.storage, progress_name(slot), &chunks.encode())?;
+        self.unsynced = 0;
+        Ok(())
+    }
+
+    fn store(&mut self, table: SlotTable) -> io::Result<()> {
+        if table != self.table {
+            replace(&mut *self.storage, TABLE, &table.encode())?;
+            self.table = table;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, actions: &[SlotAction], stored: Stored) -> Vec<Work> {
+        let mut work = Vec::new();
+        for &action in actions {
+            match action {
+                SlotAction::Erase(slot) if stored == Stored::Yes => self.erase(slot),
+                // The stored table still names these bytes.
+                SlotAction::Erase(_) => {}
+                SlotAction::Verify(slot) => work.extend(self.verify(slot)),
+                SlotAction::Load(slot) => work.extend(self.load(slot)),
+            }
+        }
+        self.find_chunks();
+        work
+    }
+
+    fn erase(&mut self, slot: Slot) {
+        self.chunks = None;
+        let storage = &mut self.storage;
+        let erased = storage
+            .remove(progress_name(slot))
+            .and_then(|()| storage.remove(data_name(slot)))
+            .and_then(|()| storage.sync_names());
+        if let Err(error) = erased {
+            note!("an old model could not be removed: {error}");
+        }
+    }
+
+    fn verify(&mut self, slot: Slot) -> Vec<Work> {
+        let Some(model) = self.table.record(slot).model() else { return Vec::new() };
+        match self.read_model(slot, model) {
+            Ok(onnx) => vec![Work::Verify { digest: model.digest, onnx }],
+            Err(reason) => self.happened(SlotEvent::VerifyFailed(model.digest, reason)),
+        }
+    }
+
+    fn load(&mut self, slot: Slot) -> Vec<Work> {
+        let Some(model) = self.table.record(slot).model() else {
+            let onnx = Cow::Borrowed(self.factory);
+            return vec![Work::Load { slot: Slot::Factory, digest: self.factory_digest, onnx }];
+        };
+        match self.read_model(slot, model) {
+            Ok(onnx) => vec![Work::Load { slot, digest: model.digest, onnx: Cow::Owned(onnx) }],
+            Err(reason) => self.happened(SlotEvent::LoadFailed(reason)),
+        }
+    }
+
+    fn read_model(&self, slot: Slot, model: ModelFile) -> Result<Vec<u8>, ModelRefusal> {
+        let name = data_name(slot);
+        match self.storage.read(name, model.length as usize) {
+            Ok(Some(onnx)) if onnx.len() == model.length as usize => Ok(onnx),
+            Ok(found) => {
+                note!("{name} holds {} of {} bytes", found.map_or(0, |onnx| onnx.len()), model.length);
+                Err(ModelRefusal::Storage)
+            }
+            Err(error) => {
+                note!("{name} cannot be read: {error}");
+                Err(ModelRefusal::Storage)
+            }
+        }
+    }
+
+    /// Brings the chunk map in line with the table.
+    fn find_chunks(&mut self) {
+        let Some((slot, model, Staging::Receiving)) = self.table.staged() else {
+            self.chunks = None;
+            return;
+        };
+        if self.chunks.as_ref().is_some_and(|chunks| chunks.model() == model) {
+            return;
+        }
+        let stored = self.storage.read(progress_name(slot), MAX_RECORD).ok().flatten();
+        let found = stored.and_then(|bytes| ChunkMap::decode(&bytes, model).ok());
+        self.chunks = Some(found.unwrap_or_else(|| ChunkMap::new(model)));
+        self.unsynced = 0;
+    }
+}
+
+/// The table in a folder, where there is one; looks without taking the folder.
+///
+/// # Errors
+/// What the system says when the file cannot be read.
+pub fn stored_table(folder: &Path) -> io::Result<Option<Result<SlotTable, StoredError>>> {
+    Ok(folder::read_file(folder, TABLE, MAX_RECORD)?.map(|bytes| SlotTable::decode(&bytes)))
+}
+
+/// Whether the table that an action follows from is in storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    No,
+}
+
+const TABLE: &str = "table";
+
+const fn data_name(slot: Slot) -> &'static str {
+    match slot {
+        Slot::Factory => "factory.onnx",
+        Slot::A => "a.onnx",
+        Slot::B => "b.onnx",
+    }
+}
+
+const fn progress_name(slot: Slot) -> &'static str {
+    match slot {
+        Slot::Factory => "factory.progress",
+        Slot::A => "a.progress",
+        Slot::B => "b.progress",
+    }
+}
+
+/// Replaces a file whole or not at all.
+fn replace(storage: &mut dyn SlotStorage, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let beside = format!("{name}.new");
+    storage.write(&beside, bytes)?;
+    storage.sync(&beside)?;
+    storage.rename(&beside, name)?;
+    storage.sync_names()
+}

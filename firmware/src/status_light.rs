@@ -1,0 +1,311 @@
+//! The light by which a person across the room sees how the station is.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use embedded_hal::digital::{OutputPin, PinState};
+use linux_embedded_hal::CdevPin;
+use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why the light cannot be used.
+#[derive(Debug, Error)]
+pub enum StatusLightError {
+    /// The GPIO line cannot be opened.
+    #[error(
+        "cannot use line {line} of {chip} for the status light: check [status_light] (gpioinfo lists lines), and that the service is in the group gpio"
+    )]
+    Open {
+        /// The chip's device file.
+        chip: PathBuf,
+        /// The line.
+        line: u32,
+        /// What Linux says.
+        #[source]
+        source: linux_embedded_hal::gpio_cdev::Error,
+    },
+    /// The light's thread cannot be started.
+    #[error("cannot start the status light's thread: the system has no room for another one")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the light says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// The station starts: quick even blinking.
+    Starting,
+    /// No camera delivers: one short flash every two seconds.
+    NoCamera,
+    /// Counting: steady light.
+    Running,
+    /// Counting with a new model on trial: long light, short break.
+    Trial,
+    /// Counting, but the count cannot be trusted: slow even blinking.
+    Doubt,
+    /// Something is broken: three short flashes and a break.
+    Error,
+}
+
+impl Signal {
+    /// Milliseconds lit, dark, lit, dark and so on, over and over; empty: lit all the time.
+    const fn rhythm(self) -> &'static [u64] {
+        match self {
+            Self::Starting => &[125, 125],
+            Self::NoCamera => &[100, 1900],
+            Self::Running => &[],
+            Self::Trial => &[900, 100],
+            Self::Doubt => &[500, 500],
+            Self::Error => &[150, 150, 150, 150, 150, 750],
+        }
+    }
+
+    /// Whether the light is lit so long after the signal began, and how long that stays so.
+    fn at(self, since: Duration) -> (PinState, Option<Duration>) {
+        let total: u64 = self.rhythm().iter().sum();
+        if total == 0 {
+            return (PinState::High, None);
+        }
+        let nanos = Duration::from_millis(total).as_nanos();
+        let mut left = Duration::from_nanos((since.as_nanos() % nanos) as u64);
+        for (index, &length) in self.rhythm().iter().enumerate() {
+            let length = Duration::from_millis(length);
+            if left < length {
+                return (PinState::from(index % 2 == 0), Some(length - left));
+            }
+            left -= length;
+        }
+        (PinState::Low, Some(Duration::ZERO))
+    }
+}
+
+/// A light that blinks by itself; dark when it is let go.
+#[derive(Debug)]
+pub struct StatusLight {
+    signals: Option<Sender<Signal>>,
+    shown: Option<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StatusLight {
+    /// A light on a pin that is high when lit.
+    ///
+    /// # Errors
+    /// [`StatusLightError::Thread`].
+    pub fn new(pin: impl OutputPin + Send + 'static) -> Result<Self, StatusLightError> {
+        let (sender, signals) = channel();
+        let thread = thread::Builder::new()
+            .name("status light".to_owned())
+            .spawn(move || blink(pin, &signals))
+            .map_err(StatusLightError::Thread)?;
+        Ok(Self { signals: Some(sender), shown: None, thread: Some(thread) })
+    }
+
+    /// No light.
+    pub const fn none() -> Self {
+        Self { signals: None, shown: None, thread: None }
+    }
+
+    /// Shows a signal until the next. The one that is shown already goes on in its rhythm.
+    pub fn show(&mut self, signal: Signal) {
+        if self.shown == Some(signal) {
+            return;
+        }
+        self.shown = Some(signal);
+        if self.signals.as_ref().is_some_and(|signals| signals.send(signal).is_err()) {
+            // The pin failed and said so.
+            self.signals = None;
+        }
+    }
+}
+
+impl Drop for StatusLight {
+    fn drop(&mut self) {
+        self.signals = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was told by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The light's thread: blinks until nobody holds the light any more.
+fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
+    let Ok(mut signal) = signals.recv() else { return };
+    let mut began = Instant::now();
+    loop {
+        let (state, wait) = signal.at(began.elapsed());
+        if let Err(error) = pin.set_state(state) {
+            eprintln!("warning: the status light failed: {error:?}; check its wiring and [status_light]");
+            return;
+        }
+        let next = match wait {
+            None => signals.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => signals.recv_timeout(wait),
+        };
+        match next {
+            Ok(next) => {
+                signal = next;
+                began = Instant::now();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                // Nobody is left to tell.
+                let _ = pin.set_low();
+                return;
+            }
+        }
+    }
+}
+
+/// Level at which the light is lit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LitAt {
+    /// Lit when the line is high.
+    #[default]
+    High,
+    /// Lit when the line is low.
+    Low,
+}
+
+/// The status light, as the configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusLightConfig {
+    /// The GPIO chip's device file.
+    #[serde(default = "first_chip")]
+    pub chip: PathBuf,
+    /// Line of the chip.
+    pub line: u32,
+    /// Level at which the light is lit.
+    #[serde(default)]
+    pub lit_at: LitAt,
+}
+
+fn first_chip() -> PathBuf {
+    PathBuf::from("/dev/gpiochip0")
+}
+
+impl StatusLightConfig {
+    /// Opens the light, dark.
+    ///
+    /// # Errors
+    /// [`StatusLightError`].
+    pub fn open(&self) -> Result<StatusLight, StatusLightError> {
+        let dark = u8::from(self.lit_at == LitAt::Low);
+        let pin = Chip::new(&self.chip)
+            .and_then(|mut chip| chip.get_line(self.line))
+            .and_then(|line| line.request(LineRequestFlags::OUTPUT, dark, "nuclei-station"))
+            .and_then(CdevPin::new)
+            .map_err(|source| StatusLightError::Open { chip: self.chip.clone(), line: self.line, source })?;
+        match self.lit_at {
+            LitAt::High => StatusLight::new(pin),
+            LitAt::Low => StatusLight::new(Inverted(pin)),
+        }
+    }
+
+    /// Opens the light where there is one.
+    ///
+    /// # Errors
+    /// As [`StatusLightConfig::open`].
+    pub fn open_optional(config: Option<&Self>) -> Result<StatusLight, StatusLightError> {
+        config.map_or_else(|| Ok(StatusLight::none()), Self::open)
+    }
+}
+
+/// A pin that is high when told to be low.
+struct Inverted<P>(P);
+
+impl<P: OutputPin> embedded_hal::digital::ErrorType for Inverted<P> {
+    type Error = P::Error;
+}
+
+impl<P: OutputPin> OutputPin for Inverted<P> {
+    fn set_low(&mut self) -> Result<(), P::Error> {
+        self.0.set_high()
+    }
+
+    fn set_high(&mut self) -> Result<(), P::Error> {
+        self.0.set_low()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNALS: [Signal; 6] =
+        [Signal::Starting, Signal::NoCamera, Signal::Running, Signal::Trial, Signal::Doubt, Signal::Error];
+
+    struct FakePin(Sender<PinState>);
+
+    impl embedded_hal::digital::ErrorType for FakePin {
+        type Error = std::convert::Infallible;
+    }
+
+    impl OutputPin for FakePin {
+        fn set_low(&mut self) -> Result<(), Self::Error> {
+            self.0.send(PinState::Low).unwrap();
+            Ok(())
+        }
+
+        fn set_high(&mut self) -> Result<(), Self::Error> {
+            self.0.send(PinState::High).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rhythms_are_kept() {
+        let ms = Duration::from_millis;
+        let cases = [
+            (Signal::Running, 123_456, PinState::High, None),
+            (Signal::NoCamera, 0, PinState::High, Some(100)),
+            (Signal::NoCamera, 100, PinState::Low, Some(1900)),
+            (Signal::NoCamera, 1_999, PinState::Low, Some(1)),
+            (Signal::NoCamera, 2_000_050, PinState::High, Some(50)),
+            (Signal::Error, 320, PinState::High, Some(130)),
+            (Signal::Error, 760, PinState::Low, Some(740)),
+            (Signal::Trial, 899, PinState::High, Some(1)),
+        ];
+        for (signal, at, state, stays) in cases {
+            assert_eq!(signal.at(ms(at)), (state, stays.map(ms)), "{signal:?} at {at} ms");
+        }
+    }
+
+    #[test]
+    fn signals_can_be_told_apart() {
+        for (index, signal) in SIGNALS.iter().enumerate() {
+            assert!(SIGNALS[..index].iter().all(|other| other.rhythm() != signal.rhythm()), "{signal:?}");
+            assert!(signal.rhythm().len() % 2 == 0, "{signal:?} ends dark");
+        }
+    }
+
+    #[test]
+    fn the_light_is_lit_and_ends_dark() {
+        for inverted in [false, true] {
+            let (sender, states) = channel();
+            let pin = FakePin(sender);
+            let mut light =
+                if inverted { StatusLight::new(Inverted(pin)) } else { StatusLight::new(pin) }.unwrap();
+            light.show(Signal::Running);
+            light.show(Signal::Running);
+            assert_eq!(states.recv().unwrap(), PinState::from(!inverted));
+            drop(light);
+            assert_eq!(states.iter().collect::<Vec<_>>(), [PinState::from(inverted)]);
+        }
+        StatusLight::none().show(Signal::Error);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_to_do() {
+        let config: StatusLightConfig = toml::from_str("chip = \"/dev/no-such-chip\"\nline = 17").unwrap();
+        let error = config.open().unwrap_err();
+        assert!(error.to_string().contains("check [status_light]"), "{error}");
+        assert!(toml::from_str::<StatusLightConfig>("line = 1\nlit_at = \"dim\"").is_err());
+        assert!(StatusLightConfig::open_optional(None).is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+//! `nuclei-host demo`: everything without hardware.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::flash::{Watched, cost};
+use super::live::summary_line;
+use crate::bundled::BUNDLED_MODEL;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::link::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
+use crate::live::{End, Ended, Show, Summary, Viewer};
+use crate::model_check::check_model;
+use crate::output;
+use crate::station_process::{StationProcess, find_station_program};
+use crate::virtual_line::VirtualLine;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host demo
+  nuclei-host demo --seconds 20 --frames my-pictures/
+  nuclei-host demo --model nuclei.onnx --frames stage1_train.zip";
+
+/// A station that loads its model is not there at once.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// See it work without hardware, data or GPU: a station on this machine, a simulated camera, a virtual
+/// serial line, the bundled model flashed and counting, beside the true counts.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DemoArgs {
+    /// How long to watch
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Show your own pictures, a folder or a zip, instead of simulated ones
+    #[arg(long, value_name = "DIR|ZIP")]
+    frames: Option<PathBuf>,
+    /// Flash this model instead of the bundled one
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Print one JSON object a frame, and a summary as the last
+    #[arg(long)]
+    json: bool,
+}
+
+/// The last object of `--json`.
+#[derive(Debug, Serialize)]
+struct DemoSummary {
+    summary: Summary,
+    /// Bytes a second on the wire, from the station.
+    bytes_per_second: f64,
+    /// The same as a share of what the line carries, 0 to 1.
+    line_share: f64,
+    /// Bytes of the model that went over the line.
+    flashed_bytes: u32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &DemoArgs) -> Result<Exit, Failure> {
+    let stop = interrupt::flag()?;
+    match demo(args, stop) {
+        // The station hears a ctrl-C too, and may be gone before this program looks.
+        Err(failure) if stop.load(Ordering::Relaxed) && !failure.is_closed_pipe() => Ok(Exit::Done),
+        ended => ended,
+    }
+}
+
+fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
+    let program = find_station_program()?;
+    let (name, model) = model(args.model.as_deref())?;
+    if let Some(frames) = &args.frames
+        && !frames.exists()
+    {
+        return Err(Failure::failed(
+            format!("there is nothing at {}", frames.display()),
+            "name a folder or zip with pictures",
+        ));
+    }
+    let system = |error: std::io::Error| Failure::failed(error, "is the disk full, or /dev/ptmx missing?");
+    let folder = tempfile::Builder::new().prefix("nuclei-demo-").tempdir().map_err(system)?;
+    let line = VirtualLine::new(DEFAULT_BAUD).map_err(system)?;
+    let config = folder.path().join("station.toml");
+    fs::write(&config, "name = \"demo\"\n").map_err(system)?;
+    let camera =
+        args.frames.as_ref().map_or_else(|| "simulated".into(), |path| path.clone().into_os_string());
+    let flags: [(&str, OsString); 5] = [
+        ("--config", config.into()),
+        ("--port", line.station_end().into()),
+        ("--baud", DEFAULT_BAUD.to_string().into()),
+        ("--camera", camera),
+        ("--storage", folder.path().join("storage").into()),
+    ];
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
+    let arguments: Vec<OsString> = std::iter::once("run".into()).chain(flags).collect();
+    // Declared after line and folder, so that it ends before these go.
+    let mut process =
+        StationProcess::start(&program, &arguments, &folder.path().join("log")).map_err(system)?;
+
+    let tell = |line: &str| if args.json { Ok(()) } else { output::line(line) };
+    tell(&format!("station: {} on a virtual line at {DEFAULT_BAUD} baud", program.display()))?;
+    let Some(mut station) = open(&line.host_end(), &mut process, stop)? else { return Ok(Exit::Done) };
+    tell(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
+    let watched = Watched { file: &name, length: model.len(), quiet: args.json };
+    let uploaded = match watched.flash(&mut station, &model, stop) {
+        Ok(Flashed::Confirmed(uploaded)) => uploaded,
+        Ok(Flashed::Stopped { .. }) => return Ok(Exit::Done),
+        Err(failure) => {
+            if process.ended().is_some() {
+                eprintln!("{}", process.last_words());
+            }
+            return Err(failure);
+        }
+    };
+    tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
+
+    let show = if args.json { Show::Json } else { Show::Lines };
+    let (start, carried) = (Instant::now(), line.carried());
+    let at = Some(start + Duration::from_secs(args.seconds));
+    let (ended, summary) = Viewer::new(show, None).watch(station, End { at, frames: None }, stop)?;
+    if ended == Ended::Finished {
+        eprintln!("the pictures came to their end");
+    }
+    let bytes_per_second = (line.carried().1 - carried.1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
+    let line_share = bytes_per_second * 10.0 / f64::from(DEFAULT_BAUD);
+    drop(process);
+    if args.json {
+        output::json(&DemoSummary { summary, bytes_per_second, line_share, flashed_bytes: uploaded.bytes })?;
+    } else {
+        let stages: Vec<String> =
+            summary.stages_ms.by_name().iter().map(|(stage, ms)| format!("{stage} {ms:.1}")).collect();
+        output::line(&format!(
+            "{}; ms a frame: {}; {:.1} kB/s on the wire, {:.0} % of the line",
+            summary_line(&summary),
+            stages.join(", "),
+            bytes_per_second / 1000.0,
+            100.0 * line_share
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The model to flash and its name.
+fn model(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>), Failure> {
+    let Some(path) = path else { return Ok(("the bundled model".into(), BUNDLED_MODEL.to_vec())) };
+    let next = "name a model file that nuclei-host train or export wrote";
+    let onnx =
+        fs::read(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
+    check_model(&onnx).map_err(|error| Failure::failed(error, next))?;
+    Ok((path.to_owned(), onnx))
+}
+
+/// Waits for the station to answer; `None` when the user wants no more.
+fn open(
+    port: &Path,
+    process: &mut StationProcess,
+    stop: &AtomicBool,
+) -> Result<Option<Station<SerialLine>>, Failure> {
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if let Some(status) = process.ended() {
+            return Err(Failure::failed(
+                format!("the station ended at its start ({status}): {}", process.last_words()),
+                "nuclei-station check tells what it lacks",
+            ));
+        }
+        match Station::open(&port.to_string_lossy(), DEFAULT_BAUD) {
+            Ok((station, _)) => return Ok(Some(station)),
+            Err(LinkError::NoStation { .. } | LinkError::Lost { .. }) if Instant::now() < until => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `nuclei-host doctor`: what works here, and what to do about what does not.
+
+use std::path::Path;
+
+use clap::Args;
+use nix::unistd::{AccessFlags, access};
+use serde::Serialize;
+
+use crate::bundled::BUNDLED_MODEL;
+use crate::failure::{Exit, Failure};
+use crate::link::{DEFAULT_BAUD, Station, camera_word, list_ports};
+use crate::model_check::check_model;
+use crate::output;
+use crate::station_process::find_station_program;
+use crate::train::BackendChoice;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host doctor
+  nuclei-host doctor --port /dev/ttyUSB0 --json";
+
+/// Tell what works on this machine: GPU, serial ports, station, model; and the next step for what does not.
+///
+/// Exit code 0 when nothing essential is missing, 4 when the station named by --port does not answer.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DoctorArgs {
+    /// Also ask the station on this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// The line's rate in bits a second
+    #[arg(long, value_name = "RATE", default_value_t = DEFAULT_BAUD)]
+    baud: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How one thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// It works.
+    Works,
+    /// It is not there, and something else serves.
+    Optional,
+    /// It is needed and does not work.
+    Missing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    name: String,
+    state: State,
+    found: String,
+    /// What to do; empty where nothing is to be done.
+    next: String,
+}
+
+impl Finding {
+    fn new(name: &str, state: State, found: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), state, found: found.into(), next: next.into() }
+    }
+
+    fn line(&self) -> String {
+        let mark = match self.state {
+            State::Works => "ok",
+            State::Optional => "--",
+            State::Missing => "!!",
+        };
+        let next = if self.next.is_empty() { String::new() } else { format!("\n     next: {}", self.next) };
+        format!("{mark}   {}: {}{next}", self.name, self.found)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether nothing essential is missing.
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] when standard output fails.
+pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let mut findings = vec![model(), cuda(), station_program()];
+    findings.extend(ports());
+    let mut exit = Exit::Done;
+    if let Some(port) = &args.port {
+        let finding = station(port, args.baud);
+        if finding.state == State::Missing {
+            exit = Exit::StationAbsent;
+        }
+        findings.push(finding);
+    }
+    if exit == Exit::Done && findings.iter().any(|finding| finding.state == State::Missing) {
+        exit = Exit::Failed;
+    }
+    if args.json {
+        output::json(&Report { ok: exit == Exit::Done, findings })?;
+    } else {
+        findings.iter().try_for_each(|finding| output::line(&finding.line()))?;
+    }
+    Ok(exit)
+}
+
+fn model() -> Finding {
+    match check_model(BUNDLED_MODEL) {
+        Ok(manifest) => {
+            let found =
+                format!("the bundled one ({}) loads, and its golden frame is right", manifest.architecture);
+            Finding::new("model", State::Works, found, "")
+        }
+        Err(error) => Finding::new(
+            "model",
+            State::Missing,
+            crate::failure::one_line(&error),
+            "install nuclei-host anew",
+        ),
+    }
+}
+
+fn cuda() -> Finding {
+    match BackendChoice::Cuda.resolve() {
+        Ok(_) => Finding::new("GPU", State::Works, "CUDA computes here; training uses it", ""),
+        Err(error) => Finding::new(
+            "GPU",
+            State::Optional,
+            format!("{error}; training uses the CPU"),
+            "nothing, unless there is an NVIDIA card: then install its driver (nvidia-smi must list it)",
+        ),
+    }
+}
+
+fn station_program() -> Finding {
+    match find_station_program() {
+        Ok(path) => {
+            Finding::new("station program", State::Works, format!("{}: nuclei-host demo", path.display()), "")
+        }
+        Err(error) => Finding::new(
+            "station program",
+            State::Optional,
+            format!("{error}; only the demo needs it"),
+            "build it: cargo build --release --locked -p firmware",
+        ),
+    }
+}
+
+fn ports() -> Vec<Finding> {
+    let ports = list_ports();
+    if ports.is_empty() {
+        let next = "plug in the station's cable to use one; nuclei-host demo needs none";
+        return vec![Finding::new("serial ports", State::Optional, "none are there", next)];
+    }
+    ports
+        .into_iter()
+        .map(|port| {
+            let what = port
+                .product
+                .map_or_else(|| port.path.clone(), |product| format!("{} ({product})", port.path));
+            if access(Path::new(&port.path), AccessFlags::R_OK | AccessFlags::W_OK).is_ok() {
+                let next = format!("nuclei-host doctor --port {} asks the station there", port.path);
+                Finding::new("serial port", State::Works, format!("{what} may be opened"), next)
+            } else {
+                Finding::new(
+                    "serial port",
+                    State::Optional,
+                    format!("{what} may not be opened by this user"),
+                    "sudo usermod -aG dialout $USER, then log in again",
+                )
+            }
+        })
+        .collect()
+}
+
+fn station(port: &str, baud: u32) -> Finding {
+    let asked =
+        Station::open(port, baud).and_then(|(mut station, identity)| Ok((identity, station.status()?)));
+    match asked {
+        Ok((identity, status)) => Finding::new(
+            "station",
+            State::Works,
+            format!(
+                "{} on {port} answers (nuclei-station {}), model {}, camera {}",
+                identity.name,
+                identity.version,
+                status.model,
+                camera_word(status.camera)
+            ),
+            "",
+        ),
+        Err(error) => {
+            Finding::new("station", State::Missing, crate::failure::one_line(&error), error.next_step())
+        }
+    }
+}

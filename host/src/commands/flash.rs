@@ -1,0 +1,267 @@
+//! `nuclei-host flash`: a model file onto the station.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use indicatif::DecimalBytes;
+use serde::Serialize;
+use shared::wire::{ModelDigest, Request, SlotReport, SlotState};
+
+use super::port_args::PortArgs;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::link::{
+    FlashError, FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+};
+use crate::model_check::check_model;
+use crate::output;
+use crate::progress::Progress;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
+  nuclei-host flash nuclei.onnx --dry-run           (checks the file and opens no port)
+  nuclei-host flash nuclei.onnx --verify            (exit 3 unless the station runs this very file)";
+
+/// Put a model on the station: it is sent, verified, run on trial, and confirmed by real frames.
+///
+/// Until then, and whenever the new model fails, the station runs the one before. What was sent is kept:
+/// after ctrl-C, an unplugged cable or a power cut the same command goes on where it stopped.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FlashArgs {
+    /// The model file
+    file: PathBuf,
+    #[command(flatten)]
+    port: PortArgs,
+    /// Check the file, say what would be sent, and send nothing
+    #[arg(long, conflicts_with_all = ["verify", "force"])]
+    dry_run: bool,
+    /// Compare the station's running model with the file, and send nothing
+    #[arg(long, conflicts_with = "force")]
+    verify: bool,
+    /// Send the file even if it fails the check here, or runs there already
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Ended<'a> {
+    digest: String,
+    length: usize,
+    /// `checked`, `same`, `other`, `already active`, `confirmed` or `stopped`.
+    outcome: &'a str,
+    /// Bytes of the file sent by this run.
+    sent: u32,
+    seconds: f64,
+    bytes_per_second: f64,
+    line_share: f64,
+    chunks_resent: u32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
+    let stop = interrupt::flag()?;
+    let onnx = read(&args.file)?;
+    let digest = ModelDigest::of(&onnx);
+    let name = args.file.display();
+    let tell = |line: &str| if args.json { Ok(()) } else { output::line(line) };
+    let ended = |outcome, uploaded: Uploaded, baud| {
+        let ended = Ended {
+            digest: format!("{digest:#}"),
+            length: onnx.len(),
+            outcome,
+            sent: uploaded.bytes,
+            seconds: uploaded.time.as_secs_f64(),
+            bytes_per_second: uploaded.bytes_per_second(),
+            line_share: uploaded.line_share(baud),
+            chunks_resent: uploaded.resent,
+        };
+        if args.json { output::json(&ended) } else { Ok(()) }
+    };
+
+    if !args.force && !args.verify {
+        let manifest = check_model(&onnx).map_err(|error| {
+            Failure::failed(
+                BadModel { path: args.file.clone(), source: error },
+                "nothing was sent; name a file that nuclei-host train or export wrote",
+            )
+        })?;
+        let size = DecimalBytes(onnx.len() as u64);
+        tell(&format!(
+            "{name}: {}, {size}, digest {digest}; loads, and its golden frame is right",
+            manifest.architecture
+        ))?;
+    }
+    if args.dry_run {
+        let seconds = onnx.len() as f64 * 10.0 / f64::from(args.port.baud);
+        tell(&format!("it would take about {seconds:.0} s at {} baud; nothing was sent", args.port.baud))?;
+        ended("checked", Uploaded::default(), args.port.baud)?;
+        return Ok(Exit::Done);
+    }
+
+    let (mut station, _) = args.port.open()?;
+    let baud = station.baud();
+    let slots = station.slots(&Request::Slots)?;
+    if args.verify {
+        return verify(&args.file, digest, &slots, |outcome, line| {
+            ended(outcome, Uploaded::default(), baud)?;
+            tell(line)
+        });
+    }
+    if !args.force
+        && running(&slots) == Some(digest)
+        && content(&slots, slots.active).state == SlotState::Confirmed
+    {
+        tell(&format!(
+            "the station runs this model already, from {}; nothing was sent",
+            slot_name(slots.active)
+        ))?;
+        ended("already active", Uploaded::default(), baud)?;
+        return Ok(Exit::Done);
+    }
+    let watched = Watched { file: &args.file, length: onnx.len(), quiet: args.json };
+    match watched.flash(&mut station, &onnx, stop)? {
+        Flashed::Confirmed(uploaded) => {
+            let slots = station.slots(&Request::Slots)?;
+            let sent =
+                if uploaded.bytes > 0 { cost(&uploaded, baud) } else { "nothing had to be sent".into() };
+            tell(&format!("confirmed: the station runs {digest} from {}; {sent}", slot_name(slots.active)))?;
+            ended("confirmed", uploaded, baud)?;
+            Ok(Exit::Done)
+        }
+        Flashed::Stopped { held } => {
+            ended("stopped", Uploaded::default(), baud)?;
+            Err(Failure::failed(
+                format!(
+                    "stopped; the station keeps {} of {} and runs what it ran before",
+                    DecimalBytes(u64::from(held)),
+                    DecimalBytes(onnx.len() as u64)
+                ),
+                "run the same command again: it goes on from there",
+            ))
+        }
+    }
+}
+
+/// Bytes, time, and the share of the line that they took.
+pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
+    format!(
+        "sent {} in {:.1} s: {}/s, {:.0} % of the line, {} chunks sent again",
+        DecimalBytes(u64::from(uploaded.bytes)),
+        uploaded.time.as_secs_f64(),
+        DecimalBytes(uploaded.bytes_per_second() as u64),
+        100.0 * uploaded.line_share(baud),
+        uploaded.resent
+    )
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is no model that a station takes")]
+struct BadModel {
+    path: PathBuf,
+    source: crate::model_check::ModelCheckError,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{path} could not be read")]
+struct Unreadable {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|source| {
+        Failure::failed(
+            Unreadable { path: path.to_owned(), source },
+            "name a model file, such as nuclei.onnx",
+        )
+    })
+}
+
+fn verify(
+    path: &Path,
+    digest: ModelDigest,
+    slots: &SlotReport,
+    tell: impl Fn(&'static str, &str) -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    if running(slots) == Some(digest) {
+        tell("same", &format!("the station runs {}, digest {digest}", path.display()))?;
+        return Ok(Exit::Done);
+    }
+    tell("other", "")?;
+    let runs = running(slots).map_or_else(|| "none that it can name".to_owned(), |other| other.to_string());
+    Err(Failure::new(
+        Exit::GateMissed,
+        format!("the station runs {runs}, and {} is {digest}", path.display()),
+        format!("nuclei-host flash {}", path.display()),
+    ))
+}
+
+/// A flash with its progress told on standard error.
+pub struct Watched<'a> {
+    /// The file's name.
+    pub file: &'a Path,
+    /// Its bytes.
+    pub length: usize,
+    /// Whether only failures are told.
+    pub quiet: bool,
+}
+
+impl Watched<'_> {
+    /// Flashes and tells how far it is.
+    ///
+    /// # Errors
+    /// [`Failure`] with what to do about it.
+    pub fn flash(
+        &self,
+        station: &mut Station<SerialLine>,
+        onnx: &[u8],
+        stop: &AtomicBool,
+    ) -> Result<Flashed, Failure> {
+        let progress = Progress::of_bytes("sending", self.length as u64);
+        let mut trial = false;
+        let tell = |line: &str| {
+            if !self.quiet {
+                progress.warn(line)
+            }
+        };
+        let flashed = flash(station, onnx, stop, |step| match step {
+            FlashStep::Resumed { held } => {
+                tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
+            }
+            FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
+            FlashStep::Verifying => tell("the station verifies the model and runs its golden frame"),
+            FlashStep::Trial { frames_left } if !trial => {
+                trial = true;
+                tell(&format!("on trial: {frames_left} real frames are to pass"));
+            }
+            FlashStep::Sent(_) | FlashStep::Trial { .. } => {}
+        });
+        flashed.map_err(|error| failure(error, self.file))
+    }
+}
+
+fn failure(error: FlashError, file: &Path) -> Failure {
+    let again = format!("nuclei-host flash {}: it goes on where it stopped", file.display());
+    match error {
+        FlashError::Link(error) => Failure::new(error.exit(), error, again),
+        FlashError::Model(_) | FlashError::TooLong => Failure::failed(
+            error,
+            "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
+        ),
+        FlashError::NoFrames { .. } => Failure::failed(
+            error,
+            "give the station a camera that delivers: the trial goes on by itself and is confirmed or reverted",
+        ),
+        FlashError::Unverified | FlashError::Forgotten => Failure::failed(error, again),
+    }
+}

@@ -1,0 +1,79 @@
+//! `nuclei-host live`: the station's counts as they come.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::port_args::PortArgs;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
+use crate::live::{End, Ended, Show, Summary, Viewer};
+use crate::output;
+use crate::recording::Recording;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host live --port /dev/ttyUSB0
+  nuclei-host live --seconds 600 --record counts.jsonl
+  nuclei-host live --json --frames 100 | jq .count";
+
+/// Watch the station count: time, count, trend, size, focus, and why a count cannot be trusted.
+///
+/// Ends with ctrl-C. A station that goes away is waited for.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LiveArgs {
+    #[command(flatten)]
+    port: PortArgs,
+    /// Print one JSON object a frame
+    #[arg(long)]
+    json: bool,
+    /// End after so many seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// End after so many frames
+    #[arg(long, value_name = "N")]
+    frames: Option<u32>,
+    /// Add the frames to this file, one JSON object a line
+    #[arg(long, value_name = "FILE.jsonl")]
+    record: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
+    let stop = interrupt::flag()?;
+    let record = args.record.as_deref().map(Recording::open).transpose()?;
+    let (station, _) = args.port.open()?;
+    let show = if args.json { Show::Json } else { Show::Lines };
+    let at = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut viewer = Viewer::new(show, record);
+    let (ended, summary) = viewer.watch(station, End { at, frames: args.frames }, stop)?;
+    if ended == Ended::Finished {
+        eprintln!("the station's pictures came to their end");
+    }
+    if show == Show::Lines {
+        output::line(&summary_line(&summary))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The frames in one line.
+pub fn summary_line(summary: &Summary) -> String {
+    let mut line = format!("{} frames, {:.1} a second", summary.frames, summary.frames_per_second);
+    if summary.doubted > 0 {
+        line += &format!(", {} not to be trusted", summary.doubted);
+    }
+    if let Some(truth) = summary.truth {
+        line += &format!(
+            ", mean count {:.1} against {:.1} true ({:+.1} %; {:.1} % off in a frame)",
+            truth.mean_count,
+            truth.mean_true_count,
+            truth.mean_deviation_percent,
+            truth.frame_deviation_percent
+        );
+    }
+    line
+}

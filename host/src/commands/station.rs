@@ -1,0 +1,329 @@
+//! `nuclei-host station`: how the station is, what it runs, and what is set.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use shared::wire::{
+    Acquisition, CameraState, Identity, Request, Setting, Settings, Slot, SlotReport, Status, Stream,
+};
+use shared::{DutyCycle, PixelSize};
+
+use super::port_args::PortArgs;
+use crate::failure::{Exit, Failure};
+use crate::link::{camera_word, content, running, slot_name, state_word};
+use crate::output;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host station --port /dev/ttyUSB0
+  nuclei-host station slots --json
+  nuclei-host station set illumination 40
+  nuclei-host station set pixel-size 0.325
+  nuclei-host station revert";
+
+/// The station's status, slots and settings; change a setting, or go back to the model before.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StationArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    port: PortArgs,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// How the station is (the default)
+    Status,
+    /// What the factory slot and slots A and B hold
+    Slots,
+    /// The settings in force
+    Settings,
+    /// Change a setting until the station restarts; its TOML file holds what lasts
+    Set {
+        /// Which setting
+        #[arg(value_enum)]
+        key: Key,
+        /// illumination: per cent. pixel-size: µm/px, or none. acquisition: continuous or triggered.
+        /// masks, preview: on or off
+        value: String,
+    },
+    /// Leave the running model for the one before it
+    Revert,
+}
+
+/// A setting by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Key {
+    Illumination,
+    PixelSize,
+    Acquisition,
+    Masks,
+    Preview,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
+    let what = args.what.clone().unwrap_or(What::Status);
+    let setting = match &what {
+        What::Set { key, value } => Some(parse(*key, value)?),
+        _ => None,
+    };
+    let (mut station, identity) = args.port.open()?;
+    match what {
+        What::Status => {
+            let status = station.status()?;
+            tell(args.json, &StatusRecord::new(&identity, &status), || status_text(&identity, &status))?;
+        }
+        What::Slots => {
+            let slots = station.slots(&Request::Slots)?;
+            tell(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
+        }
+        What::Settings | What::Set { .. } => {
+            let settings = station.settings(&setting.map_or(Request::Settings, Request::Set))?;
+            tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
+        }
+        What::Revert => {
+            let before = station.slots(&Request::Slots)?;
+            if before.active == Slot::Factory {
+                return Err(Failure::failed(
+                    "the station runs its factory model, and there is none before that",
+                    "nuclei-host flash puts another model on it",
+                ));
+            }
+            let Some(digest) = running(&before) else {
+                return Err(Failure::failed(
+                    "the station does not say what it runs",
+                    "nuclei-host station slots",
+                ));
+            };
+            let after = station.slots(&Request::Revert { digest })?;
+            tell(args.json, &SlotsRecord::new(&after), || {
+                let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
+                format!("reverted from {digest}: {} runs again, model {runs}", slot_name(after.active))
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(json: bool, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    if json { output::json(record) } else { output::line(&text()) }
+}
+
+fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
+    let wrong = |expected: &str| {
+        Failure::usage(format!("{value:?} is no value for this setting"), expected.to_owned())
+    };
+    let stream = || match value {
+        "on" => Ok(Stream::On),
+        "off" => Ok(Stream::Off),
+        _ => Err(wrong("on or off")),
+    };
+    Ok(match key {
+        Key::Illumination => {
+            let percent: f64 =
+                value.trim_end_matches('%').parse().map_err(|_| wrong("per cent, 0 to 100"))?;
+            let thousandths = (percent * 10.0).round();
+            if !(0.0..=1000.0).contains(&thousandths) {
+                return Err(wrong("per cent, 0 to 100"));
+            }
+            Setting::Illumination(
+                DutyCycle::try_from(thousandths as u16).map_err(|_| wrong("per cent, 0 to 100"))?,
+            )
+        }
+        Key::PixelSize if value == "none" => Setting::PixelSize(None),
+        Key::PixelSize => {
+            let expected = "µm/px, such as 0.325, or none";
+            let size: f32 = value.parse().map_err(|_| wrong(expected))?;
+            Setting::PixelSize(Some(PixelSize::try_from(size).map_err(|_| wrong(expected))?))
+        }
+        Key::Acquisition => Setting::Acquisition(match value {
+            "continuous" => Acquisition::Continuous,
+            "triggered" => Acquisition::Triggered,
+            _ => return Err(wrong("continuous or triggered")),
+        }),
+        Key::Masks => Setting::Masks(stream()?),
+        Key::Preview => Setting::Preview(stream()?),
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct StatusRecord {
+    name: String,
+    version: String,
+    protocol: u16,
+    uptime_ms: u64,
+    camera: &'static str,
+    camera_name: String,
+    model: String,
+    frames: u32,
+    frames_skipped: u32,
+    frames_unsent: u32,
+    damaged_packets: u32,
+    threads: u16,
+}
+
+impl StatusRecord {
+    fn new(identity: &Identity, status: &Status) -> Self {
+        Self {
+            name: identity.name.to_string(),
+            version: identity.version.to_string(),
+            protocol: identity.protocol,
+            uptime_ms: status.uptime_ms,
+            camera: camera_word(status.camera),
+            camera_name: status.camera_name.to_string(),
+            model: format!("{:#}", status.model),
+            frames: status.frames,
+            frames_skipped: status.frames_skipped,
+            frames_unsent: status.frames_unsent,
+            damaged_packets: status.damaged_packets,
+            threads: status.threads,
+        }
+    }
+}
+
+fn status_text(identity: &Identity, status: &Status) -> String {
+    let camera = match (status.camera, status.camera_name.as_str()) {
+        (CameraState::Absent, _) => "none; the station keeps looking for one".to_owned(),
+        (state, name) => format!("{name}, {}", camera_word(state)),
+    };
+    let minutes = status.uptime_ms / 60_000;
+    [
+        format!(
+            "station  {} (nuclei-station {}, protocol {})",
+            identity.name, identity.version, identity.protocol
+        ),
+        format!("up       {} h {:02} min", minutes / 60, minutes % 60),
+        format!("camera   {camera}"),
+        format!("model    {}, on {} threads", status.model, status.threads),
+        format!("frames   {} counted, {} passed over", status.frames, status.frames_skipped),
+        format!(
+            "line     {} damaged packets, {} pictures or masks not sent",
+            status.damaged_packets, status.frames_unsent
+        ),
+    ]
+    .join("\n")
+}
+
+#[derive(Debug, Serialize)]
+struct SlotsRecord {
+    active: &'static str,
+    factory: SlotRecord,
+    a: SlotRecord,
+    b: SlotRecord,
+}
+
+#[derive(Debug, Serialize)]
+struct SlotRecord {
+    state: &'static str,
+    model: Option<String>,
+    length: Option<u32>,
+}
+
+impl SlotsRecord {
+    fn new(slots: &SlotReport) -> Self {
+        let record = |slot| {
+            let held = content(slots, slot);
+            SlotRecord {
+                state: state_word(held.state),
+                model: held.digest.map(|digest| format!("{digest:#}")),
+                length: Some(held.length).filter(|&length| length > 0),
+            }
+        };
+        let active = match slots.active {
+            Slot::Factory => "factory",
+            Slot::A => "a",
+            Slot::B => "b",
+        };
+        Self { active, factory: record(Slot::Factory), a: record(Slot::A), b: record(Slot::B) }
+    }
+}
+
+fn slots_text(slots: &SlotReport) -> String {
+    let lines: Vec<String> = [(Slot::Factory, "factory"), (Slot::A, "A"), (Slot::B, "B")]
+        .into_iter()
+        .map(|(slot, name)| {
+            let held = content(slots, slot);
+            let model = held.digest.map_or_else(|| "-".to_owned(), |digest| digest.to_string());
+            let length = if held.length == 0 { String::new() } else { format!(", {} bytes", held.length) };
+            let runs = if slot == slots.active { ", runs" } else { "" };
+            format!("{name:<8} {:<10} {model}{length}{runs}", state_word(held.state))
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[derive(Debug, Serialize)]
+struct SettingsRecord {
+    illumination_percent: f32,
+    pixel_size_um: Option<f32>,
+    acquisition: &'static str,
+    masks: bool,
+    preview: bool,
+}
+
+impl SettingsRecord {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            illumination_percent: f32::from(settings.illumination.get()) / 10.0,
+            pixel_size_um: settings.pixel_size.map(PixelSize::get),
+            acquisition: match settings.acquisition {
+                Acquisition::Continuous => "continuous",
+                Acquisition::Triggered => "triggered",
+            },
+            masks: settings.masks == Stream::On,
+            preview: settings.preview == Stream::On,
+        }
+    }
+}
+
+fn settings_text(settings: &Settings) -> String {
+    let record = SettingsRecord::new(settings);
+    let on_off = |on| if on { "on" } else { "off" };
+    let pixel_size = record.pixel_size_um.map_or_else(|| "none".to_owned(), |size| format!("{size} µm/px"));
+    [
+        format!("illumination  {} %", record.illumination_percent),
+        format!("pixel-size    {pixel_size}"),
+        format!("acquisition   {}", record.acquisition),
+        format!("masks         {}", on_off(record.masks)),
+        format!("preview       {}", on_off(record.preview)),
+    ]
+    .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_a_person_writes_them() {
+        let duty = |thousandths| Setting::Illumination(DutyCycle::try_from(thousandths).unwrap());
+        let good = [
+            (Key::Illumination, "40", duty(400)),
+            (Key::Illumination, "12.5%", duty(125)),
+            (Key::PixelSize, "0.325", Setting::PixelSize(Some(PixelSize::try_from(0.325).unwrap()))),
+            (Key::PixelSize, "none", Setting::PixelSize(None)),
+            (Key::Acquisition, "triggered", Setting::Acquisition(Acquisition::Triggered)),
+            (Key::Masks, "off", Setting::Masks(Stream::Off)),
+            (Key::Preview, "on", Setting::Preview(Stream::On)),
+        ];
+        for (key, value, setting) in good {
+            assert_eq!(parse(key, value).unwrap(), setting, "{value}");
+        }
+        for (key, value) in [
+            (Key::Illumination, "101"),
+            (Key::Illumination, "-1"),
+            (Key::Illumination, "NaN"),
+            (Key::PixelSize, "0"),
+            (Key::Acquisition, "never"),
+            (Key::Masks, "yes"),
+        ] {
+            assert_eq!(parse(key, value).unwrap_err().exit(), Exit::Usage, "{value}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The host's end of the wire: a station's client over any line.
+
+mod capture;
+mod error;
+mod flash;
+mod line;
+mod ports;
+mod quality;
+mod requests;
+#[cfg(test)]
+mod scripted;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod words;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shared::wire::{
+    Accumulator, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet, PacketError, Refusal,
+    Request, Response, encode_packet,
+};
+
+use error::Heard;
+
+pub use capture::{CaptureError, Captured, Shot};
+pub use error::LinkError;
+pub use flash::{FlashError, FlashStep, Flashed, flash};
+pub use line::{Line, SerialLine};
+pub use ports::{PortKind, describe_ports, list_ports};
+pub use quality::{LineQuality, measure};
+#[cfg(test)]
+pub use scripted::{Scripted, memory_line};
+pub use slots::{content, running};
+pub use upload::Uploaded;
+pub use words::{camera_word, slot_name, state_word};
+
+/// The rate of the line unless another is named, bits a second.
+pub const DEFAULT_BAUD: u32 = 921_600;
+
+/// How often the first request is sent: with [`HELLO_WAIT`], longer than a station takes to open its port.
+const HELLO_ATTEMPTS: u32 = 6;
+const HELLO_WAIT: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 4;
+/// Events that may wait to be taken; a caller that takes none loses the oldest.
+const MAX_EVENTS: usize = 8192;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The sequence number of its request.
+    pub sequence: u16,
+    /// What is answered; `None` where this version does not know it.
+    pub response: Option<Response>,
+    /// Bytes that belong to it.
+    pub bulk: Vec<u8>,
+}
+
+/// Something told unasked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// What is told.
+    pub event: Event,
+    /// Bytes that belong to it.
+    pub bulk: Vec<u8>,
+}
+
+/// What went over the line since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Packets that arrived damaged.
+    pub damaged: u32,
+    /// Requests that were sent again.
+    pub retried: u32,
+    /// Answers that came when nobody waited for them any more.
+    pub late: u32,
+    /// Events that never arrived, by the gaps in their numbers.
+    pub events_lost: u32,
+}
+
+/// A station at the other end of a line.
+#[derive(Debug)]
+pub struct Station<L> {
+    line: L,
+    port: String,
+    baud: u32,
+    accumulator: Accumulator,
+    sequence: u16,
+    replies: VecDeque<Reply>,
+    events: VecDeque<Told>,
+    last_event: Option<u16>,
+    traffic: Traffic,
+    heard: Heard,
+    /// A version that the other side speaks and this one does not.
+    foreign: Option<u8>,
+}
+
+impl Station<SerialLine> {
+    /// Opens a serial port and greets the station there.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
+    pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
+        let line = SerialLine::open(port, baud).map_err(|error| LinkError::of_open(port, error))?;
+        let mut station = Self::new(line, port, baud);
+        let identity = station.greet()?;
+        Ok((station, identity))
+    }
+}
+
+impl<L: Line> Station<L> {
+    /// A station to be greeted, on a line of that name and rate in bits a second.
+    pub fn new(line: L, port: &str, baud: u32) -> Self {
+        // An answer to whoever used the line before must not fit a request of ours.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            line,
+            port: port.to_owned(),
+            baud,
+            accumulator: Accumulator::new(),
+            sequence: (now.as_millis() % 65_536) as u16,
+            replies: VecDeque::new(),
+            events: VecDeque::new(),
+            last_event: None,
+            traffic: Traffic::default(),
+            heard: Heard::Silence,
+            foreign: None,
+        }
+    }
+
+    /// Opens the conversation, again and again until the station answers.
+    ///
+    /// # Errors
+    /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
+    pub fn greet(&mut self) -> Result<Identity, LinkError> {
+        let request = Request::Hello { protocol: PROTOCOL_VERSION };
+        match self.ask(&request, &[], HELLO_ATTEMPTS, HELLO_WAIT) {
+            Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => Ok(identity),
+            Ok((Response::Hello(Identity { protocol: station, .. }), _))
+            | Err(LinkError::Refused(Refusal::Protocol { station })) => Err(self.protocol(station)),
+            Ok(_) => Err(self.unfitting()),
+            Err(LinkError::Silent { port }) => Err(LinkError::NoStation { port, heard: self.heard }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks and waits for the answer, again where none comes.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn request(&mut self, request: &Request, bulk: &[u8]) -> Result<(Response, Vec<u8>), LinkError> {
+        self.ask(request, bulk, ATTEMPTS, self.reply_wait())
+    }
+
+    /// Sends a request and does not wait; its sequence number.
+    ///
+    /// # Errors
+    /// [`LinkError::Encode`] or [`LinkError::Lost`].
+    pub fn send(&mut self, request: &Request, bulk: &[u8]) -> Result<u16, LinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        self.transmit(sequence, request, bulk)?;
+        Ok(sequence)
+    }
+
+    /// The next answer that came or comes in time.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] or [`LinkError::Protocol`].
+    pub fn next_reply(&mut self, wait: Duration) -> Result<Option<Reply>, LinkError> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                return Ok(Some(reply));
+            }
+            let is_last = Instant::now() >= until;
+            if !self.listen(until)? || is_last {
+                return Ok(self.replies.pop_front());
+            }
+        }
+    }
+
+    /// The next event that came or comes in time.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] or [`LinkError::Protocol`].
+    pub fn next_event(&mut self, wait: Duration) -> Result<Option<Told>, LinkError> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(told) = self.events.pop_front() {
+                return Ok(Some(told));
+            }
+            let is_last = Instant::now() >= until;
+            if !self.listen(until)? || is_last {
+                return Ok(self.events.pop_front());
+            }
+        }
+    }
+
+    /// Takes in what comes for so long, for later.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] or [`LinkError::Protocol`].
+    pub fn wait(&mut self, time: Duration) -> Result<(), LinkError> {
+        let until = Instant::now() + time;
+        while Instant::now() < until && self.listen(until)? {}
+        Ok(())
+    }
+
+    /// The events that came and nobody took.
+    pub fn take_events(&mut self) -> VecDeque<Told> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What went over the line.
+    pub const fn traffic(&self) -> Traffic {
+        Traffic { damaged: self.accumulator.damaged(), ..self.traffic }
+    }
+
+    /// The line's rate, bits a second.
+    pub const fn baud(&self) -> u32 {
+        self.baud
+    }
+
+    /// The port's name.
+    pub fn port(&self) -> &str {
+        &self.port
+    }
+
+    /// How long an answer may take: a second for the station, and the longest packets both ways.
+    fn reply_wait(&self) -> Duration {
+        let bits = 4 * MAX_PACKET as u64 * 10;
+        Duration::from_secs(1) + Duration::from_millis(bits * 1000 / u64::from(self.baud.max(1)))
+    }
+
+    fn ask(
+        &mut self,
+        request: &Request,
+        bulk: &[u8],
+        attempts: u32,
+        wait: Duration,
+    ) -> Result<(Response, Vec<u8>), LinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        for attempt in 0..attempts {
+            self.traffic.retried += u32::from(attempt > 0);
+            // Retried under its own number: an answer that was merely slow still counts.
+            self.transmit(sequence, request, bulk)?;
+            let until = Instant::now() + wait;
+            while let Some(reply) = self.next_reply(until.saturating_duration_since(Instant::now()))? {
+                if reply.sequence != sequence {
+                    self.traffic.late += 1;
+                    continue;
+                }
+                return match reply.response {
+                    Some(Response::Refused(refusal)) => Err(refusal.into()),
+                    Some(response) => Ok((response, reply.bulk)),
+                    None => Err(self.unfitting()),
+                };
+            }
+        }
+        Err(LinkError::Silent { port: self.port.clone() })
+    }
+
+    fn transmit(&mut self, sequence: u16, request: &Request, bulk: &[u8]) -> Result<(), LinkError> {
+        // A lone zero first: what noise left on the line is then a packet of its own.
+        let mut bytes = vec![0];
+        encode_packet(sequence, &Message::Request(request.clone()), bulk, &mut bytes)?;
+        self.traffic.sent += bytes.len() as u64;
+        self.line.send(&bytes).map_err(|error| self.lost(error))
+    }
+
+    /// Takes in what comes next; `false` where that is nothing in time.
+    fn listen(&mut self, until: Instant) -> Result<bool, LinkError> {
+        let mut room = [0; 4096];
+        let wait = until.saturating_duration_since(Instant::now());
+        let count = self.line.receive(&mut room, wait).map_err(|error| self.lost(error))?;
+        if count == 0 {
+            return Ok(false);
+        }
+        self.traffic.received += count as u64;
+        if self.heard == Heard::Silence {
+            self.heard = Heard::Noise;
+        }
+        let mut packets = Vec::new();
+        self.accumulator.push(&room[..count], |packet| packets.push(packet));
+        for packet in packets {
+            match packet {
+                Ok(Packet { sequence, message, bulk }) => self.take(sequence, message, bulk),
+                Err(error) => self.take_unknown(error),
+            }
+        }
+        match self.foreign {
+            Some(station) => Err(self.protocol(u16::from(station))),
+            None => Ok(true),
+        }
+    }
+
+    fn take(&mut self, sequence: u16, message: Message, bulk: Vec<u8>) {
+        match message {
+            Message::Request(_) => self.heard = Heard::Echo,
+            Message::Response(response) => {
+                self.replies.push_back(Reply { sequence, response: Some(response), bulk });
+            }
+            Message::Event(event) => {
+                let gap = self.last_event.map_or(0, |last| sequence.wrapping_sub(last).wrapping_sub(1));
+                // A long way forward is a step back: the station began to count anew.
+                if gap < 1 << 15 {
+                    self.traffic.events_lost += u32::from(gap);
+                }
+                self.last_event = Some(sequence);
+                if self.events.len() >= MAX_EVENTS {
+                    self.events.pop_front();
+                }
+                self.events.push_back(Told { event, bulk });
+            }
+        }
+    }
+
+    fn take_unknown(&mut self, error: PacketError) {
+        match error {
+            PacketError::ProtocolVersion { found, kind, .. } if kind != Some(Kind::Request) => {
+                self.foreign = Some(found);
+            }
+            PacketError::UnknownMessage { kind: Some(Kind::Response), sequence } => {
+                self.replies.push_back(Reply { sequence, response: None, bulk: Vec::new() });
+            }
+            _ => {}
+        }
+    }
+
+    fn lost(&self, source: io::Error) -> LinkError {
+        LinkError::Lost { port: self.port.clone(), source }
+    }
+
+    fn protocol(&self, station: u16) -> LinkError {
+        LinkError::Protocol { port: self.port.clone(), station }
+    }
+
+    fn unfitting(&self) -> LinkError {
+        LinkError::Unfitting { port: self.port.clone() }
+    }
+}

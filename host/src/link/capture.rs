@@ -1,0 +1,161 @@
+//! Full frames from the station: taken when asked for, read in pieces.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, Request, Response};
+use shared::{LabelImage, MaskCodecError, decode_masks};
+use thiserror::Error;
+
+use super::{ATTEMPTS, Line, LinkError, Station};
+
+/// Pieces asked for and not yet there: the line is busy while the station looks for the next.
+const WINDOW: usize = 4;
+/// Longest part that is read, bytes: four times the pixels that a picture may have.
+const MAX_PART: u32 = 1 << 28;
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// A frame that takes longer is not coming.
+const FRAME_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A frame with all that the station knows about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Captured {
+    /// The frame's result.
+    pub report: FrameReport,
+    /// The picture, PNG.
+    pub picture_png: Vec<u8>,
+    /// The nuclei found.
+    pub labels: LabelImage,
+    /// The nuclei of a simulated scene.
+    pub truth: Option<LabelImage>,
+}
+
+/// What became of asking for a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shot {
+    /// Here it is.
+    Taken(Box<Captured>),
+    /// The pictures came to their end.
+    Finished,
+    /// No camera delivers.
+    CameraAbsent,
+    /// The user wants no more.
+    Stopped,
+}
+
+/// Why a frame was not captured.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// The line or the station.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The station keeps saying that the frame is on its way.
+    #[error("the station did not deliver the frame in {} s", FRAME_PATIENCE.as_secs())]
+    Overdue,
+    /// What was read is no label image of the frame.
+    #[error("the labels that the station sent for frame {frame} are damaged")]
+    Labels {
+        /// The frame's number.
+        frame: u32,
+        /// What the codec says.
+        #[source]
+        source: Option<MaskCodecError>,
+    },
+}
+
+impl<L: Line> Station<L> {
+    /// Takes the frame of that token and reads it. The token is another one for every frame.
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(&mut self, token: u32, stop: &AtomicBool) -> Result<Shot, CaptureError> {
+        let start = Instant::now();
+        loop {
+            let state = match self.request(&Request::Capture { token }, &[])?.0 {
+                Response::Capture(state) => state,
+                _ => return Err(self.unfitting().into()),
+            };
+            match state {
+                CaptureState::Pending if stop.load(Ordering::Relaxed) => return Ok(Shot::Stopped),
+                CaptureState::Pending if start.elapsed() > FRAME_PATIENCE => {
+                    return Err(CaptureError::Overdue);
+                }
+                CaptureState::Pending => self.wait(ASK_AGAIN)?,
+                CaptureState::Ready(info) => return self.read(token, info).map(Box::new).map(Shot::Taken),
+                CaptureState::Finished => return Ok(Shot::Finished),
+                CaptureState::CameraAbsent => return Ok(Shot::CameraAbsent),
+            }
+        }
+    }
+
+    fn read(&mut self, token: u32, info: CaptureInfo) -> Result<Captured, CaptureError> {
+        let CaptureInfo { report, picture_length, labels_length, truth_length } = info;
+        let picture_png = self.read_part(token, CapturePart::Picture, picture_length)?;
+        let labels = labels_of(&report, &self.read_part(token, CapturePart::Labels, labels_length)?)?;
+        let truth = match truth_length {
+            0 => None,
+            length => Some(labels_of(&report, &self.read_part(token, CapturePart::Truth, length)?)?),
+        };
+        Ok(Captured { report, picture_png, labels, truth })
+    }
+
+    /// Reads all of a part, several pieces at a time. The line keeps order: an answer means that those
+    /// to earlier requests are lost, and these are asked again.
+    fn read_part(&mut self, token: u32, part: CapturePart, length: u32) -> Result<Vec<u8>, LinkError> {
+        if length > MAX_PART {
+            return Err(self.unfitting());
+        }
+        let mut bytes = vec![0; length as usize];
+        let mut wanted: VecDeque<u32> = (0..length).step_by(CHUNK as usize).collect();
+        let mut asked: VecDeque<(u16, u32)> = VecDeque::new();
+        let mut silences = 0;
+        while !(wanted.is_empty() && asked.is_empty()) {
+            while asked.len() < WINDOW
+                && let Some(offset) = wanted.pop_front()
+            {
+                asked.push_back((self.send(&Request::ReadCapture { token, part, offset }, &[])?, offset));
+            }
+            let Some(reply) = self.next_reply(self.reply_wait())? else {
+                silences += 1;
+                if silences == ATTEMPTS {
+                    return Err(LinkError::Silent { port: self.port.clone() });
+                }
+                self.traffic.retried += asked.len() as u32;
+                wanted.extend(asked.drain(..).map(|(_, offset)| offset));
+                continue;
+            };
+            let Some(at) = asked.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
+                self.traffic.late += 1;
+                continue;
+            };
+            silences = 0;
+            self.traffic.retried += at as u32;
+            wanted.extend(asked.drain(..at).map(|(_, offset)| offset));
+            let Some((_, offset)) = asked.pop_front() else { continue };
+            let place = offset as usize..offset.saturating_add(CHUNK).min(length) as usize;
+            match reply.response {
+                Some(Response::CaptureData { token: of, offset: at })
+                    if (of, at) == (token, offset) && reply.bulk.len() == place.len() =>
+                {
+                    bytes[place].copy_from_slice(&reply.bulk);
+                }
+                Some(Response::Refused(refusal)) => return Err(refusal.into()),
+                _ => return Err(self.unfitting()),
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Labels of the frame's own size.
+fn labels_of(report: &FrameReport, encoded: &[u8]) -> Result<LabelImage, CaptureError> {
+    let damaged = |source| CaptureError::Labels { frame: report.frame, source };
+    let pixels =
+        u32::try_from(u64::from(report.width) * u64::from(report.height)).map_err(|_| damaged(None))?;
+    let labels = decode_masks(encoded, pixels).map_err(|error| damaged(Some(error)))?;
+    if (labels.width(), labels.height()) != (report.width, report.height) {
+        return Err(damaged(None));
+    }
+    Ok(labels)
+}

@@ -1,0 +1,217 @@
+//! A model onto the station: announced, sent, verified, on trial, confirmed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shared::wire::{CameraState, ModelDigest, ModelRefusal, Refusal, Request, StageProgress};
+use thiserror::Error;
+
+use super::upload::{Sending, send};
+use super::{Line, LinkError, Station, Uploaded};
+
+/// A station that says nothing for so long during an upload is gone; it may restart in between.
+pub(super) const RESTART_PATIENCE: Duration = Duration::from_secs(15);
+/// Loading and trying a model on a small processor takes its time.
+const VERIFY_PATIENCE: Duration = Duration::from_secs(180);
+/// A trial goes on as long as frames come.
+const FRAME_PATIENCE: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// How often a station may forget what it was told before that counts as a failure.
+const MAX_ANNOUNCEMENTS: u32 = 5;
+
+/// How far a flash is, for whoever watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlashStep {
+    /// The station holds so many bytes from an earlier try.
+    Resumed {
+        /// Bytes that need not be sent.
+        held: u32,
+    },
+    /// The station holds so many bytes.
+    Stored {
+        /// Bytes held.
+        stored: u32,
+    },
+    /// All bytes are there.
+    Sent(Uploaded),
+    /// The station checks, loads and tries the model.
+    Verifying,
+    /// The model runs on trial.
+    Trial {
+        /// Real frames still to pass.
+        frames_left: u16,
+    },
+}
+
+/// How a flash ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flashed {
+    /// The model has proved itself and runs.
+    Confirmed(Uploaded),
+    /// The user wants to stop; the station keeps what it holds.
+    Stopped {
+        /// Bytes that it holds.
+        held: u32,
+    },
+}
+
+/// Why the station does not run the model.
+#[derive(Debug, Error)]
+pub enum FlashError {
+    /// The line or the station.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The file is longer than a packet can announce.
+    #[error("the file is too long for any station")]
+    TooLong,
+    /// The station does not run this model.
+    #[error("the station does not run the model, and goes on with the one before")]
+    Model(#[source] ModelRefusal),
+    /// The verification does not end.
+    #[error("the station did not verify the model in {} s", VERIFY_PATIENCE.as_secs())]
+    Unverified,
+    /// Frames are needed for the trial, and none come.
+    #[error("the model runs on trial, but no frames come to confirm it: {}", match camera {
+        CameraState::Running => "the camera delivers none",
+        CameraState::Absent => "the station has no camera",
+        CameraState::Finished => "its pictures came to their end",
+    })]
+    NoFrames {
+        /// What the station says of its camera.
+        camera: CameraState,
+    },
+    /// The station forgets the model again and again.
+    #[error("the station forgot the model {MAX_ANNOUNCEMENTS} times, as if its storage did not last")]
+    Forgotten,
+}
+
+/// Puts a model on the station, going on where an earlier try stopped, and waits until it has proved
+/// itself.
+///
+/// # Errors
+/// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].
+pub fn flash<L: Line>(
+    station: &mut Station<L>,
+    onnx: &[u8],
+    stop: &AtomicBool,
+    mut on_step: impl FnMut(FlashStep),
+) -> Result<Flashed, FlashError> {
+    let length = u32::try_from(onnx.len()).map_err(|_| FlashError::TooLong)?;
+    let digest = ModelDigest::of(onnx);
+    let announce = Request::Stage { length, digest };
+    let mut progress = staging(station, &announce)?;
+    let mut announcements = 1;
+    let mut uploaded = Uploaded::default();
+    let mut patience = Patience::new(VERIFY_PATIENCE);
+    let mut seen = None;
+    let mut activations = 0;
+    loop {
+        if seen != Some(progress) {
+            seen = Some(progress);
+            match progress {
+                StageProgress::Verifying { .. } => {
+                    patience = Patience::new(VERIFY_PATIENCE);
+                    on_step(FlashStep::Verifying);
+                }
+                StageProgress::Trial { frames_left, .. } => {
+                    patience = Patience::new(FRAME_PATIENCE);
+                    on_step(FlashStep::Trial { frames_left });
+                }
+                _ => {}
+            }
+        }
+        let stopped = stop.load(Ordering::Relaxed);
+        progress = match progress {
+            StageProgress::Receiving { digest: of, received, .. } if of == digest && received < length => {
+                if received > 0 && uploaded == Uploaded::default() {
+                    on_step(FlashStep::Resumed { held: received });
+                }
+                match send(station, onnx, digest, received, stop, &mut uploaded, &mut on_step)? {
+                    Sending::Complete => {
+                        on_step(FlashStep::Sent(uploaded));
+                        StageProgress::Receiving { digest, received: length, length }
+                    }
+                    Sending::Forgotten => StageProgress::Idle,
+                    Sending::Stopped { held } => return Ok(Flashed::Stopped { held }),
+                }
+            }
+            // Also after a restart in the middle of the verification.
+            StageProgress::Receiving { digest: of, .. } if of == digest => {
+                if activations > 0 {
+                    station.wait(ASK_AGAIN)?;
+                }
+                if stopped {
+                    return Ok(Flashed::Stopped { held: length });
+                }
+                activations += 1;
+                staging(station, &Request::Activate { digest })?
+            }
+            StageProgress::Confirmed { digest: of } if of == digest => {
+                return Ok(Flashed::Confirmed(uploaded));
+            }
+            StageProgress::Failed { digest: of, reason } if of == digest => {
+                return Err(FlashError::Model(reason));
+            }
+            StageProgress::Verifying { digest: of } | StageProgress::Trial { digest: of, .. }
+                if of == digest && stopped =>
+            {
+                return Ok(Flashed::Stopped { held: length });
+            }
+            StageProgress::Verifying { digest: of } if of == digest => {
+                if patience.is_over() {
+                    return Err(FlashError::Unverified);
+                }
+                station.wait(ASK_AGAIN)?;
+                ask(station)?
+            }
+            StageProgress::Trial { digest: of, .. } if of == digest => {
+                if patience.is_over() {
+                    return Err(FlashError::NoFrames { camera: station.status()?.camera });
+                }
+                station.wait(ASK_AGAIN)?;
+                ask(station)?
+            }
+            _ if announcements == MAX_ANNOUNCEMENTS => return Err(FlashError::Forgotten),
+            _ => {
+                announcements += 1;
+                staging(station, &announce)?
+            }
+        };
+        // Counts and pictures are not what this is about, and would pile up.
+        station.take_events();
+    }
+}
+
+fn staging<L: Line>(station: &mut Station<L>, request: &Request) -> Result<StageProgress, FlashError> {
+    match station.stage(request) {
+        Err(LinkError::Refused(Refusal::Model(reason))) => Err(FlashError::Model(reason)),
+        Err(LinkError::Refused(Refusal::NotFound)) => Ok(StageProgress::Idle),
+        result => Ok(result?),
+    }
+}
+
+/// How far it is now. A station that loads a model may be slow to answer, and may restart.
+fn ask<L: Line>(station: &mut Station<L>) -> Result<StageProgress, FlashError> {
+    let patience = Patience::new(RESTART_PATIENCE);
+    loop {
+        match staging(station, &Request::StageStatus) {
+            Err(FlashError::Link(LinkError::Silent { .. })) if !patience.is_over() => {}
+            result => return result,
+        }
+    }
+}
+
+/// A time that runs out.
+pub(super) struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(time: Duration) -> Self {
+        Self { until: Instant::now() + time }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}

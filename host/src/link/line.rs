@@ -1,0 +1,109 @@
+//! What carries bytes to a station: a serial port.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serialport::{ClearBuffer, SerialPort as _, TTYPort};
+
+/// Something that carries bytes both ways, in order, and may lose or change some.
+pub trait Line {
+    /// Sends all bytes.
+    ///
+    /// # Errors
+    /// When the line is lost, or takes nothing for some seconds.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Takes bytes that have come, or waits for some as long as it may; 0 when none came.
+    ///
+    /// # Errors
+    /// When the line is lost.
+    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize>;
+}
+
+/// How long a line may refuse bytes before it counts as lost.
+const SEND_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An open serial port.
+#[derive(Debug)]
+pub struct SerialLine {
+    // serialport's own handle blocks in a write that nobody takes, and keeps nobody waiting for less:
+    // bytes go through a handle that does not block. serialport sets the line's parameters and holds the
+    // port for this program alone.
+    file: File,
+    _port: TTYPort,
+}
+
+impl SerialLine {
+    /// Opens a port by its path at `baud` bits a second, eight data bits, no parity, one stop bit.
+    ///
+    /// # Errors
+    /// What the system says, `ResourceBusy` where another program holds the port.
+    pub fn open(path: &str, baud: u32) -> io::Result<Self> {
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+        let port = TTYPort::open(&serialport::new(path, baud)).map_err(|error| match error.kind() {
+            serialport::ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, error),
+            _ => io::Error::from(error),
+        })?;
+        // What a station said to nobody is no answer.
+        port.clear(ClearBuffer::Input)?;
+        Ok(Self { file, _port: port })
+    }
+
+    /// Whether the port is ready within `wait`.
+    fn is_ready(&self, what: PollFlags, wait: Duration) -> io::Result<bool> {
+        let mut polled = [PollFd::new(self.file.as_fd(), what)];
+        match poll(&mut polled, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
+            Ok(count) => Ok(count > 0),
+            // A signal: whoever raised it wants the caller to look around.
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Line for SerialLine {
+    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut refused = Duration::ZERO;
+        let step = Duration::from_millis(250);
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    refused = Duration::ZERO;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.is_ready(PollFlags::POLLOUT, step)? {
+                        refused += step;
+                    }
+                    if refused >= SEND_PATIENCE {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "the line takes no bytes"));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
+        if !self.is_ready(PollFlags::POLLIN, wait)? {
+            return Ok(0);
+        }
+        match self.file.read(room) {
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line hung up")),
+            Ok(count) => Ok(count),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How good a line is: packets lost, time there and back, bytes a second.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use shared::wire::{CHUNK, Request, Response};
+
+use super::{Line, LinkError, Station};
+
+/// Packets that are answered one by one, for the time there and back.
+const PINGS: u32 = 40;
+const PING_BYTES: usize = 16;
+/// Packets on their way at once, for the rate.
+const WINDOW: usize = 4;
+
+/// How good a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LineQuality {
+    /// Packets sent to be sent back.
+    pub packets: u32,
+    /// Those that did not come back.
+    pub lost: u32,
+    /// Those that came back with other bytes.
+    pub altered: u32,
+    /// Share of packets lost or altered, 0 to 1.
+    pub error_rate: f64,
+    /// Damaged packets received here.
+    pub damaged: u32,
+    /// Least time of a short packet there and back, ms; absent where none came back.
+    pub round_trip_min_ms: Option<f64>,
+    /// Median of it.
+    pub round_trip_median_ms: Option<f64>,
+    /// Greatest.
+    pub round_trip_max_ms: Option<f64>,
+    /// Bytes a second that went there and came back whole.
+    pub bytes_per_second: f64,
+    /// The same as a share of what the line's rate allows, 0 to 1.
+    pub line_share: f64,
+}
+
+/// Sends packets for `time` and looks at what comes back. `on_step` hears the share of the time that is over.
+///
+/// # Errors
+/// [`LinkError`] when the line is lost or the station refuses.
+pub fn measure<L: Line>(
+    station: &mut Station<L>,
+    time: Duration,
+    stop: &AtomicBool,
+    mut on_step: impl FnMut(f64),
+) -> Result<LineQuality, LinkError> {
+    let damaged = station.traffic().damaged;
+    let mut tally = Tally::default();
+    let mut round_trips = Vec::new();
+    for _ in 0..PINGS {
+        let sent = Instant::now();
+        tally.send(station, PING_BYTES)?;
+        if tally.hear(station)? > 0 {
+            round_trips.push(sent.elapsed().as_secs_f64() * 1000.0);
+        }
+    }
+    round_trips.sort_by(f64::total_cmp);
+
+    let start = Instant::now();
+    let mut bytes = 0;
+    while !stop.load(Ordering::Relaxed) && start.elapsed() < time {
+        while tally.asked.len() < WINDOW {
+            tally.send(station, CHUNK as usize)?;
+        }
+        bytes += tally.hear(station)?;
+        on_step(start.elapsed().as_secs_f64() / time.as_secs_f64());
+        station.take_events();
+    }
+    let seconds = start.elapsed().as_secs_f64().max(1e-9);
+    while !tally.asked.is_empty() {
+        tally.hear(station)?;
+    }
+    let bytes_per_second = bytes as f64 / seconds;
+    Ok(LineQuality {
+        packets: tally.packets,
+        lost: tally.lost,
+        altered: tally.altered,
+        error_rate: f64::from(tally.lost + tally.altered) / f64::from(tally.packets.max(1)),
+        damaged: station.traffic().damaged - damaged,
+        round_trip_min_ms: round_trips.first().copied(),
+        round_trip_median_ms: round_trips.get(round_trips.len() / 2).copied(),
+        round_trip_max_ms: round_trips.last().copied(),
+        bytes_per_second,
+        // A byte is ten bits on the line: start, eight, stop.
+        line_share: bytes_per_second * 10.0 / f64::from(station.baud().max(1)),
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    packets: u32,
+    lost: u32,
+    altered: u32,
+    asked: VecDeque<(u16, Vec<u8>)>,
+}
+
+impl Tally {
+    fn send<L: Line>(&mut self, station: &mut Station<L>, length: usize) -> Result<(), LinkError> {
+        let bytes = pattern(self.packets, length);
+        self.packets += 1;
+        let sequence = station.send(&Request::Echo, &bytes)?;
+        self.asked.push_back((sequence, bytes));
+        Ok(())
+    }
+
+    /// Waits for a packet to come back; the bytes of those that did, whole. The line keeps order: those
+    /// sent before it are lost.
+    fn hear<L: Line>(&mut self, station: &mut Station<L>) -> Result<usize, LinkError> {
+        let Some(reply) = station.next_reply(station.reply_wait())? else {
+            self.lost += self.asked.len() as u32;
+            self.asked.clear();
+            return Ok(0);
+        };
+        let Some(at) = self.asked.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
+            return Ok(0);
+        };
+        self.lost += at as u32;
+        self.asked.drain(..at);
+        let Some((_, bytes)) = self.asked.pop_front() else { return Ok(0) };
+        match reply.response {
+            Some(Response::Refused(refusal)) => Err(refusal.into()),
+            Some(Response::Echo) if reply.bulk == bytes => Ok(bytes.len()),
+            _ => {
+                self.altered += 1;
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// Bytes of every value in no short period: a multiplicative generator of Lehmer's, seeded by the packet.
+fn pattern(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    (0..length)
+        .map(|_| {
+            state = state * 48_271 % 0x7FFF_FFFF;
+            state as u8
+        })
+        .collect()
+}

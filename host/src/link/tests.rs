@@ -1,0 +1,380 @@
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+use shared::wire::{
+    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, ModelDigest,
+    ModelRefusal, Name, Notice, StageProgress, StageTimes,
+};
+use shared::{DutyCycle, LabelImage, encode_masks};
+
+use super::*;
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn identity(protocol: u16) -> Response {
+    Response::Hello(Identity { protocol, version: Name::new(), name: Name::new() })
+}
+
+fn station(line: Scripted) -> Station<Scripted> {
+    Station::new(line, "memory", DEFAULT_BAUD)
+}
+
+fn silent() -> Scripted {
+    memory_line(|_, _| (vec![], None))
+}
+
+fn report(frame: u32) -> FrameReport {
+    FrameReport {
+        frame,
+        time_unix_ms: 0,
+        source: Name::new(),
+        model: ModelDigest([0; 32]),
+        width: 6,
+        height: 4,
+        count: 2,
+        true_count: None,
+        median_diameter_px: 0.0,
+        confluence: 0.0,
+        scale: 1.0,
+        exposure: None,
+        illumination: DutyCycle::OFF,
+        focus: 0.5,
+        saturated: 0.0,
+        doubts: Doubts::NONE,
+        times: StageTimes::default(),
+        skipped: 0,
+    }
+}
+
+#[test]
+fn greets_through_noise_and_a_lost_request() {
+    let mut line = memory_line(|_, _| (vec![], Some((identity(PROTOCOL_VERSION), vec![]))));
+    line.lose = vec![0, 1];
+    line.to_host.extend(b"login: \x00\xff\xff");
+    let mut station = station(line);
+    assert_eq!(station.greet().unwrap().protocol, PROTOCOL_VERSION);
+    assert_eq!((station.traffic().retried, station.traffic().damaged), (2, 2));
+}
+
+#[test]
+fn what_is_no_station_is_told_by_what_it_says() {
+    let noise = || {
+        let mut line = silent();
+        line.to_host.extend([7; 100]);
+        line
+    };
+    let echo = || Scripted::new(Box::new(|packet| vec![packet]));
+    for (line, expected) in [(silent(), Heard::Silence), (noise(), Heard::Noise), (echo(), Heard::Echo)] {
+        let error = station(line).greet().unwrap_err();
+        assert!(matches!(error, LinkError::NoStation { heard, .. } if heard == expected), "{error}");
+    }
+}
+
+#[test]
+fn another_version_is_told_however_it_is_said() {
+    let by_refusal =
+        memory_line(|_, _| (vec![], Some((Response::Refused(Refusal::Protocol { station: 7 }), vec![]))));
+    let by_identity = memory_line(|_, _| (vec![], Some((identity(7), vec![]))));
+    let mut by_header = silent();
+    let content = [&[7, 2, 0, 0, 0, 0][..]].concat();
+    let crc = crc32(&content);
+    let mut framed = vec![0; 64];
+    let length = cobs_encode(&[content, crc.to_le_bytes().to_vec()].concat(), &mut framed);
+    by_header.to_host.extend(&framed[..length]);
+    by_header.to_host.push_back(0);
+    for line in [by_refusal, by_identity, by_header] {
+        let error = station(line).greet().unwrap_err();
+        assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
+        let told = crate::failure::Failure::from(error);
+        assert_eq!(told.exit(), crate::failure::Exit::StationAbsent);
+        assert!(told.to_string().contains("protocol 7, this program 1"), "{told}");
+    }
+}
+
+/// CRC-32 ISO-HDLC, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
+    })
+}
+
+/// COBS of fewer than 254 bytes.
+fn cobs_encode(bytes: &[u8], out: &mut [u8]) -> usize {
+    let mut code = 0;
+    for (i, &byte) in bytes.iter().chain(&[0]).enumerate() {
+        if byte == 0 {
+            out[code] = (i + 1 - code) as u8;
+            code = i + 1;
+        } else {
+            out[i + 1] = byte;
+        }
+    }
+    code
+}
+
+#[test]
+fn events_are_kept_while_an_answer_is_awaited_and_gaps_are_counted() {
+    let mut number = 0;
+    let mut station = station(Scripted::new(Box::new(move |packet| {
+        number += 3;
+        let event = Packet::new(number, Event::Notice(Notice::Camera(CameraState::Running)));
+        vec![event, Packet::new(packet.sequence, Response::Echo)]
+    })));
+    for _ in 0..3 {
+        station.request(&Request::Echo, &[]).unwrap();
+    }
+    assert_eq!(station.traffic().events_lost, 4);
+    assert_eq!(station.take_events().len(), 3);
+    assert_eq!(station.next_event(Duration::ZERO).unwrap(), None);
+}
+
+#[test]
+fn late_and_unfitting_answers_are_not_taken_for_the_right_ones() {
+    let mut line = memory_line(|_, _| (vec![], Some((identity(PROTOCOL_VERSION), vec![]))));
+    let mut late = Vec::new();
+    Packet::new(12345, Response::Echo).encode(&mut late).unwrap();
+    line.to_host.extend(late);
+    let mut station = station(line);
+    station.sequence = 77;
+    assert!(matches!(station.status(), Err(LinkError::Unfitting { .. })));
+    assert_eq!(station.traffic().late, 1);
+}
+
+#[test]
+fn a_station_that_falls_silent_is_told() {
+    let mut station = station(silent());
+    assert!(matches!(station.status(), Err(LinkError::Silent { .. })));
+    assert_eq!(station.traffic().retried, ATTEMPTS - 1);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let mut line = memory_line(|_, _| (vec![], Some((Response::Echo, vec![]))));
+        line.to_host.extend(bytes);
+        let mut station = station(line);
+        while station.next_event(Duration::ZERO).unwrap().is_some() {}
+        prop_assert!(station.request(&Request::Echo, &[]).is_ok());
+    }
+}
+
+/// A station that takes models: what it stores, and what it makes of them.
+struct Flashable {
+    digest: ModelDigest,
+    stored: Vec<Option<Vec<u8>>>,
+    length: u32,
+    verdict: Result<(), ModelRefusal>,
+    /// The request by number at which it restarts and has only this many chunks left.
+    restart: Option<(u32, usize)>,
+    requests: u32,
+    progress: StageProgress,
+}
+
+impl Flashable {
+    fn new(onnx: &[u8], verdict: Result<(), ModelRefusal>) -> Self {
+        let chunks = onnx.len().div_ceil(CHUNK as usize);
+        Self {
+            digest: ModelDigest::of(onnx),
+            stored: vec![None; chunks],
+            length: onnx.len() as u32,
+            verdict,
+            restart: None,
+            requests: 0,
+            progress: StageProgress::Idle,
+        }
+    }
+
+    fn receiving(&self) -> StageProgress {
+        let whole = self.stored.iter().take_while(|chunk| chunk.is_some()).count() as u32;
+        let received = (whole * CHUNK).min(self.length);
+        StageProgress::Receiving { digest: self.digest, received, length: self.length }
+    }
+
+    fn answer(&mut self, request: &Request, bulk: &[u8]) -> Response {
+        self.requests += 1;
+        if let Some((at, left)) = self.restart
+            && at == self.requests
+        {
+            self.stored[left..].fill(None);
+        }
+        let digest = self.digest;
+        self.progress = match (*request).clone() {
+            Request::Stage { .. } => self.receiving(),
+            Request::StageChunk { offset, .. } => {
+                self.stored[(offset / CHUNK) as usize] = Some(bulk.to_vec());
+                self.receiving()
+            }
+            Request::Activate { .. } => {
+                let onnx: Vec<u8> = self.stored.iter().flatten().flatten().copied().collect();
+                assert_eq!(ModelDigest::of(&onnx), digest);
+                StageProgress::Verifying { digest }
+            }
+            Request::StageStatus => match (self.progress, self.verdict) {
+                (StageProgress::Verifying { .. }, Err(reason)) => StageProgress::Failed { digest, reason },
+                (StageProgress::Verifying { .. }, Ok(())) => StageProgress::Trial { digest, frames_left: 1 },
+                (StageProgress::Trial { .. }, _) => StageProgress::Confirmed { digest },
+                (progress, _) => progress,
+            },
+            other => panic!("{other:?}"),
+        };
+        Response::Stage(self.progress)
+    }
+
+    fn into_station(mut self, lose: Vec<u32>) -> Station<Scripted> {
+        let mut line =
+            memory_line(move |request, bulk| (vec![], Some((self.answer(&request, bulk), vec![]))));
+        line.lose = lose;
+        station(line)
+    }
+}
+
+fn file(chunks: u32) -> Vec<u8> {
+    (0..chunks * CHUNK + 100).map(|i| (i % 251) as u8).collect()
+}
+
+#[test]
+fn flashes_over_a_bad_line_and_through_a_restart() {
+    let onnx = file(30);
+    for (lose, restart, resent) in [
+        (vec![], None, 0),
+        (vec![1, 4, 5, 20], None, 4),
+        (vec![], Some((20, 7)), 0),
+        (vec![3], Some((12, 0)), 0),
+    ] {
+        let mut flashable = Flashable::new(&onnx, Ok(()));
+        flashable.restart = restart;
+        let mut steps = Vec::new();
+        let mut station = flashable.into_station(lose);
+        let flashed = flash(&mut station, &onnx, &GO_ON, |step| steps.push(step)).unwrap();
+        let Flashed::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
+        assert!(uploaded.bytes as usize <= onnx.len() && uploaded.resent >= resent, "{uploaded:?}");
+        assert!(
+            steps.contains(&FlashStep::Verifying) && steps.contains(&FlashStep::Trial { frames_left: 1 })
+        );
+    }
+}
+
+#[test]
+fn goes_on_where_it_stopped() {
+    let onnx = file(8);
+    let mut flashable = Flashable::new(&onnx, Ok(()));
+    for (stored, chunk) in flashable.stored.iter_mut().zip(onnx.chunks(CHUNK as usize)).take(5) {
+        *stored = Some(chunk.to_vec());
+    }
+    let mut steps = Vec::new();
+    let flashed = flash(&mut flashable.into_station(vec![]), &onnx, &GO_ON, |step| steps.push(step)).unwrap();
+    assert_eq!(steps[0], FlashStep::Resumed { held: 5 * CHUNK });
+    assert!(matches!(flashed, Flashed::Confirmed(uploaded) if uploaded.bytes == 3 * CHUNK + 100));
+}
+
+#[test]
+fn a_stop_leaves_what_the_station_holds() {
+    let onnx = file(30);
+    let stop = AtomicBool::new(false);
+    let mut station = Flashable::new(&onnx, Ok(())).into_station(vec![]);
+    let flashed = flash(&mut station, &onnx, &stop, |step| {
+        if matches!(step, FlashStep::Stored { stored } if stored >= 6 * CHUNK) {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    assert!(matches!(flashed, Ok(Flashed::Stopped { held }) if (6 * CHUNK..30 * CHUNK).contains(&held)));
+}
+
+#[test]
+fn a_refused_model_is_told_with_its_reason() {
+    let onnx = file(2);
+    for reason in [ModelRefusal::NotOnnx, ModelRefusal::GoldenMismatch, ModelRefusal::TrialFailed] {
+        let mut station = Flashable::new(&onnx, Err(reason)).into_station(vec![]);
+        let error = flash(&mut station, &onnx, &GO_ON, |_| {}).unwrap_err();
+        assert!(matches!(error, FlashError::Model(found) if found == reason));
+    }
+    let refuse = || Some((Response::Refused(Refusal::Model(ModelRefusal::TooLarge { limit: 5 })), vec![]));
+    let error =
+        flash(&mut station(memory_line(move |_, _| (vec![], refuse()))), &onnx, &GO_ON, |_| {}).unwrap_err();
+    assert!(matches!(error, FlashError::Model(ModelRefusal::TooLarge { limit: 5 })));
+}
+
+#[test]
+fn a_station_that_forgets_everything_is_given_up() {
+    let onnx = file(2);
+    let mut station =
+        station(memory_line(|_, _| (vec![], Some((Response::Stage(StageProgress::Idle), vec![])))));
+    assert!(matches!(flash(&mut station, &onnx, &GO_ON, |_| {}), Err(FlashError::Forgotten)));
+}
+
+/// A station whose frame has a picture of many pieces.
+fn camera(states: Vec<CaptureState>, picture: Vec<u8>, labels: Vec<u8>) -> Scripted {
+    let mut states = states.into_iter();
+    memory_line(move |request, _| {
+        let reply = match request {
+            Request::Capture { .. } => (Response::Capture(states.next().unwrap()), vec![]),
+            Request::ReadCapture { token, part, offset } => {
+                let bytes = if part == CapturePart::Picture { &picture } else { &labels };
+                let end = bytes.len().min((offset + CHUNK) as usize);
+                (Response::CaptureData { token, offset }, bytes[offset as usize..end].to_vec())
+            }
+            other => panic!("{other:?}"),
+        };
+        (vec![Event::Frame(report(1))], Some(reply))
+    })
+}
+
+#[test]
+fn captures_every_piece_whatever_is_lost() {
+    let picture: Vec<u8> = file(11);
+    let labels = LabelImage::new(6, 4, (0..24).map(|i| i / 12 * 2).collect()).unwrap();
+    let encoded = encode_masks(&labels);
+    let info = CaptureInfo {
+        report: report(1),
+        picture_length: picture.len() as u32,
+        labels_length: encoded.len() as u32,
+        truth_length: 0,
+    };
+    for lose in [vec![], vec![2], vec![2, 3, 7], vec![13, 14]] {
+        let states = vec![CaptureState::Pending, CaptureState::Ready(info.clone())];
+        let mut line = camera(states, picture.clone(), encoded.clone());
+        line.lose = lose;
+        let shot = station(line).capture(9, &GO_ON).unwrap();
+        let Shot::Taken(captured) = shot else { panic!("{shot:?}") };
+        assert_eq!(captured.picture_png, picture);
+        assert_eq!((captured.labels, captured.truth), (labels.clone(), None));
+    }
+}
+
+#[test]
+fn a_capture_that_cannot_be_is_no_frame() {
+    let info = CaptureInfo { report: report(1), picture_length: 10, labels_length: 3, truth_length: 0 };
+    let capture = |state: CaptureState| station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON);
+    assert_eq!(capture(CaptureState::Finished).unwrap(), Shot::Finished);
+    assert_eq!(capture(CaptureState::CameraAbsent).unwrap(), Shot::CameraAbsent);
+    let too_long = CaptureInfo { picture_length: u32::MAX, ..info.clone() };
+    assert!(matches!(
+        capture(CaptureState::Ready(too_long)),
+        Err(CaptureError::Link(LinkError::Unfitting { .. }))
+    ));
+    let other_length = CaptureInfo { picture_length: 9, ..info };
+    assert!(capture(CaptureState::Ready(other_length)).is_err());
+}
+
+#[test]
+fn a_line_is_judged_by_what_comes_back() {
+    let mut packets = 0;
+    let mut line = memory_line(move |_, bulk| {
+        packets += 1;
+        let mut bulk = bulk.to_vec();
+        if packets == 5 {
+            bulk[0] ^= 1;
+        }
+        (vec![], Some((Response::Echo, bulk)))
+    });
+    line.lose = vec![2, 41];
+    let stop = AtomicBool::new(false);
+    let end_soon = |share| {
+        if share > 0.0 {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let quality = measure(&mut station(line), Duration::from_secs(60), &stop, end_soon).unwrap();
+    assert_eq!((quality.lost, quality.altered, quality.packets), (2, 1, 44), "{quality:?}");
+    assert!(quality.bytes_per_second > 0.0 && quality.round_trip_median_ms.is_some());
+}

@@ -1,0 +1,115 @@
+//! A model's bytes over the line: a window of chunks on their way, sent again where they are lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shared::wire::{ModelDigest, Refusal, Request, Response, StageProgress, Upload, UploadOptions};
+
+use super::flash::{FlashError, FlashStep, Patience, RESTART_PATIENCE};
+use super::{Line, LinkError, Station};
+
+/// What an upload cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Uploaded {
+    /// Bytes of the file that were sent now; those sent again count once.
+    pub bytes: u32,
+    /// How long that took.
+    pub time: Duration,
+    /// Chunks that were sent again.
+    pub resent: u32,
+}
+
+impl Uploaded {
+    /// Bytes of the file a second.
+    pub fn bytes_per_second(&self) -> f64 {
+        f64::from(self.bytes) / self.time.as_secs_f64().max(1e-9)
+    }
+
+    /// The share of the line's bytes that were bytes of the file, 0 to 1.
+    pub fn line_share(&self, baud: u32) -> f64 {
+        // A byte is ten bits on the line: start, eight, stop.
+        self.bytes_per_second() * 10.0 / f64::from(baud.max(1))
+    }
+}
+
+/// How sending ended.
+pub(super) enum Sending {
+    /// The station holds all.
+    Complete,
+    /// The station knows nothing of the model.
+    Forgotten,
+    /// The user wants to stop.
+    Stopped {
+        /// Bytes that the station holds.
+        held: u32,
+    },
+}
+
+/// Sends what the station lacks of a model, and adds to `uploaded` what that cost.
+pub(super) fn send<L: Line>(
+    station: &mut Station<L>,
+    onnx: &[u8],
+    digest: ModelDigest,
+    received: u32,
+    stop: &AtomicBool,
+    uploaded: &mut Uploaded,
+    on_step: &mut impl FnMut(FlashStep),
+) -> Result<Sending, FlashError> {
+    let start = Instant::now();
+    let now_ms = || start.elapsed().as_millis() as u64;
+    let mut upload = Upload::new(onnx.len() as u32, received, UploadOptions::for_baud(station.baud()));
+    let mut offsets: Vec<(u16, u32)> = Vec::new();
+    let mut patience = Patience::new(RESTART_PATIENCE);
+    let mut stored = received;
+    let ended = loop {
+        while let Some(offset) = upload.next_to_send(now_ms()) {
+            let request = Request::StageChunk { digest, offset };
+            offsets.retain(|&(_, sent)| sent != offset);
+            offsets.push((station.send(&request, &onnx[upload.range(offset)])?, offset));
+        }
+        if stop.load(Ordering::Relaxed) {
+            break Sending::Stopped { held: upload.stored() };
+        }
+        let wait = upload.wake_ms().map_or(0, |wake| wake.saturating_sub(now_ms())).clamp(1, 250);
+        match station.next_reply(Duration::from_millis(wait))? {
+            Some(reply) => {
+                patience = Patience::new(RESTART_PATIENCE);
+                let Some(at) = offsets.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
+                    station.traffic.late += 1;
+                    continue;
+                };
+                let (_, offset) = offsets.swap_remove(at);
+                match reply.response {
+                    Some(Response::Stage(StageProgress::Receiving { digest: of, received, .. }))
+                        if of == digest =>
+                    {
+                        upload.on_ack(offset, received);
+                    }
+                    Some(Response::Refused(Refusal::Model(reason))) => return Err(FlashError::Model(reason)),
+                    Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => {
+                        break Sending::Forgotten;
+                    }
+                    Some(Response::Refused(refusal)) => return Err(LinkError::from(refusal).into()),
+                    Some(_) | None => return Err(station.unfitting().into()),
+                }
+            }
+            None if patience.is_over() => {
+                return Err(LinkError::Silent { port: station.port().to_owned() }.into());
+            }
+            None => {}
+        }
+        if upload.stored() != stored {
+            stored = upload.stored();
+            on_step(FlashStep::Stored { stored });
+        }
+        if upload.is_done() {
+            break Sending::Complete;
+        }
+        station.take_events();
+    };
+    uploaded.bytes += upload.stored().saturating_sub(received);
+    uploaded.time += start.elapsed();
+    uploaded.resent += upload.resent();
+    station.traffic.retried += upload.resent();
+    Ok(ended)
+}

@@ -1,0 +1,99 @@
+//! A `nuclei-station` of this machine, started and ended by this program.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use thiserror::Error;
+
+use crate::failure::Failure;
+
+/// Name of the station's program.
+pub const STATION_PROGRAM: &str = "nuclei-station";
+/// A station that was told to end gets so long for it.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// Lines of its log that are told when it ends by itself.
+const LAST_LINES: usize = 8;
+
+/// The station's program is nowhere.
+#[derive(Debug, Error)]
+#[error("{STATION_PROGRAM} is neither beside this program nor in PATH")]
+pub struct NoStationProgram;
+
+impl From<NoStationProgram> for Failure {
+    fn from(error: NoStationProgram) -> Self {
+        Self::failed(error, "build it: cargo build --release --locked -p firmware")
+    }
+}
+
+/// Where the station's program is: beside this one, else in PATH.
+///
+/// # Errors
+/// [`NoStationProgram`].
+pub fn find_station_program() -> Result<PathBuf, NoStationProgram> {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let in_path = std::env::var_os("PATH");
+    let folders = beside.into_iter().chain(in_path.iter().flat_map(std::env::split_paths));
+    folders
+        .map(|folder| folder.join(STATION_PROGRAM))
+        .find(|program| program.is_file())
+        .ok_or(NoStationProgram)
+}
+
+/// A running station; it ends with this value.
+#[derive(Debug)]
+pub struct StationProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl StationProcess {
+    /// Starts it with `args`; what it tells goes to the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start<S: AsRef<OsStr>>(program: &Path, args: &[S], log: &Path) -> io::Result<Self> {
+        let told = File::create(log)?;
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(told.try_clone()?)
+            .stderr(told)
+            .spawn()?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// How it ended, where it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// The last that it told.
+    pub fn last_words(&self) -> String {
+        let told = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = told.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+}
+
+impl Drop for StationProcess {
+    fn drop(&mut self) {
+        if self.ended().is_none()
+            && let Ok(id) = i32::try_from(self.child.id())
+        {
+            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+        }
+        let until = Instant::now() + END_PATIENCE;
+        while self.ended().is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,197 @@
+//! A serial line without hardware: two pseudo-terminals, joined by a pump that is no faster than a wire.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use tempfile::TempDir;
+
+/// The pump moves what a wire would have moved since it last looked.
+const TICK: Duration = Duration::from_millis(2);
+/// Longest pause that is made up for, as a wire goes on while a busy machine looks away.
+const MAX_CREDIT: Duration = Duration::from_millis(20);
+/// Bytes that wait for an end that does not read, as in the buffers of a real port; more are lost.
+const MAX_WAITING: usize = 1 << 18;
+
+/// Two ends with a path each, which programs open as they open a serial port. An end may be closed and
+/// opened again; what is sent to a closed end is lost.
+#[derive(Debug)]
+pub struct VirtualLine {
+    folder: TempDir,
+    stop: Arc<AtomicBool>,
+    to_station: Arc<AtomicU64>,
+    to_host: Arc<AtomicU64>,
+    pump: Option<JoinHandle<()>>,
+}
+
+impl VirtualLine {
+    /// A line that carries at most `baud` bits a second each way, ten bits a byte.
+    ///
+    /// # Errors
+    /// When the system gives no pseudo-terminals.
+    pub fn new(baud: u32) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("nuclei-line-").tempdir()?;
+        let host = End::new(folder.path().join("host"))?;
+        let station = End::new(folder.path().join("station"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (to_station, to_host) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let down = Direction { credit: 0.0, carried: Arc::clone(&to_station) };
+        let up = Direction { credit: 0.0, carried: Arc::clone(&to_host) };
+        let pump = {
+            let stop = Arc::clone(&stop);
+            std::thread::Builder::new()
+                .name("virtual line".into())
+                .spawn(move || pump(host, station, down, up, baud, &stop))?
+        };
+        Ok(Self { folder, stop, to_station, to_host, pump: Some(pump) })
+    }
+
+    /// The host's end.
+    pub fn host_end(&self) -> PathBuf {
+        self.folder.path().join("host")
+    }
+
+    /// The station's end.
+    pub fn station_end(&self) -> PathBuf {
+        self.folder.path().join("station")
+    }
+
+    /// Bytes carried to the station and to the host.
+    pub fn carried(&self) -> (u64, u64) {
+        (self.to_station.load(Ordering::Relaxed), self.to_host.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for VirtualLine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(pump) = self.pump.take() {
+            let _ = pump.join();
+        }
+    }
+}
+
+/// The pump's side of one end.
+struct End {
+    path: PathBuf,
+    master: File,
+    was_open: bool,
+    /// Bytes for whoever has it open.
+    waiting: VecDeque<u8>,
+}
+
+impl End {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let master = open_terminal(&path)?;
+        Ok(Self { path, master, was_open: false, waiting: VecDeque::new() })
+    }
+
+    /// Bytes that its user sent, at most as many as `room` holds; none while it is closed.
+    fn take(&mut self, room: &mut [u8]) -> usize {
+        match self.master.read(room) {
+            Ok(count) => {
+                self.was_open = true;
+                count
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.was_open = true;
+                0
+            }
+            Err(_) => {
+                self.waiting.clear();
+                if self.was_open {
+                    self.replace();
+                }
+                0
+            }
+        }
+    }
+
+    /// A terminal that a killed program held for itself cannot be opened by others any more, and holds
+    /// what was left unread: the next one to open the end gets a new one.
+    fn replace(&mut self) {
+        if let Ok(master) = open_terminal(&self.path) {
+            self.master = master;
+            self.was_open = false;
+        }
+    }
+
+    fn give(&mut self, bytes: &[u8]) {
+        let room = MAX_WAITING - self.waiting.len();
+        if self.was_open {
+            self.waiting.extend(&bytes[..bytes.len().min(room)]);
+        }
+        while !self.waiting.is_empty() {
+            let (front, _) = self.waiting.as_slices();
+            match self.master.write(front) {
+                Ok(written) if written > 0 => drop(self.waiting.drain(..written)),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// A raw terminal that does not block, with `path` as the name of its far side.
+fn open_terminal(path: &Path) -> io::Result<File> {
+    let OpenptyResult { master, slave } = openpty(None, None)?;
+    let mut settings = tcgetattr(&slave)?;
+    cfmakeraw(&mut settings);
+    tcsetattr(&slave, SetArg::TCSANOW, &settings)?;
+    fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
+    let name = nix::unistd::ttyname(&slave)?;
+    let beside = path.with_extension("new");
+    symlink(name, &beside)?;
+    std::fs::rename(&beside, path)?;
+    Ok(File::from(master))
+}
+
+/// What goes one way.
+struct Direction {
+    /// Bytes that may go now.
+    credit: f64,
+    carried: Arc<AtomicU64>,
+}
+
+impl Direction {
+    fn carry(&mut self, from: &mut End, to: &mut End, earned: f64, room: &mut [u8]) {
+        self.credit = (self.credit + earned).min(room.len() as f64);
+        let affordable = self.credit as usize;
+        let count = if affordable == 0 { 0 } else { from.take(&mut room[..affordable]) };
+        self.credit -= count as f64;
+        self.carried.fetch_add(count as u64, Ordering::Relaxed);
+        to.give(&room[..count]);
+    }
+}
+
+fn pump(
+    mut host: End,
+    mut station: End,
+    mut down: Direction,
+    mut up: Direction,
+    baud: u32,
+    stop: &AtomicBool,
+) {
+    let bytes_per_second = f64::from(baud) / 10.0;
+    let mut room = vec![0; (bytes_per_second * MAX_CREDIT.as_secs_f64()).max(1.0) as usize];
+    let mut last = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(TICK);
+        let now = Instant::now();
+        let earned = bytes_per_second * (now - last).as_secs_f64();
+        last = now;
+        down.carry(&mut host, &mut station, earned, &mut room);
+        up.carry(&mut station, &mut host, earned, &mut room);
+    }
+}
+
+#[cfg(test)]
+mod tests;

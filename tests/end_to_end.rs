@@ -1,0 +1,21 @@
+//! The appliance as its users meet it: both programs as processes of their own, joined by a virtual
+//! serial line at 921,600 baud. Run by tests/run, which builds the programs first.
+#![allow(missing_docs, reason = "a target of tests")]
+
+#[path = "end_to_end/absence.rs"]
+mod absence;
+#[path = "end_to_end/bench.rs"]
+mod bench;
+#[path = "end_to_end/captures.rs"]
+mod captures;
+#[path = "end_to_end/demo.rs"]
+mod demo;
+mod fixture;
+#[path = "end_to_end/flashing.rs"]
+mod flashing;
+#[path = "end_to_end/full_disk.rs"]
+mod full_disk;
+#[path = "end_to_end/offline.rs"]
+mod offline;
+#[path = "end_to_end/watching.rs"]
+mod watching;

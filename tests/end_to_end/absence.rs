@@ -1,0 +1,76 @@
+//! Ports that are not there, ports that are no station, stations of another version.
+
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use host::{Line as _, SerialLine, VirtualLine};
+use shared::wire::{Accumulator, Identity, Name, Packet, Refusal, Response};
+
+use crate::bench::{BAUD, program, text};
+
+fn status(port: &str) -> Output {
+    let mut command = Command::new(program("nuclei-host"));
+    command.args(["station", "status", "--port", port]).stdin(Stdio::null()).output().unwrap()
+}
+
+fn assert_absent(output: &Output, words: &[&str]) {
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_port_that_does_not_exist() {
+    assert_absent(&status("/dev/ttyNotThere7"), &["there is no port /dev/ttyNotThere7", "next: "]);
+}
+
+#[test]
+fn a_file_that_is_no_port() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert_absent(&status(file.path().to_str().unwrap()), &["cannot be opened as a serial line", "next: "]);
+}
+
+#[test]
+fn a_port_that_is_no_station() {
+    let line = VirtualLine::new(BAUD).unwrap();
+    let port = line.host_end();
+    let port = port.to_str().unwrap();
+    assert_absent(&status(port), &["no station answers on", port, "next: "]);
+}
+
+/// Answers every packet in the same way for as long as `work` takes.
+fn answered_by(response: &Response, work: impl FnOnce(&str)) {
+    let line = VirtualLine::new(BAUD).unwrap();
+    let mut end = SerialLine::open(line.station_end().to_str().unwrap(), BAUD).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut accumulator = Accumulator::new();
+            let mut room = [0; 256];
+            while !over.load(Ordering::Relaxed) {
+                let count = end.receive(&mut room, Duration::from_millis(20)).unwrap();
+                let mut answers = Vec::new();
+                accumulator.push(&room[..count], |packet| {
+                    Packet::new(packet.unwrap().sequence, response.clone()).encode(&mut answers).unwrap();
+                });
+                end.send(&answers).unwrap();
+            }
+        });
+        work(line.host_end().to_str().unwrap());
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_station_of_another_protocol_version() {
+    let older = Response::Hello(Identity { protocol: 0, version: Name::new(), name: Name::new() });
+    let newer = Response::Refused(Refusal::Protocol { station: 9 });
+    for (response, words) in [
+        (older, ["speaks protocol 0, this program 1", "update the station"]),
+        (newer, ["speaks protocol 9, this program 1", "update nuclei-host"]),
+    ] {
+        answered_by(&response, |port| assert_absent(&status(port), &words));
+    }
+}

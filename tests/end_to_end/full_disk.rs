@@ -1,0 +1,67 @@
+//! A full disk costs the new file and nothing else.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use shared::encode_picture_png;
+
+use crate::bench::{program, text};
+use crate::fixture::{brightness_model, discs};
+
+/// A small disk of its own, unmounted at the end; `None` where this user may not mount.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(place: &'a Path) -> Option<Self> {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(place).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(place))
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+fn segment(model: &Path, out: &Path, picture: &Path) -> Output {
+    let mut command = Command::new(program("nuclei-host"));
+    command.arg("segment").arg("--model").arg(model).arg("--out").arg(out).arg(picture).output().unwrap()
+}
+
+#[test]
+fn a_full_disk_is_told_and_what_was_written_before_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, place) = (folder.path().join("model.onnx"), folder.path().join("disk"));
+    std::fs::create_dir(&place).unwrap();
+    std::fs::write(&model, brightness_model(0.4)).unwrap();
+    for name in ["first", "second"] {
+        let png = encode_picture_png(&discs(256, 256)).unwrap();
+        std::fs::write(folder.path().join(name).with_extension("png"), png).unwrap();
+    }
+    let Some(disk) = SmallDisk::mount(&place) else {
+        eprintln!("SKIPPED: this user may not mount a small disk, so no disk was filled");
+        return;
+    };
+    let out = place.join("out");
+    let whole = segment(&model, &out, &folder.path().join("first.png"));
+    assert_eq!(whole.status.code(), Some(0), "{}", text(&whole.stderr));
+    let before = std::fs::read(out.join("first.png")).unwrap();
+
+    disk.fill();
+    let full = segment(&model, &out, &folder.path().join("second.png"));
+    assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
+    let told = text(&full.stderr);
+    assert!(told.contains("second.png could not be written") && told.contains("free space"), "{told}");
+    let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["first.png"], "nothing half-written is left");
+    assert_eq!(std::fs::read(out.join("first.png")).unwrap(), before);
+}
