@@ -15,6 +15,8 @@ mod fixture;
 mod flashing;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
+#[path = "end_to_end/offline.rs"]
+mod offline;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
 #[path = "end_to_end/watching.rs"]

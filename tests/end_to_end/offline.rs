@@ -1,0 +1,291 @@
+//! `segment` and `score` as their users meet them: the program itself, files in, files and exit codes out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use shared::{
+    Channels, Image, LabelImage, decode_image, decode_labels, encode_label_png, encode_picture_png,
+};
+use tempfile::TempDir;
+
+use crate::bench::{program, text};
+use crate::fixture::{brightness_model, discs};
+
+/// A folder with a model, and room for data.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("model.onnx", &brightness_model(0.4));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn picture(&self, name: &str, width: u32, height: u32) {
+        self.write(name, &encode_picture_png(&discs(width, height)).unwrap());
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(program("nuclei-host"));
+        command.args(words.split_whitespace()).current_dir(self.0.path());
+        command
+    }
+
+    /// Runs the program with these words in the folder; checks its exit code.
+    fn run(&self, words: &str, code: i32) -> Output {
+        let output = self.command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words}\n{}", stderr(&output));
+        output
+    }
+
+    fn labels(&self, name: &str) -> LabelImage {
+        decode_labels(&fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    fn names_in(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Pictures of discs in the layout of the Data Science Bowl; of each, one mask of two thirds of
+    /// the discs, some a little off, so that scores tell differences.
+    fn bowl(&self, top: &str) {
+        for (id, width, height, tint) in [("one", 128, 96, 0), ("two", 64, 160, 30), ("three", 200, 64, 0)] {
+            let grey = discs(width, height);
+            let samples = grey.samples_hwc().iter().flat_map(|&s| [s, s, s.saturating_sub(tint)]).collect();
+            let image = Image::new(width, height, Channels::Rgb, samples).unwrap();
+            self.write(&format!("{top}/{id}/images/{id}.png"), &encode_picture_png(&image).unwrap());
+            let columns = width / 32;
+            for disc in (0..columns * (height / 32)).filter(|disc| disc % 3 != 2) {
+                let (x, y) = (disc % columns * 32 + disc % 4, disc / columns * 32);
+                let inside = |at: u32| {
+                    let (dx, dy) = (
+                        (at % width) as f64 - f64::from(x) - 15.5,
+                        (at / width) as f64 - f64::from(y) - 15.5,
+                    );
+                    if dx * dx + dy * dy < 110.0 { 255 } else { 0 }
+                };
+                let mask =
+                    Image::new(width, height, Channels::Grey, (0..width * height).map(inside).collect());
+                let mask = encode_picture_png(&mask.unwrap()).unwrap();
+                self.write(&format!("{top}/{id}/masks/{disc:03}.png"), &mask);
+            }
+        }
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+fn json(output: &Output) -> Value {
+    let told = text(&output.stdout);
+    assert_eq!(told.lines().count(), 1, "one object on standard output: {told}");
+    serde_json::from_str(&told).unwrap()
+}
+
+#[track_caller]
+fn assert_told(output: &Output, parts: &[&str]) {
+    let told = stderr(output);
+    for part in parts {
+        assert!(told.contains(part), "{part:?} in\n{told}");
+    }
+}
+
+#[test]
+fn label_images_measures_and_overlays_of_files_and_folders() {
+    let place = Place::new();
+    place.picture("pictures/a.png", 96, 64);
+    place.picture("pictures/b.png", 200, 130);
+    place.picture("c.png", 32, 32);
+    let output = place.run(
+        "segment --model model.onnx --out found --csv --pixel-size 0.5 --overlay --json pictures c.png",
+        0,
+    );
+    let summary = json(&output);
+    let counts: Vec<_> = summary["pictures"].as_array().unwrap().iter().map(|p| &p["nuclei"]).collect();
+    assert_eq!(counts, [6, 24, 1]);
+    assert_eq!(summary["nuclei"], 31);
+    assert_eq!(place.names_in("found"), ["a.png", "b.png", "c.png", "objects.csv", "overlays"]);
+    let labels = place.labels("found/b.png");
+    assert_eq!((labels.width(), labels.height(), labels.count(), labels.max_label()), (200, 130, 24, 24));
+    let csv = fs::read_to_string(place.path("found/objects.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 31);
+    assert!(csv.lines().next().unwrap().ends_with("area_um2,equivalent_diameter_um,perimeter_um"));
+    let overlay = decode_image(&fs::read(place.path("found/overlays/a.png")).unwrap()).unwrap();
+    assert_eq!((overlay.width(), overlay.height(), overlay.channels()), (96, 64, Channels::Rgb));
+
+    let again = place.run("segment --model model.onnx --out again --csv c.png", 0);
+    assert_eq!(text(&again.stdout).lines().next(), Some("c: 1 nuclei"));
+    assert!(!fs::read_to_string(place.path("again/objects.csv")).unwrap().contains("um"));
+}
+
+#[test]
+fn one_pixel_and_twenty_thousand_across() {
+    let place = Place::new();
+    place.picture("dot.png", 1, 1);
+    place.picture("strip.png", 20_000, 100);
+    place.run("segment --model model.onnx --out found dot.png strip.png", 0);
+    let strip = place.labels("found/strip.png");
+    assert_eq!((strip.width(), strip.height(), strip.count()), (20_000, 100, 625 * 3));
+    assert_eq!(place.labels("found/dot.png").labels_hw(), [0]);
+}
+
+#[test]
+fn bad_pictures_are_named_and_the_rest_is_done() {
+    let place = Place::new();
+    place.picture("pictures/good.png", 64, 64);
+    place.write("pictures/text.png", b"no picture");
+    place.write("cut.zip", b"PK\x03\x04 and no more");
+    let output = place.run("segment --model model.onnx --out found pictures cut.zip none.png", 1);
+    assert_told(
+        &output,
+        &[
+            "text.png cannot be used: the bytes are no PNG, TIFF or JPEG",
+            "cut.zip is not a zip",
+            "none.png does not exist",
+            "3 inputs were not segmented",
+        ],
+    );
+    assert_eq!(place.names_in("found"), ["good.png"]);
+}
+
+#[test]
+fn nothing_is_overwritten_that_was_not_segmented() {
+    let place = Place::new();
+    place.picture("p/a.png", 32, 32);
+    place.picture("q/a.png", 64, 64);
+    let output = place.run("segment --model model.onnx --out found p q", 2);
+    assert_told(&output, &["p/a.png and q/a.png have one name", "next: "]);
+    assert!(place.names_in("found").is_empty());
+
+    let before = fs::read(place.path("p/a.png")).unwrap();
+    for words in ["--out p p", "--out p p/a.png", "--out ./q/../p p"] {
+        let output = place.run(&format!("segment --model model.onnx {words}"), 2);
+        assert_told(&output, &["holds pictures or labels of the input", "--out"]);
+    }
+    assert_eq!(fs::read(place.path("p/a.png")).unwrap(), before);
+}
+
+#[test]
+fn a_model_that_is_none_is_named() {
+    let place = Place::new();
+    place.picture("a.png", 32, 32);
+    place.write("text.onnx", b"text");
+    assert_told(
+        &place.run("segment --model text.onnx --out found a.png", 1),
+        &["text.onnx", "not an ONNX model"],
+    );
+    assert_told(&place.run("score --truth a.png --model none.onnx", 1), &["none.onnx cannot be used"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_what_was_there() {
+    let place = Place::new();
+    place.picture("big.png", 2000, 2000);
+    place.write("found/big.png", b"an earlier result");
+    let mut command = Command::new("sh");
+    let program = program("nuclei-host");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 4; exec '{}' segment --model model.onnx --out found big.png",
+        program.display()
+    );
+    let output = command.args(["-c", &script]).current_dir(place.0.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_told(&output, &["found/big.png could not be written", "next: free space on the disk"]);
+    assert_eq!(fs::read(place.path("found/big.png")).unwrap(), b"an earlier result");
+    assert_eq!(place.names_in("found"), ["big.png"]);
+}
+
+#[test]
+fn a_model_and_its_label_images_score_the_same() {
+    let place = Place::new();
+    place.bowl("truth");
+    place.run("segment --model model.onnx --out found truth", 0);
+    assert_eq!(place.names_in("found"), ["one.png", "three.png", "two.png"]);
+    let by_files = json(&place.run("score --truth truth --pred found --json --per-image", 0));
+    let by_model = json(&place.run("score --truth truth --model model.onnx --json --per-image", 0));
+    assert_eq!(by_files, by_model);
+    assert_eq!(by_model["images"], 3);
+    let mean_ap = by_model["mean_ap"].as_f64().unwrap();
+    assert!(mean_ap > 0.1 && mean_ap < 0.9, "a score that tells differences: {mean_ap}");
+    for key in ["mean_ap", "mean_iou", "dice", "count_error"] {
+        assert!(by_model[key].is_f64() && by_model["types"]["fluorescence"][key].is_f64(), "{key}");
+    }
+    assert_eq!(by_model["ap"].as_array().unwrap().len(), 10);
+    assert_eq!(by_model["per_image"].as_array().unwrap().len(), 3);
+
+    for (least, code) in [(mean_ap - 0.01, 0), (mean_ap + 0.01, 3)] {
+        place.run(&format!("score --truth truth --pred found --min-ap {least} --csv scores.csv"), code);
+    }
+    assert_eq!(fs::read_to_string(place.path("scores.csv")).unwrap().lines().count(), 4);
+    place.run("score --truth truth --pred found --min-ap 40", 2);
+}
+
+#[test]
+fn a_part_of_the_truth_is_scored_only_when_asked() {
+    let place = Place::new();
+    place.bowl("truth");
+    place.run("segment --model model.onnx --out found truth/one truth/two", 0);
+    let refused = place.run("score --truth truth --pred found", 1);
+    assert_told(
+        &refused,
+        &["1 pictures of the truth have no prediction: three", "--subset", "--missing-as-empty"],
+    );
+    place.write("names.txt", b"one\ntwo\n\n");
+    let part = json(&place.run("score --truth truth --pred found --subset --json", 0));
+    assert_eq!((&part["images"], &part["left_out"]), (&2.into(), &serde_json::json!(["three"])));
+    for words in
+        ["--pred found --names names.txt", "--pred found --only one two", "--model model.onnx --only one two"]
+    {
+        let named = json(&place.run(&format!("score --truth truth {words} --json"), 0));
+        assert_eq!((&named["images"], &named["mean_ap"]), (&2.into(), &part["mean_ap"]), "{words}");
+    }
+    let empty = json(&place.run("score --truth truth --pred found --missing-as-empty --json", 0));
+    assert_eq!(empty["images"], 3);
+    assert!(
+        (3.0 * empty["mean_ap"].as_f64().unwrap() - 2.0 * part["mean_ap"].as_f64().unwrap()).abs() < 1e-9
+    );
+    assert_told(&place.run("score --truth truth --pred found --only four", 2), &["no picture called four"]);
+}
+
+#[test]
+fn truth_that_cannot_be_used_is_refused_or_left_out() {
+    let place = Place::new();
+    place.bowl("truth");
+    fs::remove_dir_all(place.path("truth/one/masks")).unwrap();
+    place.picture("truth/two/masks/odd.png", 5, 7);
+    let refused = place.run("score --truth truth --model model.onnx", 1);
+    assert_told(
+        &refused,
+        &[
+            "2 of 3 pictures cannot be used",
+            "one.png has no masks",
+            "odd.png is 5x7 pixels, its picture 64x160",
+            "--skip-bad",
+        ],
+    );
+    let rest = place.run("score --truth truth --model model.onnx --skip-bad --json", 0);
+    assert_told(&rest, &["warning: left out, 2 of 3"]);
+    assert_eq!((&json(&rest)["images"], json(&rest)["skipped"].as_array().unwrap().len()), (&1.into(), 2));
+
+    let labels = encode_label_png(&LabelImage::background(9, 9).unwrap()).unwrap();
+    place.write("wrong/three.png", &labels);
+    let output = place.run("score --truth truth/three --pred wrong", 1);
+    assert_told(&output, &["three: the prediction is 9x9 pixels, the truth 200x64"]);
+}
