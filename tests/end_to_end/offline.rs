@@ -1,7 +1,7 @@
 //! `segment` and `score` as their users meet them: the program itself, files in, files and exit codes out.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;

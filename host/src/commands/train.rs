@@ -225,11 +225,11 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
 
 fn check(args: &TrainArgs, unet: &UnetConfig) -> Result<(), Failure> {
     let multiple = unet.side_multiple();
-    let problem = if unet.width == 0 || unet.width % 4 != 0 || unet.width > 256 {
+    let problem = if unet.width == 0 || !unet.width.is_multiple_of(4) || unet.width > 256 {
         "--width must be a multiple of 4, at most 256"
     } else if !(2..=6).contains(&unet.depth) {
         "--depth must be 2 to 6"
-    } else if args.batch == 0 || args.crop < 32 || args.crop % multiple != 0 {
+    } else if args.batch == 0 || args.crop < 32 || !args.crop.is_multiple_of(multiple) {
         "--crop must be at least 32 and a multiple of the network's smallest grid, and --batch at least 1"
     } else if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
         "--learning-rate must lie between 0 and 1"

@@ -45,7 +45,7 @@ mod tests {
         let (n, c, side) = (2, 2, 3);
         let len = n * c * side * side;
         let logit = |i: usize| (i as f32 * 0.7).sin() * 4.0;
-        let truth = |i: usize| (i * i % 3 == 0) as u32 as f32;
+        let truth = |i: usize| (i * i).is_multiple_of(3) as u32 as f32;
         let weight = |i: usize| 1.0 + (i % 4) as f32;
         let tensor = |f: &dyn Fn(usize) -> f32| {
             let values: Vec<f32> = (0..len).map(f).collect();

@@ -136,7 +136,8 @@ fn maps(
 struct Search([usize; 4]);
 
 impl Search {
-    const THRESHOLDS: [f32; 11] = [0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8];
+    const THRESHOLDS: [f32; 14] =
+        [0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.87, 0.92, 0.95];
     const AREAS: [f32; 8] = [2.0, 4.0, 8.0, 14.0, 20.0, 30.0, 45.0, 65.0];
     const START: Self = Self([5, 5, 2, 4]);
     const CANDIDATES: u64 = 16;
