@@ -54,15 +54,13 @@ impl<B: TrainingOps> NormRelu<B> {
             let y = x.reshape([n * c, h * w]) * spread(factor, n) + spread(offset, n);
             return relu(y).reshape([n, c, h, w]);
         }
-        let [n, _, h, w] = x.dims();
         let normalised = B::normalise(primitive(x), primitive(self.scale.val()), primitive(self.shift.val()));
-        let count = (n * h * w) as f64;
         let update = |state: &RunningState<Tensor<B, 1>>, new: Tensor<B, 1>| {
             let old = state.value_sync();
             state.update((old * (1.0 - MOMENTUM) + new.detach() * MOMENTUM).detach());
         };
         update(&self.mean, tensor(normalised.mean));
-        update(&self.variance, tensor::<B, 1>(normalised.variance) * (count / (count - 1.0).max(1.0)));
+        update(&self.variance, tensor(normalised.variance));
         tensor(normalised.y)
     }
 }

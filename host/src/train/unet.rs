@@ -2,7 +2,7 @@
 //!
 //! Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
 //! 2015, with batch normalisation, zero padding and 2x2 transposed convolutions. The lean form begins
-//! with a stride-2 stem and adds its skips, which costs a sixth of the classic form.
+//! with a stride-2 stem and adds its skips, which costs less than a quarter of the classic form.
 
 mod walk;
 
