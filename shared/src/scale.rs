@@ -70,12 +70,13 @@ impl ScaleEstimator {
         self.scale
     }
 
-    /// Takes in what a frame suggested.
+    /// Takes in what a frame suggested. A picture's own scale serves where it is close, as it does for
+    /// a picture alone.
     pub fn learn(&mut self, suggested: Option<Scale>) {
         if let Some(suggested) = suggested
             && !self.scale.is_some_and(|scale| same_scale(scale, suggested))
         {
-            self.scale = Some(suggested);
+            self.scale = Some(if same_scale(Scale::ONE, suggested) { Scale::ONE } else { suggested });
         }
     }
 }
@@ -105,11 +106,11 @@ mod tests {
     fn estimator_ignores_jitter_and_follows_change() {
         let scale = |value: f32| Scale::try_from(value).unwrap();
         let mut estimator = ScaleEstimator::default();
-        for (suggested, held) in [(1.0, 1.0), (1.1, 1.0), (0.9, 1.0), (0.5, 0.5)] {
+        for (suggested, held) in [(0.9, 1.0), (1.1, 1.0), (0.5, 0.5), (0.45, 0.5), (1.1, 1.0)] {
             estimator.learn(Some(scale(suggested)));
             assert_eq!(estimator.scale(), Some(scale(held)));
         }
         estimator.learn(None);
-        assert_eq!(estimator.scale(), Some(scale(0.5)));
+        assert_eq!(estimator.scale(), Some(Scale::ONE));
     }
 }
