@@ -1,6 +1,6 @@
 //! A model small enough to be built in a test and good enough to count bright nuclei: what the
 //! end-to-end tests flash. Other targets take it in with `mod fixture`.
-#![allow(missing_docs, dead_code, reason = "a target of tests, shared by several")]
+#![allow(missing_docs, dead_code, clippy::unwrap_used, reason = "a target of tests, shared by several")]
 
 use std::num::NonZeroUsize;
 
