@@ -44,6 +44,7 @@ pub fn brightness_model(threshold: f32) -> Vec<u8> {
         extraction: Extraction::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
+            distance_share: Probability::ZERO,
             min_seed_area: 8.0,
             min_area: 20.0,
         },

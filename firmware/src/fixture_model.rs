@@ -93,6 +93,7 @@ fn with_golden(golden: Golden, name: &str) -> Vec<u8> {
         extraction: Extraction::Watershed {
             nucleus_threshold: half,
             seed_threshold: half,
+            distance_share: Probability::ZERO,
             min_seed_area: 20.0,
             min_area: 40.0,
         },

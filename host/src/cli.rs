@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, station, train,
+    bench, capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, station, train,
 };
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
@@ -32,6 +32,7 @@ enum Command {
     Live(live::LiveArgs),
     Capture(capture::CaptureArgs),
     LinkTest(link_test::LinkTestArgs),
+    Bench(bench::BenchArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
     ProbeCuda,
 }
@@ -50,6 +51,7 @@ impl Command {
             Self::Live(args) => live::run(&args),
             Self::Capture(args) => capture::run(&args),
             Self::LinkTest(args) => link_test::run(&args),
+            Self::Bench(args) => bench::run(&args),
             Self::ProbeCuda => probe_cuda::run(),
         }
     }

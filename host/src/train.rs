@@ -2,6 +2,7 @@
 //!
 //! Burn's types stay within this module; what leaves it is a [`Graph`](crate::graph::Graph).
 
+mod average;
 mod backend;
 mod checkpoint;
 mod colour;
@@ -9,29 +10,36 @@ mod config;
 mod convolution;
 mod cpu;
 mod crops;
+mod crowding;
 mod finish;
 mod golden_scene;
 mod loss;
 mod material;
 mod normalisation;
 mod ops;
+mod pooling;
 mod run_folder;
 mod sampler;
 mod schedule;
 mod session;
 mod split;
+mod throughput;
+mod truth;
 mod unet;
 mod validation;
 
 pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
 pub use colour::ColourAugmentation;
-pub use config::TrainConfig;
+pub use config::{OUTPUTS, TrainConfig};
 pub use crops::{Augmentation, Switch};
 pub use finish::{FinishedModel, finish};
 pub use material::Material;
 pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};
+pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{Skips, Stem, UnetConfig};
+
+use backend::CudaMissing;
 
 use crate::export::ExportError;
 use crate::failure::Failure;
@@ -60,6 +68,12 @@ pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, F
     let network = config.unet.init::<Flex>(config.seed, &device);
     let network = checkpoint::load_weights::<Flex, _>(&folder.best(), network, &device)?;
     Ok(network.graph(config.tile())?)
+}
+
+impl From<CudaMissing> for Failure {
+    fn from(missing: CudaMissing) -> Self {
+        Self::failed(missing, "install the NVIDIA driver and CUDA, or compute with --backend cpu")
+    }
 }
 
 impl From<GraphError> for Failure {

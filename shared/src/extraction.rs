@@ -1,5 +1,6 @@
 //! From probability maps to instance labels: threshold, components, seeded watershed.
 
+use alloc::borrow::Cow;
 use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +19,15 @@ pub enum Extraction {
         /// Least area of a nucleus.
         min_area: f32,
     },
-    /// Seeds from the interior map, flooded over the nucleus map: touching nuclei stay apart.
+    /// Seeds from the interior and distance maps, flooded over the nucleus map: touching nuclei stay apart.
     Watershed {
         /// Nucleus probability above which a pixel is a nucleus.
         nucleus_threshold: Probability,
-        /// Interior probability above which a pixel is part of a seed.
+        /// Value of the seed map above which a pixel is part of a seed.
         seed_threshold: Probability,
+        /// Share of the distance map in the seed map, where the model has both; the interior map is the rest.
+        #[serde(default = "none")]
+        distance_share: Probability,
         /// Least area of a seed.
         min_seed_area: f32,
         /// Least area of a nucleus.
@@ -31,14 +35,40 @@ pub enum Extraction {
     },
 }
 
+const fn none() -> Probability {
+    Probability::ZERO
+}
+
 impl Extraction {
+    /// The map that seeds are taken from, `[height, width]`, out of those that a model has; one of the two
+    /// alone serves for both.
+    ///
+    /// # Panics
+    /// When the maps differ in length.
+    pub fn seed_map<'a>(
+        self,
+        interior_hw: Option<&'a [f32]>,
+        distance_hw: Option<&'a [f32]>,
+    ) -> Option<Cow<'a, [f32]>> {
+        let (Some(interior_hw), Some(distance_hw)) = (interior_hw, distance_hw) else {
+            return interior_hw.or(distance_hw).map(Cow::Borrowed);
+        };
+        assert_eq!(interior_hw.len(), distance_hw.len(), "maps of one size");
+        let share = match self {
+            Self::Components { .. } => 0.0,
+            Self::Watershed { distance_share, .. } => distance_share.get(),
+        };
+        let mixed = interior_hw.iter().zip(distance_hw).map(|(&i, &d)| i + share * (d - i));
+        Some(Cow::Owned(mixed.collect()))
+    }
+
     /// Labels `[height, width]` from maps of the same layout; `area_factor` is the number of pixels
     /// here for one pixel at the scale that the network saw.
     ///
     /// # Panics
     /// When the maps differ in length or are not whole rows.
-    pub fn labels(self, nucleus_hw: &[f32], interior_hw: &[f32], width: usize, area_factor: f32) -> Vec<u32> {
-        assert_eq!(nucleus_hw.len(), interior_hw.len(), "maps of one size");
+    pub fn labels(self, nucleus_hw: &[f32], seed_hw: &[f32], width: usize, area_factor: f32) -> Vec<u32> {
+        assert_eq!(nucleus_hw.len(), seed_hw.len(), "maps of one size");
         assert_eq!(nucleus_hw.len() % width, 0, "whole rows");
         match self {
             Self::Components { nucleus_threshold, min_area } => {
@@ -47,18 +77,18 @@ impl Extraction {
                 drop_small(&mut labels_hw, count, min_area * area_factor);
                 labels_hw
             }
-            Self::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area } => {
+            Self::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area, .. } => {
                 let mask = above(nucleus_hw, nucleus_threshold);
-                let seed_mask: Vec<bool> = interior_hw
+                let seed_mask: Vec<bool> = seed_hw
                     .iter()
                     .zip(&mask)
-                    .map(|(&interior, &inside)| inside && interior > seed_threshold.get())
+                    .map(|(&seed, &inside)| inside && seed > seed_threshold.get())
                     .collect();
                 let (mut seeds_hw, count) = components(&seed_mask, width);
                 let seeds = drop_small(&mut seeds_hw, count, min_seed_area * area_factor);
                 let seeds = seed_the_rest(&mask, &mut seeds_hw, seeds, width);
                 let height_hw: Vec<f32> =
-                    nucleus_hw.iter().zip(interior_hw).map(|(n, i)| (n + i) * 0.5).collect();
+                    nucleus_hw.iter().zip(seed_hw).map(|(n, s)| (n + s) * 0.5).collect();
                 watershed(&height_hw, &mask, &mut seeds_hw, width);
                 drop_small(&mut seeds_hw, seeds, min_area * area_factor);
                 seeds_hw
@@ -192,6 +222,7 @@ mod tests {
         let apart = Extraction::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
+            distance_share: Probability::ZERO,
             min_seed_area: 5.0,
             min_area: 10.0,
         };
@@ -223,10 +254,37 @@ mod tests {
         let extraction = Extraction::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
+            distance_share: Probability::ZERO,
             min_seed_area: 1.0,
             min_area: 1.0,
         };
         assert_eq!(extraction.labels(&nucleus, &[0.0; 4], 4, 1.0), [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn seeds_come_from_the_maps_that_there_are() {
+        let of = |distance_share| Extraction::Watershed {
+            nucleus_threshold: probability(0.5),
+            seed_threshold: probability(0.5),
+            distance_share: probability(distance_share),
+            min_seed_area: 1.0,
+            min_area: 1.0,
+        };
+        let (interior, distance) = ([0.2, 0.8], [0.6, 0.4]);
+        for (share, interior, distance, expected) in [
+            (0.0, Some(&interior[..]), Some(&distance[..]), Some([0.2, 0.8])),
+            (0.5, Some(&interior), Some(&distance), Some([0.4, 0.6])),
+            (1.0, Some(&interior), Some(&distance), Some([0.6, 0.4])),
+            (0.5, Some(&interior), None, Some(interior)),
+            (0.5, None, Some(&distance), Some(distance)),
+            (0.5, None, None, None),
+        ] {
+            let map = of(share).seed_map(interior, distance);
+            assert_eq!(map.is_some(), expected.is_some());
+            for (got, expected) in map.iter().flat_map(|map| map.iter()).zip(expected.iter().flatten()) {
+                assert!((got - expected).abs() < 1e-6, "{share}: {got} is not {expected}");
+            }
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const INPUT_NAME: &str = "image";
 /// Name of the network's output, `[1, channels, height, width]`.
 pub const OUTPUT_NAME: &str = "probabilities";
 
-/// What an output channel of the network holds, as a probability of 0 to 1.
+/// What an output channel of the network holds, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputChannel {
@@ -28,6 +28,8 @@ pub enum OutputChannel {
     Nucleus,
     /// Nuclei without their inner border of one pixel.
     Interior,
+    /// Distance to the nucleus's outline, as a share of the greatest in that nucleus.
+    Distance,
 }
 
 /// Order of the network's three input planes.
@@ -171,8 +173,9 @@ impl Manifest {
         }
         if matches!(self.extraction, Extraction::Watershed { .. })
             && self.channel(OutputChannel::Interior).is_none()
+            && self.channel(OutputChannel::Distance).is_none()
         {
-            return contradiction("a watershed needs an interior channel");
+            return contradiction("a watershed needs an interior or a distance channel");
         }
         if self.outputs.len() > 8
             || (1..self.outputs.len()).any(|i| self.outputs[..i].contains(&self.outputs[i]))

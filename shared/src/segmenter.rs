@@ -88,6 +88,8 @@ pub enum SegmentError<E> {
     Golden(#[from] GoldenError),
 }
 
+/// Passes after the first at most: nuclei far from the size that the network knows are sized wrongly at first.
+const MORE_PASSES: usize = 2;
 /// Tiles given to the network at once: bounds memory, and leaves work for several threads.
 const BATCH: usize = 8;
 
@@ -141,13 +143,17 @@ impl<N: Network> Segmenter<N> {
             ScaleChoice::PerPicture => Scale::ONE,
             ScaleChoice::Fixed(scale) => scale,
         };
-        let first = self.pass(image, first_scale, observe)?;
-        let result = match first.suggested_scale {
-            Some(suggested) if choice == ScaleChoice::PerPicture && !same_scale(suggested, first_scale) => {
-                self.pass(image, suggested, observe)?
+        let mut result = self.pass(image, first_scale, observe)?;
+        for _ in 0..MORE_PASSES {
+            match result.suggested_scale {
+                Some(suggested)
+                    if choice == ScaleChoice::PerPicture && !same_scale(suggested, result.scale) =>
+                {
+                    result = self.pass(image, suggested, observe)?;
+                }
+                _ => break,
             }
-            _ => first,
-        };
+        }
         observe(Stage::Done);
         Ok(result)
     }
@@ -242,14 +248,16 @@ impl<N: Network> Segmenter<N> {
         let enlarged = if smaller { Some(maps.resized(width, height)) } else { None };
         let at = enlarged.as_ref().unwrap_or(maps);
         let nucleus = self.manifest.channel(OutputChannel::Nucleus).unwrap_or(0);
-        let interior = self.manifest.channel(OutputChannel::Interior).unwrap_or(nucleus);
+        let plane = |channel| self.manifest.channel(channel).map(|index| at.plane(index));
+        let extraction = self.manifest.extraction;
+        let seeds = extraction.seed_map(plane(OutputChannel::Interior), plane(OutputChannel::Distance));
+        let seeds = seeds.as_deref().unwrap_or_else(|| at.plane(nucleus));
         let area_factor = match (self.manifest.input.scale, smaller) {
             (ScaleRule::Fit, true) => (width * height) as f32 / (maps.width() * maps.height()) as f32,
             (ScaleRule::Native | ScaleRule::Nucleus { .. }, true) => 1.0 / (scale.get() * scale.get()),
             (_, false) => 1.0,
         };
-        let found_hw =
-            self.manifest.extraction.labels(at.plane(nucleus), at.plane(interior), at.width(), area_factor);
+        let found_hw = extraction.labels(at.plane(nucleus), seeds, at.width(), area_factor);
         let labels_hw = sample_nearest(&found_hw, (at.width(), at.height()), (width, height));
         let mut labels = LabelImage::new(image.width(), image.height(), labels_hw)?;
         labels.make_consecutive();

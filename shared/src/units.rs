@@ -77,6 +77,11 @@ checked_unit!(
     |v| (0.01..=16.0).contains(&v)
 );
 
+impl Probability {
+    /// Never.
+    pub const ZERO: Self = Self(0.0);
+}
+
 impl Scale {
     /// The picture as it is.
     pub const ONE: Self = Self(1.0);

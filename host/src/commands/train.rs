@@ -14,8 +14,8 @@ use crate::interrupt;
 use crate::onnx::WeightEncoding;
 use crate::output;
 use crate::train::{
-    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, Outcome, RunFolder, Session,
-    Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
+    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, OUTPUTS, Outcome, RunFolder,
+    Session, Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -42,8 +42,8 @@ pub struct TrainArgs {
     run: PathBuf,
     /// Go on with the run in the folder, with its own settings
     #[arg(long, conflicts_with_all = [
-        "epochs", "width", "depth", "stem", "skips", "batch", "crop", "learning_rate", "seed", "validation",
-        "validate_every", "epoch_crops", "augment",
+        "epochs", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
+        "averaging", "seed", "validation", "validate_every", "epoch_crops", "augment",
     ])]
     resume: bool,
     /// Where to compute
@@ -58,27 +58,14 @@ pub struct TrainArgs {
     /// Crops of an epoch [default: one a training picture]
     #[arg(long)]
     epoch_crops: Option<u64>,
-    /// Channels of the network's first level, a multiple of 4
-    #[arg(long, default_value_t = 16)]
-    width: usize,
-    /// Levels of the network, 2 to 6
-    #[arg(long, default_value_t = 4)]
-    depth: usize,
-    /// Resolution of the first level
-    #[arg(long, value_enum, default_value = "half")]
-    stem: Stem,
-    /// How the encoder's maps join the decoder's
-    #[arg(long, value_enum, default_value = "add")]
-    skips: Skips,
-    /// Crops of a step
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Side of a crop in pixels
-    #[arg(long, default_value_t = 256)]
-    crop: usize,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Greatest learning rate of Adam
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
+    /// Share of the old average in the running average of the weights, which is what the run yields
+    #[arg(long, default_value_t = 0.999)]
+    averaging: f64,
     /// Seed of weights, split and crops
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -94,6 +81,60 @@ pub struct TrainArgs {
     /// Threads for reading and validation [default: all cores]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+}
+
+/// The network, and what a step of its training sees.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct NetworkArgs {
+    /// Channels of the network's first level, a multiple of 4
+    #[arg(long, default_value_t = 24)]
+    pub width: usize,
+    /// Levels of the network, 2 to 6
+    #[arg(long, default_value_t = 4)]
+    pub depth: usize,
+    /// Resolution of the first level
+    #[arg(long, value_enum, default_value = "half")]
+    pub stem: Stem,
+    /// How the encoder's maps join the decoder's
+    #[arg(long, value_enum, default_value = "add")]
+    pub skips: Skips,
+    /// Convolutions of a decoder's level
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub decoder_convolutions: u8,
+    /// Crops of a step
+    #[arg(long, default_value_t = 16)]
+    pub batch: usize,
+    /// Side of a crop in pixels
+    #[arg(long, default_value_t = 128)]
+    pub crop: usize,
+}
+
+impl NetworkArgs {
+    /// The network's form.
+    ///
+    /// # Errors
+    /// [`Failure`] when a number is out of range or they do not fit each other.
+    pub fn unet(&self) -> Result<UnetConfig, Failure> {
+        let unet = UnetConfig {
+            width: self.width,
+            depth: self.depth,
+            stem: self.stem,
+            skips: self.skips,
+            decoder_convolutions: self.decoder_convolutions.into(),
+            outputs: OUTPUTS.len(),
+        };
+        let multiple = unet.side_multiple();
+        let problem = if unet.width == 0 || !unet.width.is_multiple_of(4) || unet.width > 256 {
+            "--width must be a multiple of 4, at most 256"
+        } else if !(2..=6).contains(&unet.depth) {
+            "--depth must be 2 to 6"
+        } else if self.batch == 0 || self.crop < 32 || !self.crop.is_multiple_of(multiple) {
+            "--crop must be at least 32 and a multiple of the network's smallest grid, and --batch at least 1"
+        } else {
+            return Ok(unet);
+        };
+        Err(Failure::usage(problem, format!("see --help (the smallest grid is {multiple})")))
+    }
 }
 
 /// What varies between crops.
@@ -136,9 +177,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
     let (config, dataset) =
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
-    let backend = args.backend.resolve().map_err(|missing| {
-        Failure::failed(missing, "install the NVIDIA driver and CUDA, or train with --backend cpu")
-    })?;
+    let backend = args.backend.resolve()?;
     let threads = threads_or_all(args.threads);
     let material = Material::load(&dataset, config.validation_share, config.seed, threads)?;
     output::line(&format!(
@@ -200,9 +239,8 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
     }
     let dataset = Dataset::open(data)?;
-    let unet =
-        UnetConfig { width: args.width, depth: args.depth, stem: args.stem, skips: args.skips, outputs: 2 };
-    check(args, &unet)?;
+    let unet = args.network.unet()?;
+    check(args)?;
     let pictures = dataset.len() as f64 * (1.0 - args.validation);
     let config = TrainConfig {
         data: data.clone(),
@@ -210,9 +248,10 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         unet,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
-        batch: args.batch,
-        crop: args.crop,
+        batch: args.network.batch,
+        crop: args.network.crop,
         learning_rate: args.learning_rate,
+        averaging: args.averaging,
         seed: args.seed,
         validation_share: args.validation,
         validate_every: args.validate_every,
@@ -223,22 +262,17 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
     Ok((config, dataset))
 }
 
-fn check(args: &TrainArgs, unet: &UnetConfig) -> Result<(), Failure> {
-    let multiple = unet.side_multiple();
-    let problem = if unet.width == 0 || !unet.width.is_multiple_of(4) || unet.width > 256 {
-        "--width must be a multiple of 4, at most 256"
-    } else if !(2..=6).contains(&unet.depth) {
-        "--depth must be 2 to 6"
-    } else if args.batch == 0 || args.crop < 32 || !args.crop.is_multiple_of(multiple) {
-        "--crop must be at least 32 and a multiple of the network's smallest grid, and --batch at least 1"
-    } else if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
+fn check(args: &TrainArgs) -> Result<(), Failure> {
+    let problem = if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
         "--learning-rate must lie between 0 and 1"
+    } else if !(0.0..1.0).contains(&args.averaging) {
+        "--averaging must be 0 to below 1"
     } else if !(0.0..1.0).contains(&args.validation) {
         "--validation must be 0 to below 1"
     } else {
         return Ok(());
     };
-    Err(Failure::usage(problem, format!("see nuclei-host train --help (the smallest grid is {multiple})")))
+    Err(Failure::usage(problem, "see nuclei-host train --help"))
 }
 
 /// The settings of a run that was begun, and its data set, which may have moved.
@@ -265,17 +299,21 @@ impl From<Augment> for Augmentation {
     fn from(augment: Augment) -> Self {
         let all = Self {
             geometry: Switch::On,
-            min_nucleus_px: 14.0,
-            max_nucleus_px: 40.0,
+            min_nucleus_px: 12.0,
+            max_nucleus_px: 48.0,
+            elastic: 0.3,
+            touching: 0.3,
             colour: ColourAugmentation::DEFAULT,
         };
         match augment {
             Augment::All => all,
-            Augment::Geometry => Self { colour: ColourAugmentation::OFF, ..all },
+            Augment::Geometry => Self { touching: 0.0, colour: ColourAugmentation::OFF, ..all },
             Augment::None => Self {
                 geometry: Switch::Off,
                 min_nucleus_px: NUCLEUS_PX,
                 max_nucleus_px: NUCLEUS_PX,
+                elastic: 0.0,
+                touching: 0.0,
                 colour: ColourAugmentation::OFF,
             },
         }

@@ -28,6 +28,15 @@ pub struct Position {
     pub best: Option<(f64, u32)>,
 }
 
+/// The weights of a run.
+#[derive(Debug, Clone)]
+pub struct Weights<M, A> {
+    /// Those that the last step left.
+    pub model: M,
+    /// Their running average, which is what a run yields.
+    pub average: A,
+}
+
 /// Why a checkpoint cannot be saved or loaded.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -58,6 +67,7 @@ pub enum CheckpointError {
 struct Contents {
     position: Position,
     model: Vec<u8>,
+    average: Vec<u8>,
     optimizer: Vec<u8>,
 }
 
@@ -70,7 +80,7 @@ type Bytes = BinBytesRecorder<FullPrecisionSettings>;
 pub fn save<B, M, O>(
     path: &Path,
     position: &Position,
-    model: &M,
+    Weights { model, average }: Weights<&M, &M::InnerModule>,
     optimizer: &O,
 ) -> Result<(), CheckpointError>
 where
@@ -81,6 +91,7 @@ where
     let contents = Contents {
         position: position.clone(),
         model: encode::<B, _>(model.clone().into_record())?,
+        average: encode::<B::InnerBackend, _>(average.clone().into_record())?,
         optimizer: encode::<B, _>(optimizer.to_record())?,
     };
     let mut bytes =
@@ -96,10 +107,10 @@ where
 /// [`CheckpointError`].
 pub fn load<B, M, O>(
     path: &Path,
-    model: M,
+    Weights { model, average }: Weights<M, M::InnerModule>,
     optimizer: O,
     device: &B::Device,
-) -> Result<(Position, M, O), CheckpointError>
+) -> Result<(Position, Weights<M, M::InnerModule>, O), CheckpointError>
 where
     B: AutodiffBackend,
     M: AutodiffModule<B>,
@@ -107,11 +118,12 @@ where
 {
     let contents = read(path)?;
     let model = model.load_record(decode::<B, _>(contents.model, device)?);
+    let average = average.load_record(decode::<B::InnerBackend, _>(contents.average, device)?);
     let optimizer = optimizer.load_record(decode::<B, _>(contents.optimizer, device)?);
-    Ok((contents.position, model, optimizer))
+    Ok((contents.position, Weights { model, average }, optimizer))
 }
 
-/// Loads the weights of a run alone, for a module of the same form.
+/// Loads the averaged weights of a run alone, for a module of the same form.
 ///
 /// # Errors
 /// [`CheckpointError`].
@@ -120,7 +132,7 @@ pub fn load_weights<B: Backend, M: Module<B>>(
     model: M,
     device: &B::Device,
 ) -> Result<M, CheckpointError> {
-    Ok(model.load_record(decode::<B, _>(read(path)?.model, device)?))
+    Ok(model.load_record(decode::<B, _>(read(path)?.average, device)?))
 }
 
 fn read(path: &Path) -> Result<Contents, CheckpointError> {

@@ -14,6 +14,8 @@ pub struct ColourAugmentation {
     pub contrast: f64,
     /// A gain for each channel, as another stain or white balance gives.
     pub stain: f64,
+    /// More or less colour.
+    pub saturation: f64,
     /// Another order of the channels.
     pub hue: f64,
     /// All channels the same.
@@ -32,9 +34,10 @@ impl ColourAugmentation {
         gamma: 0.5,
         contrast: 0.5,
         stain: 0.5,
+        saturation: 0.5,
         hue: 0.1,
-        grey: 0.15,
-        inversion: 0.1,
+        grey: 0.2,
+        inversion: 0.15,
         blur: 0.15,
         noise: 0.3,
     };
@@ -43,6 +46,7 @@ impl ColourAugmentation {
         gamma: 0.0,
         contrast: 0.0,
         stain: 0.0,
+        saturation: 0.0,
         hue: 0.0,
         grey: 0.0,
         inversion: 0.0,
@@ -60,15 +64,14 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
     }
     if rng.random_bool(how.stain) {
         for plane in image_chw.chunks_exact_mut(area) {
-            let (gain, offset) = (rng.random_range(0.85..1.15), rng.random_range(-0.06..0.06));
+            let (gain, offset) = (rng.random_range(0.75..1.25), rng.random_range(-0.1..0.1));
             plane.iter_mut().for_each(|v| *v = *v * gain + offset);
         }
     }
     if rng.random_bool(how.grey) {
-        for at in 0..area {
-            let mean = (image_chw[at] + image_chw[area + at] + image_chw[2 * area + at]) / 3.0;
-            (0..3).for_each(|channel| image_chw[channel * area + at] = mean);
-        }
+        saturate(image_chw, area, 0.0);
+    } else if rng.random_bool(how.saturation) {
+        saturate(image_chw, area, rng.random_range(0.2..1.6));
     }
     if rng.random_bool(how.inversion) {
         image_chw.iter_mut().for_each(|v| *v = 1.0 - *v);
@@ -93,6 +96,17 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
             .for_each(|v| *v += rng.random_range(-half..half) + rng.random_range(-half..half));
     }
     image_chw.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+}
+
+/// Multiplies each pixel's distance from its own grey by `factor`.
+fn saturate(image_chw: &mut [f32], area: usize, factor: f32) {
+    for at in 0..area {
+        let grey = (image_chw[at] + image_chw[area + at] + image_chw[2 * area + at]) / 3.0;
+        for channel in 0..3 {
+            let value = &mut image_chw[channel * area + at];
+            *value = grey + factor * (*value - grey);
+        }
+    }
 }
 
 /// A binomial 1 2 1 filter in both directions; the edge pixels stand for what lies beyond.
@@ -128,6 +142,7 @@ mod tests {
             (ColourAugmentation { gamma: 1.0, ..off }, "gamma"),
             (ColourAugmentation { contrast: 1.0, ..off }, "contrast"),
             (ColourAugmentation { stain: 1.0, ..off }, "stain"),
+            (ColourAugmentation { saturation: 1.0, ..off }, "saturation"),
             (ColourAugmentation { hue: 1.0, ..off }, "hue"),
             (ColourAugmentation { grey: 1.0, ..off }, "grey"),
             (ColourAugmentation { inversion: 1.0, ..off }, "inversion"),

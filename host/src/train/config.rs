@@ -34,6 +34,8 @@ pub struct TrainConfig {
     pub crop: usize,
     /// Greatest learning rate.
     pub learning_rate: f64,
+    /// Share of the old average in the running average of the weights, 0 to below 1.
+    pub averaging: f64,
     /// Of weights, split and crops.
     pub seed: u64,
     /// Share of the pictures held back for validation.
@@ -46,6 +48,11 @@ pub struct TrainConfig {
     pub nucleus_px: f32,
 }
 
+/// What the network's output channels hold, in order.
+pub const OUTPUTS: [OutputChannel; 3] =
+    [OutputChannel::Nucleus, OutputChannel::Interior, OutputChannel::Distance];
+/// How many of them, from the first, have a truth of 0 or 1.
+pub const MASKS: usize = 2;
 /// Side of a tile of the exported network, px.
 const TILE: u32 = 256;
 /// Least overlap of tiles: more than a nucleus at the network's scale, px.
@@ -94,10 +101,11 @@ impl TrainConfig {
                     max: Scale::try_from(3.0)?,
                 },
             },
-            outputs: vec![OutputChannel::Nucleus, OutputChannel::Interior],
+            outputs: OUTPUTS.to_vec(),
             extraction: Extraction::Watershed {
                 nucleus_threshold: Probability::try_from(0.5)?,
                 seed_threshold: Probability::try_from(0.5)?,
+                distance_share: Probability::try_from(0.5)?,
                 min_seed_area: 8.0,
                 min_area: 20.0,
             },

@@ -52,31 +52,31 @@ pub(super) fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tenso
 ///
 /// # Shapes
 /// `x` is `[n, in, h, w]`, `weight` `[out, in, 2, 2]`, the result `[n, out, h / 2, w / 2]`.
-pub fn halved<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [n, input, height, width] = x.dims();
-    let output = weight.dims()[0];
-    let squares = x.reshape([n, input, height / 2, 2, width / 2, 2]).permute([0, 1, 3, 5, 2, 4]).reshape([
-        n,
-        input * 4,
-        height / 2 * (width / 2),
-    ]);
-    let weight = weight.reshape([1, output, input * 4]);
-    weight.matmul(squares).reshape([n, output, height / 2, width / 2])
+pub fn halved<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [output, input, _, _] = weight.dims();
+    pointwise(tensor(B::space_to_depth(primitive(x))), weight.reshape([output, input * 4, 1, 1]))
 }
 
 /// A 2x2 transposed convolution of stride 2: one matrix product that makes the four pixels of each square.
 ///
 /// # Shapes
 /// `x` is `[n, in, h, w]`, `weight` `[in, out, 2, 2]`, the result `[n, out, 2 h, 2 w]`.
-pub fn doubled<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [n, input, height, width] = x.dims();
-    let output = weight.dims()[1];
-    let weight = weight.reshape([1, input, output * 4]).swap_dims(1, 2);
-    weight
-        .matmul(x.reshape([n, input, height * width]))
-        .reshape([n, output, 2, 2, height, width])
-        .permute([0, 1, 4, 2, 5, 3])
-        .reshape([n, output, 2 * height, 2 * width])
+pub fn doubled<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [input, output, _, _] = weight.dims();
+    let weight = weight.reshape([input, output * 4]).swap_dims(0, 1).reshape([output * 4, input, 1, 1]);
+    tensor(B::depth_to_space(primitive(pointwise(x, weight))))
+}
+
+/// As [`TrainingOps::depth_to_space`], in terms of Burn's tensors.
+pub(super) fn depth_to_space<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, c / 4, 2, 2, h, w]).permute([0, 1, 4, 2, 5, 3]).reshape([n, c / 4, 2 * h, 2 * w])
+}
+
+/// As [`TrainingOps::space_to_depth`], in terms of Burn's tensors.
+pub(super) fn space_to_depth<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, c, h / 2, 2, w / 2, 2]).permute([0, 1, 3, 5, 2, 4]).reshape([n, 4 * c, h / 2, w / 2])
 }
 
 /// A 1x1 convolution.
@@ -130,6 +130,20 @@ mod tests {
         assert_close(y, y_burn, what);
         assert_close(dx, dx_burn, &format!("{what}: gradients of the input"));
         assert_close(dw, dw_burn, &format!("{what}: gradients of the weight"));
+    }
+
+    /// The forms in terms of Burn's tensors, which the GPU runs, give what the CPU's kernels give.
+    #[test]
+    fn both_forms_agree() {
+        let (x, weight) = (random([2, 4, 6, 8], 0.3).inner(), random([3, 4, 3, 3], 5.1).inner());
+        let grad = random([2, 3, 6, 8], 2.2).inner();
+        let own = tensor(Flex::conv3x3_weight_gradient(primitive(x.clone()), primitive(grad.clone())));
+        assert_close(weight_gradient(x.clone(), grad), own, "weight gradients");
+        assert_close(padded(x.clone(), weight.clone()), conv3x3(x.clone(), weight), "3x3");
+        let own = tensor(Flex::depth_to_space(primitive(x.clone())));
+        assert_close(depth_to_space(x.clone()), own, "depth to space");
+        let own = tensor(Flex::space_to_depth(primitive(x.clone())));
+        assert_close(space_to_depth(x), own, "space to depth");
     }
 
     #[test]

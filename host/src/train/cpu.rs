@@ -1,43 +1,39 @@
-//! The operations of training on the CPU, in vectors of the machine's own width.
+//! Training's operations on the CPU, by the kernels of `host-kernels`.
 //!
 //! Burn's CPU backend spreads a convolution into columns for a general matrix product and normalises in a
-//! dozen passes. These kernels do the same arithmetic in place; the forms in terms of Burn's tensors, which
-//! the GPU runs, are their references. Vectors come from `pulp`, which picks the instruction set at run time
-//! and needs no unsafe code of ours.
-
-mod conv3x3;
-mod normalisation;
+//! dozen passes; the kernels do the same arithmetic in place. The forms in terms of Burn's tensors, which
+//! the GPU runs, are their references.
 
 use std::borrow::Cow;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
-use pulp::Simd;
+use host_kernels::{LossInput, NormalisationGradients, Statistics};
 
+use super::loss::LossTensors;
 use super::normalisation::Normalised;
 use super::ops::TrainingOps;
 
 impl TrainingOps for Flex {
     fn conv3x3(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        let (shape, output) = (dims(&x), dims(&weight)[0]);
-        let y = conv3x3::forward(&values(&x), &values(&weight), shape, output);
-        from_values(y, [shape[0], output, shape[2], shape[3]])
+        let (shape @ [n, _, h, w], output) = (dims(&x), dims(&weight)[0]);
+        tensor(host_kernels::conv3x3(&values(&x), &values(&weight), shape, output), [n, output, h, w])
     }
 
     fn conv3x3_weight_gradient(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
         let (shape, output) = (dims(&x), dims(&grad)[1]);
-        let gradient = conv3x3::weight_gradient(&values(&x), &values(&grad), shape, output);
-        from_values(gradient, [output, shape[1], 3, 3])
+        let gradient = host_kernels::conv3x3_weight_gradient(&values(&x), &values(&grad), shape, output);
+        tensor(gradient, [output, shape[1], 3, 3])
     }
 
     fn normalise(x: FlexTensor, scale: FlexTensor, shift: FlexTensor) -> Normalised<Self> {
-        let shape = dims(&x);
-        let (y, statistics) = normalisation::forward(&values(&x), &values(&scale), &values(&shift), shape);
+        let shape @ [_, c, _, _] = dims(&x);
+        let (y, statistics) = host_kernels::normalise(&values(&x), &values(&scale), &values(&shift), shape);
         Normalised {
-            y: from_values(y, shape),
-            mean: from_values(statistics.iter().map(|s| s.mean).collect(), [shape[1]]),
-            variance: from_values(statistics.iter().map(|s| s.variance).collect(), [shape[1]]),
+            y: tensor(y, shape),
+            mean: tensor(statistics.iter().map(|s| s.mean).collect(), [c]),
+            variance: tensor(statistics.iter().map(|s| s.variance).collect(), [c]),
         }
     }
 
@@ -47,26 +43,64 @@ impl TrainingOps for Flex {
         [mean, variance]: [FlexTensor; 2],
         [scale, shift]: [FlexTensor; 2],
     ) -> [FlexTensor; 3] {
-        let shape = dims(&x);
-        let (mean, variance) = (values(&mean), values(&variance));
-        let statistics: Vec<normalisation::Statistics> = mean
+        let channel = [dims(&x)[1]];
+        let statistics: Vec<Statistics> = values(&mean)
             .iter()
-            .zip(variance.iter())
-            .map(|(&mean, &variance)| normalisation::Statistics { mean, variance })
+            .zip(values(&variance).iter())
+            .map(|(&mean, &variance)| Statistics { mean, variance })
             .collect();
-        let gradients = normalisation::backward(
+        let NormalisationGradients { x: dx, scale, shift } = host_kernels::normalise_gradients(
             &values(&grad),
             &values(&x),
             &statistics,
             [&values(&scale), &values(&shift)],
-            shape,
+            dims(&x),
         );
-        [
-            from_values(gradients.x, shape),
-            from_values(gradients.scale, [shape[1]]),
-            from_values(gradients.shift, [shape[1]]),
-        ]
+        [tensor(dx, dims(&x)), tensor(scale, channel), tensor(shift, channel)]
     }
+
+    fn depth_to_space(x: FlexTensor) -> FlexTensor {
+        let shape @ [n, c, h, w] = dims(&x);
+        tensor(host_kernels::depth_to_space(&values(&x), shape), [n, c / 4, 2 * h, 2 * w])
+    }
+
+    fn space_to_depth(x: FlexTensor) -> FlexTensor {
+        let shape @ [n, c, h, w] = dims(&x);
+        tensor(host_kernels::space_to_depth(&values(&x), shape), [n, 4 * c, h / 2, w / 2])
+    }
+
+    fn max_pool(x: FlexTensor) -> FlexTensor {
+        let shape @ [n, c, h, w] = dims(&x);
+        tensor(host_kernels::max_pool(&values(&x), shape), [n, c, h / 2, w / 2])
+    }
+
+    fn max_pool_gradient(grad: FlexTensor, x: FlexTensor) -> FlexTensor {
+        tensor(host_kernels::max_pool_gradient(&values(&grad), &values(&x), dims(&x)), dims(&x))
+    }
+
+    fn loss(LossTensors { logits, truth, weight }: LossTensors<Self>, masks: usize) -> FlexTensor {
+        let (values, shape) = ([logits.clone(), truth, weight], dims(&logits));
+        tensor(vec![with_loss_input(&values, shape, |input| input.loss(masks))], [1])
+    }
+
+    fn loss_gradient(
+        grad: FlexTensor,
+        LossTensors { logits, truth, weight }: LossTensors<Self>,
+        masks: usize,
+    ) -> FlexTensor {
+        let grad = values(&grad)[0];
+        let (values, shape) = ([logits.clone(), truth, weight], dims(&logits));
+        tensor(with_loss_input(&values, shape, |input| input.gradient(masks, grad)), shape)
+    }
+}
+
+fn with_loss_input<T>(
+    [logits, truth, weight]: &[FlexTensor; 3],
+    [_, channels, h, w]: [usize; 4],
+    compute: impl FnOnce(LossInput<'_>) -> T,
+) -> T {
+    let (logits, truth, weight) = (values(logits), values(truth), values(weight));
+    compute(LossInput { logits: &logits, truth: &truth, weight: &weight, channels, area: h * w })
 }
 
 fn dims(tensor: &FlexTensor) -> [usize; 4] {
@@ -82,12 +116,6 @@ fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
     }
 }
 
-fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-/// The vector at the start of `values`.
-#[inline(always)]
-fn load<S: Simd>(values: &[f32]) -> S::f32s {
-    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&values[..S::F32_LANES]))
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use shared::{Image, LabelImage, Planes, Scaling, area_weighted_median_diameter};
 
 use super::colour::{ColourAugmentation, augment_colour};
+use super::crowding::crowd;
+use super::truth::truth;
 
 /// What varies between the crops of one picture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,10 @@ pub struct Augmentation {
     pub min_nucleus_px: f32,
     /// Greatest such diameter, px.
     pub max_nucleus_px: f32,
+    /// How often a crop is bent, 0 to 1.
+    pub elastic: f64,
+    /// How often nuclei of a crop are repeated beside others, touching them, 0 to 1.
+    pub touching: f64,
     /// Brightness, contrast, colour, blur and noise.
     pub colour: ColourAugmentation,
 }
@@ -71,14 +77,11 @@ impl TrainingPicture {
 pub struct Crop {
     /// `[3, side, side]`, 0 to 1.
     pub image_chw: Vec<f32>,
-    /// `[2, side, side]`: nucleus and interior, 0 or 1.
+    /// `[3, side, side]`: nucleus and interior, 0 or 1, and distance, 0 to 1.
     pub truth_chw: Vec<f32>,
-    /// `[2, side, side]`: how much each pixel counts.
+    /// `[3, side, side]`: how much each pixel counts.
     pub weight_chw: Vec<f32>,
 }
-
-/// How much more than others a pixel counts that lies between touching nuclei.
-const TOUCHING_WEIGHT: f32 = 4.0;
 
 /// A generator for the `index`th crop of the run of `seed`.
 pub fn crop_rng(seed: u64, index: u64) -> StdRng {
@@ -89,7 +92,10 @@ pub fn crop_rng(seed: u64, index: u64) -> StdRng {
 pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, rng: &mut StdRng) -> Crop {
     let map = Placement::draw(picture, side, augmentation, rng);
     let mut image_chw = map.sample_image(picture, side);
-    let labels_hw = map.sample_labels(&picture.labels, side);
+    let mut labels_hw = map.sample_labels(&picture.labels, side);
+    if rng.random_bool(augmentation.touching) {
+        crowd(&mut image_chw, &mut labels_hw, side, rng);
+    }
     augment_colour(&mut image_chw, side, &augmentation.colour, rng);
     let (truth_chw, weight_chw) = truth(&labels_hw, side);
     Crop { image_chw, truth_chw, weight_chw }
@@ -102,6 +108,40 @@ struct Placement {
     matrix: [f32; 4],
     /// Source pixels for one of the crop.
     step: f32,
+    bend: Bend,
+}
+
+/// How far the pixels of a crop are moved before they are placed: smooth waves along rows and columns,
+/// each of which moves both coordinates (an elastic deformation of few terms).
+#[derive(Debug, Default)]
+struct Bend {
+    /// For each column, x and y, px. Empty where nothing is bent.
+    columns: Vec<[f32; 2]>,
+    /// For each row, likewise.
+    rows: Vec<[f32; 2]>,
+}
+
+impl Bend {
+    fn draw(side: usize, rng: &mut StdRng) -> Self {
+        let mut waves = || {
+            let mut wave = || {
+                let (length, amplitude) = (rng.random_range(30.0..120.0_f32), rng.random_range(-0.02..0.02));
+                (TAU / length, amplitude * length, rng.random_range(0.0..TAU))
+            };
+            let waves = [wave(), wave()];
+            (0..side)
+                .map(|at| waves.map(|(turn, height, phase)| height * (at as f32 * turn + phase).sin()))
+                .collect()
+        };
+        Self { columns: waves(), rows: waves() }
+    }
+
+    fn at(&self, column: usize, row: usize) -> [f32; 2] {
+        match (self.columns.get(column), self.rows.get(row)) {
+            (Some([a, b]), Some([c, d])) => [a + c, b + d],
+            _ => [0.0; 2],
+        }
+    }
 }
 
 impl Placement {
@@ -129,7 +169,9 @@ impl Placement {
             if length > 2.0 * reach { rng.random_range(reach..length - reach) } else { length / 2.0 }
         };
         let centre = [place(picture.labels.width()), place(picture.labels.height())];
-        Self { centre, matrix, step }
+        let bent = rng.random_bool(augmentation.elastic);
+        let bend = if bent { Bend::draw(side, rng) } else { Bend::default() };
+        Self { centre, matrix, step, bend }
     }
 
     /// The source places of a crop's pixels, row by row, in pixels whose centres lie at half-integers.
@@ -137,7 +179,9 @@ impl Placement {
         let middle = side as f32 / 2.0;
         let ([cx, cy], [a, b, c, d]) = (self.centre, self.matrix);
         (0..side * side).map(move |i| {
-            let (u, v) = ((i % side) as f32 + 0.5 - middle, (i / side) as f32 + 0.5 - middle);
+            let [bend_u, bend_v] = self.bend.at(i % side, i / side);
+            let u = (i % side) as f32 + 0.5 - middle + bend_u;
+            let v = (i / side) as f32 + 0.5 - middle + bend_v;
             (cx + a * u + b * v, cy + c * u + d * v)
         })
     }
@@ -184,34 +228,6 @@ fn reflect(x: f32, side: usize) -> usize {
     (if x < side as i64 { x } else { period - x }) as usize
 }
 
-/// Nucleus and interior maps of labels, and the pixels' weights. The interior is a nucleus without the
-/// pixels that have another label or background among their eight neighbours.
-fn truth(labels_hw: &[u32], side: usize) -> (Vec<f32>, Vec<f32>) {
-    let area = side * side;
-    let mut truth_chw = vec![0.0; 2 * area];
-    let mut weight_chw = vec![1.0; 2 * area];
-    for (at, &label) in labels_hw.iter().enumerate() {
-        if label == 0 {
-            continue;
-        }
-        truth_chw[at] = 1.0;
-        let (x, y) = (at % side, at / side);
-        let (mut inside, mut touching) = (true, false);
-        for near_y in y.saturating_sub(1)..(y + 2).min(side) {
-            for near_x in x.saturating_sub(1)..(x + 2).min(side) {
-                let near = labels_hw[near_y * side + near_x];
-                inside &= near == label;
-                touching |= near != label && near != 0;
-            }
-        }
-        truth_chw[area + at] = if inside { 1.0 } else { 0.0 };
-        if touching {
-            weight_chw[area + at] = TOUCHING_WEIGHT;
-        }
-    }
-    (truth_chw, weight_chw)
-}
-
 #[cfg(test)]
 mod tests {
     use shared::Channels;
@@ -237,6 +253,8 @@ mod tests {
             geometry: Switch::Off,
             min_nucleus_px: 24.0,
             max_nucleus_px: 24.0,
+            elastic: 0.0,
+            touching: 0.0,
             colour: ColourAugmentation::OFF,
         }
     }
@@ -248,6 +266,8 @@ mod tests {
             geometry: Switch::On,
             min_nucleus_px: 14.0,
             max_nucleus_px: 40.0,
+            elastic: 0.5,
+            touching: 0.5,
             colour: ColourAugmentation::DEFAULT,
         };
         let crop = |index| cut(&picture, 64, &moving, &mut crop_rng(3, index));
@@ -283,16 +303,6 @@ mod tests {
             let expected = 128.0 * 128.0 / (30.0 * diameter / 27.0) * 0.6;
             assert!((0.5..2.0).contains(&(edges / expected)), "{edges} edges, expected about {expected}");
         }
-    }
-
-    #[test]
-    fn touching_nuclei_are_parted_in_the_interior_and_weigh_more() {
-        let labels = [0, 1, 1, 2, 2, 0].repeat(6);
-        let (truth, weight) = truth(&labels, 6);
-        assert_eq!(truth[12..18], [0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
-        assert_eq!(truth[36 + 12..36 + 18], [0.0; 6]);
-        assert_eq!(weight[36 + 12..36 + 18], [1.0, 1.0, TOUCHING_WEIGHT, TOUCHING_WEIGHT, 1.0, 1.0]);
-        assert!(weight[..36].iter().all(|&w| w == 1.0));
     }
 
     #[test]

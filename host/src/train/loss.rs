@@ -3,69 +3,151 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
 
-use super::normalisation::gather;
+use super::normalisation::{gather, spread};
+use super::ops::{TrainingOps, primitive, tensor};
 
-/// The mean of two losses over every output channel:
+/// Logits with what they should say and how much each counts, all `[n, c, h, w]`.
+#[derive(Debug, Clone)]
+pub struct LossTensors<B: Backend> {
+    /// Logits.
+    pub logits: FloatTensor<B>,
+    /// Truth, 0 to 1.
+    pub truth: FloatTensor<B>,
+    /// Weights.
+    pub weight: FloatTensor<B>,
+}
+
+/// The mean of two losses:
 ///
-/// * binary cross-entropy, `-w (t log p + (1 - t) log(1 - p))`, averaged over all pixels;
-/// * soft Dice, `1 - (2 sum(p t) + 1) / (sum p + sum t + 1)` over a channel of the whole batch
-///   (Milletari, Navab and Ahmadi, "V-Net", 2016, with the plain sums of Sudre et al. 2017).
+/// * binary cross-entropy, `-w (t log p + (1 - t) log(1 - p))`, averaged over all pixels and channels;
+/// * soft Dice, `1 - (2 sum(p t) + 1) / (sum p + sum t + 1)` over a channel of the whole batch, averaged
+///   over the first `masks` channels (Milletari, Navab and Ahmadi, "V-Net", 2016, with the plain sums of
+///   Sudre et al. 2017). A truth between 0 and 1, such as a distance, must not be among them: Dice is best
+///   where it is rounded.
 ///
 /// # Shapes
 /// All are `[n, c, h, w]`; the result has one element.
-pub fn segmentation_loss<B: Backend>(
+pub fn segmentation_loss<B: TrainingOps>(
     logits: Tensor<B, 4>,
     truth: Tensor<B, 4>,
     weight: Tensor<B, 4>,
+    masks: usize,
 ) -> Tensor<B, 1> {
-    let [n, c, h, w] = logits.dims();
+    let (logits, truth, weight) = (primitive(logits), primitive(truth), primitive(weight));
+    tensor(B::loss(LossTensors { logits, truth, weight }, masks))
+}
+
+/// The same in terms of Burn's tensors.
+pub(super) fn loss<B: Backend>(input: LossTensors<B>, masks: usize) -> Tensor<B, 1> {
+    let [logits, truth, weight] = [input.logits, input.truth, input.weight].map(tensor::<B, 4>);
     // log(1 - p) is log p - logit: one logarithm serves both terms.
     let log_p = log_sigmoid(logits.clone());
     let entropy = ((Tensor::ones_like(&truth) - truth.clone()) * logits.clone() - log_p) * weight;
-
-    let by_channel = |x: Tensor<B, 4>| gather(x.reshape([n * c, h * w]), n);
-    let p = sigmoid(logits);
-    let both = by_channel(p.clone() * truth.clone());
-    let all = by_channel(p) + by_channel(truth);
-    let dice = (both * 2.0 + 1.0) / (all + 1.0);
+    let (both, all) = sums(sigmoid(logits), truth);
+    let dice = ((both * 2.0 + 1.0) / (all + 1.0)).narrow(0, 0, masks);
     (entropy.mean() - dice.mean() + 1.0) / 2.0
+}
+
+/// The gradient of the logits.
+pub(super) fn gradient<B: Backend>(grad: Tensor<B, 1>, input: LossTensors<B>, masks: usize) -> Tensor<B, 4> {
+    let [logits, truth, weight] = [input.logits, input.truth, input.weight].map(tensor::<B, 4>);
+    let shape @ [n, c, h, w] = logits.dims();
+    let p = sigmoid(logits);
+    let (both, all) = sums(p.clone(), truth.clone());
+    // dD/dp = 2 t / (all + 1) - (2 both + 1) / (all + 1)^2, for the channels that count.
+    let share = Tensor::ones([masks], &p.device()) / masks as f64;
+    let share = Tensor::cat(vec![share, Tensor::zeros([c - masks], &p.device())], 0);
+    let with_truth = share.clone() * 2.0 / (all.clone() + 1.0);
+    let constant = share * (both * 2.0 + 1.0) / ((all.clone() + 1.0) * (all + 1.0));
+    let rows = |x: Tensor<B, 4>| x.reshape([n * c, h * w]);
+    let (p, truth, weight) = (rows(p), rows(truth), rows(weight));
+    let entropy = weight * (p.clone() - truth.clone()) / (n * c * h * w) as f64;
+    let slope = truth * spread(with_truth, n) - spread(constant, n);
+    let dice = slope * p.clone() * (Tensor::ones_like(&p) - p);
+    ((entropy - dice) * (grad / 2.0).reshape([1, 1])).reshape(shape)
+}
+
+/// For each channel the sums of `p t` and of `p + t`, `[c]`.
+fn sums<B: Backend>(p: Tensor<B, 4>, truth: Tensor<B, 4>) -> (Tensor<B, 1>, Tensor<B, 1>) {
+    let [n, c, h, w] = p.dims();
+    let by_channel = |x: Tensor<B, 4>| gather(x.reshape([n * c, h * w]), n);
+    (by_channel(p.clone() * truth.clone()), by_channel(p + truth))
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::backend::Flex;
+    use burn::backend::{Autodiff, Flex};
     use burn::tensor::TensorData;
 
     use super::*;
 
+    const SHAPE: [usize; 4] = [2, 3, 3, 3];
+    const MASKS: usize = 2;
+
+    fn logit(i: usize) -> f32 {
+        (i as f32 * 0.7).sin() * 4.0
+    }
+
+    fn truth(i: usize) -> f32 {
+        (i * i % 3) as f32 / 2.0
+    }
+
+    fn weight(i: usize) -> f32 {
+        1.0 + (i % 4) as f32
+    }
+
+    fn filled<B: Backend>(value: fn(usize) -> f32) -> Tensor<B, 4> {
+        let values: Vec<f32> = (0..SHAPE.iter().product()).map(value).collect();
+        Tensor::from_data(TensorData::new(values, SHAPE), &Default::default())
+    }
+
+    fn input() -> LossTensors<Flex> {
+        let [logits, truth, weight] = [filled::<Flex>(logit), filled(truth), filled(weight)].map(primitive);
+        LossTensors { logits, truth, weight }
+    }
+
     #[test]
     fn equals_the_definition() {
-        let device = Default::default();
-        let (n, c, side) = (2, 2, 3);
-        let len = n * c * side * side;
-        let logit = |i: usize| (i as f32 * 0.7).sin() * 4.0;
-        let truth = |i: usize| (i * i).is_multiple_of(3) as u32 as f32;
-        let weight = |i: usize| 1.0 + (i % 4) as f32;
-        let tensor = |f: &dyn Fn(usize) -> f32| {
-            let values: Vec<f32> = (0..len).map(f).collect();
-            Tensor::<Flex, 4>::from_data(TensorData::new(values, [n, c, side, side]), &device)
-        };
-        let loss: f32 = segmentation_loss(tensor(&logit), tensor(&truth), tensor(&weight)).into_scalar();
-
+        let [n, c, h, w] = SHAPE;
+        let len = n * c * h * w;
         let p = |i: usize| 1.0 / (1.0 + (-logit(i)).exp());
         let entropy: f32 = (0..len)
             .map(|i| -weight(i) * (truth(i) * p(i).ln() + (1.0 - truth(i)) * (1.0 - p(i)).ln()))
             .sum::<f32>()
             / len as f32;
-        let dice: f32 = (0..c)
+        let dice: f32 = (0..MASKS)
             .map(|channel| {
-                let of = |i: &usize| i / (side * side) % c == channel;
+                let of = |i: &usize| i / (h * w) % c == channel;
                 let sum = |f: &dyn Fn(usize) -> f32| (0..len).filter(of).map(f).sum::<f32>();
                 1.0 - (2.0 * sum(&|i| p(i) * truth(i)) + 1.0) / (sum(&p) + sum(&truth) + 1.0)
             })
             .sum::<f32>()
-            / c as f32;
-        assert!((loss - (entropy + dice) / 2.0).abs() < 1e-5, "{loss} is not {}", (entropy + dice) / 2.0);
+            / MASKS as f32;
+        let expected = (entropy + dice) / 2.0;
+        let portable: f32 = loss::<Flex>(input(), MASKS).into_scalar();
+        let own: f32 =
+            segmentation_loss::<Flex>(filled(logit), filled(truth), filled(weight), MASKS).into_scalar();
+        for (form, loss) in [("Burn's tensors", portable), ("own kernel", own)] {
+            assert!((loss - expected).abs() < 1e-5, "{form}: {loss} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn gradients_of_both_forms_are_those_that_burn_derives() {
+        type Cpu = Autodiff<Flex>;
+        let derived = filled::<Cpu>(logit).require_grad();
+        let [t, w] = [filled::<Cpu>(truth), filled(weight)].map(primitive);
+        let tracked = LossTensors::<Cpu> { logits: primitive(derived.clone()), truth: t, weight: w };
+        let derived = derived.grad(&(loss(tracked, MASKS) * 3.0).backward()).unwrap();
+        let own = filled::<Cpu>(logit).require_grad();
+        let loss = segmentation_loss(own.clone(), filled(truth), filled(weight), MASKS);
+        let own = own.grad(&(loss * 3.0).backward()).unwrap();
+        let three = Tensor::<Flex, 1>::from_data([3.0], &Default::default());
+        for (form, found) in [("own kernel", own), ("Burn's tensors", gradient(three, input(), MASKS))] {
+            let far: f32 = (found - derived.clone()).abs().max().into_scalar();
+            assert!(far < 1e-6, "{form} differs by {far}");
+        }
     }
 }

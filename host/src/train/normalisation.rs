@@ -8,11 +8,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
+use host_kernels::EPSILON;
 
 use super::ops::{TrainingOps, primitive, tensor};
 
-/// Added to the variance.
-pub(super) const EPSILON: f64 = 1e-5;
 /// Share of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
 
@@ -168,6 +167,26 @@ mod tests {
         let parameter = |p: &Param<Tensor<Cpu, 1>>, g| p.val().grad(g).unwrap();
         close(parameter(&ours.scale, &grads), parameter(&burns.gamma, &grads_burn), "scale gradients");
         close(parameter(&ours.shift, &grads), parameter(&burns.beta, &grads_burn), "shift gradients");
+
+        // The form in terms of Burn's tensors, which the GPU runs.
+        let (x, scale, shift) = (values(0.1).inner(), ours.scale.val().inner(), ours.shift.val().inner());
+        let portable = normalise(x.clone(), scale.clone(), shift.clone());
+        let own = Flex::normalise(primitive(x.clone()), primitive(scale.clone()), primitive(shift.clone()));
+        close(flat(tensor(portable.y)), flat(tensor(own.y)), "both forms");
+        let statistics = [own.mean, own.variance];
+        let parameters = [primitive(scale.clone()), primitive(shift.clone())];
+        let grad = values(3.0).inner();
+        let own = Flex::normalise_gradients(
+            primitive(grad.clone()),
+            primitive(x.clone()),
+            statistics.clone(),
+            parameters,
+        );
+        let [dx, dscale, dshift] = gradients(grad, x, statistics.map(tensor), [scale, shift]);
+        let [own_dx, own_dscale, own_dshift] = own;
+        close(flat(tensor(dx)), flat(tensor(own_dx)), "both forms' input gradients");
+        close(tensor(dscale), tensor(own_dscale), "both forms' scale gradients");
+        close(tensor(dshift), tensor(own_dshift), "both forms' shift gradients");
 
         let (ours, burns) = (ours.valid(), burns.valid());
         close(ours.mean.value_sync(), burns.running_mean.value_sync(), "running means");

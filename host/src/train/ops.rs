@@ -12,28 +12,29 @@ use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
 
-use super::convolution::{padded, turned, weight_gradient};
-use super::normalisation::{Normalised, gradients, normalise};
+use super::loss::LossTensors;
+use super::normalisation::Normalised;
+use super::{convolution, loss, normalisation, pooling};
 
 /// A backend that training runs on.
 pub trait TrainingOps: Backend {
     /// As [`conv3x3`](super::convolution::conv3x3).
     fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        primitive(padded(tensor::<Self, 4>(x), tensor(weight)))
+        primitive(convolution::padded(tensor::<Self, 4>(x), tensor(weight)))
     }
 
     /// The gradient of a 3x3 weight, `[out, in, 3, 3]`, from the input and the result's gradient.
     fn conv3x3_weight_gradient(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        primitive(weight_gradient(tensor::<Self, 4>(x), tensor(grad)))
+        primitive(convolution::weight_gradient(tensor::<Self, 4>(x), tensor(grad)))
     }
 
-    /// As [`normalise`], for a picture batch `x`, scale and shift.
+    /// As [`normalise`](super::normalisation::normalise), for a picture batch `x`, scale and shift.
     fn normalise(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> Normalised<Self> {
-        normalise(tensor(x), tensor(scale), tensor(shift))
+        normalisation::normalise(tensor(x), tensor(scale), tensor(shift))
     }
 
     /// The gradients of input, scale and shift, from that of the result and the batch's statistics.
@@ -43,12 +44,38 @@ pub trait TrainingOps: Backend {
         [mean, variance]: [FloatTensor<Self>; 2],
         [scale, shift]: [FloatTensor<Self>; 2],
     ) -> [FloatTensor<Self>; 3] {
-        gradients(
-            tensor::<Self, 4>(grad),
-            tensor(x),
-            [mean, variance].map(tensor),
-            [scale, shift].map(tensor),
-        )
+        let (statistics, parameters) = ([mean, variance].map(tensor), [scale, shift].map(tensor));
+        normalisation::gradients(tensor::<Self, 4>(grad), tensor(x), statistics, parameters)
+    }
+
+    /// `[n, 4 c, h, w]` to `[n, c, 2 h, 2 w]`: four channels of a pixel become a square, row by row.
+    fn depth_to_space(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(convolution::depth_to_space(tensor::<Self, 4>(x)))
+    }
+
+    /// The inverse of [`depth_to_space`](TrainingOps::depth_to_space), and its gradient.
+    fn space_to_depth(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(convolution::space_to_depth(tensor::<Self, 4>(x)))
+    }
+
+    /// The greatest of each 2x2 square: `[n, c, h, w]` to `[n, c, h / 2, w / 2]`.
+    fn max_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(pooling::max_pool(tensor::<Self, 4>(x)))
+    }
+
+    /// The gradient of the input of [`max_pool`](TrainingOps::max_pool).
+    fn max_pool_gradient(grad: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(pooling::gradient(tensor::<Self, 4>(grad), tensor(x)))
+    }
+
+    /// As [`segmentation_loss`](super::loss::segmentation_loss), one number.
+    fn loss(input: LossTensors<Self>, masks: usize) -> FloatTensor<Self> {
+        primitive(loss::loss::<Self>(input, masks))
+    }
+
+    /// The gradient of the loss for the logits.
+    fn loss_gradient(grad: FloatTensor<Self>, input: LossTensors<Self>, masks: usize) -> FloatTensor<Self> {
+        primitive(loss::gradient::<Self>(tensor(grad), input, masks))
     }
 }
 
@@ -80,6 +107,47 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         };
         Normalised { y, mean: Self::from_inner(mean), variance: Self::from_inner(variance) }
     }
+
+    fn depth_to_space(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        unary::<B, C, _>(x, DepthToSpaceGradient, |_| (), B::depth_to_space)
+    }
+
+    fn space_to_depth(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        unary::<B, C, _>(x, SpaceToDepthGradient, |_| (), B::space_to_depth)
+    }
+
+    fn max_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        unary::<B, C, _>(x, MaxPoolGradient, Clone::clone, B::max_pool)
+    }
+
+    fn loss(input: LossTensors<Self>, masks: usize) -> FloatTensor<Self> {
+        let LossTensors { logits, truth, weight } = input;
+        let (truth, weight) = (truth.primitive, weight.primitive);
+        let input = |logits: &FloatTensor<B>| LossTensors {
+            logits: logits.clone(),
+            truth: truth.clone(),
+            weight: weight.clone(),
+        };
+        unary::<B, C, _>(
+            logits,
+            LossGradient,
+            |logits| (input(logits), masks),
+            |logits| B::loss(input(&logits), masks),
+        )
+    }
+}
+
+/// Computes on one tensor, and leaves the way back where it is tracked.
+fn unary<B: TrainingOps, C: CheckpointStrategy, G: Backward<B, 1>>(
+    x: FloatTensor<Autodiff<B, C>>,
+    gradient: G,
+    state: impl FnOnce(&FloatTensor<B>) -> G::State,
+    compute: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match gradient.prepare::<C>([x.node.clone()]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(state(&x.primitive), compute(x.primitive)),
+        OpsKind::UnTracked(prep) => prep.finish(compute(x.primitive)),
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +161,8 @@ impl<B: TrainingOps> Backward<B, 2> for Conv3x3Gradient {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         if let Some(node) = x_node {
-            grads.register::<B>(node.id, B::conv3x3(grad.clone(), primitive(turned(tensor::<B, 4>(weight)))));
+            let turned = primitive(convolution::turned(tensor::<B, 4>(weight)));
+            grads.register::<B>(node.id, B::conv3x3(grad.clone(), turned));
         }
         if let Some(node) = weight_node {
             grads.register::<B>(node.id, B::conv3x3_weight_gradient(x, grad));
@@ -119,6 +188,34 @@ impl<B: TrainingOps> Backward<B, 3> for NormaliseGradient {
         }
     }
 }
+
+/// Declares the way back of an operation on one tensor, from its gradient and its state.
+macro_rules! unary_gradient {
+    ($name:ident, $state:ty, $gradient:expr) => {
+        #[derive(Debug)]
+        struct $name;
+
+        impl<B: TrainingOps> Backward<B, 1> for $name {
+            type State = $state;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let grad = grads.consume::<B>(&ops.node);
+                let [node] = ops.parents;
+                if let Some(node) = node {
+                    let gradient: fn(FloatTensor<B>, $state) -> FloatTensor<B> = $gradient;
+                    grads.register::<B>(node.id, gradient(grad, ops.state));
+                }
+            }
+        }
+    };
+}
+
+unary_gradient!(DepthToSpaceGradient, (), |grad, ()| B::space_to_depth(grad));
+unary_gradient!(SpaceToDepthGradient, (), |grad, ()| B::depth_to_space(grad));
+unary_gradient!(MaxPoolGradient, FloatTensor<B>, |grad, x| B::max_pool_gradient(grad, x));
+unary_gradient!(LossGradient, (LossTensors<B>, usize), |grad, (input, masks)| {
+    B::loss_gradient(grad, input, masks)
+});
 
 /// The tensor of a backend's own form.
 pub(super) fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {

@@ -54,9 +54,9 @@ impl Sampler {
 pub struct Batch {
     /// `[n, 3, side, side]`.
     pub image_nchw: Vec<f32>,
-    /// `[n, 2, side, side]`.
+    /// `[n, 3, side, side]`.
     pub truth_nchw: Vec<f32>,
-    /// `[n, 2, side, side]`.
+    /// `[n, 3, side, side]`.
     pub weight_nchw: Vec<f32>,
 }
 

@@ -1,18 +1,20 @@
 //! The run itself: steps, epochs, checkpoints, and going on where it stopped.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule as _;
 use burn::optim::{AdamConfig, GradientsParams, Optimizer};
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use indicatif::HumanDuration;
 use shared::SetScore;
 
-use super::checkpoint::{self, Position};
-use super::config::TrainConfig;
+use super::average::{blend, share_kept};
+use super::checkpoint::{self, CheckpointError, Position, Weights};
+use super::config::{MASKS, TrainConfig};
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
 use super::ops::TrainingOps;
@@ -62,12 +64,13 @@ impl Session<'_> {
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, or the loss is no longer finite.
     pub fn run<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Result<Outcome, Failure> {
-        let mut model: Unet<B> = self.config.unet.init(self.config.seed, device);
+        let model: Unet<B> = self.config.unet.init(self.config.seed, device);
+        let mut weights = Weights { average: model.valid(), model };
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let mut position = Position { steps: 0, seconds: 0.0, epoch_loss: 0.0, best: None };
         if self.folder.checkpoint().exists() {
-            (position, model, optimizer) =
-                checkpoint::load(&self.folder.checkpoint(), model, optimizer, device)?;
+            (position, weights, optimizer) =
+                checkpoint::load(&self.folder.checkpoint(), weights, optimizer, device)?;
         }
         let mut epochs = self.folder.load_epochs()?;
         let (steps, epoch_steps) = (self.config.steps(), self.config.epoch_steps());
@@ -79,7 +82,8 @@ impl Session<'_> {
             for batch in batches {
                 let rate = learning_rate(self.config.learning_rate, position.steps, steps);
                 let loss;
-                (model, loss) = self.step(model, &mut optimizer, batch, rate, device);
+                (weights.model, loss) =
+                    step(self.config.crop, weights.model, &mut optimizer, batch, rate, device);
                 if !loss.is_finite() {
                     let next = "lower --learning-rate and begin a new run";
                     return Err(Failure::failed(
@@ -88,19 +92,21 @@ impl Session<'_> {
                     ));
                 }
                 position.steps += 1;
+                let keep = share_kept(position.steps, self.config.averaging);
+                weights.average = blend(weights.average, &weights.model.valid(), keep);
                 position.epoch_loss += loss;
                 position.seconds = before + start.elapsed().as_secs_f64();
                 progress.advance(1);
                 if position.steps.is_multiple_of(epoch_steps) {
-                    let epoch = self.end_epoch(&model, &optimizer, &mut position, rate)?;
+                    let epoch = self.end_epoch(&weights, &optimizer, &mut position, rate)?;
                     progress.tell(&self.line(&epoch, &position))?;
                     epochs.retain(|old| old.epoch < epoch.epoch);
                     epochs.push(epoch);
                     self.folder.save_epochs(&epochs)?;
-                    checkpoint::save(&self.folder.checkpoint(), &position, &model, &optimizer)?;
+                    self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
                 }
                 if self.stop.load(Ordering::Relaxed) && position.steps < steps {
-                    checkpoint::save(&self.folder.checkpoint(), &position, &model, &optimizer)?;
+                    self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
                     return Ok(true);
                 }
             }
@@ -114,35 +120,21 @@ impl Session<'_> {
         Ok(Outcome::Finished(self.graph(&best)?))
     }
 
-    fn step<B: AutodiffBackend + TrainingOps>(
+    fn save<B: AutodiffBackend>(
         &self,
-        model: Unet<B>,
-        optimizer: &mut impl Optimizer<Unet<B>, B>,
-        batch: Batch,
-        rate: f64,
-        device: &B::Device,
-    ) -> (Unet<B>, f64) {
-        let side = self.config.crop;
-        let tensor = |values: Vec<f32>, channels: usize| {
-            let shape = [self.config.batch, channels, side, side];
-            Tensor::<B, 4>::from_data(TensorData::new(values, shape), device)
-        };
-        let logits = model.forward(tensor(batch.image_nchw, 3));
-        let channels = self.config.unet.outputs;
-        let loss = segmentation_loss(
-            logits,
-            tensor(batch.truth_nchw, channels),
-            tensor(batch.weight_nchw, channels),
-        );
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
-        let value: f64 = loss.into_scalar().elem();
-        (optimizer.step(rate, model, grads), value)
+        path: &Path,
+        position: &Position,
+        weights: &Weights<Unet<B>, Unet<B::InnerBackend>>,
+        optimizer: &impl Optimizer<Unet<B>, B>,
+    ) -> Result<(), CheckpointError> {
+        let Weights { model, average } = weights;
+        checkpoint::save(path, position, Weights { model, average }, optimizer)
     }
 
     /// Validates where it is due, keeps the weights where they are the best, and closes the epoch.
     fn end_epoch<B: AutodiffBackend>(
         &self,
-        model: &Unet<B>,
+        weights: &Weights<Unet<B>, Unet<B::InnerBackend>>,
         optimizer: &impl Optimizer<Unet<B>, B>,
         position: &mut Position,
         rate: f64,
@@ -151,11 +143,11 @@ impl Session<'_> {
         let due = epoch.is_multiple_of(self.config.validate_every) || epoch == self.config.epochs;
         let mut validation = None;
         if due {
-            validation = self.validate(model)?;
+            validation = self.validate(&weights.average)?;
             let score = validation.as_ref().map_or(f64::from(epoch), |score| score.mean_ap);
             if position.best.is_none_or(|(best, _)| score >= best) {
                 position.best = Some((score, epoch));
-                checkpoint::save(&self.folder.best(), position, model, optimizer)?;
+                self.save(&self.folder.best(), position, weights, optimizer)?;
             }
         }
         let loss = position.epoch_loss / self.config.epoch_steps() as f64;
@@ -170,21 +162,17 @@ impl Session<'_> {
         })
     }
 
-    fn validate<B: AutodiffBackend>(&self, model: &Unet<B>) -> Result<Option<SetScore>, Failure> {
+    fn validate<B: Backend>(&self, model: &Unet<B>) -> Result<Option<SetScore>, Failure> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let onnx = export_model(
-            self.graph(&model.valid())?,
-            &self.config.draft()?,
-            WeightEncoding::F32,
-            &golden_scene()?,
-        )?;
+        let onnx =
+            export_model(self.graph(model)?, &self.config.draft()?, WeightEncoding::F32, &golden_scene()?)?;
         let scores = validate(&onnx, self.validation, self.threads)?;
         Ok(SetScore::from_scores(scores.iter().map(|(_, score)| score)))
     }
 
-    fn graph<B: burn::tensor::backend::Backend>(&self, model: &Unet<B>) -> Result<Graph, Failure> {
+    fn graph<B: Backend>(&self, model: &Unet<B>) -> Result<Graph, Failure> {
         Ok(model.graph(self.config.tile())?)
     }
 
@@ -202,6 +190,27 @@ impl Session<'_> {
             self.config.epochs
         )
     }
+}
+
+/// One step on crops of `side` pixels: the model after it, and the loss before it.
+pub(super) fn step<B: AutodiffBackend + TrainingOps>(
+    side: usize,
+    model: Unet<B>,
+    optimizer: &mut impl Optimizer<Unet<B>, B>,
+    batch: Batch,
+    rate: f64,
+    device: &B::Device,
+) -> (Unet<B>, f64) {
+    let crops = batch.image_nchw.len() / (3 * side * side);
+    let tensor = |values: Vec<f32>| {
+        let shape = [crops, values.len() / (crops * side * side), side, side];
+        Tensor::<B, 4>::from_data(TensorData::new(values, shape), device)
+    };
+    let logits = model.forward(tensor(batch.image_nchw));
+    let loss = segmentation_loss(logits, tensor(batch.truth_nchw), tensor(batch.weight_nchw), MASKS);
+    let grads = GradientsParams::from_grads(loss.backward(), &model);
+    let value: f64 = loss.into_scalar().elem();
+    (optimizer.step(rate, model, grads), value)
 }
 
 #[cfg(test)]

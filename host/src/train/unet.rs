@@ -8,7 +8,6 @@ mod walk;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::module::max_pool2d;
 use burn::tensor::{Tensor, TensorData};
 use clap::ValueEnum;
 use rand::rngs::StdRng;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::convolution::{conv3x3, doubled, halved, pointwise};
 use super::normalisation::{NormRelu, spread};
 use super::ops::TrainingOps;
+use super::pooling::halved_by_max;
 
 /// The resolution that the network works at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -51,9 +51,14 @@ pub struct UnetConfig {
     pub stem: Stem,
     /// How skips join.
     pub skips: Skips,
+    /// Convolutions of a decoder's level, 1 or 2; an encoder's level has two.
+    pub decoder_convolutions: usize,
     /// Output channels.
     pub outputs: usize,
 }
+
+/// Convolutions of an encoder's level.
+const ENCODER_CONVOLUTIONS: usize = 2;
 
 impl UnetConfig {
     /// Sides of pictures must be multiples of this.
@@ -67,7 +72,7 @@ impl UnetConfig {
 
     /// The architecture in words, for the manifest.
     pub fn describe(&self) -> String {
-        let Self { width, depth, stem, skips, .. } = self;
+        let Self { width, depth, stem, skips, decoder_convolutions, .. } = self;
         let stem = match stem {
             Stem::Full => "full",
             Stem::Half => "half",
@@ -76,7 +81,10 @@ impl UnetConfig {
             Skips::Concat => "concatenated",
             Skips::Add => "added",
         };
-        format!("U-Net width {width} depth {depth}, {stem} resolution, {skips} skips")
+        format!(
+            "U-Net width {width} depth {depth}, {stem} resolution, {skips} skips, {decoder_convolutions} \
+             convolutions a decoder level"
+        )
     }
 
     /// A network with random weights (He et al. 2015), the same for the same seed on every backend.
@@ -91,7 +99,7 @@ impl UnetConfig {
         let encoder = (0..self.depth)
             .map(|level| {
                 let input = if level == 0 { picture } else { channels(level - 1) };
-                init.stage(input, channels(level))
+                init.stage(input, channels(level), ENCODER_CONVOLUTIONS)
             })
             .collect();
         let ups =
@@ -102,7 +110,7 @@ impl UnetConfig {
         };
         let decoder = (0..self.depth - 1)
             .rev()
-            .map(|level| init.stage(joined * channels(level), channels(level)))
+            .map(|level| init.stage(joined * channels(level), channels(level), self.decoder_convolutions))
             .collect();
         let head = match self.stem {
             Stem::Full => init.weight([self.outputs, self.width, 1, 1], self.width),
@@ -141,8 +149,10 @@ impl<B: Backend> Init<'_, B> {
         }
     }
 
-    fn stage(&mut self, input: usize, output: usize) -> Vec<ConvNorm<B>> {
-        vec![self.conv_norm(input, output, Kernel::Keeping), self.conv_norm(output, output, Kernel::Keeping)]
+    fn stage(&mut self, input: usize, output: usize, convolutions: usize) -> Vec<ConvNorm<B>> {
+        (0..convolutions)
+            .map(|index| self.conv_norm(if index == 0 { input } else { output }, output, Kernel::Keeping))
+            .collect()
     }
 
     fn up(&mut self, input: usize, output: usize) -> UpNorm<B> {
@@ -252,7 +262,7 @@ impl<B: TrainingOps> Unet<B> {
         for (level, stage) in self.encoder.iter().enumerate() {
             if level > 0 {
                 skips.push(x.clone());
-                x = max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
+                x = halved_by_max(x);
             }
             x = stage.iter().fold(x, |x, conv| conv.forward(x));
         }

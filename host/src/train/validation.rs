@@ -133,20 +133,22 @@ fn maps(
 
 /// A place in the search, as indices into the values tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Search([usize; 4]);
+struct Search([usize; 5]);
 
 impl Search {
     const THRESHOLDS: [f32; 14] =
         [0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.87, 0.92, 0.95];
     const AREAS: [f32; 8] = [2.0, 4.0, 8.0, 14.0, 20.0, 30.0, 45.0, 65.0];
-    const START: Self = Self([5, 5, 2, 4]);
-    const CANDIDATES: u64 = 16;
+    const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+    const START: Self = Self([5, 5, 2, 2, 4]);
+    const CANDIDATES: u64 = 20;
 
     fn extraction(self) -> Result<Extraction, ValidationError> {
-        let Self([nucleus, seed, seed_area, area]) = self;
+        let Self([nucleus, seed, share, seed_area, area]) = self;
         Ok(Extraction::Watershed {
             nucleus_threshold: Probability::try_from(Self::THRESHOLDS[nucleus])?,
             seed_threshold: Probability::try_from(Self::THRESHOLDS[seed])?,
+            distance_share: Probability::try_from(Self::SHARES[share])?,
             min_seed_area: Self::AREAS[seed_area],
             min_area: Self::AREAS[area],
         })
@@ -154,8 +156,14 @@ impl Search {
 
     /// The places one or two steps away along each axis.
     fn neighbours(self) -> impl Iterator<Item = Self> {
-        let lengths = [Self::THRESHOLDS.len(), Self::THRESHOLDS.len(), Self::AREAS.len(), Self::AREAS.len()];
-        (0..4).flat_map(move |axis| {
+        let lengths = [
+            Self::THRESHOLDS.len(),
+            Self::THRESHOLDS.len(),
+            Self::SHARES.len(),
+            Self::AREAS.len(),
+            Self::AREAS.len(),
+        ];
+        (0..lengths.len()).flat_map(move |axis| {
             [-2_isize, -1, 1, 2].into_iter().filter_map(move |step| {
                 let at = self.0[axis].checked_add_signed(step).filter(|&at| at < lengths[axis])?;
                 let mut place = self.0;

@@ -50,6 +50,7 @@ fn manifest(scale: ScaleRule) -> Manifest {
         extraction: Extraction::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
+            distance_share: Probability::ZERO,
             min_seed_area: 2.0,
             min_area: 4.0,
         },

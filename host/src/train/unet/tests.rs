@@ -15,13 +15,13 @@ fn picture(side: usize) -> Vec<f32> {
 fn graph_is_what_burn_computes() {
     let device = Default::default();
     let side = 16;
-    for (stem, skips) in [
-        (Stem::Half, Skips::Add),
-        (Stem::Half, Skips::Concat),
-        (Stem::Full, Skips::Add),
-        (Stem::Full, Skips::Concat),
+    for (stem, skips, decoder_convolutions) in [
+        (Stem::Half, Skips::Add, 1),
+        (Stem::Half, Skips::Concat, 2),
+        (Stem::Full, Skips::Add, 2),
+        (Stem::Full, Skips::Concat, 1),
     ] {
-        let config = UnetConfig { width: 4, depth: 3, stem, skips, outputs: 2 };
+        let config = UnetConfig { width: 4, depth: 3, stem, skips, decoder_convolutions, outputs: 2 };
         let network = config.init::<Autodiff<Flex>>(5, &device);
         let batch = TensorData::new(picture(side), [1, 3, side, side]);
         network.forward(Tensor::from_data(batch.clone(), &device));
@@ -40,7 +40,14 @@ fn graph_is_what_burn_computes() {
 
 #[test]
 fn sides_must_fit_the_grid() {
-    let config = UnetConfig { width: 4, depth: 3, stem: Stem::Half, skips: Skips::Add, outputs: 2 };
+    let config = UnetConfig {
+        width: 4,
+        depth: 3,
+        stem: Stem::Half,
+        skips: Skips::Add,
+        decoder_convolutions: 2,
+        outputs: 2,
+    };
     assert_eq!(config.side_multiple(), 8);
     assert!(config.init::<Flex>(1, &Default::default()).graph(20).is_err());
 }
@@ -48,7 +55,7 @@ fn sides_must_fit_the_grid() {
 #[test]
 fn the_lean_form_costs_a_fraction_of_the_classic_one() {
     let macs = |stem, skips| {
-        let config = UnetConfig { width: 16, depth: 4, stem, skips, outputs: 2 };
+        let config = UnetConfig { width: 16, depth: 4, stem, skips, decoder_convolutions: 2, outputs: 2 };
         config.init::<Flex>(1, &Default::default()).graph(256).unwrap().macs() as f64 / 1e9
     };
     let (lean, classic) = (macs(Stem::Half, Skips::Add), macs(Stem::Full, Skips::Concat));

@@ -4,7 +4,9 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::super::normalisation::{EPSILON, NormRelu};
+use host_kernels::EPSILON;
+
+use super::super::normalisation::NormRelu;
 use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 use crate::graph::{
     BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, Tensor4, ValueId, ValueShape,

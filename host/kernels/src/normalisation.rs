@@ -3,11 +3,12 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::train::normalisation::EPSILON;
+/// Added to the variance.
+pub const EPSILON: f64 = 1e-5;
 
 /// A channel's mean and variance over a batch, the variance not corrected for its number.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Statistics {
+pub struct Statistics {
     /// Mean.
     pub mean: f32,
     /// Variance.
@@ -26,7 +27,8 @@ impl Statistics {
 }
 
 /// The gradients of input, scale and shift.
-pub(super) struct Gradients {
+#[derive(Debug, Clone)]
+pub struct NormalisationGradients {
     /// `[n, c, h, w]`.
     pub x: Vec<f32>,
     /// `[c]`.
@@ -35,8 +37,8 @@ pub(super) struct Gradients {
     pub shift: Vec<f32>,
 }
 
-/// `max(scale (x - mean) / deviation + shift, 0)` for `x` `[n, c, h, w]`, and each channel's statistics.
-pub(super) fn forward(
+/// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation, for `x` `[n, c, h, w]`, and each channel's statistics.
+pub fn normalise(
     x: &[f32],
     scale: &[f32],
     shift: &[f32],
@@ -59,13 +61,13 @@ pub(super) fn forward(
 }
 
 /// The gradients, from that of the result, `grad` `[n, c, h, w]`.
-pub(super) fn backward(
+pub fn normalise_gradients(
     grad: &[f32],
     x: &[f32],
     statistics: &[Statistics],
     [scale, shift]: [&[f32]; 2],
     [n, c, h, w]: [usize; 4],
-) -> Gradients {
+) -> NormalisationGradients {
     let area = h * w;
     let count = (n * area) as f32;
     let mut dx = vec![0.0; x.len()];
@@ -85,7 +87,7 @@ pub(super) fn backward(
             [scale_sum, shift_sum]
         })
         .collect();
-    Gradients {
+    NormalisationGradients {
         x: dx,
         scale: sums.iter().map(|sums| sums[0]).collect(),
         shift: sums.iter().map(|sums| sums[1]).collect(),
@@ -220,6 +222,82 @@ impl WithSimd for Spread<'_, '_> {
             for ((dx, &x), &grad) in dx.iter_mut().zip(*x).zip(*grad) {
                 let passed = if line.at(x) > 0.0 { grad } else { 0.0 };
                 *dx = line.factor * passed + (slope * x + constant);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, seed: f32) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 1.7 + seed).sin() * 2.0 + 0.3).collect()
+    }
+
+    /// The definition, in double precision.
+    fn slow(x: &[f32], scale: &[f32], shift: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f64> {
+        let area = h * w;
+        let mut y = vec![0.0; x.len()];
+        for channel in 0..c {
+            let places: Vec<usize> = (0..n)
+                .flat_map(|picture| (0..area).map(move |at| (picture * c + channel) * area + at))
+                .collect();
+            let count = places.len() as f64;
+            let mean = places.iter().map(|&at| f64::from(x[at])).sum::<f64>() / count;
+            let variance = places.iter().map(|&at| (f64::from(x[at]) - mean).powi(2)).sum::<f64>() / count;
+            for at in places {
+                let standard = (f64::from(x[at]) - mean) / (variance + EPSILON).sqrt();
+                y[at] = (standard * f64::from(scale[channel]) + f64::from(shift[channel])).max(0.0);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn values_are_the_definition_and_gradients_its_slope() {
+        let shape @ [n, c, h, w] = [2, 3, 5, 9];
+        let mut x = values(n * c * h * w, 0.4);
+        let (mut scale, mut shift) = (vec![0.7, -1.2, 1.5], vec![0.3, 0.1, -0.2]);
+        let (y, statistics) = normalise(&x, &scale, &shift, shape);
+        for (a, b) in y.iter().zip(slow(&x, &scale, &shift, shape)) {
+            assert!((f64::from(*a) - b).abs() < 1e-4);
+        }
+        let grad = values(x.len(), 2.0);
+        let gradients = normalise_gradients(&grad, &x, &statistics, [&scale, &shift], shape);
+        let loss = |x: &[f32], scale: &[f32], shift: &[f32]| -> f64 {
+            slow(x, scale, shift, shape).iter().zip(&grad).map(|(y, &g)| y * f64::from(g)).sum()
+        };
+        let close = |measured: f64, slope: f32, what: &str| {
+            assert!((measured - f64::from(slope)).abs() < 0.02, "{what}: {slope} is not {measured}");
+        };
+        let step = 1e-3_f32;
+        for at in (0..x.len()).step_by(7) {
+            let here = x[at];
+            x[at] = here + step;
+            let above = loss(&x, &scale, &shift);
+            x[at] = here - step;
+            let below = loss(&x, &scale, &shift);
+            x[at] = here;
+            close((above - below) / 2e-3, gradients.x[at], "input");
+        }
+        for channel in 0..c {
+            for (which, slope) in [(0, gradients.scale[channel]), (1, gradients.shift[channel])] {
+                let mut at_offset = |offset: f32| {
+                    if which == 0 {
+                        scale[channel] += offset
+                    } else {
+                        shift[channel] += offset
+                    }
+                    let loss = loss(&x, &scale, &shift);
+                    if which == 0 {
+                        scale[channel] -= offset
+                    } else {
+                        shift[channel] -= offset
+                    }
+                    loss
+                };
+                close((at_offset(step) - at_offset(-step)) / 2e-3, slope, "parameter");
             }
         }
     }

@@ -7,7 +7,11 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::load;
+/// The vector at the start of `values`.
+#[inline(always)]
+fn load<S: Simd>(values: &[f32]) -> S::f32s {
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&values[..S::F32_LANES]))
+}
 
 /// Output channels of a block forward.
 const BLOCK: usize = 6;
@@ -50,12 +54,7 @@ impl WithSimd for Lanes {
 }
 
 /// `x` `[n, in, h, w]` and `weight` `[out, in, 3, 3]` to `[n, out, h, w]`.
-pub(super) fn forward(
-    x: &[f32],
-    weight: &[f32],
-    [n, input, height, width]: [usize; 4],
-    output: usize,
-) -> Vec<f32> {
+pub fn conv3x3(x: &[f32], weight: &[f32], [n, input, height, width]: [usize; 4], output: usize) -> Vec<f32> {
     let padded = Padded::new(x, [n * input, height, width], 2);
     let offsets: Vec<usize> =
         (0..input * 9).map(|tap| tap / 9 * padded.plane + tap % 9 / 3 * padded.stride + tap % 3).collect();
@@ -125,16 +124,17 @@ impl<const O: usize> WithSimd for ForwardBlock<'_, O> {
                 for (&offset, weights) in offsets.iter().zip(self.weight) {
                     let pixels = &x[offset..offset + 2 * S::F32_LANES];
                     let (left, right) = (load::<S>(pixels), load::<S>(&pixels[S::F32_LANES..]));
-                    for (sums, &weight) in sums.iter_mut().zip(weights) {
-                        let weight = simd.splat_f32s(weight);
-                        sums[0] = simd.mul_add_f32s(left, weight, sums[0]);
-                        sums[1] = simd.mul_add_f32s(right, weight, sums[1]);
+                    for o in 0..O {
+                        let weight = simd.splat_f32s(weights[o]);
+                        sums[o][0] = simd.mul_add_f32s(left, weight, sums[o][0]);
+                        sums[o][1] = simd.mul_add_f32s(right, weight, sums[o][1]);
                     }
                 }
                 let there = tile.min(width - column);
-                for (sums, plane) in sums.iter().zip(y.chunks_exact_mut(height * width)) {
-                    let at = row * width + column;
-                    plane[at..at + there].copy_from_slice(&bytemuck::cast_slice(sums)[..there]);
+                // Each sum is copied out by a place known when compiled: else all would live in memory.
+                for o in 0..O {
+                    let (sums, at) = (sums[o], o * height * width + row * width + column);
+                    y[at..at + there].copy_from_slice(&bytemuck::cast_slice(&sums)[..there]);
                 }
             }
         }
@@ -142,7 +142,7 @@ impl<const O: usize> WithSimd for ForwardBlock<'_, O> {
 }
 
 /// The gradient of the weight, `[out, in, 3, 3]`, from `x` `[n, in, h, w]` and `grad` `[n, out, h, w]`.
-pub(super) fn weight_gradient(
+pub fn conv3x3_weight_gradient(
     x: &[f32],
     grad: &[f32],
     [n, input, height, width]: [usize; 4],
@@ -206,29 +206,82 @@ impl<const O: usize> WithSimd for GradientBlock<'_, O> {
                         let x = &x.values[at..at + stride];
                         let at = (picture * output + first) * grad.plane + (row + 1) * stride + 1;
                         let mut grads: [&[f32]; O] = [&[]; O];
-                        for (o, grads) in grads.iter_mut().enumerate() {
-                            *grads = &grad.values[at + o * grad.plane..at + o * grad.plane + width];
+                        for o in 0..O {
+                            grads[o] = &grad.values[at + o * grad.plane..at + o * grad.plane + width];
                         }
                         let mut column = 0;
-                        while column < width {
+                        while column + S::F32_LANES <= width {
                             let pixels = &x[column..column + S::F32_LANES + 2];
                             let places =
                                 [load::<S>(pixels), load::<S>(&pixels[1..]), load::<S>(&pixels[2..])];
                             for o in 0..O {
                                 let grad = load::<S>(&grads[o][column..]);
-                                for (sum, &place) in sums[o].iter_mut().zip(&places) {
-                                    *sum = simd.mul_add_f32s(place, grad, *sum);
+                                for kx in 0..3 {
+                                    sums[o][kx] = simd.mul_add_f32s(places[kx], grad, sums[o][kx]);
                                 }
                             }
                             column += S::F32_LANES;
                         }
                     }
-                    for (o, sums) in sums.iter().enumerate() {
+                    for o in 0..O {
                         let at = (o * input + channel) * 9 + ky * 3;
-                        for (total, &sum) in gradient[at..at + 3].iter_mut().zip(sums) {
-                            *total += simd.reduce_sum_f32s(sum);
+                        for kx in 0..3 {
+                            gradient[at + kx] += simd.reduce_sum_f32s(sums[o][kx]);
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, seed: f32) -> Vec<f32> {
+        (0..count).map(|i| ((i as f32 + seed) * 12.9898).sin()).collect()
+    }
+
+    /// Calls `visit` with the places in `x`, `weight` and `y` of every product of the definition.
+    fn products([n, input, h, w]: [usize; 4], output: usize, mut visit: impl FnMut(usize, usize, usize)) {
+        for at in 0..n * output * h * w {
+            let (column, row) = (at % w, at / w % h);
+            let (o, picture) = (at / (w * h) % output, at / (w * h * output));
+            for tap in 0..input * 9 {
+                let (channel, ky, kx) = (tap / 9, tap % 9 / 3, tap % 3);
+                let (y, x) = ((row + ky).wrapping_sub(1), (column + kx).wrapping_sub(1));
+                if y < h && x < w {
+                    visit(((picture * input + channel) * h + y) * w + x, o * input * 9 + tap, at);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_are_the_sums_of_the_definition() {
+        for (shape, output) in [
+            ([1, 1, 1, 1], 1),
+            ([2, 3, 5, 7], 4),
+            ([3, 7, 4, 33], 13),
+            ([1, 2, 40, 16], 6),
+            ([2, 5, 9, 64], 11),
+        ] {
+            let [n, input, h, w] = shape;
+            let (x, weight) = (values(n * input * h * w, 0.3), values(output * input * 9, 5.0));
+            let grad = values(n * output * h * w, 2.0);
+            let (mut y, mut gradient) = (vec![0.0; grad.len()], vec![0.0; weight.len()]);
+            products(shape, output, |from, tap, to| {
+                y[to] += x[from] * weight[tap];
+                gradient[tap] += x[from] * grad[to];
+            });
+            for (what, slow, fast) in [
+                ("values", y, conv3x3(&x, &weight, shape, output)),
+                ("gradients", gradient, conv3x3_weight_gradient(&x, &grad, shape, output)),
+            ] {
+                assert_eq!(slow.len(), fast.len());
+                for (slow, fast) in slow.iter().zip(&fast) {
+                    assert!((slow - fast).abs() < 1e-3, "{what} of {shape:?}: {fast} is not {slow}");
                 }
             }
         }

@@ -1,0 +1,19 @@
+//! What training computes on the CPU, in vectors of the machine's own width.
+//!
+//! A package of its own, since optimisation is set by package: `host` is compiled with little of it, for
+//! Burn's generics take minutes to optimise and gain nothing. All tensors are row-major `f32`, and every
+//! function runs on the threads of rayon's pool. Vectors come from `pulp`, which picks the instruction set
+//! at run time and needs no unsafe code here.
+#![forbid(unsafe_code)]
+
+mod conv3x3;
+mod loss;
+mod normalisation;
+mod pool;
+mod shuffle;
+
+pub use conv3x3::{conv3x3, conv3x3_weight_gradient};
+pub use loss::LossInput;
+pub use normalisation::{EPSILON, NormalisationGradients, Statistics, normalise, normalise_gradients};
+pub use pool::{max_pool, max_pool_gradient};
+pub use shuffle::{depth_to_space, space_to_depth};

@@ -1,0 +1,68 @@
+//! `nuclei-host bench`: how fast a network trains here.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::train::NetworkArgs;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::train::{BackendChoice, Throughput, ThroughputConfig};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host bench
+  nuclei-host bench --backend cuda --batch 64 --json";
+
+/// Measure how fast a network trains here: forward, backward and Adam on crops of a fixed pattern.
+///
+/// The station's own speed is told by `nuclei-station bench`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: BackendChoice,
+    /// Steps to measure; one more warms up
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    steps: u16,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    backend: &'static str,
+    architecture: String,
+    batch: usize,
+    crop: usize,
+    steps: u16,
+    #[serde(flatten)]
+    throughput: Throughput,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
+    let unet = args.network.unet()?;
+    let backend = args.backend.resolve()?;
+    let NetworkArgs { batch, crop, .. } = args.network;
+    let config = ThroughputConfig { unet, batch, crop, steps: args.steps.into() };
+    let throughput = config.measure(backend);
+    let (backend, architecture) = (backend.name(), unet.describe());
+    if args.json {
+        let measured = Measured { backend, architecture, batch, crop, steps: args.steps, throughput };
+        output::json(&measured)?;
+    } else {
+        let Throughput { step_ms, crops_per_s, gmac_per_s } = throughput;
+        output::line(&format!(
+            "{architecture} on {backend}, {batch} crops of {crop} px: {step_ms:.0} ms a step, \
+             {crops_per_s:.1} crops/s, {gmac_per_s:.1} GMAC/s (medians of {} steps)",
+            args.steps
+        ))?;
+    }
+    Ok(Exit::Done)
+}

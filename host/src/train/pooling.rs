@@ -1,0 +1,68 @@
+//! The greatest of each 2x2 square.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::convolution::{depth_to_space, space_to_depth};
+use super::ops::{TrainingOps, primitive, tensor};
+
+/// The greatest of each 2x2 square.
+///
+/// # Shapes
+/// `[n, c, h, w]` to `[n, c, h / 2, w / 2]`.
+pub fn halved_by_max<B: TrainingOps>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    tensor(B::max_pool(primitive(x)))
+}
+
+/// The same in terms of Burn's tensors.
+pub(super) fn max_pool<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    squares(x).max_dim(2).reshape([n, c, h / 2, w / 2])
+}
+
+/// The gradient of the input: that of each square goes to its greatest value, in parts where there are equals.
+pub(super) fn gradient<B: Backend>(grad: Tensor<B, 4>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    let squares = squares(x);
+    let greatest = squares.clone().equal(squares.max_dim(2).repeat_dim(2, 4)).float();
+    let shared = grad.reshape([n, c, 1, h / 2 * (w / 2)]) / greatest.clone().sum_dim(2);
+    depth_to_space((greatest * shared).reshape([n, 4 * c, h / 2, w / 2]))
+}
+
+/// `[n, c, h, w]` to `[n, c, 4, h w / 4]`.
+fn squares<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    space_to_depth(x).reshape([n, c, 4, h / 2 * (w / 2)])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::tensor::TensorData;
+    use burn::tensor::module::max_pool2d;
+
+    use super::*;
+
+    #[test]
+    fn values_and_gradients_are_burns_own() {
+        type Cpu = Autodiff<Flex>;
+        let shape = [2, 3, 6, 4];
+        let values = |seed: f32, shape: [usize; 4]| {
+            let values: Vec<f32> =
+                (0..shape.iter().product()).map(|i: usize| (i as f32 * 1.3 + seed).sin()).collect();
+            Tensor::<Cpu, 4>::from_data(TensorData::new(values, shape), &Default::default())
+        };
+        let burns = |x: Tensor<Cpu, 4>| max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
+        let results = [halved_by_max as fn(_) -> _, burns].map(|pool| {
+            let x = values(0.2, shape).require_grad();
+            let y = pool(x.clone());
+            let grads = (y.clone() * values(4.0, y.dims())).sum().backward();
+            (y.inner().into_data(), x.grad(&grads).unwrap().into_data())
+        });
+        assert_eq!(results[0], results[1]);
+        let (x, grad) = (values(0.2, shape).inner(), values(4.0, [2, 3, 3, 2]).inner());
+        assert_eq!(max_pool(x.clone()).into_data(), results[0].0);
+        let portable = gradient(grad, x).into_data();
+        assert_eq!(portable, results[0].1);
+    }
+}
