@@ -4,6 +4,7 @@ mod error;
 mod layout;
 mod loading;
 mod masks;
+mod packing;
 mod source;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use shared::{DecodeError, Image, LabelImage, decode_image, decode_labels, decode
 pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
 pub use loading::{BadSamples, BadTruth, tell_warnings};
+pub use packing::PackError;
 use masks::{MaskPixels, merge};
 use source::Source;
 
@@ -173,9 +175,7 @@ impl Dataset {
     /// # Errors
     /// [`SampleError`] when a file cannot be read. The files of a zip are not read.
     pub fn digest(&self) -> Result<String, SampleError> {
-        let mut used: Vec<usize> = self.pictures.iter().flat_map(Listed::entries).collect();
-        used.sort_unstable();
-        used.dedup();
+        let used = files_of(&self.pictures);
         let entries = self.source.entries();
         let shared = shared_folders(used.iter().map(|&at| entries[at].path.as_str()));
         let mut hash = Sha256::new();
@@ -260,6 +260,14 @@ impl Listed {
         }
         entries
     }
+}
+
+/// Indices of the files of some pictures, sorted by path.
+fn files_of<'a>(pictures: impl IntoIterator<Item = &'a Listed>) -> Vec<usize> {
+    let mut files: Vec<usize> = pictures.into_iter().flat_map(Listed::entries).collect();
+    files.sort_unstable();
+    files.dedup();
+    files
 }
 
 /// Bytes of the folders, with their last `/`, that all paths begin with.
