@@ -7,6 +7,7 @@ mod checkpoint;
 mod colour;
 mod config;
 mod convolution;
+mod cpu;
 mod crops;
 mod finish;
 mod golden_scene;

@@ -18,9 +18,9 @@ pub fn conv3x3<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<
     tensor(B::conv3x3(primitive(x), primitive(weight)))
 }
 
-/// The gradient of [`conv3x3`] for its input, a 3x3 convolution with the weight turned by half a turn.
-pub(super) fn input_gradient<B: Backend>(weight: Tensor<B, 4>, grad: Tensor<B, 4>) -> Tensor<B, 4> {
-    padded(grad, weight.swap_dims(0, 1).flip([2, 3]))
+/// The weight of the convolution that makes the gradient of a [`conv3x3`]'s input out of that of its result.
+pub(super) fn turned<B: Backend>(weight: Tensor<B, 4>) -> Tensor<B, 4> {
+    weight.swap_dims(0, 1).flip([2, 3])
 }
 
 /// The gradient of a 3x3 weight, a matrix product for each of its nine places.

@@ -65,15 +65,11 @@ impl<B: TrainingOps> NormRelu<B> {
     }
 }
 
-/// What normalisation gives and what its gradient needs.
+/// What normalisation gives.
 #[derive(Debug)]
 pub struct Normalised<B: Backend> {
     /// The result, `[n, c, h, w]`.
     pub y: FloatTensor<B>,
-    /// The input with mean 0 and variance 1, `[n c, h w]`.
-    pub standard: FloatTensor<B>,
-    /// The batch's standard deviation, `[c]`.
-    pub deviation: FloatTensor<B>,
     /// The batch's mean, `[c]`.
     pub mean: FloatTensor<B>,
     /// The batch's variance, not corrected for its number, `[c]`.
@@ -92,35 +88,33 @@ pub(super) fn normalise<B: Backend>(
     let mean = gather(x.clone(), n) / count;
     let centred = x - spread(mean.clone(), n);
     let variance = gather(centred.clone() * centred.clone(), n) / count;
-    let deviation = (variance.clone() + EPSILON).sqrt();
-    let standard = centred * spread(deviation.clone().recip(), n);
-    let y = relu(standard.clone() * spread(scale, n) + spread(shift, n)).reshape([n, c, h, w]);
-    Normalised {
-        y: primitive(y),
-        standard: primitive(standard),
-        deviation: primitive(deviation),
-        mean: primitive(mean),
-        variance: primitive(variance),
-    }
+    let standard = centred * spread(deviation(variance.clone()).recip(), n);
+    let y = relu(standard * spread(scale, n) + spread(shift, n)).reshape([n, c, h, w]);
+    Normalised { y: primitive(y), mean: primitive(mean), variance: primitive(variance) }
 }
 
 /// The gradients of input, scale and shift.
 pub(super) fn gradients<B: Backend>(
     grad: Tensor<B, 4>,
-    y: Tensor<B, 4>,
-    standard: Tensor<B, 2>,
-    deviation: Tensor<B, 1>,
-    scale: Tensor<B, 1>,
+    x: Tensor<B, 4>,
+    [mean, variance]: [Tensor<B, 1>; 2],
+    [scale, shift]: [Tensor<B, 1>; 2],
 ) -> [FloatTensor<B>; 3] {
     let [n, c, h, w] = grad.dims();
     let count = (n * h * w) as f64;
-    let passed = y.lower_equal_elem(0.0).reshape([n * c, h * w]);
-    let grad = grad.reshape([n * c, h * w]).mask_fill(passed, 0.0);
+    let deviation = deviation(variance);
+    let standard = (x.reshape([n * c, h * w]) - spread(mean, n)) * spread(deviation.clone().recip(), n);
+    let stopped = (standard.clone() * spread(scale.clone(), n) + spread(shift, n)).lower_equal_elem(0.0);
+    let grad = grad.reshape([n * c, h * w]).mask_fill(stopped, 0.0);
     let dshift = gather(grad.clone(), n);
     let dscale = gather(grad.clone() * standard.clone(), n);
     let centred = grad - spread(dshift.clone() / count, n) - standard * spread(dscale.clone() / count, n);
     let dx = (centred * spread(scale / deviation, n)).reshape([n, c, h, w]);
     [primitive(dx), primitive(dscale), primitive(dshift)]
+}
+
+fn deviation<B: Backend>(variance: Tensor<B, 1>) -> Tensor<B, 1> {
+    (variance + EPSILON).sqrt()
 }
 
 /// A channel's value for each of its rows: `[c]` to `[n c, 1]`.

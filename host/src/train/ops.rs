@@ -1,17 +1,18 @@
 //! The operations of training whose gradients are written out here: what Burn derives for them on a CPU
 //! takes most of a step.
 //!
-//! One implementation serves every backend, in terms of Burn's tensors.
+//! Each has a form in terms of Burn's tensors that serves every backend; the CPU's own kernels replace
+//! them there (see [`cpu`](super::cpu)).
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::backend::{Autodiff, Cuda};
 use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
 
-use super::convolution::{input_gradient, padded, weight_gradient};
+use super::convolution::{padded, turned, weight_gradient};
 use super::normalisation::{Normalised, gradients, normalise};
 
 /// A backend that training runs on.
@@ -19,6 +20,11 @@ pub trait TrainingOps: Backend {
     /// As [`conv3x3`](super::convolution::conv3x3).
     fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         primitive(padded(tensor::<Self, 4>(x), tensor(weight)))
+    }
+
+    /// The gradient of a 3x3 weight, `[out, in, 3, 3]`, from the input and the result's gradient.
+    fn conv3x3_weight_gradient(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        primitive(weight_gradient(tensor::<Self, 4>(x), tensor(grad)))
     }
 
     /// As [`normalise`], for a picture batch `x`, scale and shift.
@@ -29,9 +35,23 @@ pub trait TrainingOps: Backend {
     ) -> Normalised<Self> {
         normalise(tensor(x), tensor(scale), tensor(shift))
     }
+
+    /// The gradients of input, scale and shift, from that of the result and the batch's statistics.
+    fn normalise_gradients(
+        grad: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        [mean, variance]: [FloatTensor<Self>; 2],
+        [scale, shift]: [FloatTensor<Self>; 2],
+    ) -> [FloatTensor<Self>; 3] {
+        gradients(
+            tensor::<Self, 4>(grad),
+            tensor(x),
+            [mean, variance].map(tensor),
+            [scale, shift].map(tensor),
+        )
+    }
 }
 
-impl TrainingOps for Flex {}
 impl TrainingOps for Cuda {}
 
 impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
@@ -51,21 +71,14 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
         shift: FloatTensor<Self>,
     ) -> Normalised<Self> {
         let nodes = [x.node.clone(), scale.node.clone(), shift.node.clone()];
-        let inner = B::normalise(x.primitive, scale.primitive.clone(), shift.primitive);
-        let Normalised { y, standard, deviation, mean, variance } = inner;
-        let untracked = |tensor: FloatTensor<B>| Self::from_inner(tensor);
-        let state = (y.clone(), standard.clone(), deviation.clone(), scale.primitive);
+        let (x, scale, shift) = (x.primitive, scale.primitive, shift.primitive);
+        let Normalised { y, mean, variance } = B::normalise(x.clone(), scale.clone(), shift.clone());
+        let state = (x, [mean.clone(), variance.clone()], [scale, shift]);
         let y = match NormaliseGradient.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         };
-        Normalised {
-            y,
-            standard: untracked(standard),
-            deviation: untracked(deviation),
-            mean: untracked(mean),
-            variance: untracked(variance),
-        }
+        Normalised { y, mean: Self::from_inner(mean), variance: Self::from_inner(variance) }
     }
 }
 
@@ -77,13 +90,13 @@ impl<B: TrainingOps> Backward<B, 2> for Conv3x3Gradient {
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let [x_node, weight_node] = ops.parents;
-        let grad = tensor::<B, 4>(grads.consume::<B>(&ops.node));
+        let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         if let Some(node) = x_node {
-            grads.register::<B>(node.id, primitive(input_gradient(tensor::<B, 4>(weight), grad.clone())));
+            grads.register::<B>(node.id, B::conv3x3(grad.clone(), primitive(turned(tensor::<B, 4>(weight)))));
         }
         if let Some(node) = weight_node {
-            grads.register::<B>(node.id, primitive(weight_gradient(tensor::<B, 4>(x), grad)));
+            grads.register::<B>(node.id, B::conv3x3_weight_gradient(x, grad));
         }
     }
 }
@@ -92,15 +105,14 @@ impl<B: TrainingOps> Backward<B, 2> for Conv3x3Gradient {
 struct NormaliseGradient;
 
 impl<B: TrainingOps> Backward<B, 3> for NormaliseGradient {
-    /// Result, standardised input, deviation and scale.
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+    /// Input, mean and variance, scale and shift.
+    type State = (FloatTensor<B>, [FloatTensor<B>; 2], [FloatTensor<B>; 2]);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = tensor::<B, 4>(grads.consume::<B>(&ops.node));
-        let (y, standard, deviation, scale) = ops.state;
-        let [dx, dscale, dshift] =
-            gradients::<B>(grad, tensor(y), tensor(standard), tensor(deviation), tensor(scale));
-        for (node, gradient) in ops.parents.into_iter().zip([dx, dscale, dshift]) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, statistics, parameters) = ops.state;
+        let gradients = B::normalise_gradients(grad, x, statistics, parameters);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
