@@ -79,6 +79,9 @@ mod tests {
         let error = write_whole(&path.join("below-a-file"), b"new").unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         let told = Failure::from(error).to_string();
-        assert!(told.contains("file/below-a-file could not be written") && told.contains("another place"), "{told}");
+        assert!(
+            told.contains("file/below-a-file could not be written") && told.contains("another place"),
+            "{told}"
+        );
     }
 }

@@ -15,8 +15,8 @@ use shared::{DecodeError, Image, LabelImage, decode_image, decode_labels, decode
 pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
 pub use loading::{BadSamples, BadTruth, tell_warnings};
-pub use packing::PackError;
 use masks::{MaskPixels, merge};
+pub use packing::PackError;
 use source::Source;
 
 /// Pictures with or without truth: a folder, a zip that stays packed, or a single file.
@@ -51,6 +51,8 @@ pub struct Sample {
 /// A picture whose truth is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledSample {
+    /// Its place in the data set.
+    pub index: usize,
     /// As in [`Sample`].
     pub name: String,
     /// The picture.
@@ -152,9 +154,14 @@ impl Dataset {
     pub fn load_with_truth(&self, index: usize) -> Result<LabelledSample, SampleError> {
         let Sample { name, image, labels, warnings } = self.load(index)?;
         match labels {
-            Some(labels) => Ok(LabelledSample { name, image, labels, warnings }),
+            Some(labels) => Ok(LabelledSample { index, name, image, labels, warnings }),
             None => Err(SampleError::NoTruth { file: self.file(index) }),
         }
+    }
+
+    /// Whether `path` is the folder, zip or file that was opened.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.source.is_at(path)
     }
 
     /// Whether a picture or a truth lies in this very folder, so that writing there could replace it.

@@ -31,7 +31,7 @@ pub use finish::{FinishedModel, finish};
 pub use material::Material;
 pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};
-pub use split::{Split, stratified_split};
+pub use split::stratified_split;
 pub use unet::{Skips, Stem, UnetConfig};
 
 use crate::export::ExportError;

@@ -144,7 +144,11 @@ fn folder_and_zip_hold_the_same() {
 fn packed_pictures_are_those_of_the_data_set() {
     let place = tempfile::tempdir().unwrap();
     let mut files = bowl();
-    files.extend([("b/notes.txt", b"not packed".to_vec()), ("x.png", grey(2, 2)), ("x_masks.png", labels(2, 2, &[0, 1, 2, 0]))]);
+    files.extend([
+        ("b/notes.txt", b"not packed".to_vec()),
+        ("x.png", grey(2, 2)),
+        ("x_masks.png", labels(2, 2, &[0, 1, 2, 0])),
+    ]);
     let (_folder, of_folder) = opened(&files);
     let of_zip = Dataset::open(&zipped(&place, &files)).unwrap();
     let bytes = of_folder.pack(&[1, 2]).unwrap();
