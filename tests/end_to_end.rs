@@ -23,5 +23,7 @@ mod offline;
 mod place;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
+#[path = "end_to_end/station_bench.rs"]
+mod station_bench;
 #[path = "end_to_end/watching.rs"]
 mod watching;
