@@ -26,7 +26,7 @@ fn one_object_with_the_promised_fields() {
 
     place.picture("pictures/a.png", 100, 60);
     let played = json(&bench(&place, "--model model.onnx --pictures pictures --frames 2 --json"));
-    assert_eq!((&played["width"], &played["count"]), (&100.into(), &3.into()));
+    assert_eq!((&played["width"], &played["count"]), (&100.into(), &6.into()));
 }
 
 #[test]
