@@ -4,6 +4,8 @@
 
 #[path = "end_to_end/absence.rs"]
 mod absence;
+#[path = "end_to_end/bad_input.rs"]
+mod bad_input;
 #[path = "end_to_end/bench.rs"]
 mod bench;
 #[path = "end_to_end/captures.rs"]
@@ -17,7 +19,11 @@ mod flashing;
 mod full_disk;
 #[path = "end_to_end/offline.rs"]
 mod offline;
+#[path = "end_to_end/place.rs"]
+mod place;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
+#[path = "end_to_end/station_bench.rs"]
+mod station_bench;
 #[path = "end_to_end/watching.rs"]
 mod watching;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench::{self, BenchArgs};
-use crate::camera::CameraSource;
+use crate::bench::{self, BenchArgs, BenchError};
+use crate::camera::{CameraError, CameraSource};
 use crate::check;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Told, note};
@@ -86,6 +86,16 @@ impl Failure {
     }
 }
 
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        let exit = match error {
+            BenchError::Camera(CameraError::SimulatedSize { .. }) => USAGE,
+            _ => FAILED,
+        };
+        Self { exit, ..Self::failed(&error) }
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self { exit: USAGE, line: error.to_string() }
@@ -97,7 +107,7 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
-        Command::Bench(args) => bench::run(&args).map_err(|error| Failure::failed(&error)),
+        Command::Bench(args) => bench::run(&args).map_err(Failure::from),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,7 +44,16 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
-        Self::failed(error, "free space on the disk, or name another place")
+        let next = match error.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                "free space on the disk, or name another place"
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "name a place that you may write to"
+            }
+            _ => "name another place: a folder that exists or can be made",
+        };
+        Self::failed(error, next)
     }
 }
 
@@ -67,7 +76,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         write_whole(&path, b"old").unwrap();
-        assert!(write_whole(&path.join("below-a-file"), b"new").is_err());
+        let error = write_whole(&path.join("below-a-file"), b"new").unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        let told = Failure::from(error).to_string();
+        assert!(
+            told.contains("file/below-a-file could not be written") && told.contains("another place"),
+            "{told}"
+        );
     }
 }

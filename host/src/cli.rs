@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, station, train,
+    bench, capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, split, station,
+    train,
 };
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
@@ -25,6 +26,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
+    Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
     Score(score::ScoreArgs),
     Flash(flash::FlashArgs),
@@ -44,6 +46,7 @@ impl Command {
             Self::Doctor(args) => doctor::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Flash(args) => flash::run(&args),

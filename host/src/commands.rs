@@ -12,5 +12,6 @@ mod port_args;
 pub mod probe_cuda;
 pub mod score;
 pub mod segment;
+pub mod split;
 pub mod station;
 pub mod train;

@@ -4,6 +4,7 @@ mod error;
 mod layout;
 mod loading;
 mod masks;
+mod packing;
 mod source;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
 pub use loading::{BadSamples, BadTruth, tell_warnings};
 use masks::{MaskPixels, merge};
+pub use packing::PackError;
 use source::Source;
 
 /// Pictures with or without truth: a folder, a zip that stays packed, or a single file.
@@ -49,6 +51,8 @@ pub struct Sample {
 /// A picture whose truth is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledSample {
+    /// Its place in the data set.
+    pub index: usize,
     /// As in [`Sample`].
     pub name: String,
     /// The picture.
@@ -150,9 +154,14 @@ impl Dataset {
     pub fn load_with_truth(&self, index: usize) -> Result<LabelledSample, SampleError> {
         let Sample { name, image, labels, warnings } = self.load(index)?;
         match labels {
-            Some(labels) => Ok(LabelledSample { name, image, labels, warnings }),
+            Some(labels) => Ok(LabelledSample { index, name, image, labels, warnings }),
             None => Err(SampleError::NoTruth { file: self.file(index) }),
         }
+    }
+
+    /// Whether `path` is the folder, zip or file that was opened.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.source.is_at(path)
     }
 
     /// Whether a picture or a truth lies in this very folder, so that writing there could replace it.
@@ -173,9 +182,7 @@ impl Dataset {
     /// # Errors
     /// [`SampleError`] when a file cannot be read. The files of a zip are not read.
     pub fn digest(&self) -> Result<String, SampleError> {
-        let mut used: Vec<usize> = self.pictures.iter().flat_map(Listed::entries).collect();
-        used.sort_unstable();
-        used.dedup();
+        let used = files_of(&self.pictures);
         let entries = self.source.entries();
         let shared = shared_folders(used.iter().map(|&at| entries[at].path.as_str()));
         let mut hash = Sha256::new();
@@ -260,6 +267,14 @@ impl Listed {
         }
         entries
     }
+}
+
+/// Indices of the files of some pictures, sorted by path.
+fn files_of<'a>(pictures: impl IntoIterator<Item = &'a Listed>) -> Vec<usize> {
+    let mut files: Vec<usize> = pictures.into_iter().flat_map(Listed::entries).collect();
+    files.sort_unstable();
+    files.dedup();
+    files
 }
 
 /// Bytes of the folders, with their last `/`, that all paths begin with.

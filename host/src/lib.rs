@@ -33,7 +33,8 @@ mod virtual_line;
 
 pub use cli::run;
 pub use dataset::{
-    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, Sample, SampleError, SampleWarning,
+    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, PackError, Sample, SampleError,
+    SampleWarning,
 };
 pub use export::{ExportError, ModelDraft, export_model};
 pub use failure::{Exit, Failure};

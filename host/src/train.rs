@@ -36,6 +36,7 @@ pub use finish::{FinishedModel, finish};
 pub use material::Material;
 pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};
+pub use split::stratified_split;
 pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{Skips, Stem, UnetConfig};
 

@@ -58,7 +58,7 @@ pub enum DecodeError {
         source: Option<ImageError>,
     },
     /// A layout that is not read, such as floating point samples.
-    #[error("this kind of {format} is not read; save it as grey or RGB with 8 or 16 bits a sample")]
+    #[error("this kind of {format} is not read")]
     Unsupported {
         /// What the file is.
         format: PictureFormat,

@@ -7,28 +7,38 @@ use std::process::{Command, Output};
 
 use shared::encode_picture_png;
 
-use crate::bench::{program, text};
+use crate::bench::{Bench, program, text};
 use crate::fixture::{brightness_model, discs};
 
-/// A small disk of its own, unmounted at the end; `None` where this user may not mount.
+/// A small disk of its own, unmounted at the end.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
+    /// `None`, told loudly, where this user may not mount.
     fn mount(place: &'a Path) -> Option<Self> {
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(place).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(place))
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self(place));
+        }
+        eprintln!("SKIPPED: this user may not mount a small disk, so no disk was filled");
+        None
     }
 
     fn fill(&self) {
         let mut file = File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[0; 512]).is_ok() {}
     }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
 }
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
+        // Lazily, for a station may still hold files there.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
 
@@ -47,10 +57,7 @@ fn a_full_disk_is_told_and_what_was_written_before_stays() {
         let png = encode_picture_png(&discs(256, 256)).unwrap();
         std::fs::write(folder.path().join(name).with_extension("png"), png).unwrap();
     }
-    let Some(disk) = SmallDisk::mount(&place) else {
-        eprintln!("SKIPPED: this user may not mount a small disk, so no disk was filled");
-        return;
-    };
+    let Some(disk) = SmallDisk::mount(&place) else { return };
     let out = place.join("out");
     let whole = segment(&model, &out, &folder.path().join("first.png"));
     assert_eq!(whole.status.code(), Some(0), "{}", text(&whole.stderr));
@@ -64,4 +71,28 @@ fn a_full_disk_is_told_and_what_was_written_before_stays() {
     let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["first.png"], "nothing half-written is left");
     assert_eq!(std::fs::read(out.join("first.png")).unwrap(), before);
+}
+
+#[test]
+fn a_station_whose_disk_is_full_refuses_the_model_and_runs_the_old_one() {
+    let mut bench = Bench::simulated();
+    let place = bench.path("storage");
+    let Some(disk) = SmallDisk::mount(&place) else { return };
+    bench.restart_station();
+    bench.wait_until_ready();
+    let old = bench.flash("old.onnx", &brightness_model(0.4));
+    disk.fill();
+    let path = bench.write("new.onnx", &brightness_model(0.5));
+    let refused = bench.run(&["flash", &path]);
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("the station's storage failed or is full") && told.contains("next: "), "{told}");
+    assert_eq!(bench.json(&["live", "--frames", "1", "--json"])[0]["model"], old.as_str());
+    bench.restart_station();
+    bench.wait_until_ready();
+    assert_eq!(bench.running_model(), old, "after a restart on the full disk");
+
+    disk.free();
+    let new = bench.flash("new.onnx", &brightness_model(0.5));
+    assert_eq!(bench.running_model(), new);
 }

@@ -1,111 +1,12 @@
 //! `segment` and `score` as their users meet them: the program itself, files in, files and exit codes out.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use serde_json::Value;
-use shared::{
-    Channels, Image, LabelImage, decode_image, decode_labels, encode_label_png, encode_picture_png,
-};
-use tempfile::TempDir;
+use shared::{Channels, LabelImage, decode_image, encode_label_png};
 
 use crate::bench::{program, text};
-use crate::fixture::{brightness_model, discs};
-
-/// A folder with a model, and room for data.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("model.onnx", &brightness_model(0.4));
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn picture(&self, name: &str, width: u32, height: u32) {
-        self.write(name, &encode_picture_png(&discs(width, height)).unwrap());
-    }
-
-    fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(program("nuclei-host"));
-        command.args(words.split_whitespace()).current_dir(self.0.path());
-        command
-    }
-
-    /// Runs the program with these words in the folder; checks its exit code.
-    fn run(&self, words: &str, code: i32) -> Output {
-        let output = self.command(words).output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{words}\n{}", stderr(&output));
-        output
-    }
-
-    fn labels(&self, name: &str) -> LabelImage {
-        decode_labels(&fs::read(self.path(name)).unwrap()).unwrap()
-    }
-
-    fn names_in(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    /// Pictures of discs in the layout of the Data Science Bowl; of each, one mask of two thirds of
-    /// the discs, some a little off, so that scores tell differences.
-    fn bowl(&self, top: &str) {
-        for (id, width, height, tint) in [("one", 128, 96, 0), ("two", 64, 160, 30), ("three", 200, 64, 0)] {
-            let grey = discs(width, height);
-            let samples = grey.samples_hwc().iter().flat_map(|&s| [s, s, s.saturating_sub(tint)]).collect();
-            let image = Image::new(width, height, Channels::Rgb, samples).unwrap();
-            self.write(&format!("{top}/{id}/images/{id}.png"), &encode_picture_png(&image).unwrap());
-            let columns = width / 32;
-            for disc in (0..columns * (height / 32)).filter(|disc| disc % 3 != 2) {
-                let (x, y) = (disc % columns * 32 + disc % 4, disc / columns * 32);
-                let inside = |at: u32| {
-                    let (dx, dy) = (
-                        (at % width) as f64 - f64::from(x) - 15.5,
-                        (at / width) as f64 - f64::from(y) - 15.5,
-                    );
-                    if dx * dx + dy * dy < 110.0 { 255 } else { 0 }
-                };
-                let mask =
-                    Image::new(width, height, Channels::Grey, (0..width * height).map(inside).collect());
-                let mask = encode_picture_png(&mask.unwrap()).unwrap();
-                self.write(&format!("{top}/{id}/masks/{disc:03}.png"), &mask);
-            }
-        }
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    text(&output.stderr)
-}
-
-fn json(output: &Output) -> Value {
-    let told = text(&output.stdout);
-    assert_eq!(told.lines().count(), 1, "one object on standard output: {told}");
-    serde_json::from_str(&told).unwrap()
-}
-
-#[track_caller]
-fn assert_told(output: &Output, parts: &[&str]) {
-    let told = stderr(output);
-    for part in parts {
-        assert!(told.contains(part), "{part:?} in\n{told}");
-    }
-}
+use crate::place::{Place, assert_told, json, stderr};
 
 #[test]
 fn label_images_measures_and_overlays_of_files_and_folders() {
@@ -205,7 +106,7 @@ fn a_file_that_cannot_be_written_leaves_what_was_there() {
         "trap '' XFSZ; ulimit -f 4; exec '{}' segment --model model.onnx --out found big.png",
         program.display()
     );
-    let output = command.args(["-c", &script]).current_dir(place.0.path()).output().unwrap();
+    let output = command.args(["-c", &script]).current_dir(place.folder()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_told(&output, &["found/big.png could not be written", "next: free space on the disk"]);
     assert_eq!(fs::read(place.path("found/big.png")).unwrap(), b"an earlier result");

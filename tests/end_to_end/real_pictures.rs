@@ -1,6 +1,14 @@
 //! A user's own pictures and model through a real station, with the transcript:
-//! `NUCLEI_PICTURES=val/ NUCLEI_MODEL=nuclei.onnx tests/run --test end_to_end real_pictures -- --nocapture`.
+//!
+//! ```sh
+//! nuclei-host split --data stage1_train.zip --out validation.zip
+//! NUCLEI_PICTURES=validation.zip NUCLEI_MODEL=firmware/models/factory.onnx \
+//!     tests/run --test end_to_end real_pictures -- --nocapture
+//! ```
+//!
+//! Paths are relative to the workspace's folder.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::bench::{Bench, json_lines, program, text};
@@ -16,7 +24,8 @@ fn score(truth: &str, way: &str, of: &str) -> serde_json::Value {
 
 #[test]
 fn real_pictures_score_the_same_by_capture_and_by_the_model() {
-    let variable = |name| std::env::var(name).ok();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let variable = |name| Some(workspace.join(std::env::var_os(name)?).to_str().unwrap().to_owned());
     let (Some(pictures), Some(model)) = (variable("NUCLEI_PICTURES"), variable("NUCLEI_MODEL")) else {
         eprintln!("SKIPPED: NUCLEI_PICTURES and NUCLEI_MODEL name no pictures and no model");
         return;

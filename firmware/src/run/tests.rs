@@ -53,7 +53,7 @@ impl Running {
             settings,
             name: "test".to_owned(),
             threads: NonZeroUsize::MIN,
-            factory: &MODEL,
+            factory: MODEL,
         };
         let thread = std::thread::spawn({
             let stop = stop.clone();
@@ -227,7 +227,7 @@ fn frames_come_a_model_is_flashed_and_reverted_and_pictures_are_captured() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &MemoryStorage::default(), SIMULATED);
     let mut host = running.host();
-    let factory = ModelDigest::of(&MODEL);
+    let factory = ModelDigest::of(MODEL);
     let first = host.frame();
     assert!(first.true_count.is_some() && first.model == factory, "{first:?}");
     assert!(host.frame().frame > first.frame);
@@ -277,7 +277,7 @@ fn what_is_no_model_is_refused_and_the_old_one_runs_on() {
     for (onnx, announced, expected) in cases {
         let digest = announced.unwrap_or_else(|| ModelDigest::of(&onnx));
         assert_eq!(host.flash(&onnx, digest), StageProgress::Failed { digest, reason: expected });
-        assert_eq!(host.status().model, ModelDigest::of(&MODEL));
+        assert_eq!(host.status().model, ModelDigest::of(MODEL));
         host.events.clear();
         host.frame();
     }
@@ -296,7 +296,7 @@ fn a_model_that_fails_on_real_frames_is_given_up_by_itself() {
     let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };
     assert_eq!(host.flash(&FAILING_MODEL, digest), failed);
     host.events.clear();
-    assert_eq!(host.frame().model, ModelDigest::of(&MODEL));
+    assert_eq!(host.frame().model, ModelDigest::of(MODEL));
     running.end();
 }
 

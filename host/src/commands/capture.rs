@@ -1,19 +1,22 @@
 //! `nuclei-host capture`: full frames with what was found in them and the evidence for it.
 
+mod cost;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde::Serialize;
 use shared::wire::{Acquisition, FrameReport, Request, Setting};
 use shared::{PixelSize, encode_label_png, picture_stem};
 
+use self::cost::Cost;
 use super::port_args::PortArgs;
 use crate::atomic_file::write_whole;
 use crate::failure::{Exit, Failure};
-use crate::frame_record::{FrameRecord, StageMs};
+use crate::frame_record::FrameRecord;
 use crate::interrupt;
 use crate::link::{CaptureError, Captured, SerialLine, Shot, Station};
 use crate::output;
@@ -87,48 +90,17 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
         .and_then(|_| station.stream(before.masks, before.preview));
     let taken = taken?;
     restored?;
-    let told = format!("{} frames are in {}", taken.frames, args.out.display());
+    let told = format!("{} frames are in {}", taken.frames(), args.out.display());
     if stop.load(Ordering::Relaxed) {
         return Err(Failure::failed(format!("stopped; {told}"), "the frames that are there are whole"));
     }
     if !args.json {
         output::line(&told)?;
-        output::line(&taken.cost(station.traffic().received, start.elapsed()))?;
+        for line in taken.table(station.traffic().received, start.elapsed()) {
+            output::line(&line)?;
+        }
     }
     Ok(Exit::Done)
-}
-
-/// What was captured.
-#[derive(Debug, Clone, Copy, Default)]
-struct Taken {
-    frames: u32,
-    /// Sums over frames.
-    stages: StageMs,
-}
-
-impl Taken {
-    fn add(&mut self, report: &FrameReport) {
-        self.frames += 1;
-        self.stages = self.stages.plus(StageMs::from(report.times));
-    }
-
-    /// Bytes and time of a frame.
-    fn cost(&self, bytes: u64, time: Duration) -> String {
-        let frames = f64::from(self.frames.max(1));
-        let stages: Vec<String> = self
-            .stages
-            .times(1.0 / frames)
-            .by_name()
-            .iter()
-            .map(|(stage, ms)| format!("{stage} {ms:.1}"))
-            .collect();
-        format!(
-            "a frame: {:.1} kB over the line and {:.2} s in all; ms at the station: {}",
-            bytes as f64 / frames / 1000.0,
-            time.as_secs_f64() / frames,
-            stages.join(", ")
-        )
-    }
 }
 
 /// Takes the frames.
@@ -137,17 +109,17 @@ fn capture(
     station: &mut Station<SerialLine>,
     pixel_size: Option<PixelSize>,
     stop: &AtomicBool,
-) -> Result<Taken, Failure> {
+) -> Result<Cost, Failure> {
     // From one to the other, so that a station that plays pictures begins with the first.
     station.settings(&Request::Set(Setting::Acquisition(Acquisition::Continuous)))?;
     station.settings(&Request::Set(Setting::Acquisition(Acquisition::Triggered)))?;
     let progress = (!args.all).then(|| Progress::new("capturing", u64::from(args.count)));
     let mut folder = CaptureFolder::new(&args.out);
     let mut first: Option<String> = None;
-    let mut taken = Taken::default();
+    let mut taken = Cost::default();
     let token = first_token();
-    while (args.all || taken.frames < args.count) && !stop.load(Ordering::Relaxed) {
-        let shot = station.capture(token.wrapping_add(taken.frames), stop).map_err(failure)?;
+    while (args.all || taken.frames() < args.count) && !stop.load(Ordering::Relaxed) {
+        let shot = station.capture(token.wrapping_add(taken.frames()), stop).map_err(failure)?;
         station.take_events();
         let captured = match shot {
             Shot::Taken(captured) => captured,
@@ -178,7 +150,7 @@ fn capture(
         }
         first.get_or_insert(source);
         let record = folder.write(&captured, pixel_size)?;
-        taken.add(&captured.report);
+        taken.add(&captured);
         if let Some(progress) = &progress {
             progress.advance(1);
         }
@@ -295,6 +267,7 @@ mod tests {
         Captured {
             report,
             picture_png: b"a picture".to_vec(),
+            labels_bytes: 5,
             labels: LabelImage::new(3, 1, vec![0, 1, 2]).unwrap(),
             truth: Some(LabelImage::new(3, 1, vec![0, 1, 1]).unwrap()),
         }

@@ -227,7 +227,7 @@ impl Work<'_> {
             let json = serde_json::to_string(&summary)
                 .map_err(|error| Failure::failed(error, "run the command without --json"))?;
             output::line(&json)?;
-        } else {
+        } else if !summary.pictures.is_empty() {
             output::line(&format!(
                 "{} nuclei in {} pictures, label images in {}",
                 summary.nuclei,

@@ -74,6 +74,11 @@ impl Source {
         Ok(source)
     }
 
+    /// Whether `path` is what was opened, by whatever way it is named.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        path.canonicalize().ok().zip(self.root.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    }
+
     /// A folder's path below this one, `/` between its parts; `None` where it does not exist or lies
     /// elsewhere, as everything does for a zip.
     pub(super) fn path_within(&self, folder: &Path) -> Option<String> {

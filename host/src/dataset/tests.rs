@@ -141,6 +141,28 @@ fn folder_and_zip_hold_the_same() {
 }
 
 #[test]
+fn packed_pictures_are_those_of_the_data_set() {
+    let place = tempfile::tempdir().unwrap();
+    let mut files = bowl();
+    files.extend([
+        ("b/notes.txt", b"not packed".to_vec()),
+        ("x.png", grey(2, 2)),
+        ("x_masks.png", labels(2, 2, &[0, 1, 2, 0])),
+    ]);
+    let (_folder, of_folder) = opened(&files);
+    let of_zip = Dataset::open(&zipped(&place, &files)).unwrap();
+    let bytes = of_folder.pack(&[1, 2]).unwrap();
+    assert_eq!(of_zip.pack(&[2, 1]).unwrap(), bytes);
+    let path = place.path().join("packed.zip");
+    fs::write(&path, bytes).unwrap();
+    let packed = Dataset::open(&path).unwrap();
+    assert_eq!(packed.len(), 2);
+    for (at, of) in [(0, 1), (1, 2)] {
+        assert_eq!(packed.load(at).unwrap(), of_folder.load(of).unwrap());
+    }
+}
+
+#[test]
 fn digest_sees_content_and_names_but_not_other_files() {
     let files = bowl();
     let digest = |files: Files<'_>| opened(files).1.digest().unwrap();

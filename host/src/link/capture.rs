@@ -27,6 +27,8 @@ pub struct Captured {
     pub picture_png: Vec<u8>,
     /// The nuclei found.
     pub labels: LabelImage,
+    /// Bytes of their code on the line (mask codec).
+    pub labels_bytes: usize,
     /// The nuclei of a simulated scene.
     pub truth: Option<LabelImage>,
 }
@@ -92,12 +94,13 @@ impl<L: Line> Station<L> {
     fn read(&mut self, token: u32, info: CaptureInfo) -> Result<Captured, CaptureError> {
         let CaptureInfo { report, picture_length, labels_length, truth_length } = info;
         let picture_png = self.read_part(token, CapturePart::Picture, picture_length)?;
-        let labels = labels_of(&report, &self.read_part(token, CapturePart::Labels, labels_length)?)?;
+        let encoded = self.read_part(token, CapturePart::Labels, labels_length)?;
+        let labels = labels_of(&report, &encoded)?;
         let truth = match truth_length {
             0 => None,
             length => Some(labels_of(&report, &self.read_part(token, CapturePart::Truth, length)?)?),
         };
-        Ok(Captured { report, picture_png, labels, truth })
+        Ok(Captured { report, picture_png, labels, labels_bytes: encoded.len(), truth })
     }
 
     /// Reads all of a part, several pieces at a time. The line keeps order: an answer means that those

@@ -1,0 +1,180 @@
+//! `nuclei-host split`: the pictures that training holds back, as a data set of their own.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::train::{reopen, threads_or_all};
+use crate::atomic_file::write_whole;
+use crate::dataset::{BadTruth, Dataset, PackError};
+use crate::failure::{Exit, Failure};
+use crate::image_type::ImageType;
+use crate::output;
+use crate::train::{RunFolder, stratified_split};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host split --data stage1_train.zip --out validation.zip
+  nuclei-host split --run nuclei-run --out validation.zip
+  nuclei-host score --truth validation.zip --model nuclei.onnx";
+
+/// Write the pictures that training holds back for validation, with their masks, as a zip of their own.
+///
+/// The split depends on the data set, the seed and the share alone: whoever has the data set gets the same
+/// pictures as the run did. Score a model on them, or let a station play them.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SplitArgs {
+    /// Folder or zip with pictures and masks; with --run, where the run's data set has moved
+    #[arg(long, required_unless_present = "run")]
+    data: Option<PathBuf>,
+    /// Take data set, seed and share from the run in this folder
+    #[arg(long, conflicts_with_all = ["seed", "validation"])]
+    run: Option<PathBuf>,
+    /// Where the zip goes
+    #[arg(long, value_name = "ZIP")]
+    out: PathBuf,
+    /// Seed of the split, as for train
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of the pictures of each type held back, above 0 to below 1, as for train
+    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    validation: f64,
+    /// Leave out pictures whose truth cannot be used, as for train
+    #[arg(long)]
+    skip_bad: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Threads for reading [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if 0.0 < value && value < 1.0 => Ok(value),
+        _ => Err("a number above 0 and below 1 is wanted".to_owned()),
+    }
+}
+
+/// What was held back, for a program.
+#[derive(Debug, PartialEq, Serialize)]
+struct HeldBack {
+    /// Pictures of the data set that can be used.
+    of: usize,
+    seed: u64,
+    share: f64,
+    /// Pictures held back, by image type.
+    types: BTreeMap<&'static str, usize>,
+    /// Their names.
+    pictures: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
+    let (dataset, seed, share) = match (&args.run, &args.data) {
+        (Some(run), data) => {
+            let (config, dataset) = reopen(&RunFolder::new(run), data.as_deref())?;
+            (dataset, config.seed, config.validation_share)
+        }
+        (None, Some(data)) => (Dataset::open(data)?, args.seed, args.validation),
+        (None, None) => return Err(Failure::usage("no data set is named", "name it with --data")),
+    };
+    refuse_own_file(&dataset, &args.out)?;
+    let bad = if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse };
+    let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
+    if indices.is_empty() {
+        return Err(Failure::failed(
+            "no picture is held back",
+            "two pictures of one type are the least that can be split; see also --validation",
+        ));
+    }
+    write_whole(&args.out, &dataset.pack(&indices)?)?;
+    if args.json {
+        output::json(&held)?;
+    } else {
+        for (name, count) in &held.types {
+            output::line(&format!("{name:20} {count:4} pictures"))?;
+        }
+        let (count, out) = (held.pictures.len(), args.out.display());
+        output::line(&format!("{count} of {} pictures are in {out}", held.of))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The pictures that a run with this share and seed validates on, and their indices in the data set.
+fn held_back(
+    dataset: &Dataset,
+    bad: BadTruth,
+    share: f64,
+    seed: u64,
+    threads: NonZeroUsize,
+) -> Result<(HeldBack, Vec<usize>), Failure> {
+    let samples = dataset.load_all(bad, threads)?;
+    let kinds: Vec<ImageType> = samples.iter().map(|sample| ImageType::of(&sample.image)).collect();
+    let split = stratified_split(&kinds, share, seed);
+    let mut types = BTreeMap::new();
+    for &at in &split.validation {
+        *types.entry(kinds[at].name()).or_default() += 1;
+    }
+    let pictures: Vec<String> = split.validation.iter().map(|&at| samples[at].name.clone()).collect();
+    let indices = split.validation.iter().map(|&at| samples[at].index).collect();
+    Ok((HeldBack { of: samples.len(), seed, share, types, pictures }, indices))
+}
+
+/// Refuses to write over the data set.
+fn refuse_own_file(dataset: &Dataset, out: &Path) -> Result<(), Failure> {
+    if !dataset.is_at(out) {
+        return Ok(());
+    }
+    let problem = format!("{} is the data set itself", out.display());
+    Err(Failure::usage(problem, "name another file with --out"))
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Sample(error) => error.into(),
+            error => Self::failed(error, "give the file a shorter name of plain letters"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
+
+    use super::*;
+    use crate::train::Material;
+
+    #[test]
+    fn the_pictures_are_those_that_training_validates_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for at in 0..20_u8 {
+            let ground = if at % 4 == 0 { 230 } else { 10 };
+            let picture = Image::new(32, 32, Channels::Grey, vec![ground; 32 * 32]).unwrap();
+            let labels = LabelImage::new(32, 32, [[1; 32], [0; 32]].concat().repeat(16)).unwrap();
+            let write =
+                |name: String, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+            write(format!("{at}.png"), encode_picture_png(&picture).unwrap());
+            write(format!("{at}_masks.png"), encode_label_png(&labels).unwrap());
+        }
+        let dataset = Dataset::open(folder.path()).unwrap();
+        let threads = NonZeroUsize::MIN;
+        for seed in [1, 5] {
+            let (held, indices) = held_back(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
+            let material = Material::load(&dataset, 0.2, seed, threads).unwrap();
+            let validated: Vec<String> =
+                material.validation.into_iter().map(|picture| picture.name).collect();
+            assert_eq!(held.pictures, validated);
+            assert_eq!((held.of, held.types.values().sum::<usize>()), (20, 4));
+            assert!(indices.iter().zip(&held.pictures).all(|(&at, name)| dataset.name(at) == name));
+        }
+    }
+}

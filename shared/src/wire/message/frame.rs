@@ -1,0 +1,146 @@
+//! A frame's result, and what can be read of a captured frame.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ModelDigest, Name};
+use crate::units::{DutyCycle, Microseconds};
+
+/// A capture's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one at a time; a box would cost an allocation")]
+pub enum CaptureState {
+    /// The frame is awaited or computed: ask again with the same token.
+    Pending,
+    /// The frame and its result can be read.
+    Ready(CaptureInfo),
+    /// The pictures came to their end: there is no further frame.
+    Finished,
+    /// No camera delivers.
+    CameraAbsent,
+}
+
+/// What a capture holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaptureInfo {
+    /// The frame's result.
+    pub report: FrameReport,
+    /// Bytes of the picture (PNG).
+    pub picture_length: u32,
+    /// Bytes of the labels (mask codec).
+    pub labels_length: u32,
+    /// Bytes of the true labels (mask codec) where the camera knows them, else 0.
+    pub truth_length: u32,
+}
+
+/// What to read of a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CapturePart {
+    /// The picture, PNG.
+    Picture,
+    /// The labels found, mask codec.
+    Labels,
+    /// The true labels of a simulated scene, mask codec.
+    Truth,
+}
+
+/// A frame's count with its evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrameReport {
+    /// The frame's number since the station's start.
+    pub frame: u32,
+    /// When it was taken: ms since 1970 by the station's clock.
+    pub time_unix_ms: u64,
+    /// The picture's own name, where the camera is a folder; else empty.
+    pub source: Name,
+    /// The model that counted.
+    pub model: ModelDigest,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Nuclei found.
+    pub count: u32,
+    /// Nuclei in the scene, where the camera is simulated and so knows.
+    pub true_count: Option<u32>,
+    /// Area-weighted median equivalent diameter, px; 0 without nuclei.
+    pub median_diameter_px: f32,
+    /// Share of the picture that nuclei cover, 0 to 1.
+    pub confluence: f32,
+    /// Factor by which the picture was resized for the network.
+    pub scale: f32,
+    /// Exposure time, where the camera tells.
+    pub exposure: Option<Microseconds>,
+    /// Brightness of the illumination.
+    pub illumination: DutyCycle,
+    /// Focus score: see `Evidence`.
+    pub focus: f32,
+    /// Share of saturated pixels, 0 to 1.
+    pub saturated: f32,
+    /// Why the count cannot be trusted; empty where it can.
+    pub doubts: Doubts,
+    /// Where the time went.
+    pub times: StageTimes,
+    /// Camera frames passed over before this one.
+    pub skipped: u32,
+}
+
+/// Reasons not to trust a count, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Doubts(pub u16);
+
+impl Doubts {
+    /// No reason.
+    pub const NONE: Self = Self(0);
+    /// The picture is out of focus.
+    pub const OUT_OF_FOCUS: Self = Self(1);
+    /// Too many pixels are saturated.
+    pub const SATURATED: Self = Self(1 << 1);
+    /// The picture has too little contrast to hold anything.
+    pub const BLANK: Self = Self(1 << 2);
+    /// Nuclei cover so much that neighbours cannot be told apart.
+    pub const TOO_DENSE: Self = Self(1 << 3);
+    /// The nuclei are smaller or larger than the model can be resized to.
+    pub const OFF_SCALE: Self = Self(1 << 4);
+
+    /// Every reason with what a person is told.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::OUT_OF_FOCUS, "out of focus"),
+        (Self::SATURATED, "saturated"),
+        (Self::BLANK, "blank picture"),
+        (Self::TOO_DENSE, "too dense"),
+        (Self::OFF_SCALE, "nuclei too small or too large"),
+    ];
+
+    /// Both sets of reasons.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are among these.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The reasons in words.
+    pub fn reasons(self) -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().filter(move |&(doubt, _)| self.contains(doubt)).map(|(_, words)| words)
+    }
+}
+
+/// Where a frame's time went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// Decoding or converting the camera's frame.
+    pub convert: Microseconds,
+    /// Stretching, resizing and tiling.
+    pub preprocess: Microseconds,
+    /// The network, all tiles and passes.
+    pub network: Microseconds,
+    /// Watershed and labels.
+    pub extraction: Microseconds,
+    /// Focus, saturation and object measures.
+    pub evidence: Microseconds,
+    /// Encoding masks and preview.
+    pub encode: Microseconds,
+}

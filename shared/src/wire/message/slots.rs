@@ -1,0 +1,143 @@
+//! What the station says of its slots, and of a model on its way into one.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::ModelDigest;
+
+/// A place for a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Slot {
+    /// In the program itself; cannot be written.
+    Factory,
+    /// The first writable slot.
+    A,
+    /// The second writable slot.
+    B,
+}
+
+/// What a writable slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SlotState {
+    /// Nothing of use.
+    Empty,
+    /// A model that is arriving or has arrived.
+    Staged,
+    /// A model that runs on trial.
+    Trial,
+    /// A model that has proved itself.
+    Confirmed,
+}
+
+/// What the slots hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotReport {
+    /// The slot that runs.
+    pub active: Slot,
+    /// The factory model.
+    pub factory: ModelDigest,
+    /// Slot A.
+    pub a: SlotContent,
+    /// Slot B.
+    pub b: SlotContent,
+}
+
+/// What one slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotContent {
+    /// Its state.
+    pub state: SlotState,
+    /// The model, where there is one.
+    pub digest: Option<ModelDigest>,
+    /// Its file's bytes.
+    pub length: u32,
+}
+
+/// How far staging and activation are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageProgress {
+    /// Nothing is staged.
+    Idle,
+    /// Chunks are awaited: all before `received` are held.
+    Receiving {
+        /// The model.
+        digest: ModelDigest,
+        /// Bytes held without a gap from the start.
+        received: u32,
+        /// Bytes of the file.
+        length: u32,
+    },
+    /// The model is verified, loaded and tried on its golden frame.
+    Verifying {
+        /// The model.
+        digest: ModelDigest,
+    },
+    /// The model runs on trial.
+    Trial {
+        /// The model.
+        digest: ModelDigest,
+        /// Real frames still to pass.
+        frames_left: u16,
+    },
+    /// The model has proved itself.
+    Confirmed {
+        /// The model.
+        digest: ModelDigest,
+    },
+    /// The model was refused or reverted; the one before runs.
+    Failed {
+        /// The model.
+        digest: ModelDigest,
+        /// Why.
+        reason: ModelRefusal,
+    },
+}
+
+/// Why a model is not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum ModelRefusal {
+    /// The file is over the station's limit.
+    #[error("the file is longer than the {limit} bytes that the station takes")]
+    TooLarge {
+        /// The limit.
+        limit: u32,
+    },
+    /// The bytes that arrived are not those announced.
+    #[error("the file's SHA-256 is not the one announced")]
+    DigestMismatch,
+    /// The bytes are not an ONNX model.
+    #[error("the file is not an ONNX model")]
+    NotOnnx,
+    /// The model says nothing about itself.
+    #[error("the model has no nuclei manifest in its metadata")]
+    NoManifest,
+    /// The manifest's format is another one.
+    #[error("the manifest's format {found} is not the {supported} that the station understands")]
+    ManifestVersion {
+        /// The format found.
+        found: u16,
+        /// The format understood.
+        supported: u16,
+    },
+    /// The manifest cannot be read or contradicts itself.
+    #[error("the manifest is damaged or contradicts itself or the network")]
+    BadManifest,
+    /// The inference engine cannot run the network.
+    #[error("the network uses operators or shapes that the station cannot run")]
+    Unsupported,
+    /// The golden frame's labels are not the expected ones.
+    #[error("the golden frame did not give the expected labels")]
+    GoldenMismatch,
+    /// The model failed on real frames.
+    #[error("the model failed on real frames during its trial")]
+    TrialFailed,
+    /// The station restarted too often during the trial.
+    #[error("the station restarted too often during the model's trial")]
+    TrialInterrupted,
+    /// The operator reverted it.
+    #[error("it was reverted on request")]
+    Reverted,
+    /// The slot could not be written or read.
+    #[error("the station's storage failed or is full")]
+    Storage,
+}

@@ -1,0 +1,165 @@
+//! Data that is missing, damaged or odd: named in one line where it cannot be used, counted alike by host
+//! and station where it can.
+
+use std::fs;
+
+use image::{ImageBuffer, Luma};
+use serde_json::Value;
+use shared::{Channels, Image, LabelImage, decode_labels, encode_label_png, encode_picture_png};
+
+use crate::bench::{Bench, text};
+use crate::fixture::discs;
+use crate::place::{Place, assert_told, json, stderr};
+
+/// The commands that read a data set with its truth; none may leave a file behind when it is refused.
+const READERS: [&str; 3] = [
+    "train --epochs 1 --backend cpu --out new.onnx --run run --data",
+    "score --model model.onnx --truth",
+    "split --out part.zip --data",
+];
+
+/// The discs with 16 bits a sample, the stretch of which gives the 8-bit picture.
+fn sixteen_bits(width: u32, height: u32) -> Vec<u8> {
+    let samples = discs(width, height).samples_hwc().iter().map(|&sample| u16::from(sample) * 100).collect();
+    let picture = ImageBuffer::<Luma<u16>, Vec<u16>>::from_raw(width, height, samples).unwrap();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// The discs as a PNG whose samples are numbers of a palette that runs from black to white.
+fn with_palette(width: u32, height: u32) -> Vec<u8> {
+    const HEADER: std::ops::Range<usize> = 12..29;
+    const COLOUR_TYPE: usize = 25;
+    let checksum = |bytes: &[u8]| crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(bytes).to_be_bytes();
+    let mut png = encode_picture_png(&discs(width, height)).unwrap();
+    png[COLOUR_TYPE] = 3;
+    let header_checksum = checksum(&png[HEADER]);
+    png[HEADER.end..HEADER.end + 4].copy_from_slice(&header_checksum);
+    let mut palette = b"PLTE".to_vec();
+    palette.extend((0..=255u8).flat_map(|level| [level; 3]));
+    let chunk = [&768u32.to_be_bytes()[..], &palette, &checksum(&palette)].concat();
+    png.splice(HEADER.end + 4..HEADER.end + 4, chunk);
+    png
+}
+
+#[test]
+fn data_sets_without_a_picture() {
+    let place = Place::new();
+    fs::create_dir(place.path("empty")).unwrap();
+    place.write("words/notes.txt", b"no picture");
+    zip::ZipWriter::new(fs::File::create(place.path("empty.zip")).unwrap()).finish().unwrap();
+    for (data, told) in [
+        ("empty", "error: empty is empty"),
+        ("empty.zip", "error: empty.zip is empty"),
+        ("words", "error: words holds 1 files, none of them a PNG, TIFF or JPEG picture"),
+        ("nowhere", "error: nowhere does not exist"),
+    ] {
+        for command in READERS {
+            let output = place.run(&format!("{command} {data}"), 1);
+            let lines = stderr(&output);
+            assert_eq!(lines.lines().count(), 2, "{lines}");
+            assert!(lines.starts_with(told) && lines.contains("\n next: "), "{lines}");
+        }
+        let output = place.run(&format!("segment --model model.onnx --out found {data}"), 1);
+        assert_told(&output, &[&told.replace("error: ", "not segmented: ")]);
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(place.names_in("."), ["empty", "empty.zip", "model.onnx", "words"]);
+}
+
+#[test]
+fn truth_that_is_missing_or_of_another_size() {
+    let place = Place::new();
+    place.bowl("truth");
+    fs::remove_dir_all(place.path("truth/one/masks")).unwrap();
+    place.picture("truth/two/masks/odd.png", 5, 7);
+    for command in READERS {
+        let output = place.run(&format!("{command} truth"), 1);
+        assert_told(&output, &["one.png has no masks", "put its masks into masks/"]);
+    }
+    for command in &READERS[1..] {
+        let output = place.run(&format!("{command} truth"), 1);
+        assert_told(&output, &["odd.png is 5x7 pixels, its picture 64x160; make the truth anew"]);
+    }
+    assert!(!place.path("new.onnx").exists() && !place.path("part.zip").exists());
+}
+
+#[test]
+fn overlapping_masks_are_told_and_every_nucleus_counts() {
+    let place = Place::new();
+    place.picture("truth/a/images/a.png", 64, 32);
+    for (name, columns) in [("1", 0..20), ("2", 18..40), ("3", 18..40)] {
+        let inside = |at: u32| if columns.contains(&(at % 64)) { 255 } else { 0 };
+        let mask = Image::new(64, 32, Channels::Grey, (0..64 * 32).map(inside).collect()).unwrap();
+        place.write(&format!("truth/a/masks/{name}.png"), &encode_picture_png(&mask).unwrap());
+    }
+    let output = place.run("score --truth truth --model model.onnx --json --per-image", 0);
+    assert_told(&output, &["a.png: 704 pixels lie in more than one mask", "3.png is covered by other masks"]);
+    assert_eq!(json(&output)["per_image"][0]["true_count"], 2);
+}
+
+#[test]
+fn odd_pictures_are_counted_alike_by_host_and_station() {
+    let place = Place::new();
+    place.picture("odd/a_plain.png", 320, 96);
+    place.write("odd/b_sixteen.png", &sixteen_bits(320, 96));
+    place.write("odd/c_palette.PNG", &with_palette(320, 96));
+    place.picture("odd/d_dot.png", 1, 1);
+    place.write("odd/deep/er/e name with spaces.png", &encode_picture_png(&discs(64, 64)).unwrap());
+    place.picture("odd/f_strip.png", 20_000, 64);
+    place.write("odd/g_text.png", b"no picture");
+    let found = place.run("segment --model model.onnx --out found odd --json", 1);
+    assert_told(&found, &["g_text.png cannot be used: the bytes are no PNG, TIFF or JPEG"]);
+    let found = json(&found);
+    let counts: Vec<(&Value, u64)> = found["pictures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|picture| (&picture["name"], picture["nuclei"].as_u64().unwrap()))
+        .collect();
+    let expected = [
+        ("a_plain", 30),
+        ("b_sixteen", 30),
+        ("c_palette", 30),
+        ("d_dot", 0),
+        ("e name with spaces", 4),
+        ("f_strip", 1250),
+    ];
+    assert_eq!(counts.len(), expected.len());
+    assert!(
+        counts.iter().zip(expected).all(|(&(name, count), of)| (name, count) == (&of.0.into(), of.1)),
+        "{counts:?}"
+    );
+
+    let pictures = place.path("odd");
+    let bench = Bench::new(&format!("kind = \"pictures\"\npath = {pictures:?}\nframes_per_second = 20.0"));
+    bench.flash("model.onnx", &fs::read(place.path("model.onnx")).unwrap());
+    let captures = bench.path("captures");
+    let output = bench.run(&["capture", "--all", "--out", captures.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for (name, _) in expected {
+        let labels = |folder: &std::path::Path| {
+            decode_labels(&fs::read(folder.join(name).with_extension("png")).unwrap()).unwrap()
+        };
+        assert_eq!(labels(&captures), labels(&place.path("found")), "{name}");
+    }
+}
+
+#[test]
+fn a_picture_of_twenty_thousand_pixels_a_side_is_refused_by_its_header() {
+    let place = Place::new();
+    let wide = LabelImage::background(20_000, 1).unwrap();
+    let mut png = encode_label_png(&wide).unwrap();
+    png[20..24].copy_from_slice(&20_000_u32.to_be_bytes());
+    let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    place.write("huge.png", &png);
+    place.picture("small.png", 32, 32);
+    let output = place.run("segment --model model.onnx --out found huge.png small.png", 1);
+    assert_told(
+        &output,
+        &["huge.png cannot be used: 20000x20000 pixels are over the limit", "cut the picture"],
+    );
+    assert_eq!(place.names_in("found"), ["small.png"]);
+}

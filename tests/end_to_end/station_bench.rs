@@ -1,0 +1,49 @@
+//! `nuclei-station bench`, which others script against.
+
+use std::process::{Command, Output};
+
+use crate::bench::{program, text};
+use crate::place::{Place, assert_told, json};
+
+fn bench(place: &Place, words: &str) -> Output {
+    let mut command = Command::new(program("nuclei-station"));
+    command.arg("bench").args(words.split_whitespace()).current_dir(place.folder()).output().unwrap()
+}
+
+#[test]
+fn one_object_with_the_promised_fields() {
+    let place = Place::new();
+    let output = bench(&place, "--model model.onnx --size 192x160 --frames 3 --threads 2 --json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = json(&output);
+    for name in ["network_ms", "frame_ms", "gmac", "peak_rss_mb"] {
+        assert!(told[name].as_f64().unwrap() > 0.0, "{name}: {told}");
+    }
+    assert_eq!((&told["threads"], &told["frames"]), (&2.into(), &3.into()));
+    let stages = told["stages_ms"].as_object().unwrap();
+    assert!(stages.len() >= 3 && stages.values().all(serde_json::Value::is_f64), "{told}");
+    assert_eq!(stages["network"], told["network_ms"]);
+
+    place.picture("pictures/a.png", 100, 60);
+    let played = json(&bench(&place, "--model model.onnx --pictures pictures --frames 2 --json"));
+    assert_eq!((&played["width"], &played["count"]), (&100.into(), &6.into()));
+}
+
+#[test]
+fn what_cannot_be_measured_tells_why_and_what_next() {
+    let place = Place::new();
+    place.write("text.onnx", b"text");
+    for (words, code, parts) in [
+        ("--model none.onnx", 1, ["none.onnx", "check the path"]),
+        ("--model text.onnx", 1, ["not an ONNX model", "export it again"]),
+        ("--pictures nowhere", 1, ["nowhere", "check the path"]),
+        ("--size 1x1", 2, ["64 to 4096 pixels", "change its size"]),
+        ("--size big", 2, ["--size", "as 640x480"]),
+        ("--frames 0", 2, ["--frames", "0"]),
+    ] {
+        let output = bench(&place, words);
+        assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
+        assert_told(&output, &parts);
+        assert!(output.stdout.is_empty());
+    }
+}
