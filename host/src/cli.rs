@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, capture, demo, doctor, export, flash, link_test, live, probe_cuda, score, segment, split, station,
-    train,
+    bench, capture, demo, doctor, explore, export, flash, link_test, live, probe_cuda, score, segment, split,
+    station, train,
 };
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
@@ -24,6 +24,7 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Explore(explore::ExploreArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
     Split(split::SplitArgs),
@@ -44,6 +45,7 @@ impl Command {
         match self {
             Self::Demo(args) => demo::run(&args),
             Self::Doctor(args) => doctor::run(&args),
+            Self::Explore(args) => explore::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Split(args) => split::run(&args),

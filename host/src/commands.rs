@@ -4,6 +4,7 @@ pub mod bench;
 pub mod capture;
 pub mod demo;
 pub mod doctor;
+pub mod explore;
 pub mod export;
 pub mod flash;
 pub mod link_test;

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod csv;
 mod dataset;
+mod exploration;
 mod export;
 mod failure;
 mod frame_record;

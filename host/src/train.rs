@@ -33,6 +33,7 @@ pub use colour::ColourAugmentation;
 pub use config::{OUTPUTS, TrainConfig};
 pub use crops::{Augmentation, Switch};
 pub use finish::{FinishedModel, finish};
+#[cfg(test)]
 pub use material::Material;
 pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};

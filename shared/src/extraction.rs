@@ -1,10 +1,11 @@
-//! From probability maps to instance labels: threshold, components, seeded watershed.
+//! From probability maps to instance labels: threshold, components, seeded watershed, holes filled.
 
 use alloc::borrow::Cow;
 use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::components::{components, neighbours};
+use crate::holes::fill_holes;
 use crate::units::Probability;
 
 /// How nuclei are taken out of the network's maps. Areas are in pixels of the maps at the scale
@@ -90,6 +91,7 @@ impl Extraction {
                 let height_hw: Vec<f32> =
                     nucleus_hw.iter().zip(seed_hw).map(|(n, s)| (n + s) * 0.5).collect();
                 watershed(&height_hw, &mask, &mut seeds_hw, width);
+                fill_holes(&mut seeds_hw, width);
                 drop_small(&mut seeds_hw, seeds, min_area * area_factor);
                 seeds_hw
             }

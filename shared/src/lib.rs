@@ -23,6 +23,7 @@ mod encode;
 mod evidence;
 mod extraction;
 mod golden;
+mod holes;
 mod image;
 mod label_image;
 mod manifest;

@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::train::{Weights, reopen, threads_or_all, write_model};
 use crate::failure::{Exit, Failure};
-use crate::train::{Material, RunFolder, best_network, finish};
+use crate::train::{RunFolder, best_network, finish};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host export --run nuclei-run --out nuclei.onnx
+  nuclei-host export --run nuclei-run --nucleus-px 28 --out finer.onnx
   nuclei-host export --run nuclei-run --weights float --out nuclei-float.onnx";
 
 /// Write the model file of a training run's best epoch so far.
@@ -28,6 +29,9 @@ pub struct ExportArgs {
     /// Where the model file goes
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
+    /// Diameter that the median nucleus of a picture is scaled to, px [default: the run's own]
+    #[arg(long, value_parser = nucleus_px)]
+    nucleus_px: Option<f32>,
     /// How the model file stores weights
     #[arg(long, value_enum, default_value = "int8")]
     weights: Weights,
@@ -36,16 +40,24 @@ pub struct ExportArgs {
     threads: Option<NonZeroUsize>,
 }
 
+fn nucleus_px(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if (8.0..=128.0).contains(&value) => Ok(value),
+        _ => Err("a number of 8 to 128 is wanted".to_owned()),
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
-    let (config, dataset) = reopen(&folder, args.data.as_deref())?;
+    let (mut config, dataset) = reopen(&folder, args.data.as_deref())?;
+    config.nucleus_px = args.nucleus_px.unwrap_or(config.nucleus_px);
     let graph = best_network(&config, &folder)?;
     let threads = threads_or_all(args.threads);
-    let material = Material::load(&dataset, config.validation_share, config.seed, threads)?;
+    let material = config.material(&dataset, threads)?;
     let model = finish(&graph, &config, args.weights.into(), &material.validation, threads)?;
     write_model(&model, &args.out)
 }

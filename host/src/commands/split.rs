@@ -43,7 +43,7 @@ pub struct SplitArgs {
     #[arg(long, default_value_t = 0.1, value_parser = share)]
     validation: f64,
     /// Leave out pictures whose truth cannot be used, as for train
-    #[arg(long)]
+    #[arg(long, conflicts_with = "run")]
     skip_bad: bool,
     /// Print one JSON object
     #[arg(long)]
@@ -78,16 +78,16 @@ struct HeldBack {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
-    let (dataset, seed, share) = match (&args.run, &args.data) {
+    let asked = if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse };
+    let (dataset, bad, seed, share) = match (&args.run, &args.data) {
         (Some(run), data) => {
             let (config, dataset) = reopen(&RunFolder::new(run), data.as_deref())?;
-            (dataset, config.seed, config.validation_share)
+            (dataset, config.bad_truth, config.seed, config.validation_share)
         }
-        (None, Some(data)) => (Dataset::open(data)?, args.seed, args.validation),
+        (None, Some(data)) => (Dataset::open(data)?, asked, args.seed, args.validation),
         (None, None) => return Err(Failure::usage("no data set is named", "name it with --data")),
     };
     refuse_own_file(&dataset, &args.out)?;
-    let bad = if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse };
     let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
     if indices.is_empty() {
         return Err(Failure::failed(
@@ -169,7 +169,7 @@ mod tests {
         let threads = NonZeroUsize::MIN;
         for seed in [1, 5] {
             let (held, indices) = held_back(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
-            let material = Material::load(&dataset, 0.2, seed, threads).unwrap();
+            let material = Material::load(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
             let validated: Vec<String> =
                 material.validation.into_iter().map(|picture| picture.name).collect();
             assert_eq!(held.pictures, validated);

@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use shared::SetScore;
 
 use crate::atomic_file::write_whole;
-use crate::dataset::Dataset;
+use crate::dataset::{BadTruth, Dataset};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
 use crate::onnx::WeightEncoding;
 use crate::output;
 use crate::train::{
-    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Material, OUTPUTS, Outcome, RunFolder,
-    Session, Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
+    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, OUTPUTS, Outcome, RunFolder, Session,
+    Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -43,7 +43,7 @@ pub struct TrainArgs {
     /// Go on with the run in the folder, with its own settings
     #[arg(long, conflicts_with_all = [
         "epochs", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
-        "averaging", "seed", "validation", "validate_every", "epoch_crops", "augment",
+        "averaging", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
     ])]
     resume: bool,
     /// Where to compute
@@ -75,6 +75,9 @@ pub struct TrainArgs {
     /// Epochs from one validation to the next
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     validate_every: u32,
+    /// Leave out pictures whose truth cannot be used, naming them
+    #[arg(long)]
+    skip_bad: bool,
     /// What varies between crops
     #[arg(long, value_enum, default_value = "all")]
     augment: Augment,
@@ -179,7 +182,11 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
     let backend = args.backend.resolve()?;
     let threads = threads_or_all(args.threads);
-    let material = Material::load(&dataset, config.validation_share, config.seed, threads)?;
+    let material = config.material(&dataset, threads)?;
+    if !args.resume {
+        // Only now: a data set that is refused begins no run.
+        folder.save_config(&config)?;
+    }
     output::line(&format!(
         "{}, {:.2} GMAC a tile, on {}: {} pictures to train on, {} to validate on",
         config.unet.describe(),
@@ -245,6 +252,7 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
     let config = TrainConfig {
         data: data.clone(),
         data_digest: dataset.digest()?,
+        bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
         unet,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
@@ -258,7 +266,6 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         augmentation: args.augment.into(),
         nucleus_px: NUCLEUS_PX,
     };
-    folder.save_config(&config)?;
     Ok((config, dataset))
 }
 

@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Dataset, LabelledSample, SampleError, SampleWarning};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -12,7 +14,8 @@ use crate::progress::Progress;
 const TOLD: usize = 10;
 
 /// What becomes of a data set in which a picture or its truth cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BadTruth {
     /// It is refused, every bad file being named.
     #[default]

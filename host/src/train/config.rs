@@ -11,6 +11,7 @@ use shared::{
 
 use super::crops::Augmentation;
 use super::unet::UnetConfig;
+use crate::dataset::BadTruth;
 use crate::export::ModelDraft;
 use crate::graph::GraphError;
 
@@ -22,6 +23,9 @@ pub struct TrainConfig {
     pub data: PathBuf,
     /// Its digest.
     pub data_digest: String,
+    /// What becomes of pictures whose truth cannot be used.
+    #[serde(default)]
+    pub bad_truth: BadTruth,
     /// The network.
     pub unet: UnetConfig,
     /// Epochs.

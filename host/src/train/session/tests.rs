@@ -2,6 +2,7 @@ use burn::backend::{Autodiff, Flex};
 use shared::{Channels, Image, LabelImage, Scaling};
 
 use super::*;
+use crate::dataset::BadTruth;
 use crate::image_type::ImageType;
 use crate::train::crops::TrainingPicture;
 use crate::train::{Augmentation, ColourAugmentation, Skips, Stem, Switch, UnetConfig};
@@ -10,6 +11,7 @@ fn config() -> TrainConfig {
     TrainConfig {
         data: "squares".into(),
         data_digest: "none".into(),
+        bad_truth: BadTruth::Refuse,
         unet: UnetConfig {
             width: 4,
             depth: 2,

@@ -1,0 +1,121 @@
+//! `nuclei-host explore`: a data set before any modelling.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::train::threads_or_all;
+use crate::atomic_file::write_whole;
+use crate::dataset::Dataset;
+use crate::exploration::{Exploration, TypeFacts, explore, page};
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host explore stage1_train.zip
+  nuclei-host explore stage1_train.zip --html data.html
+  nuclei-host explore my-pictures/ --strict && nuclei-host train --data my-pictures/";
+
+/// Tell what a data set holds, what kinds of picture, and what is wrong with it, file by file.
+///
+/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or pictures with label images. The
+/// page holds the same with plots and sample pictures; it is one file and needs no network.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ExploreArgs {
+    /// Folder or zip with pictures, with masks where there are some
+    data: PathBuf,
+    /// Write the page with plots and pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Clusters that k-means sorts the pictures into
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    types: u8,
+    /// Exit with 3 where anything is wrong
+    #[arg(long)]
+    strict: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Threads for reading [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Findings told as text; the rest is counted.
+const TOLD: usize = 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
+    let dataset = Dataset::open(&args.data)?;
+    let found = explore(&dataset, args.types.into(), threads_or_all(args.threads));
+    if let Some(path) = &args.html {
+        let title = args.data.file_name().unwrap_or(args.data.as_os_str()).to_string_lossy();
+        write_whole(path, page(&title, &found, &dataset)?.as_bytes())?;
+    }
+    if args.json {
+        output::json(&found)?;
+    } else {
+        tell(&found)?;
+        if let Some(path) = &args.html {
+            output::line(&format!("\nwrote {}", path.display()))?;
+        }
+    }
+    Ok(if args.strict && !found.findings.is_empty() { Exit::GateMissed } else { Exit::Done })
+}
+
+fn tell(found: &Exploration) -> Result<(), Failure> {
+    let sizes: Vec<String> =
+        found.sizes.iter().take(8).map(|(size, count)| format!("{size} ({count})")).collect();
+    let more = match found.sizes.len().saturating_sub(8) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    output::line(&format!("{} pictures: {}{more}\n", found.listed, sizes.join(", ")))?;
+    output::line(&format!(
+        "{:18}{:>9}{:>9}{:>10}{:>20}{:>24}",
+        "type", "pictures", "nuclei", "touching", "nuclei a picture", "area px, 5 50 95 %"
+    ))?;
+    let all: Vec<_> = found.pictures.iter().collect();
+    let total = TypeFacts::of(&all);
+    let rows = found.types.iter().map(|(name, facts)| (name.name(), facts));
+    for (name, facts) in rows.chain([("all", &total)]) {
+        let TypeFacts { pictures, nuclei, touching, counts: [least, median, most], areas_px: [a, b, c] } =
+            facts;
+        output::line(&format!(
+            "{name:18}{pictures:>9}{nuclei:>9}{:>8.0} %{:>20}{:>24}",
+            100.0 * touching,
+            format!("{least} to {most} ({median})"),
+            format!("{a} {b} {c}")
+        ))?;
+    }
+    output::line("\nclusters of k-means by colour, with the image types that they hold:")?;
+    for (number, cluster) in (1..).zip(&found.clusters) {
+        let types: Vec<String> =
+            cluster.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        let Some(&first) = cluster.members.first() else { continue };
+        output::line(&format!(
+            "{number:3}. {:4} pictures, median value {:.2}, saturation {:.2}: {}; such as {}",
+            cluster.members.len(),
+            cluster.centre[0],
+            cluster.centre[1],
+            types.join(", "),
+            found.pictures[first].name
+        ))?;
+    }
+    output::line(&format!("\n{} findings", found.findings.len()))?;
+    for finding in found.findings.iter().take(TOLD) {
+        output::line(&format!(
+            "  {}: {}; {}; {}",
+            finding.file, finding.problem, finding.effect, finding.next
+        ))?;
+    }
+    if let more @ 1.. = found.findings.len().saturating_sub(TOLD) {
+        output::line(&format!("  and {more} more: see --json"))?;
+    }
+    Ok(())
+}
