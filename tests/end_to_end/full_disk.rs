@@ -86,7 +86,11 @@ fn a_station_whose_disk_is_full_refuses_the_model_and_runs_the_old_one() {
     let refused = bench.run(&["flash", &path]);
     let told = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.contains("the station's storage failed or is full") && told.contains("next: "), "{told}");
+    assert!(
+        told.contains("the station's storage failed or is full")
+            && told.contains("next: free space on the station's disk"),
+        "{told}"
+    );
     assert_eq!(bench.json(&["live", "--frames", "1", "--json"])[0]["model"], old.as_str());
     bench.restart_station();
     bench.wait_until_ready();

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use indicatif::DecimalBytes;
 use serde::Serialize;
-use shared::wire::{ModelDigest, Request, SlotReport, SlotState};
+use shared::wire::{ModelDigest, ModelRefusal, Request, SlotReport, SlotState};
 
 use super::port_args::PortArgs;
 use crate::failure::{Exit, Failure};
@@ -254,6 +254,9 @@ fn failure(error: FlashError, file: &Path) -> Failure {
     let again = format!("nuclei-host flash {}: it goes on where it stopped", file.display());
     match error {
         FlashError::Link(error) => Failure::new(error.exit(), error, again),
+        FlashError::Model(ModelRefusal::Storage) => {
+            Failure::failed(error, "free space on the station's disk, or replace it; then flash again")
+        }
         FlashError::Model(_) | FlashError::TooLong => Failure::failed(
             error,
             "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
