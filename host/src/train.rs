@@ -18,6 +18,7 @@ mod material;
 mod normalisation;
 mod ops;
 mod pooling;
+mod recipe;
 mod run_folder;
 mod sampler;
 mod schedule;
@@ -30,11 +31,12 @@ mod validation;
 
 pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
 pub use colour::ColourAugmentation;
-pub use config::{OUTPUTS, TrainConfig};
+pub use config::TrainConfig;
 pub use crops::{Augmentation, Switch};
 pub use finish::{FinishedModel, finish};
 #[cfg(test)]
 pub use material::Material;
+pub use recipe::Recipe;
 pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};
 pub use split::stratified_split;

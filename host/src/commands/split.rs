@@ -151,7 +151,7 @@ mod tests {
     use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
     use super::*;
-    use crate::train::Material;
+    use crate::train::{Material, Recipe};
 
     #[test]
     fn the_pictures_are_those_that_training_validates_on() {
@@ -169,7 +169,8 @@ mod tests {
         let threads = NonZeroUsize::MIN;
         for seed in [1, 5] {
             let (held, indices) = held_back(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
-            let material = Material::load(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
+            let material =
+                Material::load(&dataset, Recipe::Nuclei, BadTruth::Refuse, 0.2, seed, threads).unwrap();
             let validated: Vec<String> =
                 material.validation.into_iter().map(|picture| picture.name).collect();
             assert_eq!(held.pictures, validated);

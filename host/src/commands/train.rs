@@ -14,13 +14,14 @@ use crate::interrupt;
 use crate::onnx::WeightEncoding;
 use crate::output;
 use crate::train::{
-    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, OUTPUTS, Outcome, RunFolder, Session,
+    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Outcome, Recipe, RunFolder, Session,
     Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
 };
 
 const EXAMPLES: &str = "Examples:
   nuclei-host train --data stage1_train.zip
   nuclei-host train --data pictures/ --epochs 60 --width 24 --backend cuda --out nuclei.onnx
+  nuclei-host train --data stage1_train.zip --preset tutorial --run baseline --out baseline.onnx
   nuclei-host train --resume --run nuclei-run      (after ctrl-C, or after a power cut)";
 
 /// Train a U-Net on pictures with masks and write the model file that a station runs.
@@ -43,7 +44,7 @@ pub struct TrainArgs {
     /// Go on with the run in the folder, with its own settings
     #[arg(long, conflicts_with_all = [
         "epochs", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
-        "averaging", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
+        "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
     ])]
     resume: bool,
     /// Where to compute
@@ -58,6 +59,11 @@ pub struct TrainArgs {
     /// Crops of an epoch [default: one a training picture]
     #[arg(long)]
     epoch_crops: Option<u64>,
+    /// Train a baseline instead of the network that the station is made for
+    #[arg(long, value_enum, conflicts_with_all = [
+        "width", "depth", "stem", "skips", "decoder_convolutions", "crop", "augment",
+    ])]
+    preset: Option<Preset>,
     #[command(flatten)]
     network: NetworkArgs,
     /// Greatest learning rate of Adam
@@ -124,7 +130,7 @@ impl NetworkArgs {
             stem: self.stem,
             skips: self.skips,
             decoder_convolutions: self.decoder_convolutions.into(),
-            outputs: OUTPUTS.len(),
+            outputs: Recipe::Nuclei.outputs().len(),
         };
         let multiple = unet.side_multiple();
         let problem = if unet.width == 0 || !unet.width.is_multiple_of(4) || unet.width > 256 {
@@ -150,6 +156,16 @@ enum Augment {
     /// Place alone.
     None,
 }
+
+/// Baselines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// The classic tutorial: its own network, whole pictures at 256 px, one mask, no augmentation.
+    Tutorial,
+}
+
+/// Side that the tutorial's pictures are resized to, px.
+const TUTORIAL_SIDE: usize = 256;
 
 /// How a model file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -246,24 +262,31 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
     }
     let dataset = Dataset::open(data)?;
-    let unet = args.network.unet()?;
+    let NetworkArgs { batch, crop, .. } = args.network;
+    let (recipe, unet, crop, augmentation) = match args.preset {
+        None => (Recipe::Nuclei, args.network.unet()?, crop, args.augment.into()),
+        Some(Preset::Tutorial) => {
+            (Recipe::Tutorial, Recipe::TUTORIAL_UNET, TUTORIAL_SIDE, Augment::None.into())
+        }
+    };
     check(args)?;
     let pictures = dataset.len() as f64 * (1.0 - args.validation);
     let config = TrainConfig {
         data: data.clone(),
         data_digest: dataset.digest()?,
         bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
+        recipe,
         unet,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
-        batch: args.network.batch,
-        crop: args.network.crop,
+        batch,
+        crop,
         learning_rate: args.learning_rate,
         averaging: args.averaging,
         seed: args.seed,
         validation_share: args.validation,
         validate_every: args.validate_every,
-        augmentation: args.augment.into(),
+        augmentation,
         nucleus_px: NUCLEUS_PX,
     };
     Ok((config, dataset))

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
-use shared::{
-    ColourOrder, Extraction, InputSpec, OutputChannel, Probability, Scale, ScaleRule, Scaling, Scores,
-    UnitError,
-};
+use shared::{ColourOrder, InputSpec, Scores, UnitError};
 
 use super::crops::Augmentation;
+use super::recipe::Recipe;
 use super::unet::UnetConfig;
 use crate::dataset::BadTruth;
 use crate::export::ModelDraft;
@@ -26,6 +24,9 @@ pub struct TrainConfig {
     /// What becomes of pictures whose truth cannot be used.
     #[serde(default)]
     pub bad_truth: BadTruth,
+    /// What is taught.
+    #[serde(default)]
+    pub recipe: Recipe,
     /// The network.
     pub unet: UnetConfig,
     /// Epochs.
@@ -52,15 +53,19 @@ pub struct TrainConfig {
     pub nucleus_px: f32,
 }
 
-/// What the network's output channels hold, in order.
-pub const OUTPUTS: [OutputChannel; 3] =
-    [OutputChannel::Nucleus, OutputChannel::Interior, OutputChannel::Distance];
-/// How many of them, from the first, have a truth of 0 or 1.
-pub const MASKS: usize = 2;
 /// Side of a tile of the exported network, px.
 const TILE: u32 = 256;
 /// Least overlap of tiles: more than a nucleus at the network's scale, px.
 const OVERLAP: u32 = 32;
+
+/// What a step is about.
+#[derive(Debug, Clone, Copy)]
+pub struct StepShape {
+    /// Side of a crop, px.
+    pub side: usize,
+    /// Output channels that Dice is taken over, from the first.
+    pub masks: usize,
+}
 
 impl TrainConfig {
     /// Steps of an epoch.
@@ -71,6 +76,11 @@ impl TrainConfig {
     /// Steps of the run.
     pub fn steps(&self) -> u64 {
         self.epoch_steps() * u64::from(self.epochs)
+    }
+
+    /// What a step of the run is about.
+    pub const fn step_shape(&self) -> StepShape {
+        StepShape { side: self.crop, masks: self.recipe.masks() }
     }
 
     /// Side of the exported network's input, px.
@@ -98,21 +108,11 @@ impl TrainConfig {
                 tile: TILE,
                 overlap: OVERLAP,
                 colour: ColourOrder::Rgb,
-                scaling: Scaling::STRETCH,
-                scale: ScaleRule::Nucleus {
-                    target_px: self.nucleus_px,
-                    min: Scale::try_from(0.2)?,
-                    max: Scale::try_from(3.0)?,
-                },
+                scaling: self.recipe.scaling(),
+                scale: self.recipe.scale_rule(self.nucleus_px)?,
             },
-            outputs: OUTPUTS.to_vec(),
-            extraction: Extraction::Watershed {
-                nucleus_threshold: Probability::try_from(0.5)?,
-                seed_threshold: Probability::try_from(0.5)?,
-                distance_share: Probability::try_from(0.5)?,
-                min_seed_area: 8.0,
-                min_area: 20.0,
-            },
+            outputs: self.recipe.outputs().to_vec(),
+            extraction: self.recipe.extraction()?,
             native_nucleus_px: self.nucleus_px,
             data_digest: self.data_digest.clone(),
             scores: Scores { float: None, int8: None },

@@ -101,6 +101,21 @@ pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, 
     Crop { image_chw, truth_chw, weight_chw }
 }
 
+/// The whole picture resized to `side` pixels a side, whatever that does to its shape: the classic tutorial's
+/// only crop, with the nucleus map alone.
+pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
+    let area = side * side;
+    let resized = picture.pyramid[0].resized(side, side);
+    let image_chw =
+        (0..3).flat_map(|channel| resized.plane(channel.min(resized.count() - 1)).to_vec()).collect();
+    let (width, height) = (picture.labels.width() as usize, picture.labels.height() as usize);
+    let nucleus = |at: usize| {
+        let (x, y) = (at % side * width / side, at / side * height / side);
+        if picture.labels.labels_hw()[y * width + x] == 0 { 0.0 } else { 1.0 }
+    };
+    Crop { image_chw, truth_chw: (0..area).map(nucleus).collect(), weight_chw: vec![1.0; area] }
+}
+
 /// Where the pixels of a crop lie in its picture: `source = centre + matrix (pixel - middle)`.
 struct Placement {
     centre: [f32; 2],
@@ -303,6 +318,17 @@ mod tests {
             let expected = 128.0 * 128.0 / (30.0 * diameter / 27.0) * 0.6;
             assert!((0.5..2.0).contains(&(edges / expected)), "{edges} edges, expected about {expected}");
         }
+    }
+
+    #[test]
+    fn the_whole_picture_is_squeezed_with_its_nuclei() {
+        let crop = whole(&squares(), 64);
+        assert_eq!(
+            [crop.image_chw.len(), crop.truth_chw.len(), crop.weight_chw.len()],
+            [3 * 4096, 4096, 4096]
+        );
+        let agree = crop.truth_chw.iter().zip(&crop.image_chw).filter(|(t, v)| (**t > 0.5) == (**v > 0.5));
+        assert!(agree.count() > 3900);
     }
 
     #[test]

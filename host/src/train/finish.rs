@@ -8,6 +8,7 @@ use shared::{Extraction, ImageScore, LabelImage, SetScore};
 
 use super::config::TrainConfig;
 use super::golden_scene::golden_scene;
+use super::recipe::Recipe;
 use super::validation::{ValidationPicture, tune_extraction, validate};
 use crate::export::export_model;
 use crate::failure::Failure;
@@ -56,7 +57,9 @@ pub fn finish(
     let float = export_model(graph.clone(), &draft, WeightEncoding::F32, &golden)?;
     let mut scored = Vec::new();
     if !validation.is_empty() {
-        draft.extraction = tune_extraction(&float, validation, threads)?;
+        if config.recipe == Recipe::Nuclei {
+            draft.extraction = tune_extraction(&float, validation, threads)?;
+        }
         let float = export_model(graph.clone(), &draft, WeightEncoding::F32, &golden)?;
         draft.scores.float = mean(&validate(&float, validation, threads)?);
         let file = export_model(graph.clone(), &draft, weights, &golden)?;

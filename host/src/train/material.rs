@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use shared::Scaling;
-
 use super::config::TrainConfig;
 use super::crops::TrainingPicture;
+use super::recipe::Recipe;
 use super::sampler::Sampler;
 use super::split::stratified_split;
 use super::validation::ValidationPicture;
@@ -30,7 +29,7 @@ impl TrainConfig {
     /// # Errors
     /// As [`Material::load`].
     pub fn material(&self, dataset: &Dataset, threads: NonZeroUsize) -> Result<Material, Failure> {
-        Material::load(dataset, self.bad_truth, self.validation_share, self.seed, threads)
+        Material::load(dataset, self.recipe, self.bad_truth, self.validation_share, self.seed, threads)
     }
 }
 
@@ -41,6 +40,7 @@ impl Material {
     /// [`Failure`] that names the pictures that cannot be used, unless `bad` says to leave them out.
     pub fn load(
         dataset: &Dataset,
+        recipe: Recipe,
         bad: BadTruth,
         share: f64,
         seed: u64,
@@ -59,7 +59,7 @@ impl Material {
             .iter()
             .filter_map(|&index| {
                 let (image_type, _, image, labels) = take(index)?;
-                Some((image_type, TrainingPicture::new(&image, labels, Scaling::STRETCH)))
+                Some((image_type, TrainingPicture::new(&image, labels, recipe.scaling())))
             })
             .collect();
         let validation = split

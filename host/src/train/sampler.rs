@@ -7,7 +7,8 @@ use std::thread::Scope;
 use rand::Rng as _;
 
 use super::config::TrainConfig;
-use super::crops::{Crop, TrainingPicture, crop_rng, cut};
+use super::crops::{Crop, TrainingPicture, crop_rng, cut, whole};
+use super::recipe::Recipe;
 use crate::image_type::ImageType;
 
 /// The pictures trained on, by type.
@@ -45,7 +46,10 @@ impl Sampler {
         let found = self.types.partition_point(|&(sum, _)| sum <= at).min(self.types.len() - 1);
         let indices = &self.types[found].1;
         let picture = &self.pictures[indices[rng.random_range(0..indices.len())]];
-        cut(picture, config.crop, &config.augmentation, &mut rng)
+        match config.recipe {
+            Recipe::Nuclei => cut(picture, config.crop, &config.augmentation, &mut rng),
+            Recipe::Tutorial => whole(picture, config.crop),
+        }
     }
 }
 
@@ -54,9 +58,9 @@ impl Sampler {
 pub struct Batch {
     /// `[n, 3, side, side]`.
     pub image_nchw: Vec<f32>,
-    /// `[n, 3, side, side]`.
+    /// `[n, outputs, side, side]`.
     pub truth_nchw: Vec<f32>,
-    /// `[n, 3, side, side]`.
+    /// `[n, outputs, side, side]`.
     pub weight_nchw: Vec<f32>,
 }
 

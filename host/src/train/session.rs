@@ -14,7 +14,7 @@ use shared::SetScore;
 
 use super::average::{blend, share_kept};
 use super::checkpoint::{self, CheckpointError, Position, Weights};
-use super::config::{MASKS, TrainConfig};
+use super::config::{StepShape, TrainConfig};
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
 use super::ops::TrainingOps;
@@ -83,7 +83,7 @@ impl Session<'_> {
                 let rate = learning_rate(self.config.learning_rate, position.steps, steps);
                 let loss;
                 (weights.model, loss) =
-                    step(self.config.crop, weights.model, &mut optimizer, batch, rate, device);
+                    step(self.config.step_shape(), weights.model, &mut optimizer, batch, rate, device);
                 if !loss.is_finite() {
                     let next = "lower --learning-rate and begin a new run";
                     return Err(Failure::failed(
@@ -192,9 +192,9 @@ impl Session<'_> {
     }
 }
 
-/// One step on crops of `side` pixels: the model after it, and the loss before it.
+/// One step: the model after it, and the loss before it.
 pub(super) fn step<B: AutodiffBackend + TrainingOps>(
-    side: usize,
+    StepShape { side, masks }: StepShape,
     model: Unet<B>,
     optimizer: &mut impl Optimizer<Unet<B>, B>,
     batch: Batch,
@@ -207,7 +207,7 @@ pub(super) fn step<B: AutodiffBackend + TrainingOps>(
         Tensor::<B, 4>::from_data(TensorData::new(values, shape), device)
     };
     let logits = model.forward(tensor(batch.image_nchw));
-    let loss = segmentation_loss(logits, tensor(batch.truth_nchw), tensor(batch.weight_nchw), MASKS);
+    let loss = segmentation_loss(logits, tensor(batch.truth_nchw), tensor(batch.weight_nchw), masks);
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     let value: f64 = loss.into_scalar().elem();
     (optimizer.step(rate, model, grads), value)

@@ -8,7 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use serde::Serialize;
 
 use super::backend::Backend;
+use super::config::StepShape;
 use super::ops::TrainingOps;
+use super::recipe::Recipe;
 use super::sampler::Batch;
 use super::session::step;
 use super::unet::{Unet, UnetConfig};
@@ -49,12 +51,13 @@ impl ThroughputConfig {
     fn measure_on<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Throughput {
         let mut model: Unet<B> = self.unet.init(1, device);
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
+        let shape = StepShape { side: self.crop, masks: Recipe::Nuclei.masks() };
         let mut times_ms: Vec<f64> = (0..=self.steps)
             .map(|_| {
                 let batch = self.batch();
                 let start = Instant::now();
                 // The loss is read back, so a step has ended when it returns.
-                (model, _) = step(self.crop, model.clone(), &mut optimizer, batch, 1e-3, device);
+                (model, _) = step(shape, model.clone(), &mut optimizer, batch, 1e-3, device);
                 start.elapsed().as_secs_f64() * 1e3
             })
             .skip(1)

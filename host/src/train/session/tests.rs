@@ -5,13 +5,14 @@ use super::*;
 use crate::dataset::BadTruth;
 use crate::image_type::ImageType;
 use crate::train::crops::TrainingPicture;
-use crate::train::{Augmentation, ColourAugmentation, Skips, Stem, Switch, UnetConfig};
+use crate::train::{Augmentation, ColourAugmentation, Recipe, Skips, Stem, Switch, UnetConfig};
 
 fn config() -> TrainConfig {
     TrainConfig {
         data: "squares".into(),
         data_digest: "none".into(),
         bad_truth: BadTruth::Refuse,
+        recipe: Recipe::Nuclei,
         unet: UnetConfig {
             width: 4,
             depth: 2,

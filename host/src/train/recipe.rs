@@ -1,0 +1,87 @@
+//! What a run teaches: ours, or the classic tutorial's, which every better idea is measured against.
+
+use serde::{Deserialize, Serialize};
+use shared::{Extraction, OutputChannel, Probability, Scale, ScaleRule, Scaling, UnitError};
+
+use super::unet::{Skips, Stem, UnetConfig};
+
+/// What a run teaches, and how a picture is read and nuclei are taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// Crops at the nuclei's scale; nucleus, interior and distance; cross-entropy and Dice; a watershed.
+    #[default]
+    Nuclei,
+    /// Whole pictures resized to the network's size, values over 255, one mask, cross-entropy, and connected
+    /// components: the U-Net of the 2018 Data Science Bowl's most read notebook.
+    Tutorial,
+}
+
+impl Recipe {
+    /// What the network's output channels hold, in order.
+    pub const fn outputs(self) -> &'static [OutputChannel] {
+        match self {
+            Self::Nuclei => &[OutputChannel::Nucleus, OutputChannel::Interior, OutputChannel::Distance],
+            Self::Tutorial => &[OutputChannel::Nucleus],
+        }
+    }
+
+    /// How many of them, from the first, Dice is taken over.
+    pub const fn masks(self) -> usize {
+        match self {
+            Self::Nuclei => 2,
+            Self::Tutorial => 0,
+        }
+    }
+
+    /// How samples become network input.
+    pub const fn scaling(self) -> Scaling {
+        match self {
+            Self::Nuclei => Scaling::STRETCH,
+            Self::Tutorial => Scaling::UnitRange,
+        }
+    }
+
+    /// How pictures are resized; `nucleus_px` is the diameter that the network knows best, px.
+    ///
+    /// # Errors
+    /// [`UnitError`], never in practice: the limits are in range.
+    pub fn scale_rule(self, nucleus_px: f32) -> Result<ScaleRule, UnitError> {
+        Ok(match self {
+            Self::Nuclei => ScaleRule::Nucleus {
+                target_px: nucleus_px,
+                min: Scale::try_from(0.2)?,
+                max: Scale::try_from(3.0)?,
+            },
+            Self::Tutorial => ScaleRule::Fit,
+        })
+    }
+
+    /// How nuclei are taken out before anything is tuned.
+    ///
+    /// # Errors
+    /// [`UnitError`], never in practice: the thresholds are in range.
+    pub fn extraction(self) -> Result<Extraction, UnitError> {
+        let half = Probability::try_from(0.5)?;
+        Ok(match self {
+            Self::Nuclei => Extraction::Watershed {
+                nucleus_threshold: half,
+                seed_threshold: half,
+                distance_share: half,
+                min_seed_area: 8.0,
+                min_area: 20.0,
+            },
+            Self::Tutorial => Extraction::Components { nucleus_threshold: half, min_area: 0.0 },
+        })
+    }
+
+    /// The tutorial's network: 16 to 256 channels at full resolution, 2 M weights.
+    pub const TUTORIAL_UNET: UnetConfig = UnetConfig {
+        width: 16,
+        depth: 5,
+        stem: Stem::Full,
+        skips: Skips::Concat,
+        decoder_convolutions: 2,
+        outputs: Self::Tutorial.outputs().len(),
+    };
+}
