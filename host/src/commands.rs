@@ -9,6 +9,7 @@ pub mod export;
 pub mod flash;
 pub mod link_test;
 pub mod live;
+mod network_args;
 mod port_args;
 pub mod probe_cuda;
 pub mod score;

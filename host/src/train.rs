@@ -2,6 +2,7 @@
 //!
 //! Burn's types stay within this module; what leaves it is a [`Graph`](crate::graph::Graph).
 
+mod ablation;
 mod average;
 mod backend;
 mod checkpoint;
@@ -29,12 +30,12 @@ mod truth;
 mod unet;
 mod validation;
 
+pub use ablation::variants;
 pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
 pub use colour::ColourAugmentation;
 pub use config::TrainConfig;
 pub use crops::{Augmentation, Switch};
 pub use finish::{FinishedModel, finish};
-#[cfg(test)]
 pub use material::Material;
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;

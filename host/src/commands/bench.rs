@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::train::NetworkArgs;
+use super::network_args::NetworkArgs;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::train::{BackendChoice, Throughput, ThroughputConfig};

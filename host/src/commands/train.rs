@@ -1,5 +1,7 @@
 //! `nuclei-host train`: a data set in, one model file out.
 
+mod ablate;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -7,6 +9,7 @@ use std::thread::available_parallelism;
 use clap::{Args, ValueEnum};
 use shared::SetScore;
 
+use super::network_args::NetworkArgs;
 use crate::atomic_file::write_whole;
 use crate::dataset::{BadTruth, Dataset};
 use crate::failure::{Exit, Failure};
@@ -15,8 +18,9 @@ use crate::onnx::WeightEncoding;
 use crate::output;
 use crate::train::{
     Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Outcome, Recipe, RunFolder, Session,
-    Skips, Stem, Switch, TrainConfig, UnetConfig, finish,
+    Switch, TrainConfig, finish,
 };
+use ablate::ablate;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host train --data stage1_train.zip
@@ -81,6 +85,9 @@ pub struct TrainArgs {
     /// Epochs from one validation to the next
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     validate_every: u32,
+    /// Train once for each augmentation left out, and tell what each is worth on validation; no model file
+    #[arg(long, conflicts_with = "preset")]
+    ablate: bool,
     /// Leave out pictures whose truth cannot be used, naming them
     #[arg(long)]
     skip_bad: bool,
@@ -90,60 +97,6 @@ pub struct TrainArgs {
     /// Threads for reading and validation [default: all cores]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-}
-
-/// The network, and what a step of its training sees.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct NetworkArgs {
-    /// Channels of the network's first level, a multiple of 4
-    #[arg(long, default_value_t = 24)]
-    pub width: usize,
-    /// Levels of the network, 2 to 6
-    #[arg(long, default_value_t = 4)]
-    pub depth: usize,
-    /// Resolution of the first level
-    #[arg(long, value_enum, default_value = "half")]
-    pub stem: Stem,
-    /// How the encoder's maps join the decoder's
-    #[arg(long, value_enum, default_value = "add")]
-    pub skips: Skips,
-    /// Convolutions of a decoder's level
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub decoder_convolutions: u8,
-    /// Crops of a step
-    #[arg(long, default_value_t = 16)]
-    pub batch: usize,
-    /// Side of a crop in pixels
-    #[arg(long, default_value_t = 128)]
-    pub crop: usize,
-}
-
-impl NetworkArgs {
-    /// The network's form.
-    ///
-    /// # Errors
-    /// [`Failure`] when a number is out of range or they do not fit each other.
-    pub fn unet(&self) -> Result<UnetConfig, Failure> {
-        let unet = UnetConfig {
-            width: self.width,
-            depth: self.depth,
-            stem: self.stem,
-            skips: self.skips,
-            decoder_convolutions: self.decoder_convolutions.into(),
-            outputs: Recipe::Nuclei.outputs().len(),
-        };
-        let multiple = unet.side_multiple();
-        let problem = if unet.width == 0 || !unet.width.is_multiple_of(4) || unet.width > 256 {
-            "--width must be a multiple of 4, at most 256"
-        } else if !(2..=6).contains(&unet.depth) {
-            "--depth must be 2 to 6"
-        } else if self.batch == 0 || self.crop < 32 || !self.crop.is_multiple_of(multiple) {
-            "--crop must be at least 32 and a multiple of the network's smallest grid, and --batch at least 1"
-        } else {
-            return Ok(unet);
-        };
-        Err(Failure::usage(problem, format!("see --help (the smallest grid is {multiple})")))
-    }
 }
 
 /// What varies between crops.
@@ -211,6 +164,9 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         material.training_count,
         material.validation.len()
     ))?;
+    if args.ablate {
+        return ablate(&config, &folder, &material, backend, threads);
+    }
     let session = Session {
         config: &config,
         folder: &folder,
