@@ -139,7 +139,12 @@ mod tests {
 
     #[test]
     fn touching_nuclei_are_counted_once_and_corners_do_not_touch() {
-        let labels = [1, 1, 0, 3, 2, 0, 4, 0, 0].to_vec();
-        assert_eq!(touching(&LabelImage::new(3, 3, labels).unwrap()), 3);
+        for (labels, expected) in [
+            ([1, 1, 0, 3, 2, 0, 4, 0, 0], 4),
+            ([1, 0, 0, 0, 2, 0, 3, 2, 0], 2),
+            ([1, 0, 2, 0, 0, 0, 3, 0, 4], 0),
+        ] {
+            assert_eq!(touching(&LabelImage::new(3, 3, labels.to_vec()).unwrap()), expected, "{labels:?}");
+        }
     }
 }
