@@ -4,6 +4,8 @@
 //! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018): six output channels by two
 //! vectors of pixels forward, four output channels by the three places of a kernel row for the gradient.
 
+#![allow(clippy::needless_range_loop, reason = "sums stay in registers where their places are constants")]
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
