@@ -37,6 +37,17 @@ pub struct Weights<M, A> {
     pub average: A,
 }
 
+/// A run as it was saved.
+#[derive(Debug)]
+pub struct Restored<M, A, O> {
+    /// Where it stands.
+    pub position: Position,
+    /// Its weights.
+    pub weights: Weights<M, A>,
+    /// Its optimiser.
+    pub optimizer: O,
+}
+
 /// Why a checkpoint cannot be saved or loaded.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -110,7 +121,7 @@ pub fn load<B, M, O>(
     Weights { model, average }: Weights<M, M::InnerModule>,
     optimizer: O,
     device: &B::Device,
-) -> Result<(Position, Weights<M, M::InnerModule>, O), CheckpointError>
+) -> Result<Restored<M, M::InnerModule, O>, CheckpointError>
 where
     B: AutodiffBackend,
     M: AutodiffModule<B>,
@@ -120,7 +131,7 @@ where
     let model = model.load_record(decode::<B, _>(contents.model, device)?);
     let average = average.load_record(decode::<B::InnerBackend, _>(contents.average, device)?);
     let optimizer = optimizer.load_record(decode::<B, _>(contents.optimizer, device)?);
-    Ok((contents.position, Weights { model, average }, optimizer))
+    Ok(Restored { position: contents.position, weights: Weights { model, average }, optimizer })
 }
 
 /// Loads the averaged weights of a run alone, for a module of the same form.

@@ -13,7 +13,7 @@ use indicatif::HumanDuration;
 use shared::SetScore;
 
 use super::average::{blend, share_kept};
-use super::checkpoint::{self, CheckpointError, Position, Weights};
+use super::checkpoint::{self, CheckpointError, Position, Restored, Weights};
 use super::config::{StepShape, TrainConfig};
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
@@ -69,7 +69,7 @@ impl Session<'_> {
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let mut position = Position { steps: 0, seconds: 0.0, epoch_loss: 0.0, best: None };
         if self.folder.checkpoint().exists() {
-            (position, weights, optimizer) =
+            Restored { position, weights, optimizer } =
                 checkpoint::load(&self.folder.checkpoint(), weights, optimizer, device)?;
         }
         let mut epochs = self.folder.load_epochs()?;
