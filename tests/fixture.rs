@@ -4,9 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use host::{
-    Convolution, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, WeightEncoding, export_model,
-};
+use host::{Convolution, Encoding, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, export_model};
 use shared::{
     Channels, ColourOrder, Extraction, Image, InputSpec, Model, OutputChannel, Probability, Scale,
     ScaleChoice, ScaleRule, Scaling, Scores,
@@ -52,7 +50,7 @@ pub fn brightness_model(threshold: f32) -> Vec<u8> {
         data_digest: "none".into(),
         scores: Scores { float: None, int8: None },
     };
-    export_model(builder.finish(output).unwrap(), &draft, WeightEncoding::F32, &discs(96, 96)).unwrap()
+    export_model(builder.finish(output).unwrap(), &draft, Encoding::F32, &discs(96, 96)).unwrap()
 }
 
 /// Bright discs of 20 pixels on a dark ground, one in each square of 32.

@@ -23,6 +23,8 @@ def main(model_path: str, input_path: str, output_path: str) -> None:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    # Without VNNI, unsigned times signed bytes saturate in 16 bits unless this is set.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(
         model_path, options, providers=["CPUExecutionProvider"]
     )

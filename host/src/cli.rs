@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, capture, demo, doctor, explore, export, flash, link_test, live, probe_cuda, score, segment, split,
-    station, train,
+    bench, capture, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize, score,
+    segment, split, station, train,
 };
 use crate::failure::{Exit, Failure};
 use crate::train::PROBE_COMMAND;
@@ -27,6 +27,7 @@ enum Command {
     Explore(explore::ExploreArgs),
     Train(train::TrainArgs),
     Export(export::ExportArgs),
+    Quantize(quantize::QuantizeArgs),
     Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
     Score(score::ScoreArgs),
@@ -48,6 +49,7 @@ impl Command {
             Self::Explore(args) => explore::run(&args),
             Self::Train(args) => train::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Quantize(args) => quantize::run(&args),
             Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
             Self::Score(args) => score::run(&args),

@@ -12,6 +12,7 @@ pub mod live;
 mod network_args;
 mod port_args;
 pub mod probe_cuda;
+pub mod quantize;
 pub mod score;
 pub mod segment;
 pub mod split;

@@ -10,7 +10,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::graph::Graph;
-use crate::onnx::{OnnxError, OnnxOptions, WeightEncoding, write_onnx};
+use crate::onnx::{Encoding, OnnxError, OnnxOptions, write_onnx};
 
 /// What the manifest of a model says beyond what its graph tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +63,7 @@ pub enum ExportError {
 pub fn export_model(
     graph: Graph,
     draft: &ModelDraft,
-    weights: WeightEncoding,
+    encoding: Encoding<'_>,
     golden: &Image,
 ) -> Result<Vec<u8>, ExportError> {
     let graph = graph.fold_batch_norm();
@@ -80,16 +80,16 @@ pub fn export_model(
         gmac: graph.macs() as f32 / 1e9,
         golden: Golden::new(golden.clone(), background)?,
     };
-    let provisional = write(&graph, &manifest, weights)?;
+    let provisional = write(&graph, &manifest, encoding)?;
     let mut segmenter = Model::load(&provisional, NonZeroUsize::MIN)?.into_segmenter();
     let found = segmenter.segment(golden, ScaleChoice::Fixed(Scale::ONE))?;
     manifest.golden = Golden::new(golden.clone(), found.labels)?;
-    let onnx = write(&graph, &manifest, weights)?;
+    let onnx = write(&graph, &manifest, encoding)?;
     Model::load(&onnx, NonZeroUsize::MIN)?.into_segmenter().check_golden()?;
     Ok(onnx)
 }
 
-fn write(graph: &Graph, manifest: &Manifest, weights: WeightEncoding) -> Result<Vec<u8>, ExportError> {
+fn write(graph: &Graph, manifest: &Manifest, encoding: Encoding<'_>) -> Result<Vec<u8>, ExportError> {
     let json = manifest.to_json()?;
-    Ok(write_onnx(graph, &OnnxOptions { weights, metadata: &[(MANIFEST_KEY, &json)] })?)
+    Ok(write_onnx(graph, &OnnxOptions { encoding, metadata: &[(MANIFEST_KEY, &json)] })?)
 }

@@ -26,6 +26,7 @@ mod output;
 mod pictures;
 mod prediction;
 mod progress;
+mod quantization;
 mod recording;
 mod scoring;
 mod station_process;
@@ -45,5 +46,5 @@ pub use graph::{
 };
 pub use image_type::ImageType;
 pub use link::{Line, LinkError, SerialLine, Station, Told, Traffic};
-pub use onnx::{OnnxError, OnnxOptions, WeightEncoding, read_metadata, write_onnx};
+pub use onnx::{Encoding, OnnxError, OnnxOptions, read_metadata, write_onnx};
 pub use virtual_line::VirtualLine;

@@ -4,6 +4,7 @@
 //! parameters under `n/weight`, `n/bias` and so on, and its value under `n/output`; the
 //! graph's input is [`INPUT_NAME`] and its result [`OUTPUT_NAME`], both with full shapes.
 
+mod integer;
 mod proto;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,8 @@ use shared::{INPUT_NAME, OUTPUT_NAME};
 use thiserror::Error;
 use tract_onnx::pb;
 
-use crate::graph::{Convolution, Graph, Node, Op, QuantizedWeight, ValueId};
+use crate::graph::{Convolution, Graph, IntegerPlan, Node, Op, QuantizedWeight, ValueId};
+use integer::IntegerWriter;
 use proto::{attribute_float, attribute_int, attribute_ints, tensor_f32, tensor_i8, value_info};
 
 const OPSET: i64 = 17;
@@ -21,22 +23,25 @@ const IR_VERSION: i64 = 8;
 /// Largest message that every protobuf reader accepts.
 const LARGEST_FILE: usize = i32::MAX as usize;
 
-/// How the weights of convolutions are stored; biases are `f32` always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WeightEncoding {
-    /// As they are, four bytes each.
+/// What a file stores and computes in; biases are never rounded to a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Encoding<'a> {
+    /// Everything is `f32`.
     #[default]
     F32,
-    /// Rounded by [`QuantizedWeight`] to a byte each, with a `DequantizeLinear` a layer
-    /// that a runtime folds at load; activations stay `f32`.
-    Int8,
+    /// Weights are rounded by [`QuantizedWeight`] to a byte each, with a `DequantizeLinear` a
+    /// layer that a runtime folds at load; activations stay `f32`.
+    Int8Weights,
+    /// Weights likewise, and the plan's convolutions compute in integers: `QLinearConv` on
+    /// activations of a byte each.
+    Integer(&'a IntegerPlan),
 }
 
 /// What goes into a file besides the graph.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// How weights are stored.
-    pub weights: WeightEncoding,
+    /// What numbers are stored and computed in.
+    pub encoding: Encoding<'a>,
     /// Pairs of key and value for `metadata_props`.
     pub metadata: &'a [(&'a str, &'a str)],
 }
@@ -73,12 +78,17 @@ pub fn write_onnx(graph: &Graph, options: &OnnxOptions) -> Result<Vec<u8>, OnnxE
     if let Some((key, _)) = options.metadata.iter().find(|(key, _)| !keys.insert(*key)) {
         return Err(OnnxError::DuplicateKey { key: (*key).into() });
     }
-    let mut writer = Writer { graph, weights: options.weights, proto: pb::GraphProto::default() };
+    let round_weights = options.encoding != Encoding::F32;
+    let mut writer = Writer { graph, round_weights, proto: pb::GraphProto::default() };
     writer.proto.name = "nuclei".into();
     writer.proto.input.push(writer.value_info(ValueId::INPUT));
     writer.proto.output.push(writer.value_info(graph.output()));
-    for (index, node) in graph.nodes().iter().enumerate() {
-        writer.write_node(ValueId::of_node(index), node);
+    if let Encoding::Integer(plan) = options.encoding {
+        IntegerWriter::new(&mut writer, plan).write();
+    } else {
+        for (index, node) in graph.nodes().iter().enumerate() {
+            writer.write_node(ValueId::of_node(index), node);
+        }
     }
     let metadata = options
         .metadata
@@ -120,17 +130,27 @@ pub fn read_metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>, OnnxError
 
 struct Writer<'a> {
     graph: &'a Graph,
-    weights: WeightEncoding,
+    round_weights: bool,
     proto: pb::GraphProto,
+}
+
+/// The name that `value` of `graph` has in its file.
+pub fn value_name(graph: &Graph, value: ValueId) -> String {
+    match value.node() {
+        _ if value == graph.output() => OUTPUT_NAME.into(),
+        Some(index) => format!("{}/output", graph.nodes()[index].name),
+        None => INPUT_NAME.into(),
+    }
+}
+
+/// The name that it has there where it is held in bytes.
+pub fn bytes_name(graph: &Graph, value: ValueId) -> String {
+    format!("{}_uint8", value_name(graph, value))
 }
 
 impl Writer<'_> {
     fn value_name(&self, value: ValueId) -> String {
-        match value.node() {
-            _ if value == self.graph.output() => OUTPUT_NAME.into(),
-            Some(index) => format!("{}/output", self.graph.nodes()[index].name),
-            None => INPUT_NAME.into(),
-        }
+        value_name(self.graph, value)
     }
 
     fn value_info(&self, value: ValueId) -> pb::ValueInfoProto {
@@ -149,12 +169,39 @@ impl Writer<'_> {
     }
 
     fn write_node(&mut self, value: ValueId, node: &Node) {
-        let Node { name, inputs, op } = node;
-        let mut input: Vec<_> = inputs.iter().map(|&id| self.value_name(id)).collect();
-        let (op_type, attribute) = match op {
-            Op::Conv(convolution) => ("Conv", self.convolution(name, convolution, 0, &mut input)),
+        let mut input: Vec<_> = node.inputs.iter().map(|&id| self.value_name(id)).collect();
+        let (op_type, attribute) = self.operation(node, &mut input);
+        if value != self.graph.output() {
+            self.proto.value_info.push(self.value_info(value));
+        }
+        self.push_node(&node.name, op_type, input, self.value_name(value), attribute);
+    }
+
+    fn push_node(
+        &mut self,
+        name: &str,
+        op_type: &str,
+        input: Vec<String>,
+        output: String,
+        attribute: Vec<pb::AttributeProto>,
+    ) {
+        self.proto.node.push(pb::NodeProto {
+            name: name.into(),
+            op_type: op_type.into(),
+            output: vec![output],
+            input,
+            attribute,
+            ..Default::default()
+        });
+    }
+
+    /// Stores the parameters of `node`, adds their names to `input` and returns ONNX's operation and its attributes.
+    fn operation(&mut self, node: &Node, input: &mut Vec<String>) -> (&'static str, Vec<pb::AttributeProto>) {
+        let name = &node.name;
+        match &node.op {
+            Op::Conv(convolution) => ("Conv", self.convolution(name, convolution, 0, input)),
             Op::ConvTranspose(convolution) => {
-                ("ConvTranspose", self.convolution(name, convolution, 1, &mut input))
+                ("ConvTranspose", self.convolution(name, convolution, 1, input))
             }
             Op::BatchNorm(norm) => {
                 let parameters = [
@@ -178,18 +225,7 @@ impl Writer<'_> {
             }
             Op::Add => ("Add", vec![]),
             Op::Concat => ("Concat", vec![attribute_int("axis", 1)]),
-        };
-        if value != self.graph.output() {
-            self.proto.value_info.push(self.value_info(value));
         }
-        self.proto.node.push(pb::NodeProto {
-            name: name.clone(),
-            op_type: op_type.into(),
-            output: vec![self.value_name(value)],
-            input,
-            attribute,
-            ..Default::default()
-        });
     }
 
     /// Stores the parameters, adds their names to `input` and returns the attributes.
@@ -201,11 +237,10 @@ impl Writer<'_> {
         input: &mut Vec<String>,
     ) -> Vec<pb::AttributeProto> {
         let Convolution { weight, bias, stride, padding } = convolution;
-        input.push(match self.weights {
-            WeightEncoding::F32 => {
-                self.store(tensor_f32(format!("{name}/weight"), &weight.shape(), weight.data()))
-            }
-            WeightEncoding::Int8 => self.dequantized(name, &QuantizedWeight::from_weight(weight, axis)),
+        input.push(if self.round_weights {
+            self.dequantized(name, &QuantizedWeight::from_weight(weight, axis))
+        } else {
+            self.store(tensor_f32(format!("{name}/weight"), &weight.shape(), weight.data()))
         });
         input.push(self.store_vector(name, "bias", bias));
         let [.., kernel_height, kernel_width] = weight.shape();
@@ -225,14 +260,8 @@ impl Writer<'_> {
             self.store_vector(name, "weight_scale", scales),
             self.store(tensor_i8(format!("{name}/weight_zero"), &[scales.len()], &vec![0; scales.len()])),
         ];
-        self.proto.node.push(pb::NodeProto {
-            name: format!("{name}/dequantize"),
-            op_type: "DequantizeLinear".into(),
-            input,
-            output: vec![output.clone()],
-            attribute: vec![attribute_int("axis", *axis as i64)],
-            ..Default::default()
-        });
+        let axis = attribute_int("axis", *axis as i64);
+        self.push_node(&format!("{name}/dequantize"), "DequantizeLinear", input, output.clone(), vec![axis]);
         output
     }
 }

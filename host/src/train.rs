@@ -35,7 +35,7 @@ pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
 pub use colour::ColourAugmentation;
 pub use config::TrainConfig;
 pub use crops::{Augmentation, Switch};
-pub use finish::{FinishedModel, finish};
+pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
 pub use material::Material;
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;
@@ -43,6 +43,7 @@ pub use session::{Outcome, Session};
 pub use split::stratified_split;
 pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{Skips, Stem, UnetConfig};
+pub use validation::ValidationPicture;
 
 use backend::CudaMissing;
 

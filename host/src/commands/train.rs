@@ -14,7 +14,7 @@ use crate::atomic_file::write_whole;
 use crate::dataset::{BadTruth, Dataset};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
-use crate::onnx::WeightEncoding;
+use crate::onnx::Encoding;
 use crate::output;
 use crate::train::{
     Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Outcome, Recipe, RunFolder, Session,
@@ -129,10 +129,10 @@ pub enum Weights {
     Float,
 }
 
-impl From<Weights> for WeightEncoding {
+impl From<Weights> for Encoding<'_> {
     fn from(weights: Weights) -> Self {
         match weights {
-            Weights::Int8 => Self::Int8,
+            Weights::Int8 => Self::Int8Weights,
             Weights::Float => Self::F32,
         }
     }
@@ -294,14 +294,7 @@ impl From<Augment> for Augmentation {
         match augment {
             Augment::All => all,
             Augment::Geometry => Self { touching: 0.0, colour: ColourAugmentation::OFF, ..all },
-            Augment::None => Self {
-                geometry: Switch::Off,
-                min_nucleus_px: NUCLEUS_PX,
-                max_nucleus_px: NUCLEUS_PX,
-                elastic: 0.0,
-                touching: 0.0,
-                colour: ColourAugmentation::OFF,
-            },
+            Augment::None => Self::none(NUCLEUS_PX),
         }
     }
 }

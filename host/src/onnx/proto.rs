@@ -20,6 +20,22 @@ pub(super) fn tensor_i8(name: String, shape: &[usize], values: &[i8]) -> pb::Ten
     tensor(name, DataType::Int8, shape, values.iter().map(|v| v.cast_unsigned()).collect())
 }
 
+pub(super) fn tensor_i32(name: String, shape: &[usize], values: &[i32]) -> pb::TensorProto {
+    tensor(name, DataType::Int32, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+pub(super) fn tensor_i64(name: String, shape: &[usize], values: &[i64]) -> pb::TensorProto {
+    tensor(name, DataType::Int64, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+pub(super) fn tensor_f32_scalar(name: String, value: f32) -> pb::TensorProto {
+    tensor(name, DataType::Float, &[], value.to_le_bytes().to_vec())
+}
+
+pub(super) fn tensor_u8_scalar(name: String, value: u8) -> pb::TensorProto {
+    tensor(name, DataType::Uint8, &[], vec![value])
+}
+
 fn tensor(name: String, kind: DataType, shape: &[usize], raw_data: Vec<u8>) -> pb::TensorProto {
     pb::TensorProto { name, dims: dims(shape), data_type: kind as i32, raw_data, ..Default::default() }
 }

@@ -97,6 +97,11 @@ impl TrainConfig {
         Ok(network.graph(self.tile())?.macs() as f64 / 1e9)
     }
 
+    /// The run with crops as a station's tiles: of the network's size and scale, nothing varied.
+    pub fn as_deployed(&self) -> Self {
+        Self { crop: self.tile(), augmentation: Augmentation::none(self.nucleus_px), ..self.clone() }
+    }
+
     /// The manifest's part of a model of this run, with thresholds that are not tuned yet.
     ///
     /// # Errors

@@ -32,6 +32,20 @@ pub struct Augmentation {
     pub colour: ColourAugmentation,
 }
 
+impl Augmentation {
+    /// None: a crop shows its picture as a station does, the median nucleus `nucleus_px` pixels across.
+    pub const fn none(nucleus_px: f32) -> Self {
+        Self {
+            geometry: Switch::Off,
+            min_nucleus_px: nucleus_px,
+            max_nucleus_px: nucleus_px,
+            elastic: 0.0,
+            touching: 0.0,
+            colour: ColourAugmentation::OFF,
+        }
+    }
+}
+
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -263,17 +277,6 @@ mod tests {
         TrainingPicture::new(&image, labels, Scaling::STRETCH)
     }
 
-    fn still() -> Augmentation {
-        Augmentation {
-            geometry: Switch::Off,
-            min_nucleus_px: 24.0,
-            max_nucleus_px: 24.0,
-            elastic: 0.0,
-            touching: 0.0,
-            colour: ColourAugmentation::OFF,
-        }
-    }
-
     #[test]
     fn the_same_index_gives_the_same_crop_and_another_one_another() {
         let picture = squares();
@@ -294,8 +297,12 @@ mod tests {
     #[test]
     fn picture_and_truth_stay_together() {
         let picture = squares();
-        let turning =
-            Augmentation { geometry: Switch::On, min_nucleus_px: 12.0, max_nucleus_px: 48.0, ..still() };
+        let turning = Augmentation {
+            geometry: Switch::On,
+            min_nucleus_px: 12.0,
+            max_nucleus_px: 48.0,
+            ..Augmentation::none(24.0)
+        };
         for index in 0..20 {
             let crop = cut(&picture, 96, &turning, &mut crop_rng(1, index));
             let (nucleus, interior) = crop.truth_chw.split_at(96 * 96);
@@ -309,7 +316,11 @@ mod tests {
     fn nuclei_come_out_at_the_size_asked_for() {
         let picture = squares();
         for diameter in [12.0, 24.0, 48.0] {
-            let sized = Augmentation { min_nucleus_px: diameter, max_nucleus_px: diameter, ..still() };
+            let sized = Augmentation {
+                min_nucleus_px: diameter,
+                max_nucleus_px: diameter,
+                ..Augmentation::none(24.0)
+            };
             let crop = cut(&picture, 128, &sized, &mut crop_rng(1, 1));
             let share = crop.truth_chw[..128 * 128].iter().sum::<f32>() / (128.0 * 128.0);
             assert!((0.25..0.75).contains(&share), "{share}");

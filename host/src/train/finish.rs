@@ -10,10 +10,10 @@ use super::config::TrainConfig;
 use super::golden_scene::golden_scene;
 use super::recipe::Recipe;
 use super::validation::{ValidationPicture, tune_extraction, validate};
-use crate::export::export_model;
+use crate::export::{ModelDraft, export_model};
 use crate::failure::Failure;
 use crate::graph::Graph;
-use crate::onnx::WeightEncoding;
+use crate::onnx::Encoding;
 
 /// A model file with what is known about it.
 #[derive(Debug)]
@@ -41,6 +41,56 @@ pub struct Report {
     pub pictures: BTreeMap<String, f64>,
 }
 
+/// A file with the labels and the score that it gives for each validation picture, in order.
+#[derive(Debug)]
+pub struct ScoredFile {
+    /// The file.
+    pub onnx: Vec<u8>,
+    /// For each picture.
+    pub pictures: Vec<(LabelImage, ImageScore)>,
+}
+
+impl ScoredFile {
+    /// Writes `graph` in `encoding` and scores what it finds.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn of(
+        graph: &Graph,
+        draft: &ModelDraft,
+        encoding: Encoding<'_>,
+        validation: &[ValidationPicture],
+        threads: NonZeroUsize,
+    ) -> Result<Self, Failure> {
+        let onnx = export_model(graph.clone(), draft, encoding, &golden_scene()?)?;
+        let pictures = validate(&onnx, validation, threads)?;
+        Ok(Self { onnx, pictures })
+    }
+
+    /// The score over all pictures; `None` where there is none.
+    pub fn mean(&self) -> Option<SetScore> {
+        SetScore::from_scores(self.pictures.iter().map(|(_, score)| score))
+    }
+}
+
+/// What the manifest of a run's model says, with the extraction tuned on `validation`.
+///
+/// # Errors
+/// [`Failure`].
+pub fn tuned_draft(
+    graph: &Graph,
+    config: &TrainConfig,
+    validation: &[ValidationPicture],
+    threads: NonZeroUsize,
+) -> Result<ModelDraft, Failure> {
+    let mut draft = config.draft()?;
+    if !validation.is_empty() && config.recipe == Recipe::Nuclei {
+        let float = export_model(graph.clone(), &draft, Encoding::F32, &golden_scene()?)?;
+        draft.extraction = tune_extraction(&float, validation, threads)?;
+    }
+    Ok(draft)
+}
+
 /// Tunes the extraction on `validation`, encodes the weights, scores both forms and writes the file.
 ///
 /// # Errors
@@ -48,28 +98,18 @@ pub struct Report {
 pub fn finish(
     graph: &Graph,
     config: &TrainConfig,
-    weights: WeightEncoding,
+    encoding: Encoding<'_>,
     validation: &[ValidationPicture],
     threads: NonZeroUsize,
 ) -> Result<FinishedModel, Failure> {
-    let golden = golden_scene()?;
-    let mut draft = config.draft()?;
-    let float = export_model(graph.clone(), &draft, WeightEncoding::F32, &golden)?;
-    let mut scored = Vec::new();
-    if !validation.is_empty() {
-        if config.recipe == Recipe::Nuclei {
-            draft.extraction = tune_extraction(&float, validation, threads)?;
-        }
-        let float = export_model(graph.clone(), &draft, WeightEncoding::F32, &golden)?;
-        draft.scores.float = mean(&validate(&float, validation, threads)?);
-        let file = export_model(graph.clone(), &draft, weights, &golden)?;
-        scored = validate(&file, validation, threads)?;
-        if weights == WeightEncoding::Int8 {
-            draft.scores.int8 = mean(&scored);
-        }
+    let mut draft = tuned_draft(graph, config, validation, threads)?;
+    draft.scores.float = ScoredFile::of(graph, &draft, Encoding::F32, validation, threads)?.mean();
+    let file = ScoredFile::of(graph, &draft, encoding, validation, threads)?;
+    if encoding != Encoding::F32 {
+        draft.scores.int8 = file.mean();
     }
     let mut by_type: BTreeMap<&'static str, Vec<&ImageScore>> = BTreeMap::new();
-    for (picture, (_, score)) in validation.iter().zip(&scored) {
+    for (picture, (_, score)) in validation.iter().zip(&file.pictures) {
         by_type.entry(picture.image_type.name()).or_default().push(score);
     }
     let types = by_type
@@ -78,20 +118,16 @@ pub fn finish(
         .collect();
     let pictures = validation
         .iter()
-        .zip(&scored)
+        .zip(&file.pictures)
         .map(|(picture, (_, score))| (picture.name.clone(), score.mean_ap()))
         .collect();
     let report = Report {
         extraction: draft.extraction,
         float: draft.scores.float.clone(),
-        file: mean(&scored),
+        file: file.mean(),
         types,
         pictures,
     };
-    let onnx = export_model(graph.clone(), &draft, weights, &golden)?;
-    Ok(FinishedModel { onnx, labels: scored.into_iter().map(|(labels, _)| labels).collect(), report })
-}
-
-fn mean(scored: &[(LabelImage, ImageScore)]) -> Option<SetScore> {
-    SetScore::from_scores(scored.iter().map(|(_, score)| score))
+    let onnx = export_model(graph.clone(), &draft, encoding, &golden_scene()?)?;
+    Ok(FinishedModel { onnx, labels: file.pictures.into_iter().map(|(labels, _)| labels).collect(), report })
 }

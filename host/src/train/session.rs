@@ -26,7 +26,7 @@ use super::validation::{ValidationPicture, validate};
 use crate::export::export_model;
 use crate::failure::Failure;
 use crate::graph::Graph;
-use crate::onnx::WeightEncoding;
+use crate::onnx::Encoding;
 use crate::progress::Progress;
 
 /// What a run works on.
@@ -166,8 +166,7 @@ impl Session<'_> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let onnx =
-            export_model(self.graph(model)?, &self.config.draft()?, WeightEncoding::F32, &golden_scene()?)?;
+        let onnx = export_model(self.graph(model)?, &self.config.draft()?, Encoding::F32, &golden_scene()?)?;
         let scores = validate(&onnx, self.validation, self.threads)?;
         Ok(SetScore::from_scores(scores.iter().map(|(_, score)| score)))
     }

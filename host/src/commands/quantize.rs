@@ -1,0 +1,282 @@
+//! `nuclei-host quantize`: a training run's network in bytes, and what that costs.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use shared::{SetScore, encode_picture_png};
+
+use super::train::{reopen, threads_or_all};
+use crate::atomic_file::write_whole;
+use crate::failure::{Exit, Failure};
+use crate::graph::{Graph, IntegerPlan, Range};
+use crate::onnx::Encoding;
+use crate::outlines::draw_outlines;
+use crate::output;
+use crate::quantization::{
+    Calibration, GateVerdict, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
+};
+use crate::train::{
+    Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
+};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host quantize --run nuclei-run
+  nuclei-host quantize --run nuclei-run --form integer --out nuclei-integer.onnx
+  nuclei-host quantize --run nuclei-run --form integer --ranges percentile --calibration 200";
+
+/// Write a training run's network in bytes, tell what that costs, and refuse it if that is too much.
+///
+/// The report says how much noise each layer gets, what each image type loses on the run's validation split, how
+/// the count changes, and which picture loses most, with its outlines. The gate is missed, with exit code 3 and no
+/// model file, where the mean AP loses more than 0.010, any picture more than 0.10, or the count changes by more
+/// than 1 %.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct QuantizeArgs {
+    /// Folder of the run
+    #[arg(long, default_value = "nuclei-run")]
+    run: PathBuf,
+    /// The run's data set, where it has moved
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where the model file goes
+    #[arg(long, default_value = "nuclei.onnx")]
+    out: PathBuf,
+    /// What is held in bytes
+    #[arg(long, value_enum, default_value = "weights")]
+    form: Form,
+    /// How ranges of activations are chosen [default: each way is tried, and the one with the best maps taken]
+    #[arg(long, value_enum)]
+    ranges: Option<RangeMethod>,
+    /// Tiles of training pictures that ranges are taken from; a quarter as many are compared
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=10_000))]
+    calibration: u64,
+    /// Layers that may stay float, the noisiest first, while the gate is missed
+    #[arg(long, default_value_t = 2)]
+    keep_float: usize,
+    /// Folder of the report [default: quantization in the run's folder]
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Threads for reading and validation [default: all cores]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+}
+
+/// What is held in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    /// Weights; they become float again at load, which tract runs fastest.
+    Weights,
+    /// Weights and activations: convolutions compute in integers.
+    Integer,
+}
+
+/// `quantization.json`.
+#[derive(Debug, Serialize)]
+struct QuantizationReport {
+    form: Form,
+    /// Error of the probability maps by each way that was tried, root of the mean square.
+    map_rms: Vec<(RangeMethod, f64)>,
+    layers: Vec<LayerNoise>,
+    float_bytes: usize,
+    bytes: usize,
+    float: Option<SetScore>,
+    rounded: Option<SetScore>,
+    verdict: GateVerdict,
+}
+
+/// A way to hold the network in bytes.
+enum Rounding {
+    Weights,
+    Integer(IntegerPlan),
+}
+
+impl Rounding {
+    const fn encoding(&self) -> Encoding<'_> {
+        match self {
+            Self::Weights => Encoding::Int8Weights,
+            Self::Integer(plan) => Encoding::Integer(plan),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
+    let folder = RunFolder::new(&args.run);
+    let (config, dataset) = reopen(&folder, args.data.as_deref())?;
+    let graph = best_network(&config, &folder)?.fold_batch_norm();
+    let threads = threads_or_all(args.threads);
+    let material = config.material(&dataset, threads)?;
+    let validation = &material.validation;
+    let mut draft = tuned_draft(&graph, &config, validation, threads)?;
+    let float = ScoredFile::of(&graph, &draft, Encoding::F32, validation, threads)?;
+    draft.scores.float = float.mean();
+
+    let tiles = tiles(&config, &material, args.calibration);
+    let (compared, calibrated) = tiles.split_at(tiles.len() / 5);
+    let (ranges, map_rms) = match args.form {
+        Form::Weights => (Vec::new(), Vec::new()),
+        Form::Integer => choose_ranges(&graph, args.ranges, calibrated, compared)?,
+    };
+    let mut kept = BTreeSet::new();
+    let (rounding, file, layers, verdict) = loop {
+        let rounding = match args.form {
+            Form::Weights => Rounding::Weights,
+            Form::Integer => Rounding::Integer(IntegerPlan::new(&graph, &ranges, kept.clone())),
+        };
+        let file = ScoredFile::of(&graph, &draft, rounding.encoding(), validation, threads)?;
+        let verdict = judge(validation, &float, &file)?;
+        let layers = layer_noise(&graph, rounding.encoding(), compared)?;
+        let noisiest = layers
+            .iter()
+            .filter(|layer| layer.integer)
+            .min_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db))
+            .filter(|_| !verdict.passed() && kept.len() < args.keep_float);
+        let Some(LayerNoise { node, name, .. }) = noisiest else {
+            break (rounding, file, layers, verdict);
+        };
+        output::line(&format!("{}: {name} stays float", verdict.misses.join("; ")))?;
+        kept.insert(*node);
+    };
+    draft.scores.int8 = file.mean();
+    let finished = ScoredFile::of(&graph, &draft, rounding.encoding(), &[], threads)?.onnx;
+    let report = QuantizationReport {
+        form: args.form,
+        map_rms,
+        layers,
+        float_bytes: float.onnx.len(),
+        bytes: finished.len(),
+        float: draft.scores.float.clone(),
+        rounded: draft.scores.int8.clone(),
+        verdict,
+    };
+    let out = args.report.clone().unwrap_or_else(|| folder.path().join("quantization"));
+    save(&report, &out, validation, &float, &file)?;
+    report.to_lines().iter().try_for_each(|line| output::line(line))?;
+    if !report.verdict.passed() {
+        let problem = format!("the gate is missed: {}", report.verdict.misses.join("; "));
+        let next = format!("train for longer, or see {}", out.display());
+        return Err(Failure::new(Exit::GateMissed, problem, next));
+    }
+    write_whole(&args.out, &finished)?;
+    let path = args.out.display();
+    output::line(&format!("wrote {path} ({} bytes); next: nuclei-host flash {path}", finished.len()))?;
+    Ok(Exit::Done)
+}
+
+/// Tiles of training pictures as a station would cut them: `count` for ranges and, before them, a quarter as many
+/// to compare maps on.
+fn tiles(config: &TrainConfig, material: &Material, count: u64) -> Vec<Vec<f32>> {
+    let deployed = config.as_deployed();
+    (0..count + count / 4).map(|index| material.sampler.crop(&deployed, index).image_chw).collect()
+}
+
+/// Ranges by the way that is asked for, or by the one whose maps on `compared` come nearest to the float ones.
+fn choose_ranges(
+    graph: &Graph,
+    asked: Option<RangeMethod>,
+    calibrated: &[Vec<f32>],
+    compared: &[Vec<f32>],
+) -> Result<(Vec<Range>, Vec<(RangeMethod, f64)>), Failure> {
+    let calibration = Calibration::observe(graph, calibrated)?;
+    let methods = RangeMethod::ALL.into_iter().filter(|&method| asked.is_none_or(|asked| asked == method));
+    let mut map_rms = methods
+        .map(|method| {
+            let plan = IntegerPlan::new(graph, &calibration.ranges(method), BTreeSet::new());
+            Ok((method, map_error(graph, Encoding::Integer(&plan), compared)?))
+        })
+        .collect::<Result<Vec<_>, TraceError>>()?;
+    map_rms.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let best = map_rms.first().map_or(RangeMethod::MinMax, |&(method, _)| method);
+    Ok((calibration.ranges(best), map_rms))
+}
+
+fn judge(
+    validation: &[ValidationPicture],
+    float: &ScoredFile,
+    rounded: &ScoredFile,
+) -> Result<GateVerdict, Failure> {
+    let pairs: Vec<_> = validation
+        .iter()
+        .zip(float.pictures.iter().zip(&rounded.pictures))
+        .map(|(picture, ((_, float), (_, rounded)))| {
+            (picture.name.as_str(), picture.image_type, float, rounded)
+        })
+        .collect();
+    GateVerdict::of(&pairs).ok_or_else(|| {
+        let problem = "the run held no pictures back, so nothing tells what rounding costs";
+        Failure::usage(problem, "begin a run with --validation above 0")
+    })
+}
+
+/// Writes the report, and the picture that lost most: outlines by float numbers green, by rounded ones magenta.
+fn save(
+    report: &QuantizationReport,
+    folder: &Path,
+    validation: &[ValidationPicture],
+    float: &ScoredFile,
+    rounded: &ScoredFile,
+) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(report).map_err(|error| Failure::failed(error, ""))?;
+    write_whole(&folder.join("quantization.json"), json.as_bytes())?;
+    let worst = &report.verdict.worst.name;
+    let pictures = validation.iter().zip(float.pictures.iter().zip(&rounded.pictures));
+    for (picture, ((float, _), (rounded, _))) in pictures.filter(|(picture, _)| picture.name == *worst) {
+        let overlay = draw_outlines(&picture.image, float, FLOAT_COLOUR)?;
+        let overlay = draw_outlines(&overlay, rounded, ROUNDED_COLOUR)?;
+        let png = encode_picture_png(&overlay).map_err(|error| Failure::failed(error, ""))?;
+        write_whole(&folder.join(format!("worst-{worst}.png")), &png)?;
+    }
+    Ok(())
+}
+
+const FLOAT_COLOUR: [u8; 3] = [0, 200, 80];
+const ROUNDED_COLOUR: [u8; 3] = [230, 40, 200];
+
+impl QuantizationReport {
+    /// For a person.
+    fn to_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.map_rms.is_empty() {
+            let tried = self.map_rms.iter().map(|(method, rms)| format!("{} {rms:.5}", method.name()));
+            lines.push(format!("ranges, by the error of the maps: {}", tried.collect::<Vec<_>>().join(", ")));
+            lines.push(String::new());
+        }
+        lines.push(format!("{:<20}{:>10}{:>12}{:>12}", "layer", "computes", "weight dB", "output dB"));
+        lines.extend(self.layers.iter().map(|layer| {
+            let LayerNoise { name, integer, weight_sqnr_db, sqnr_db, .. } = layer;
+            let computes = if *integer { "integer" } else { "float" };
+            format!("{name:<20}{computes:>10}{weight_sqnr_db:>12.1}{sqnr_db:>12.1}")
+        }));
+        lines.push(String::new());
+        lines
+            .push(format!("{:<20}{:>10}{:>12}{:>12}{:>10}", "mean AP", "pictures", "float", "bytes", "lost"));
+        let row = |name: &str, pictures: usize, float: f64, rounded: f64| {
+            format!("{name:<20}{pictures:>10}{float:>12.4}{rounded:>12.4}{:>10.4}", float - rounded)
+        };
+        let GateVerdict { worst, count_bias, types, .. } = &self.verdict;
+        for (name, TypeLoss { pictures, float, rounded }) in types {
+            lines.push(row(name, *pictures, *float, *rounded));
+        }
+        if let (Some(float), Some(rounded)) = (&self.float, &self.rounded) {
+            lines.push(row("all", float.images as usize, float.mean_ap, rounded.mean_ap));
+        }
+        lines.push(format!(
+            "worst picture: {} from {:.4} to {:.4}; nuclei found: {:+.2} %; {} bytes from {}",
+            worst.name,
+            worst.float,
+            worst.rounded,
+            100.0 * count_bias,
+            self.bytes,
+            self.float_bytes
+        ));
+        lines
+    }
+}
