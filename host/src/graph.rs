@@ -16,7 +16,7 @@ mod shape;
 pub use builder::GraphBuilder;
 pub use cost::NodeMacs;
 pub use integer::{Affine, IntegerPlan, Range};
-pub use op::{BatchNorm, Convolution, Op, Tensor4};
+pub use op::{BatchNorm, Convolution, Op, PoolWindow, Tensor4};
 pub use quantize::{QuantizedLayer, QuantizedWeight};
 pub use shape::{ValueShape, conv_output, conv_transpose_output};
 

@@ -14,7 +14,7 @@ use shared::{INPUT_NAME, OUTPUT_NAME};
 use thiserror::Error;
 use tract_onnx::pb;
 
-use crate::graph::{Convolution, Graph, IntegerPlan, Node, Op, QuantizedWeight, ValueId};
+use crate::graph::{Convolution, Graph, IntegerPlan, Node, Op, PoolWindow, QuantizedWeight, ValueId};
 use integer::IntegerWriter;
 use proto::{attribute_float, attribute_int, attribute_ints, tensor_f32, tensor_i8, value_info};
 
@@ -217,10 +217,12 @@ impl Writer<'_> {
             }
             Op::Relu => ("Relu", vec![]),
             Op::Sigmoid => ("Sigmoid", vec![]),
-            Op::MaxPool { size } => {
-                let window = [*size; 2];
-                let attributes =
-                    vec![attribute_ints("kernel_shape", &window), attribute_ints("strides", &window)];
+            Op::MaxPool(PoolWindow { size, stride, padding }) => {
+                let attributes = vec![
+                    attribute_ints("kernel_shape", &[*size; 2]),
+                    attribute_ints("strides", &[*stride; 2]),
+                    attribute_ints("pads", &[*padding; 4]),
+                ];
                 ("MaxPool", attributes)
             }
             Op::Add => ("Add", vec![]),

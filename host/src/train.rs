@@ -33,7 +33,7 @@ mod validation;
 pub use ablation::variants;
 pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
 pub use colour::ColourAugmentation;
-pub use config::TrainConfig;
+pub use config::{EncoderWeights, TrainConfig};
 pub use crops::{Augmentation, Switch};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
 pub use material::Material;
@@ -42,7 +42,7 @@ pub use run_folder::RunFolder;
 pub use session::{Outcome, Session};
 pub use split::stratified_split;
 pub use throughput::{Throughput, ThroughputConfig};
-pub use unet::{Skips, Stem, UnetConfig};
+pub use unet::{Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
 pub use validation::ValidationPicture;
 
 use backend::CudaMissing;
@@ -97,6 +97,13 @@ impl From<ExportError> for Failure {
 impl From<checkpoint::CheckpointError> for Failure {
     fn from(error: checkpoint::CheckpointError) -> Self {
         Self::failed(error, "begin a new run in another folder (--run)")
+    }
+}
+
+impl From<EncoderWeightsError> for Failure {
+    fn from(error: EncoderWeightsError) -> Self {
+        let next = "name torchvision's resnet50 as .pth or .safetensors, or leave --encoder-weights out";
+        Self::usage(error, next)
     }
 }
 

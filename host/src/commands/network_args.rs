@@ -3,23 +3,26 @@
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::train::{Recipe, Skips, Stem, UnetConfig};
+use crate::train::{Encoder, Recipe, Skips, Stem, UnetConfig};
 
 /// The network, and what a step of its training sees.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct NetworkArgs {
+    /// The half of the network that halves
+    #[arg(long, value_enum, default_value = "plain")]
+    pub encoder: Encoder,
     /// Channels of the network's first level, a multiple of 4
     #[arg(long, default_value_t = 24)]
     pub width: usize,
-    /// Levels of the network, 2 to 6
-    #[arg(long, default_value_t = 4)]
-    pub depth: usize,
-    /// Resolution of the first level
-    #[arg(long, value_enum, default_value = "half")]
-    pub stem: Stem,
-    /// How the encoder's maps join the decoder's
-    #[arg(long, value_enum, default_value = "add")]
-    pub skips: Skips,
+    /// Levels of the network, 2 to 6 [default: 4]
+    #[arg(long)]
+    pub depth: Option<usize>,
+    /// Resolution of the first level [default: half]
+    #[arg(long, value_enum)]
+    pub stem: Option<Stem>,
+    /// How the encoder's maps join the decoder's [default: add]
+    #[arg(long, value_enum)]
+    pub skips: Option<Skips>,
     /// Convolutions of a decoder's level
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub decoder_convolutions: u8,
@@ -37,11 +40,22 @@ impl NetworkArgs {
     /// # Errors
     /// [`Failure`] when a number is out of range or they do not fit each other.
     pub fn unet(&self) -> Result<UnetConfig, Failure> {
+        let (depth, stem, skips) = match self.encoder {
+            Encoder::Plain => (4, Stem::Half, Skips::Add),
+            Encoder::Resnet50 if self.depth.is_none() && self.stem.is_none() && self.skips.is_none() => {
+                (5, Stem::Half, Skips::Concat)
+            }
+            Encoder::Resnet50 => {
+                let problem = "a ResNet-50 has five levels, half resolution and stacked skips";
+                return Err(Failure::usage(problem, "leave out --depth, --stem and --skips"));
+            }
+        };
         let unet = UnetConfig {
+            encoder: self.encoder,
             width: self.width,
-            depth: self.depth,
-            stem: self.stem,
-            skips: self.skips,
+            depth: self.depth.unwrap_or(depth),
+            stem: self.stem.unwrap_or(stem),
+            skips: self.skips.unwrap_or(skips),
             decoder_convolutions: self.decoder_convolutions.into(),
             outputs: Recipe::Nuclei.outputs().len(),
         };

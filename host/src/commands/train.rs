@@ -17,14 +17,15 @@ use crate::interrupt;
 use crate::onnx::Encoding;
 use crate::output;
 use crate::train::{
-    Augmentation, BackendChoice, ColourAugmentation, FinishedModel, Outcome, Recipe, RunFolder, Session,
-    Switch, TrainConfig, finish,
+    Augmentation, BackendChoice, ColourAugmentation, Encoder, EncoderWeights, FinishedModel, Outcome, Recipe,
+    RunFolder, Session, Switch, TrainConfig, finish,
 };
 use ablate::ablate;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host train --data stage1_train.zip
   nuclei-host train --data pictures/ --epochs 60 --width 24 --backend cuda --out nuclei.onnx
+  nuclei-host train --data stage1_train.zip --encoder resnet50 --encoder-weights resnet50.pth
   nuclei-host train --data stage1_train.zip --preset tutorial --run baseline --out baseline.onnx
   nuclei-host train --resume --run nuclei-run      (after ctrl-C, or after a power cut)";
 
@@ -47,7 +48,7 @@ pub struct TrainArgs {
     run: PathBuf,
     /// Go on with the run in the folder, with its own settings
     #[arg(long, conflicts_with_all = [
-        "epochs", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
+        "epochs", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
         "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
     ])]
     resume: bool,
@@ -65,11 +66,14 @@ pub struct TrainArgs {
     epoch_crops: Option<u64>,
     /// Train a baseline instead of the network that the station is made for
     #[arg(long, value_enum, conflicts_with_all = [
-        "width", "depth", "stem", "skips", "decoder_convolutions", "crop", "augment",
+        "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "crop", "augment",
     ])]
     preset: Option<Preset>,
     #[command(flatten)]
     network: NetworkArgs,
+    /// Weights that the encoder begins with: torchvision's resnet50, a .pth or .safetensors file
+    #[arg(long, value_name = "FILE")]
+    encoder_weights: Option<PathBuf>,
     /// Greatest learning rate of Adam
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
@@ -233,6 +237,7 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
         recipe,
         unet,
+        encoder_weights: args.encoder_weights.as_deref().map(EncoderWeights::of).transpose()?,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
         batch,
@@ -255,6 +260,8 @@ fn check(args: &TrainArgs) -> Result<(), Failure> {
         "--averaging must be 0 to below 1"
     } else if !(0.0..1.0).contains(&args.validation) {
         "--validation must be 0 to below 1"
+    } else if args.encoder_weights.is_some() && args.network.encoder != Encoder::Resnet50 {
+        "--encoder-weights are those of --encoder resnet50"
     } else {
         return Ok(());
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::shape::infer;
-use super::{BatchNorm, Convolution, Graph, GraphError, Node, Op, ValueId, ValueShape};
+use super::{BatchNorm, Convolution, Graph, GraphError, Node, Op, PoolWindow, ValueId, ValueShape};
 
 /// Collects nodes in evaluation order and checks each as it comes.
 ///
@@ -74,14 +74,14 @@ impl GraphBuilder {
         self.add_node(name, [input], Op::Sigmoid)
     }
 
-    /// Adds a maximum over windows of `size` by `size` that do not overlap.
+    /// Adds a maximum over windows.
     pub fn max_pool(
         &mut self,
         name: impl Into<String>,
         input: ValueId,
-        size: usize,
+        window: PoolWindow,
     ) -> Result<ValueId, GraphError> {
-        self.add_node(name, [input], Op::MaxPool { size })
+        self.add_node(name, [input], Op::MaxPool(window))
     }
 
     /// Adds the sum of two values of one shape.

@@ -1,6 +1,6 @@
 //! The meaning of a graph, computed slowly: what every runtime is compared with.
 
-use super::{Convolution, Graph, GraphError, Op, ValueId, ValueShape};
+use super::{Convolution, Graph, GraphError, Op, PoolWindow, ValueId, ValueShape};
 
 impl Graph {
     /// The result for one picture, by the definition of each operation with sums in `f64`.
@@ -43,7 +43,7 @@ fn apply(op: &Op, inputs: &[Input], shape: ValueShape) -> Vec<f32> {
         }
         Op::Relu => first.iter().map(|x| x.max(0.0)).collect(),
         Op::Sigmoid => first.iter().map(|&x| (1.0 / (1.0 + (-f64::from(x)).exp())) as f32).collect(),
-        Op::MaxPool { size } => max_pool(first, first_shape, *size, shape),
+        Op::MaxPool(window) => max_pool(first, first_shape, *window, shape),
         Op::Add => first.iter().zip(inputs[1].0).map(|(a, b)| a + b).collect(),
         Op::Concat => inputs.iter().flat_map(|(values, _)| *values).copied().collect(),
     }
@@ -102,12 +102,16 @@ fn convolve(
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-fn max_pool(input: &[f32], from: ValueShape, size: usize, to: ValueShape) -> Vec<f32> {
+fn max_pool(input: &[f32], from: ValueShape, window: PoolWindow, to: ValueShape) -> Vec<f32> {
+    let PoolWindow { size, stride, padding } = window;
+    let reach = |at: usize, length: usize| {
+        (at * stride).saturating_sub(padding)..(at * stride + size - padding).min(length)
+    };
     let mut output = Vec::with_capacity(to.elements());
     for plane in input.chunks_exact(from.pixels()) {
         for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
-            let rows = plane.chunks_exact(from.width).skip(y * size).take(size);
-            let window = rows.flat_map(|row| &row[x * size..][..size]);
+            let rows = reach(y, from.height).map(|row| &plane[row * from.width..][..from.width]);
+            let window = rows.flat_map(|row| &row[reach(x, from.width)]);
             output.push(window.copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }

@@ -67,7 +67,7 @@ impl IntegerPlan {
         // Each class of values under one rounding is named by its least member.
         let mut class: Vec<usize> = (0..=graph.nodes().len()).collect();
         for (index, Node { inputs, op, .. }) in graph.nodes().iter().enumerate() {
-            if matches!(op, Op::MaxPool { .. } | Op::Concat) {
+            if matches!(op, Op::MaxPool(_) | Op::Concat) {
                 let members: Vec<usize> = inputs
                     .iter()
                     .map(|input| input.index())

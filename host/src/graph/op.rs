@@ -84,6 +84,24 @@ impl BatchNorm {
     }
 }
 
+/// The square windows of a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolWindow {
+    /// Side of the window, at least 1.
+    pub size: usize,
+    /// Pixels between windows, at least 1.
+    pub stride: usize,
+    /// Pixels around the input that are in windows and never the greatest, less than `size`.
+    pub padding: usize,
+}
+
+impl PoolWindow {
+    /// Windows of `size` by `size` that do not overlap.
+    pub const fn apart(size: usize) -> Self {
+        Self { size, stride: size, padding: 0 }
+    }
+}
+
 /// What a node does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -97,11 +115,8 @@ pub enum Op {
     Relu,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
-    /// Maximum over windows of `size` by `size` that do not overlap.
-    MaxPool {
-        /// Side of the window, at least 1.
-        size: usize,
-    },
+    /// Maximum over windows.
+    MaxPool(PoolWindow),
     /// Sum of two values of one shape.
     Add,
     /// Values of one height and width, stacked along the channels in order.

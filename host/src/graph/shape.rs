@@ -1,6 +1,6 @@
 //! Shapes of values, and what each operation makes of them.
 
-use super::{BatchNorm, Convolution, GraphError, Op};
+use super::{BatchNorm, Convolution, GraphError, Op, PoolWindow};
 
 /// Shape of one value, `[1, channels, height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +76,11 @@ pub(super) fn infer(node: &str, op: &Op, inputs: &[ValueShape]) -> Result<ValueS
         }
         Op::BatchNorm(norm) => check.batch_norm(check.one(inputs)?, norm),
         Op::Relu | Op::Sigmoid => check.one(inputs),
-        Op::MaxPool { size } => {
+        Op::MaxPool(PoolWindow { size, stride, padding }) => {
             let input = check.one(inputs)?;
             check.window(input, input.channels, [*size, *size], |length, kernel| {
-                conv_output(length, kernel, *size, 0)
+                // Every window holds a pixel of the input.
+                conv_output(length, kernel, *stride, *padding).filter(|_| padding < size)
             })
         }
         Op::Add => {

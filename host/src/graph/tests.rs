@@ -53,7 +53,7 @@ impl Sampler {
         };
         let stem = block(&mut b, self, "stem", ValueId::INPUT, [8, 3, 2, 2, 0]);
         let enc1 = block(&mut b, self, "enc1", stem, [16, 8, 3, 1, 1]);
-        let pool = b.max_pool("pool", enc1, 2).unwrap();
+        let pool = b.max_pool("pool", enc1, PoolWindow::apart(2)).unwrap();
         let enc2 = block(&mut b, self, "enc2", pool, [32, 16, 3, 1, 1]);
         let deep = block(&mut b, self, "deep", enc2, [64, 32, 3, 2, 1]);
         let deep = block(&mut b, self, "deeper", deep, [64, 64, 3, 1, 1]);
@@ -137,12 +137,13 @@ fn operations_match_values_worked_by_hand() {
         var: vec![3.0],
         eps: 1.0,
     });
-    let cases: [(Op, ValueShape, &[f32]); 6] = [
+    let cases: [(Op, ValueShape, &[f32]); 7] = [
         (plain, shape(1, 2, 2), &[51.5, 62.5, 84.5, 95.5]),
         (padded, shape(1, 2, 2), &[10.0, 30.0, 70.0, 95.0]),
         (spread, shape(1, 2, 2), &[5.5, 0.5, 0.5, 50.5]),
         (overlap, shape(1, 2, 2), &[12.0, 16.0, 24.0, 28.0]),
-        (Op::MaxPool { size: 2 }, shape(1, 1, 1), &[5.0]),
+        (Op::MaxPool(PoolWindow::apart(2)), shape(1, 1, 1), &[5.0]),
+        (Op::MaxPool(PoolWindow { size: 3, stride: 2, padding: 1 }), shape(1, 2, 2), &[5.0, 6.0, 8.0, 9.0]),
         (norm, square, &[-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
     ];
     for (op, expected_shape, expected) in cases {
@@ -187,8 +188,12 @@ fn graphs_that_cannot_run_are_refused() {
         (Op::ConvTranspose(conv()), "node: input channels is 2, expected 3"),
         (Op::Conv(Convolution { bias: vec![0.0; 2], ..conv() }), "node: length of the bias is 2, expected 3"),
         (Op::Conv(Convolution { stride: 0, ..conv() }), "node: the window does not fit an input of 4x4"),
-        (Op::MaxPool { size: 5 }, "node: the window does not fit an input of 4x4"),
-        (Op::MaxPool { size: 0 }, "node: the window does not fit an input of 4x4"),
+        (Op::MaxPool(PoolWindow::apart(5)), "node: the window does not fit an input of 4x4"),
+        (
+            Op::MaxPool(PoolWindow { size: 2, stride: 2, padding: 2 }),
+            "node: the window does not fit an input of 4x4",
+        ),
+        (Op::MaxPool(PoolWindow::apart(0)), "node: the window does not fit an input of 4x4"),
         (Op::Conv(nan), "node: weight holds a number out of range"),
         (
             Op::BatchNorm(BatchNorm { var: vec![1.0, -1.0], ..norm() }),
@@ -220,7 +225,7 @@ fn wiring_is_checked() {
     }
     let unknown = b.add("y", x, ValueId::of_node(7)).unwrap_err();
     assert_eq!(unknown, GraphError::UnknownValue { node: "y".into(), value: 8 });
-    let pooled = b.max_pool("pooled", x, 2).unwrap();
+    let pooled = b.max_pool("pooled", x, PoolWindow::apart(2)).unwrap();
     assert_eq!(b.clone().finish(x).unwrap_err(), GraphError::Unread { node: "pooled".into() });
     assert_eq!(b.clone().finish(ValueId::INPUT).unwrap_err(), GraphError::NoNode);
     for result in [b.add("sum", x, pooled), b.concat("cat", [x, pooled])] {
@@ -243,7 +248,7 @@ fn cost_counts_what_a_convolution_multiplies() {
     let cases = [
         (Op::Conv(conv), 3 * 2 * 3 * 3 * 2 * 3, 54 + 3),
         (Op::ConvTranspose(transposed), 2 * 4 * 6 * 3 * 2 * 2, 24 + 3),
-        (Op::MaxPool { size: 2 }, 0, 0),
+        (Op::MaxPool(PoolWindow::apart(2)), 0, 0),
     ];
     for (op, macs, parameters) in cases {
         let graph = single(input, op).unwrap();

@@ -84,7 +84,7 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
                 // A rectifier that the convolution before it computes.
                 continue;
             }
-            let moves_bytes = matches!(node.op, Op::MaxPool { .. } | Op::Concat)
+            let moves_bytes = matches!(node.op, Op::MaxPool(_) | Op::Concat)
                 && node.inputs.iter().any(|input| self.held[input.index()].bytes);
             match Rows::of(&node.op).filter(|_| !self.plan.stays_float(index)) {
                 Some((rows, convolution)) => {

@@ -59,11 +59,12 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::train::{Skips, Stem, UnetConfig};
+    use crate::train::{Encoder, Skips, Stem, UnetConfig};
 
     #[test]
     fn every_number_is_blended() {
         let config = UnetConfig {
+            encoder: Encoder::Plain,
             width: 4,
             depth: 2,
             stem: Stem::Half,

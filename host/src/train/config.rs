@@ -1,16 +1,20 @@
 //! The settings of a run: everything that its result depends on besides the data.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use shared::wire::ModelDigest;
 use shared::{ColourOrder, InputSpec, Scores, UnitError};
 
 use super::crops::Augmentation;
 use super::recipe::Recipe;
-use super::unet::UnetConfig;
+use super::unet::{Unet, UnetConfig};
 use crate::dataset::BadTruth;
 use crate::export::ModelDraft;
+use crate::failure::Failure;
 use crate::graph::GraphError;
 
 /// The settings of a run, as `config.json` in its folder.
@@ -29,6 +33,9 @@ pub struct TrainConfig {
     pub recipe: Recipe,
     /// The network.
     pub unet: UnetConfig,
+    /// What its encoder begins with, if not with random weights.
+    #[serde(default)]
+    pub encoder_weights: Option<EncoderWeights>,
     /// Epochs.
     pub epochs: u32,
     /// Crops of an epoch.
@@ -51,6 +58,30 @@ pub struct TrainConfig {
     pub augmentation: Augmentation,
     /// Diameter that the median nucleus is scaled to when a picture is segmented, px.
     pub nucleus_px: f32,
+}
+
+/// A file of weights that an encoder begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderWeights {
+    /// The file.
+    pub path: PathBuf,
+    /// Its SHA-256, hexadecimal.
+    pub digest: String,
+}
+
+impl EncoderWeights {
+    /// Those of a file.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, Failure> {
+        let bytes = fs::read(path).map_err(|error| {
+            let problem = format!("{} cannot be read: {error}", path.display());
+            Failure::usage(problem, "name torchvision's resnet50 with --encoder-weights")
+        })?;
+        Ok(Self { path: path.to_owned(), digest: ModelDigest::of(&bytes).to_string() })
+    }
 }
 
 /// Side of a tile of the exported network, px.
@@ -86,6 +117,22 @@ impl TrainConfig {
     /// Side of the exported network's input, px.
     pub const fn tile(&self) -> usize {
         TILE as usize
+    }
+
+    /// The network that a run begins with.
+    ///
+    /// # Errors
+    /// [`Failure`] when the encoder's weights cannot be taken over.
+    pub fn first_network<B: Backend>(&self, device: &B::Device) -> Result<Unet<B>, Failure> {
+        let mut network = self.unet.init(self.seed, device);
+        if let Some(EncoderWeights { path, digest }) = &self.encoder_weights {
+            if EncoderWeights::of(path)?.digest != *digest {
+                let problem = format!("{} is not the file that the run began with", path.display());
+                return Err(Failure::usage(problem, "put that file back, or begin a new run"));
+            }
+            network.load_encoder(path)?;
+        }
+        Ok(network)
     }
 
     /// Multiply-accumulates of a tile, in billions.

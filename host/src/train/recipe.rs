@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::{Extraction, OutputChannel, Probability, Scale, ScaleRule, Scaling, UnitError};
 
-use super::unet::{Skips, Stem, UnetConfig};
+use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
 /// What a run teaches, and how a picture is read and nuclei are taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,6 +77,7 @@ impl Recipe {
 
     /// The tutorial's network: 16 to 256 channels at full resolution, 2 M weights.
     pub const TUTORIAL_UNET: UnetConfig = UnetConfig {
+        encoder: Encoder::Plain,
         width: 16,
         depth: 5,
         stem: Stem::Full,

@@ -64,11 +64,16 @@ impl Session<'_> {
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, or the loss is no longer finite.
     pub fn run<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Result<Outcome, Failure> {
-        let model: Unet<B> = self.config.unet.init(self.config.seed, device);
+        let resumed = self.folder.checkpoint().exists();
+        let model: Unet<B> = if resumed {
+            self.config.unet.init(self.config.seed, device)
+        } else {
+            self.config.first_network(device)?
+        };
         let mut weights = Weights { average: model.valid(), model };
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let mut position = Position { steps: 0, seconds: 0.0, epoch_loss: 0.0, best: None };
-        if self.folder.checkpoint().exists() {
+        if resumed {
             Restored { position, weights, optimizer } =
                 checkpoint::load(&self.folder.checkpoint(), weights, optimizer, device)?;
         }

@@ -4,6 +4,8 @@
 //! 2015, with batch normalisation, zero padding and 2x2 transposed convolutions. The lean form begins
 //! with a stride-2 stem and adds its skips, which costs less than a quarter of the classic form.
 
+mod encoder;
+mod resnet;
 mod walk;
 
 use burn::module::{Module, Param};
@@ -14,10 +16,15 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
+pub use resnet::EncoderWeightsError;
+
+use std::path::Path;
+
 use super::convolution::{conv3x3, doubled, halved, pointwise};
 use super::normalisation::{NormRelu, spread};
 use super::ops::TrainingOps;
-use super::pooling::halved_by_max;
+use encoder::{Encoded, EncoderModule, Plain};
+use resnet::Resnet50;
 
 /// The resolution that the network works at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -39,10 +46,24 @@ pub enum Skips {
     Add,
 }
 
+/// The half of the network that halves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoder {
+    /// Two convolutions a level, as in the paper.
+    #[default]
+    Plain,
+    /// ResNet-50, which can begin with torchvision's weights; half resolution, five levels and stacked skips.
+    Resnet50,
+}
+
 /// The form of a U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnetConfig {
+    /// The half that halves.
+    #[serde(default)]
+    pub encoder: Encoder,
     /// Channels of the first level; each level below has twice as many. A multiple of 4.
     pub width: usize,
     /// Levels, 2 to 6.
@@ -72,7 +93,11 @@ impl UnetConfig {
 
     /// The architecture in words, for the manifest.
     pub fn describe(&self) -> String {
-        let Self { width, depth, stem, skips, decoder_convolutions, .. } = self;
+        let Self { encoder, width, depth, stem, skips, decoder_convolutions, .. } = self;
+        let encoder = match encoder {
+            Encoder::Plain => "",
+            Encoder::Resnet50 => "ResNet-50 ",
+        };
         let stem = match stem {
             Stem::Full => "full",
             Stem::Half => "half",
@@ -82,7 +107,7 @@ impl UnetConfig {
             Skips::Add => "added",
         };
         format!(
-            "U-Net width {width} depth {depth}, {stem} resolution, {skips} skips, {decoder_convolutions} \
+            "{encoder}U-Net width {width} depth {depth}, {stem} resolution, {skips} skips, {decoder_convolutions} \
              convolutions a decoder level"
         )
     }
@@ -91,33 +116,41 @@ impl UnetConfig {
     pub fn init<B: Backend>(&self, seed: u64, device: &B::Device) -> Unet<B> {
         let mut init = Init { rng: StdRng::seed_from_u64(seed), device };
         let channels = |level: usize| self.width << level;
-        let stem = match self.stem {
-            Stem::Full => None,
-            Stem::Half => Some(init.conv_norm(3, self.width, Kernel::Halving)),
+        let (encoder, skipped) = match self.encoder {
+            Encoder::Plain => {
+                let stem = match self.stem {
+                    Stem::Full => None,
+                    Stem::Half => Some(init.conv_norm(3, self.width, Kernel::Halving)),
+                };
+                let picture = if stem.is_some() { self.width } else { 3 };
+                let levels = (0..self.depth)
+                    .map(|level| {
+                        let input = if level == 0 { picture } else { channels(level - 1) };
+                        init.stage(input, channels(level), ENCODER_CONVOLUTIONS)
+                    })
+                    .collect();
+                (EncoderModule::Plain(Plain { stem, levels }), (0..self.depth).map(channels).collect())
+            }
+            Encoder::Resnet50 => {
+                (EncoderModule::Resnet50(Resnet50::init(&mut init.rng, device)), resnet::CHANNELS.to_vec())
+            }
         };
-        let picture = if stem.is_some() { self.width } else { 3 };
-        let encoder = (0..self.depth)
-            .map(|level| {
-                let input = if level == 0 { picture } else { channels(level - 1) };
-                init.stage(input, channels(level), ENCODER_CONVOLUTIONS)
-            })
-            .collect();
-        let ups =
-            (0..self.depth - 1).rev().map(|level| init.up(channels(level + 1), channels(level))).collect();
-        let joined = match self.skips {
-            Skips::Concat => 2,
-            Skips::Add => 1,
+        let deepest = self.depth - 1;
+        let below = |level: usize| if level == deepest { skipped[deepest] } else { channels(level) };
+        let ups = (0..deepest).rev().map(|level| init.up(below(level + 1), channels(level))).collect();
+        let joined = |level: usize| match self.skips {
+            Skips::Concat => channels(level) + skipped[level],
+            Skips::Add => channels(level),
         };
-        let decoder = (0..self.depth - 1)
+        let decoder = (0..deepest)
             .rev()
-            .map(|level| init.stage(joined * channels(level), channels(level), self.decoder_convolutions))
+            .map(|level| init.stage(joined(level), channels(level), self.decoder_convolutions))
             .collect();
         let head = match self.stem {
             Stem::Full => init.weight([self.outputs, self.width, 1, 1], self.width),
             Stem::Half => init.weight([self.width, self.outputs, 2, 2], self.width),
         };
         Unet {
-            stem,
             encoder,
             ups,
             decoder,
@@ -234,9 +267,7 @@ impl<B: TrainingOps> UpNorm<B> {
 /// The network.
 #[derive(Module, Debug)]
 pub struct Unet<B: Backend> {
-    stem: Option<ConvNorm<B>>,
-    /// Top level first.
-    encoder: Vec<Vec<ConvNorm<B>>>,
+    encoder: EncoderModule<B>,
     /// Deepest first.
     ups: Vec<UpNorm<B>>,
     /// Deepest first.
@@ -247,6 +278,19 @@ pub struct Unet<B: Backend> {
     config: UnetConfig,
 }
 
+impl<B: Backend> Unet<B> {
+    /// Takes over torchvision's weights of a ResNet-50; a plain encoder has none to take.
+    ///
+    /// # Errors
+    /// [`EncoderWeightsError`].
+    pub fn load_encoder(&mut self, path: &Path) -> Result<(), EncoderWeightsError> {
+        match &mut self.encoder {
+            EncoderModule::Plain(_) => Ok(()),
+            EncoderModule::Resnet50(resnet) => resnet.load(path),
+        }
+    }
+}
+
 impl<B: TrainingOps> Unet<B> {
     /// Logits of every output channel.
     ///
@@ -254,18 +298,7 @@ impl<B: TrainingOps> Unet<B> {
     /// `batch_nchw` is `[n, 3, h, w]` of 0 to 1, with `h` and `w` multiples of
     /// [`UnetConfig::side_multiple`]; the result is `[n, outputs, h, w]`.
     pub fn forward(&self, batch_nchw: Tensor<B, 4>) -> Tensor<B, 4> {
-        let mut x = batch_nchw;
-        if let Some(stem) = &self.stem {
-            x = stem.forward(x);
-        }
-        let mut skips = Vec::new();
-        for (level, stage) in self.encoder.iter().enumerate() {
-            if level > 0 {
-                skips.push(x.clone());
-                x = halved_by_max(x);
-            }
-            x = stage.iter().fold(x, |x, conv| conv.forward(x));
-        }
+        let Encoded { skips, deepest: mut x } = self.encoder.forward(batch_nchw);
         for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
             x = up.forward(x);
             x = match self.config.skips {

@@ -5,7 +5,7 @@ use super::*;
 use crate::dataset::BadTruth;
 use crate::image_type::ImageType;
 use crate::train::crops::TrainingPicture;
-use crate::train::{Augmentation, ColourAugmentation, Recipe, Skips, Stem, Switch, UnetConfig};
+use crate::train::{Augmentation, ColourAugmentation, Encoder, Recipe, Skips, Stem, Switch, UnetConfig};
 
 fn config() -> TrainConfig {
     TrainConfig {
@@ -13,7 +13,9 @@ fn config() -> TrainConfig {
         data_digest: "none".into(),
         bad_truth: BadTruth::Refuse,
         recipe: Recipe::Nuclei,
+        encoder_weights: None,
         unet: UnetConfig {
+            encoder: Encoder::Plain,
             width: 4,
             depth: 2,
             stem: Stem::Half,

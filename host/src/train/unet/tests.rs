@@ -14,14 +14,24 @@ fn picture(side: usize) -> Vec<f32> {
 #[test]
 fn graph_is_what_burn_computes() {
     let device = Default::default();
-    let side = 16;
-    for (stem, skips, decoder_convolutions) in [
-        (Stem::Half, Skips::Add, 1),
-        (Stem::Half, Skips::Concat, 2),
-        (Stem::Full, Skips::Add, 2),
-        (Stem::Full, Skips::Concat, 1),
+    let resnet = UnetConfig {
+        encoder: Encoder::Resnet50,
+        width: 4,
+        depth: 5,
+        stem: Stem::Half,
+        skips: Skips::Concat,
+        decoder_convolutions: 1,
+        outputs: 2,
+    };
+    let plain = UnetConfig { encoder: Encoder::Plain, depth: 3, ..resnet };
+    for config in [
+        UnetConfig { skips: Skips::Add, ..plain },
+        UnetConfig { decoder_convolutions: 2, ..plain },
+        UnetConfig { stem: Stem::Full, skips: Skips::Add, decoder_convolutions: 2, ..plain },
+        UnetConfig { stem: Stem::Full, ..plain },
+        resnet,
     ] {
-        let config = UnetConfig { width: 4, depth: 3, stem, skips, decoder_convolutions, outputs: 2 };
+        let side = config.side_multiple().max(16) * if config == resnet { 2 } else { 1 };
         let network = config.init::<Autodiff<Flex>>(5, &device);
         let batch = TensorData::new(picture(side), [1, 3, side, side]);
         network.forward(Tensor::from_data(batch.clone(), &device));
@@ -41,6 +51,7 @@ fn graph_is_what_burn_computes() {
 #[test]
 fn sides_must_fit_the_grid() {
     let config = UnetConfig {
+        encoder: Encoder::Plain,
         width: 4,
         depth: 3,
         stem: Stem::Half,
@@ -55,7 +66,9 @@ fn sides_must_fit_the_grid() {
 #[test]
 fn the_lean_form_costs_a_fraction_of_the_classic_one() {
     let macs = |stem, skips| {
-        let config = UnetConfig { width: 16, depth: 4, stem, skips, decoder_convolutions: 2, outputs: 2 };
+        let encoder = Encoder::Plain;
+        let config =
+            UnetConfig { encoder, width: 16, depth: 4, stem, skips, decoder_convolutions: 2, outputs: 2 };
         config.init::<Flex>(1, &Default::default()).graph(256).unwrap().macs() as f64 / 1e9
     };
     let (lean, classic) = (macs(Stem::Half, Skips::Add), macs(Stem::Full, Skips::Concat));

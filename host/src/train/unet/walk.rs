@@ -1,15 +1,20 @@
 //! The trained network as a [`Graph`].
 
 use burn::module::Param;
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use host_kernels::EPSILON;
 
 use super::super::normalisation::NormRelu;
+use super::encoder::{Encoded, EncoderModule, Plain};
+use super::resnet::{Bottleneck, Downsample, POOL, Resnet50};
 use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 use crate::graph::{
-    BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, Tensor4, ValueId, ValueShape,
+    BatchNorm as GraphNorm, Convolution, Graph, GraphBuilder, GraphError, PoolWindow, Tensor4, ValueId,
+    ValueShape,
 };
 
 impl<B: Backend> Unet<B> {
@@ -20,18 +25,10 @@ impl<B: Backend> Unet<B> {
     /// When `side` does not fit the network or a weight is not finite.
     pub fn graph(&self, side: usize) -> Result<Graph, GraphError> {
         let mut b = GraphBuilder::new(ValueShape::new(3, side, side)?)?;
-        let mut x = ValueId::INPUT;
-        if let Some(stem) = &self.stem {
-            x = stem.push(&mut b, "stem", x)?;
-        }
-        let mut skips = Vec::new();
-        for (level, stage) in self.encoder.iter().enumerate() {
-            if level > 0 {
-                skips.push(x);
-                x = b.max_pool(format!("pool{level}"), x, 2)?;
-            }
-            x = push_stage(&mut b, stage, &format!("encoder{level}"), x)?;
-        }
+        let Encoded { skips, deepest: mut x } = match &self.encoder {
+            EncoderModule::Plain(plain) => plain.push(&mut b)?,
+            EncoderModule::Resnet50(resnet) => resnet.push(&mut b)?,
+        };
         for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
             let level = b.shape(x).map_or(0, |shape| shape.height);
             x = up.push(&mut b, &format!("up{level}"), x)?;
@@ -50,6 +47,83 @@ impl<B: Backend> Unet<B> {
         x = b.sigmoid("sigmoid", x)?;
         b.finish(x)
     }
+}
+
+impl<B: Backend> Plain<B> {
+    fn push(&self, b: &mut GraphBuilder) -> Result<Encoded<ValueId>, GraphError> {
+        let mut x = ValueId::INPUT;
+        if let Some(stem) = &self.stem {
+            x = stem.push(b, "stem", x)?;
+        }
+        let mut skips = Vec::new();
+        for (level, stage) in self.levels.iter().enumerate() {
+            if level > 0 {
+                skips.push(x);
+                x = b.max_pool(format!("pool{level}"), x, PoolWindow::apart(2))?;
+            }
+            x = push_stage(b, stage, &format!("encoder{level}"), x)?;
+        }
+        Ok(Encoded { skips, deepest: x })
+    }
+}
+
+impl<B: Backend> Resnet50<B> {
+    fn push(&self, b: &mut GraphBuilder) -> Result<Encoded<ValueId>, GraphError> {
+        let x = push_norm(b, "stem", ValueId::INPUT, &self.conv1, &self.bn1)?;
+        let top = b.relu("stem.relu", x)?;
+        let mut x = b.max_pool("stem.pool", top, POOL)?;
+        let mut skips = vec![top];
+        for (index, layer) in self.layers().into_iter().enumerate() {
+            if index > 0 {
+                skips.push(x);
+            }
+            for (place, block) in layer.iter().enumerate() {
+                x = block.push(b, &format!("layer{}.{place}", index + 1), x)?;
+            }
+        }
+        Ok(Encoded { skips, deepest: x })
+    }
+}
+
+impl<B: Backend> Bottleneck<B> {
+    fn push(&self, b: &mut GraphBuilder, name: &str, input: ValueId) -> Result<ValueId, GraphError> {
+        let y = push_norm(b, &format!("{name}.1"), input, &self.conv1, &self.bn1)?;
+        let y = b.relu(format!("{name}.1.relu"), y)?;
+        let y = push_norm(b, &format!("{name}.2"), y, &self.conv2, &self.bn2)?;
+        let y = b.relu(format!("{name}.2.relu"), y)?;
+        let y = push_norm(b, &format!("{name}.3"), y, &self.conv3, &self.bn3)?;
+        let x = match &self.downsample {
+            Some(Downsample { conv, norm }) => {
+                push_norm(b, &format!("{name}.downsample"), input, conv, norm)?
+            }
+            None => input,
+        };
+        let sum = b.add(format!("{name}.sum"), y, x)?;
+        b.relu(format!("{name}.relu"), sum)
+    }
+}
+
+/// A convolution of odd sides, padded to keep its input's size over its stride, and its normalisation.
+fn push_norm<B: Backend>(
+    b: &mut GraphBuilder,
+    name: &str,
+    input: ValueId,
+    conv: &Conv2d<B>,
+    norm: &BatchNorm<B>,
+) -> Result<ValueId, GraphError> {
+    let weight = tensor4(&conv.weight)?;
+    let [output, _, side, _] = weight.shape();
+    let convolution =
+        Convolution { weight, bias: vec![0.0; output], stride: conv.stride[0], padding: side / 2 };
+    let x = b.conv(format!("{name}.conv"), input, convolution)?;
+    let norm = GraphNorm {
+        scale: vector(norm.gamma.val()),
+        shift: vector(norm.beta.val()),
+        mean: vector(norm.running_mean.value_sync()),
+        var: vector(norm.running_var.value_sync()),
+        eps: norm.epsilon as f32,
+    };
+    b.batch_norm(format!("{name}.norm"), x, norm)
 }
 
 fn push_stage<B: Backend>(
