@@ -25,5 +25,7 @@ mod place;
 mod real_pictures;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
+#[path = "end_to_end/training.rs"]
+mod training;
 #[path = "end_to_end/watching.rs"]
 mod watching;

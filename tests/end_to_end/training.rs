@@ -1,0 +1,70 @@
+//! `train` and the commands after it as their users meet them: a small data set in, model files out.
+
+use serde_json::Value;
+
+use crate::bench::text;
+use crate::place::{Place, assert_told, json};
+
+/// A network that learns bright discs in seconds.
+const TRAIN: &str = "train --backend cpu --data bowl --run run --width 4 --depth 2 --crop 64 --batch 4 \
+                     --epochs 2 --epoch-crops 64 --validation 0.4 --learning-rate 0.02 --averaging 0.5";
+
+fn trained() -> Place {
+    let place = Place::new();
+    place.bowl("bowl");
+    place.run(&format!("{TRAIN} --out trained.onnx"), 0);
+    place
+}
+
+fn report(place: &Place, name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(place.path(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_gives_a_model_that_scores_as_it_says() {
+    let place = trained();
+    for name in ["config.json", "epochs.csv", "curves.svg", "best.checkpoint", "validation.json"] {
+        assert!(place.path(&format!("run/{name}")).exists(), "{name}");
+    }
+    let said = report(&place, "run/validation.json");
+    let held_back = said["pictures"].as_object().unwrap();
+    assert!(!held_back.is_empty());
+    let names: Vec<&str> = held_back.keys().map(String::as_str).collect();
+    place.write("held-back.txt", names.join("\n").as_bytes());
+    let scored = place.run("score --truth bowl --model trained.onnx --names held-back.txt --json", 0);
+    let (told, scored) = (&said["file"]["mean_ap"], json(&scored));
+    assert_eq!(told, &scored["mean_ap"]);
+
+    let again = place.run(&format!("{TRAIN} --out again.onnx"), 2);
+    assert_told(&again, &["run holds a run already", "--resume"]);
+}
+
+#[test]
+fn both_forms_in_bytes_are_judged_and_written_or_refused() {
+    let place = trained();
+    for form in ["weights", "integer"] {
+        let words =
+            format!("quantize --run run --form {form} --calibration 8 --out {form}.onnx --report {form}");
+        let output = place.command(&words).output().unwrap();
+        let report = report(&place, &format!("{form}/quantization.json"));
+        let misses = report["verdict"]["misses"].as_array().unwrap();
+        let layers = report["layers"].as_array().unwrap();
+        let integer = layers.iter().filter(|layer| layer["integer"] == true).count();
+        assert_eq!(integer > 0, form == "integer", "{report}");
+        assert!(layers.iter().all(|layer| layer["sqnr_db"].as_f64().unwrap() > 10.0), "{report}");
+        assert!(place.names_in(form).iter().any(|name| name.starts_with("worst-")));
+        let model = format!("{form}.onnx");
+        if misses.is_empty() {
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            // The station's own loader takes it, and finds what the report says.
+            place.run(&format!("segment --model {model} --out found-{form} bowl"), 0);
+            assert_eq!(place.names_in(&format!("found-{form}")).len(), 3);
+        } else {
+            assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+            assert_told(&output, &["the gate is missed"]);
+            assert!(!place.path(&model).exists());
+        }
+    }
+    let output = place.run("quantize --run nowhere", 2);
+    assert_told(&output, &["nowhere", "next: "]);
+}
