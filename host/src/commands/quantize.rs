@@ -121,8 +121,8 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
 
     let tiles = tiles(&config, &material, args.calibration);
     let (compared, calibrated) = tiles.split_at(tiles.len() / 5);
-    let (ranges, map_rms) = match args.form {
-        Form::Weights => (Vec::new(), Vec::new()),
+    let ChosenRanges { ranges, map_rms } = match args.form {
+        Form::Weights => ChosenRanges::default(),
         Form::Integer => choose_ranges(&graph, args.ranges, calibrated, compared)?,
     };
     let mut kept = BTreeSet::new();
@@ -178,13 +178,22 @@ fn tiles(config: &TrainConfig, material: &Material, count: u64) -> Vec<Vec<f32>>
     (0..count + count / 4).map(|index| material.sampler.crop(&deployed, index).image_chw).collect()
 }
 
+/// The ranges of activations.
+#[derive(Default)]
+struct ChosenRanges {
+    /// By [`ValueId`](crate::graph::ValueId); none where activations stay float.
+    ranges: Vec<Range>,
+    /// As [`QuantizationReport::map_rms`].
+    map_rms: Vec<(RangeMethod, f64)>,
+}
+
 /// Ranges by the way that is asked for, or by the one whose maps on `compared` come nearest to the float ones.
 fn choose_ranges(
     graph: &Graph,
     asked: Option<RangeMethod>,
     calibrated: &[Vec<f32>],
     compared: &[Vec<f32>],
-) -> Result<(Vec<Range>, Vec<(RangeMethod, f64)>), Failure> {
+) -> Result<ChosenRanges, Failure> {
     let calibration = Calibration::observe(graph, calibrated)?;
     let methods = RangeMethod::ALL.into_iter().filter(|&method| asked.is_none_or(|asked| asked == method));
     let mut map_rms = methods
@@ -195,7 +204,7 @@ fn choose_ranges(
         .collect::<Result<Vec<_>, TraceError>>()?;
     map_rms.sort_by(|a, b| a.1.total_cmp(&b.1));
     let best = map_rms.first().map_or(RangeMethod::MinMax, |&(method, _)| method);
-    Ok((calibration.ranges(best), map_rms))
+    Ok(ChosenRanges { ranges: calibration.ranges(best), map_rms })
 }
 
 fn judge(

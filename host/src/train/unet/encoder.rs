@@ -11,6 +11,7 @@ use crate::train::pooling::halved_by_max;
 
 /// An encoder: maps of every level out of a picture.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a network, and its numbers lie elsewhere")]
 pub(super) enum EncoderModule<B: Backend> {
     Plain(Plain<B>),
     Resnet50(Resnet50<B>),
