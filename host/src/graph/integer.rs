@@ -53,17 +53,19 @@ pub struct Range {
 pub struct IntegerPlan {
     /// By [`ValueId`].
     affine: Vec<Affine>,
-    /// Nodes of convolutions that stay float.
+    /// Nodes that compute in float.
     float: BTreeSet<usize>,
 }
 
 impl IntegerPlan {
     /// A plan for `graph` whose values lie in `ranges`, by [`ValueId`]; convolutions at the nodes `float` keep
-    /// float activations. Values that an operation only moves about (pooling, stacking) share one rounding.
+    /// float activations, as do those that have no integer form. Values that an operation only moves about (pooling, stacking) share one rounding.
     ///
     /// # Panics
     /// If `ranges` is shorter than the graph has values.
-    pub fn new(graph: &Graph, ranges: &[Range], float: BTreeSet<usize>) -> Self {
+    pub fn new(graph: &Graph, ranges: &[Range], mut float: BTreeSet<usize>) -> Self {
+        let formless = graph.nodes().iter().enumerate().filter(|(_, node)| !node.op.has_integer_form());
+        float.extend(formless.map(|(index, _)| index));
         // Each class of values under one rounding is named by its least member.
         let mut class: Vec<usize> = (0..=graph.nodes().len()).collect();
         for (index, Node { inputs, op, .. }) in graph.nodes().iter().enumerate() {
@@ -95,7 +97,7 @@ impl IntegerPlan {
         self.affine[value.index()]
     }
 
-    /// Whether the convolution at `node` stays float.
+    /// Whether `node` computes in float.
     pub fn stays_float(&self, node: usize) -> bool {
         self.float.contains(&node)
     }

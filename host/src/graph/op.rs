@@ -133,6 +133,19 @@ impl Op {
         }
     }
 
+    /// Whether this is a convolution that integers can compute: a transposed one must have windows that do not
+    /// overlap, which make it a 1x1 convolution and a shuffle.
+    pub(super) fn has_integer_form(&self) -> bool {
+        match self {
+            Self::Conv(_) => true,
+            Self::ConvTranspose(Convolution { weight, stride, padding, .. }) => {
+                let [.., height, width] = weight.shape();
+                [height, width] == [*stride; 2] && *padding == 0
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn convolution_mut(&mut self) -> Option<(&mut Convolution, usize)> {
         match self {
             Self::Conv(convolution) => Some((convolution, 0)),

@@ -5,8 +5,6 @@
 //! `DequantizeLinear` and a `QuantizeLinear`; pooling and stacking move bytes. A transposed convolution whose
 //! windows do not overlap is a 1x1 convolution to each place of a window, and its result is shuffled into place.
 
-use tract_onnx::pb;
-
 use super::proto::{attribute_ints, tensor_f32_scalar, tensor_i8, tensor_i32, tensor_i64, tensor_u8_scalar};
 use super::{Writer, bytes_name};
 use crate::graph::{Affine, Convolution, IntegerPlan, Node, Op, QuantizedWeight, ValueId};
@@ -35,7 +33,8 @@ struct Rows {
 }
 
 impl Rows {
-    /// `None` for a convolution that has no integer form: a transposed one with overlapping windows.
+    /// `None` for anything but a convolution. A transposed one has windows that do not overlap, or its plan would
+    /// keep it float.
     fn of(op: &Op) -> Option<(Self, &Convolution)> {
         match op {
             Op::Conv(convolution) => {
@@ -43,11 +42,7 @@ impl Rows {
                 Some((Self { weight, bias: convolution.bias.clone(), shuffled: 1 }, convolution))
             }
             Op::ConvTranspose(convolution) => {
-                let [input, output, height, width] = convolution.weight.shape();
-                let side = convolution.stride;
-                if [height, width] != [side; 2] || convolution.padding != 0 {
-                    return None;
-                }
+                let [input, output, side, _] = convolution.weight.shape();
                 let QuantizedWeight { values, scales, .. } =
                     QuantizedWeight::from_weight(&convolution.weight, 1);
                 // `[in, out * area]`, turned over.
@@ -86,7 +81,8 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
             }
             let moves_bytes = matches!(node.op, Op::MaxPool(_) | Op::Concat)
                 && node.inputs.iter().any(|input| self.held[input.index()].bytes);
-            match Rows::of(&node.op).filter(|_| !self.plan.stays_float(index)) {
+            let rows = if self.plan.stays_float(index) { None } else { Rows::of(&node.op) };
+            match rows {
                 Some((rows, convolution)) => {
                     let rectified = rectifiers[index]
                         .map(ValueId::of_node)
@@ -96,7 +92,7 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
                 None if moves_bytes => {
                     let input = node.inputs.iter().map(|&input| self.bytes(input)).collect();
                     let (op_type, attribute) = self.writer.operation(node, &mut Vec::new());
-                    self.push(&node.name, op_type, input, bytes_name(graph, value), attribute);
+                    self.writer.push_node(&node.name, op_type, input, bytes_name(graph, value), attribute);
                     self.held[value.index()].bytes = true;
                 }
                 None => {
@@ -114,9 +110,9 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         let Rows { weight, bias, shuffled } = rows;
         let name = &node.name;
         let source = node.inputs[0];
-        let (read, made) = (self.plan.affine(source), self.plan.affine(result));
+        let read = self.plan.affine(source);
         let mut input = vec![self.bytes(source)];
-        input.extend(self.affine(source, read));
+        input.extend(self.affine(source));
         let scales = &weight.scales;
         input.push(self.writer.store(tensor_i8(
             format!("{name}/weight_int8"),
@@ -126,7 +122,7 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         input.push(self.writer.store_vector(name, "weight_scale", scales));
         let zeros = vec![0; scales.len()];
         input.push(self.writer.store(tensor_i8(format!("{name}/weight_zero"), &[zeros.len()], &zeros)));
-        input.extend(self.affine(result, made));
+        input.extend(self.affine(result));
         // A sum's unit is that of the input times that of the weight.
         let unit = |channel: usize| f64::from(read.scale) * f64::from(scales[channel]);
         let bias: Vec<i32> = bias
@@ -144,10 +140,10 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         ];
         let output = bytes_name(self.writer.graph, result);
         if *shuffled == 1 {
-            self.push(name, "QLinearConv", input, output, attribute);
+            self.writer.push_node(name, "QLinearConv", input, output, attribute);
         } else {
             let places = format!("{name}/places");
-            self.push(name, "QLinearConv", input, places.clone(), attribute);
+            self.writer.push_node(name, "QLinearConv", input, places.clone(), attribute);
             self.shuffle(name, result, *shuffled, places, output);
         }
         self.held[result.index()].bytes = true;
@@ -165,10 +161,22 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         };
         let (split, joined) = (shape("split_shape", &split), shape("joined_shape", &joined));
         let (parted, turned) = (format!("{name}/parted"), format!("{name}/turned"));
-        self.push(&format!("{name}/part"), "Reshape", vec![places, split], parted.clone(), vec![]);
+        self.writer.push_node(
+            &format!("{name}/part"),
+            "Reshape",
+            vec![places, split],
+            parted.clone(),
+            vec![],
+        );
         let order = attribute_ints("perm", &[0, 1, 4, 2, 5, 3]);
-        self.push(&format!("{name}/turn"), "Transpose", vec![parted], turned.clone(), vec![order]);
-        self.push(&format!("{name}/join"), "Reshape", vec![turned, joined], output, vec![]);
+        self.writer.push_node(
+            &format!("{name}/turn"),
+            "Transpose",
+            vec![parted],
+            turned.clone(),
+            vec![order],
+        );
+        self.writer.push_node(&format!("{name}/join"), "Reshape", vec![turned, joined], output, vec![]);
     }
 
     /// The name of `value` in bytes, which it has after this.
@@ -177,8 +185,8 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         if !self.held[value.index()].bytes {
             self.held[value.index()].bytes = true;
             let mut input = vec![self.writer.value_name(value)];
-            input.extend(self.affine(value, self.plan.affine(value)));
-            self.push(&format!("{name}/quantize"), "QuantizeLinear", input, name.clone(), vec![]);
+            input.extend(self.affine(value));
+            self.writer.push_node(&format!("{name}/quantize"), "QuantizeLinear", input, name.clone(), vec![]);
         }
         name
     }
@@ -189,14 +197,15 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
             self.held[value.index()].float = true;
             let bytes = bytes_name(self.writer.graph, value);
             let mut input = vec![bytes.clone()];
-            input.extend(self.affine(value, self.plan.affine(value)));
+            input.extend(self.affine(value));
             let output = self.writer.value_name(value);
-            self.push(&format!("{bytes}/dequantize"), "DequantizeLinear", input, output, vec![]);
+            self.writer.push_node(&format!("{bytes}/dequantize"), "DequantizeLinear", input, output, vec![]);
         }
     }
 
     /// Stores the rounding of `value`, once, and names its scale and its zero point.
-    fn affine(&mut self, value: ValueId, Affine { scale, zero_point }: Affine) -> [String; 2] {
+    fn affine(&mut self, value: ValueId) -> [String; 2] {
+        let Affine { scale, zero_point } = self.plan.affine(value);
         let bytes = bytes_name(self.writer.graph, value);
         let [scale_name, zero_name] = ["scale", "zero"].map(|what| format!("{bytes}/{what}"));
         if !self.writer.proto.initializer.iter().any(|stored| stored.name == scale_name) {
@@ -204,16 +213,5 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
             self.writer.store(tensor_u8_scalar(zero_name.clone(), zero_point));
         }
         [scale_name, zero_name]
-    }
-
-    fn push(
-        &mut self,
-        name: &str,
-        op_type: &str,
-        input: Vec<String>,
-        output: String,
-        attribute: Vec<pb::AttributeProto>,
-    ) {
-        self.writer.push_node(name, op_type, input, output, attribute);
     }
 }

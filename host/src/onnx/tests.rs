@@ -130,7 +130,8 @@ fn two_runtimes_compute_the_integer_form_alike_and_near_the_float_one() {
         let found = run_tract(&file, &graph, &image);
         let encoding = Encoding::Integer(&plan);
         let layers = layer_noise(&graph, encoding, std::slice::from_ref(&image)).unwrap();
-        assert_eq!(layers.iter().filter(|layer| !layer.integer).count(), float.len());
+        // Two transposed convolutions have overlapping windows.
+        assert_eq!(layers.iter().filter(|layer| !layer.integer).count(), float.len() + 2);
         assert!(layers.iter().all(|layer| layer.sqnr_db > 20.0), "{layers:?}");
         let error = map_error(&graph, encoding, std::slice::from_ref(&image)).unwrap();
         assert!(error > 0.0 && error < 0.05, "{float:?} float: {error}");
