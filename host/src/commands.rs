@@ -18,3 +18,4 @@ pub mod segment;
 pub mod split;
 pub mod station;
 pub mod train;
+mod view_args;

@@ -5,19 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use host_console::{Exit, Failure, Progress, interrupt, output};
 use indicatif::DecimalBytes;
 use serde::Serialize;
-use shared::wire::{ModelDigest, ModelRefusal, Request, SlotReport, SlotState};
+use shared::wire::{ModelDigest, Request, SlotReport, SlotState};
 
 use super::port_args::PortArgs;
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
-use crate::link::{
-    FlashError, FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
-};
+use crate::link::{FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name};
 use crate::model_check::check_model;
-use crate::output;
-use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
@@ -246,25 +241,6 @@ impl Watched<'_> {
             }
             FlashStep::Sent(_) | FlashStep::Trial { .. } => {}
         });
-        flashed.map_err(|error| failure(error, self.file))
-    }
-}
-
-fn failure(error: FlashError, file: &Path) -> Failure {
-    let again = format!("nuclei-host flash {}: it goes on where it stopped", file.display());
-    match error {
-        FlashError::Link(error) => Failure::new(error.exit(), error, again),
-        FlashError::Model(ModelRefusal::Storage) => {
-            Failure::failed(error, "free space on the station's disk, or replace it; then flash again")
-        }
-        FlashError::Model(_) | FlashError::TooLong => Failure::failed(
-            error,
-            "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
-        ),
-        FlashError::NoFrames { .. } => Failure::failed(
-            error,
-            "give the station a camera that delivers: the trial goes on by itself and is confirmed or reverted",
-        ),
-        FlashError::Unverified | FlashError::Forgotten => Failure::failed(error, again),
+        flashed.map_err(|error| error.into_failure(&self.file.display().to_string()))
     }
 }

@@ -1,9 +1,9 @@
 //! Which station: the arguments that every command on the line takes.
 
 use clap::Args;
+use host_console::{Exit, Failure};
 use shared::wire::Identity;
 
-use crate::failure::{Exit, Failure};
 use crate::link::{DEFAULT_BAUD, PortKind, SerialLine, Station, describe_ports, list_ports};
 
 /// Which station is meant.

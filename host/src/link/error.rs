@@ -2,11 +2,11 @@
 
 use std::io;
 
+use host_console::{Exit, Failure};
 use shared::wire::{PROTOCOL_VERSION, Refusal};
 use thiserror::Error;
 
 use super::ports::{describe_ports, list_ports};
-use crate::failure::{Exit, Failure};
 
 /// What was heard instead of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

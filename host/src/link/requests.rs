@@ -1,5 +1,7 @@
 //! Requests by what they ask for, each with the one answer that fits it.
 
+use std::time::Duration;
+
 use shared::wire::{Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream};
 
 use super::{Line, LinkError, Station};
@@ -13,6 +15,19 @@ impl<L: Line> Station<L> {
         match self.request(&Request::Status, &[])?.0 {
             Response::Status(status) => Ok(status),
             _ => Err(self.unfitting()),
+        }
+    }
+
+    /// How the station is, asked once; `None` where no answer comes in time.
+    ///
+    /// # Errors
+    /// [`LinkError`], but for [`LinkError::Silent`].
+    pub fn status_within(&mut self, wait: Duration) -> Result<Option<Status>, LinkError> {
+        match self.ask(&Request::Status, &[], 1, wait) {
+            Ok((Response::Status(status), _)) => Ok(Some(status)),
+            Ok(_) => Err(self.unfitting()),
+            Err(LinkError::Silent { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
