@@ -68,6 +68,7 @@ fn the_page_shows_what_the_station_counts() {
     until("ten counts and ten pictures are compared", || {
         let told = browser.value(SHOWN);
         let shown = numbers(&told);
+
         let recorded = watched.recorded();
         assert_eq!(Some(&shown[1]), recorded.get(&shown[0]), "frame {}", shown[0]);
         counts.insert(shown[0]);
