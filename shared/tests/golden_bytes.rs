@@ -28,11 +28,14 @@ struct Variants<T> {
 /// `earlier variants; variants` with the former left out in the first version, and `..` at the end where
 /// later ones brought more.
 macro_rules! variants {
-    ($enum:ident: $($($earlier:ident)+;)? $($variant:ident)* ..) => {
-        $crate::variants!(@ $enum ($($($earlier)+)?) ($($variant)*) (_ => "later"))
+    ($enum:ident: $($variant:ident)* ..) => {
+        $crate::variants!(@ $enum () ($($variant)*) (_ => "later"))
     };
-    ($enum:ident: $($($earlier:ident)+;)? $($variant:ident)*) => {
-        $crate::variants!(@ $enum ($($($earlier)+)?) ($($variant)*) ())
+    ($enum:ident: $($variant:ident)*) => {
+        $crate::variants!(@ $enum () ($($variant)*) ())
+    };
+    ($enum:ident: $($earlier:ident)*; $($variant:ident)*) => {
+        $crate::variants!(@ $enum ($($earlier)*) ($($variant)*) ())
     };
     (@ $enum:ident ($($earlier:ident)*) ($($variant:ident)*) ($($later:tt)*)) => {
         $crate::Variants::<$enum> {
