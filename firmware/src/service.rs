@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use shared::slots::{ModelFile, SlotEvent, SlotRecord};
+use shared::slots::{SlotEvent, SlotRecord};
 use shared::trust::Guard;
 use shared::wire::{
     Acquisition, CameraState, Change, Doubts, Downgrade, Identity, Kind, Message, ModelDigest, ModelRefusal,

@@ -14,6 +14,7 @@ mod frame_record;
 mod graph;
 mod image_type;
 mod interrupt;
+mod key_store;
 mod label_files;
 mod link;
 mod live;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
+use shared::wire::Downgrade;
 
 use super::flash::{Watched, cost};
 use super::live::summary_line;
@@ -108,7 +109,8 @@ fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
     tell(&format!("station: {} on a virtual line at {DEFAULT_BAUD} baud", program.display()))?;
     let Some(mut station) = open(&line.host_end(), &mut process, stop)? else { return Ok(Exit::Done) };
     tell(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
-    let watched = Watched { file: &name, length: model.len(), quiet: args.json };
+    let watched =
+        Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.json };
     let uploaded = match watched.flash(&mut station, &model, stop) {
         Ok(Flashed::Confirmed(uploaded)) => uploaded,
         Ok(Flashed::Stopped { .. }) => return Ok(Exit::Done),

@@ -7,13 +7,15 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use indicatif::DecimalBytes;
 use serde::Serialize;
-use shared::wire::{ModelDigest, ModelRefusal, Request, SlotReport, SlotState};
+use shared::trust::ModelSignature;
+use shared::wire::{Downgrade, ModelDigest, ModelRefusal, Refusal, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
 use crate::link::{
-    FlashError, FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+    FlashError, FlashStep, Flashed, LinkError, SerialLine, Station, Uploaded, content, flash, running,
+    slot_name,
 };
 use crate::model_check::check_model;
 use crate::output;
@@ -21,6 +23,7 @@ use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
+  nuclei-host flash nuclei.onnx --key ana           (where the station trusts keys; the file is signed, too)
   nuclei-host flash nuclei.onnx --dry-run           (checks the file and opens no port)
   nuclei-host flash nuclei.onnx --verify            (exit 3 unless the station runs this very file)";
 
@@ -44,6 +47,9 @@ pub struct FlashArgs {
     /// Send the file even if it fails the check here, or runs there already
     #[arg(long)]
     force: bool,
+    /// Run the model even if a station that trusts keys has confirmed one that was signed later
+    #[arg(long)]
+    allow_downgrade: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -110,7 +116,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
 
     let (mut station, _) = args.port.open()?;
     let baud = station.baud();
-    let slots = station.slots(&Request::Slots)?;
+    let slots = station.slots()?;
     if args.verify {
         return verify(&args.file, digest, &slots, |outcome, line| {
             ended(outcome, Uploaded::default(), baud)?;
@@ -128,10 +134,17 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
         ended("already active", Uploaded::default(), baud)?;
         return Ok(Exit::Done);
     }
-    let watched = Watched { file: &args.file, length: onnx.len(), quiet: args.json };
+    if !args.force && ModelSignature::at_end(&onnx).is_none() && station.trust()? != Trust::Open {
+        return Err(Failure::failed(
+            format!("the station runs models that a key signed which it trusts, and {name} is not signed"),
+            format!("nothing was sent; nuclei-host sign {name}, then flash again"),
+        ));
+    }
+    let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
+    let watched = Watched { file: &args.file, length: onnx.len(), downgrade, quiet: args.json };
     match watched.flash(&mut station, &onnx, stop)? {
         Flashed::Confirmed(uploaded) => {
-            let slots = station.slots(&Request::Slots)?;
+            let slots = station.slots()?;
             let sent =
                 if uploaded.bytes > 0 { cost(&uploaded, baud) } else { "nothing had to be sent".into() };
             tell(&format!("confirmed: the station runs {digest} from {}; {sent}", slot_name(slots.active)))?;
@@ -212,6 +225,8 @@ pub struct Watched<'a> {
     pub file: &'a Path,
     /// Its bytes.
     pub length: usize,
+    /// Whether it may be older than what the station has.
+    pub downgrade: Downgrade,
     /// Whether only failures are told.
     pub quiet: bool,
 }
@@ -234,7 +249,7 @@ impl Watched<'_> {
                 progress.warn(line)
             }
         };
-        let flashed = flash(station, onnx, stop, |step| match step {
+        let flashed = flash(station, onnx, self.downgrade, stop, |step| match step {
             FlashStep::Resumed { held } => {
                 tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
             }
@@ -253,10 +268,27 @@ impl Watched<'_> {
 fn failure(error: FlashError, file: &Path) -> Failure {
     let again = format!("nuclei-host flash {}: it goes on where it stopped", file.display());
     match error {
+        FlashError::Link(error @ (LinkError::NoKey(_) | LinkError::Refused(Refusal::Trust(_)))) => {
+            error.into()
+        }
         FlashError::Link(error) => Failure::new(error.exit(), error, again),
         FlashError::Model(ModelRefusal::Storage) => {
             Failure::failed(error, "free space on the station's disk, or replace it; then flash again")
         }
+        FlashError::Model(ModelRefusal::Unsigned | ModelRefusal::Stranger { .. } | ModelRefusal::Forged) => {
+            let file = file.display();
+            Failure::failed(
+                error,
+                format!(
+                    "if you trust the file, sign it with a key that the station trusts: nuclei-host sign {file}; \
+                     nuclei-host key list tells your keys"
+                ),
+            )
+        }
+        FlashError::Model(ModelRefusal::Older { .. }) => Failure::failed(
+            error,
+            format!("if that is what you want: nuclei-host flash {} --allow-downgrade", file.display()),
+        ),
         FlashError::Model(_) | FlashError::TooLong => Failure::failed(
             error,
             "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",

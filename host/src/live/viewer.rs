@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::wire::{CameraState, Event, FrameReport, Notice, Request, StageProgress};
+use shared::wire::{CameraState, Event, FrameReport, Notice, StageProgress};
 
 use super::{Summary, Watch};
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ impl Viewer {
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let pixel_size = station.settings(&Request::Settings)?.pixel_size;
+        let pixel_size = station.settings()?.pixel_size;
         watch.set_pixel_size(pixel_size);
         let mut status = station.status()?;
         let mut asked = Instant::now();
