@@ -94,7 +94,7 @@ fn model_refusal() {
     );
 }
 
-/// Computed with Python's cryptography 46, from the layout in the documentation of `shared::trust`.
+/// Computed with Python's cryptography 50, from the layout in the documentation of `shared::trust`.
 #[test]
 fn signatures() {
     let seed: [u8; 32] = std::array::from_fn(|byte| byte as u8);
