@@ -70,3 +70,6 @@ impl<L: Line> Station<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
