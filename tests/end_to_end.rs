@@ -8,6 +8,8 @@ mod absence;
 mod bad_input;
 #[path = "end_to_end/bench.rs"]
 mod bench;
+#[path = "end_to_end/browser.rs"]
+mod browser;
 #[path = "end_to_end/captures.rs"]
 mod captures;
 #[path = "end_to_end/demo.rs"]
@@ -19,6 +21,8 @@ mod flashing;
 mod full_disk;
 #[path = "end_to_end/offline.rs"]
 mod offline;
+#[path = "end_to_end/page.rs"]
+mod page;
 #[path = "end_to_end/place.rs"]
 mod place;
 #[path = "end_to_end/real_pictures.rs"]

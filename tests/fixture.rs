@@ -4,7 +4,9 @@
 
 use std::num::NonZeroUsize;
 
-use host::{Convolution, Encoding, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, export_model};
+use host_modelling::{
+    Convolution, Encoding, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, export_model,
+};
 use shared::{
     Channels, ColourOrder, Extraction, Image, InputSpec, Model, OutputChannel, Probability, Scale,
     ScaleChoice, ScaleRule, Scaling, Scores,

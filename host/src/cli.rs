@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use host_console::{Exit, Failure};
+use host_training::PROBE_COMMAND;
 
 use crate::commands::{
     bench, capture, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda, quantize, score,
     segment, sign, split, station, train,
 };
-use crate::failure::{Exit, Failure};
-use crate::train::PROBE_COMMAND;
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
 #[derive(Debug, Parser)]

@@ -20,3 +20,4 @@ pub mod sign;
 pub mod split;
 pub mod station;
 pub mod train;
+mod view_args;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use host_console::Progress;
+use host_modelling::{Dataset, ImageType, Sample, SampleError};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde::Serialize;
@@ -18,10 +20,6 @@ use findings::{duplicates, of_sample};
 use kmeans::cluster;
 pub use page::page;
 pub use picture::PictureFacts;
-
-use crate::dataset::{Dataset, Sample, SampleError};
-use crate::image_type::ImageType;
-use crate::progress::Progress;
 
 /// Seed of the clustering: the same pictures give the same types.
 const SEED: u64 = 1;

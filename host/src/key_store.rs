@@ -7,10 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use host_console::Failure;
 use shared::trust::{KeyError, SecretKey};
 use thiserror::Error;
-
-use crate::failure::Failure;
 
 const ENDING: &str = "key";
 /// More than any key file has.

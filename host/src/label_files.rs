@@ -5,10 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use host_console::Failure;
 use shared::{DecodeError, LabelImage, decode_labels, picture_stem};
 use thiserror::Error;
-
-use crate::failure::Failure;
 
 const EXTENSIONS: [&str; 3] = ["png", "tif", "tiff"];
 const SUFFIX: &str = "_masks";

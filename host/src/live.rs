@@ -1,5 +1,6 @@
 //! What a person watching a station sees of its counts: a line a frame, a trend, a summary.
 
+mod buttons;
 mod trend;
 mod viewer;
 
@@ -9,7 +10,7 @@ use shared::PixelSize;
 use shared::wire::FrameReport;
 
 use crate::frame_record::StageMs;
-use trend::Trend;
+use trend::{Direction, Trend};
 
 pub use viewer::{End, Ended, Show, Viewer};
 
@@ -90,6 +91,11 @@ impl Watch {
         self.totals.frames
     }
 
+    /// Which way the counts go.
+    pub fn direction(&self) -> Direction {
+        self.trend.direction()
+    }
+
     /// Frames a second, from the first to the last.
     pub fn frames_per_second(&self) -> f64 {
         match (self.first, self.last) {
@@ -133,7 +139,7 @@ impl Watch {
         if let Some(true_count) = report.true_count {
             parts.push(format!("(true {true_count})"));
         }
-        parts.push(format!("{:<7}", self.trend.direction().word()));
+        parts.push(format!("{:<7}", self.direction().word()));
         let px = report.median_diameter_px;
         parts.push(match (px > 0.0, self.pixel_size) {
             (false, _) => "no diameter".to_owned(),

@@ -4,10 +4,9 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use host_console::Failure;
 use shared::wire::ModelDigest;
 use shared::{Model, Segmenter, TractNetwork};
-
-use crate::failure::Failure;
 
 /// A model ready to segment, and what tells it from others.
 #[derive(Debug)]

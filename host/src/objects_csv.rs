@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
+use host_console::csv;
 use shared::{Object, PixelSize};
-
-use crate::csv;
 
 /// A table of nuclei that grows picture by picture; every header names its unit.
 #[derive(Debug)]

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use host_console::Failure;
+use host_modelling::{Dataset, DatasetError, SampleError};
 use shared::Image;
 use thiserror::Error;
-
-use crate::dataset::{Dataset, DatasetError, SampleError};
-use crate::failure::Failure;
 
 /// Pictures of several places, no two of one name.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use host_console::Failure;
 use thiserror::Error;
-
-use crate::failure::Failure;
 
 /// A file that records are added to, a line each.
 #[derive(Debug)]
@@ -31,6 +30,11 @@ impl Recording {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         let file = opened.map_err(|source| Self::failure(path, source))?;
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds a line.

@@ -2,12 +2,12 @@
 
 mod set;
 
+use host_console::csv;
+use host_modelling::ImageType;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{ImageScore, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT};
 
-use crate::csv;
-use crate::image_type::ImageType;
 pub use set::{Missing, ScoreOptions, SetResult, score_set};
 
 /// How well one picture was segmented.

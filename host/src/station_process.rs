@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use host_console::Failure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use thiserror::Error;
-
-use crate::failure::Failure;
 
 /// Name of the station's program.
 pub const STATION_PROGRAM: &str = "nuclei-station";

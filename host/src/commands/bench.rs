@@ -1,12 +1,11 @@
 //! `nuclei-host bench`: how fast a network trains here.
 
 use clap::Args;
+use host_console::{Exit, Failure, output};
+use host_training::{BackendChoice, Throughput, ThroughputConfig};
 use serde::Serialize;
 
 use super::network_args::NetworkArgs;
-use crate::failure::{Exit, Failure};
-use crate::output;
-use crate::train::{BackendChoice, Throughput, ThroughputConfig};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host bench

@@ -2,26 +2,19 @@
 
 mod cost;
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
-use shared::wire::{Acquisition, FrameReport, Setting};
-use shared::{PixelSize, encode_label_png, picture_stem};
+use host_console::{Exit, Failure, Progress, interrupt, output};
+use shared::PixelSize;
+use shared::wire::{Acquisition, Setting};
 
 use self::cost::Cost;
 use super::port_args::PortArgs;
-use crate::atomic_file::write_whole;
-use crate::failure::{Exit, Failure};
-use crate::frame_record::FrameRecord;
-use crate::interrupt;
-use crate::link::{CaptureError, Captured, SerialLine, Shot, Station};
-use crate::output;
-use crate::progress::Progress;
-use crate::recording::Recording;
+use crate::capture_folder::{CaptureFolder, EVIDENCE, first_token};
+use crate::link::{SerialLine, Shot, Station};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10
@@ -50,22 +43,6 @@ pub struct CaptureArgs {
     #[arg(long)]
     json: bool,
 }
-
-/// A line of the evidence.
-#[derive(Debug, Serialize)]
-struct CaptureRecord {
-    #[serde(flatten)]
-    frame: FrameRecord,
-    /// The label image, in the folder.
-    labels: String,
-    /// The frame itself, in the folder.
-    picture: String,
-    /// The truth, in the folder, where it is known.
-    truth: Option<String>,
-}
-
-const EVIDENCE: &str = "evidence.jsonl";
-const PICTURES: &str = "pictures";
 
 /// Runs the command.
 ///
@@ -119,7 +96,7 @@ fn capture(
     let mut taken = Cost::default();
     let token = first_token();
     while (args.all || taken.frames() < args.count) && !stop.load(Ordering::Relaxed) {
-        let shot = station.capture(token.wrapping_add(taken.frames()), stop).map_err(failure)?;
+        let shot = station.capture(token.wrapping_add(taken.frames()), stop)?;
         station.take_events();
         let captured = match shot {
             Shot::Taken(captured) => captured,
@@ -167,147 +144,4 @@ fn capture(
         }
     }
     Ok(taken)
-}
-
-fn failure(error: CaptureError) -> Failure {
-    match error {
-        CaptureError::Link(error) => error.into(),
-        error => {
-            Failure::failed(error, "capture again; nuclei-host link-test tells whether the line is good")
-        }
-    }
-}
-
-/// A token that an earlier host is unlikely to have used last.
-fn first_token() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u32)
-}
-
-/// Where captures go.
-struct CaptureFolder {
-    path: PathBuf,
-    names: HashSet<String>,
-}
-
-impl CaptureFolder {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), names: HashSet::new() }
-    }
-
-    /// Writes a frame's files, and its evidence last: what the evidence names is there whole.
-    fn write(
-        &mut self,
-        captured: &Captured,
-        pixel_size: Option<PixelSize>,
-    ) -> Result<CaptureRecord, Failure> {
-        let name = self.name(&captured.report);
-        let truth = captured.truth.as_ref().map(|labels| (format!("{PICTURES}/{name}_masks.png"), labels));
-        let record = CaptureRecord {
-            frame: FrameRecord::new(&captured.report, pixel_size),
-            labels: format!("{name}.png"),
-            picture: format!("{PICTURES}/{name}.png"),
-            truth: truth.as_ref().map(|(path, _)| path.clone()),
-        };
-        write_whole(&self.path.join(&record.picture), &captured.picture_png)?;
-        let labels = [(record.labels.clone(), &captured.labels)].into_iter().chain(truth);
-        for (path, labels) in labels {
-            let png = encode_label_png(labels).map_err(|error| {
-                Failure::failed(error, "such a frame cannot be captured; nuclei-host live still counts it")
-            })?;
-            write_whole(&self.path.join(path), &png)?;
-        }
-        Recording::open(&self.path.join(EVIDENCE))?.add(&record)?;
-        Ok(record)
-    }
-
-    /// The picture's own name, or the frame's number; another one for every frame.
-    fn name(&mut self, report: &FrameReport) -> String {
-        let stem = picture_stem(&report.source);
-        let plain = stem.replace(|c: char| c.is_control() || c == '/' || c == '\\', "_");
-        let name = match plain.trim_start_matches('.') {
-            "" => format!("frame-{:06}", report.frame),
-            name => name.to_owned(),
-        };
-        let numbered = (2..).map(|n| format!("{name}-{n}"));
-        let name = std::iter::once(name.clone()).chain(numbered).find(|name| !self.names.contains(name));
-        let name = name.unwrap_or_default();
-        self.names.insert(name.clone());
-        name
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::wire::{Doubts, ModelDigest, Name, StageTimes};
-    use shared::{DutyCycle, LabelImage};
-
-    use super::*;
-
-    fn captured(source: &str) -> Captured {
-        let report = FrameReport {
-            frame: 12,
-            time_unix_ms: 0,
-            source: Name::try_from(source).unwrap(),
-            model: ModelDigest([0; 32]),
-            width: 3,
-            height: 1,
-            count: 2,
-            true_count: Some(1),
-            median_diameter_px: 1.0,
-            confluence: 0.7,
-            scale: 1.0,
-            exposure: None,
-            illumination: DutyCycle::OFF,
-            focus: 0.5,
-            saturated: 0.0,
-            doubts: Doubts::NONE,
-            times: StageTimes::default(),
-            skipped: 0,
-        };
-        Captured {
-            report,
-            picture_png: b"a picture".to_vec(),
-            labels_bytes: 5,
-            labels: LabelImage::new(3, 1, vec![0, 1, 2]).unwrap(),
-            truth: Some(LabelImage::new(3, 1, vec![0, 1, 1]).unwrap()),
-        }
-    }
-
-    #[test]
-    fn files_are_named_for_the_picture_and_never_for_another_place() {
-        let mut folder = CaptureFolder::new(Path::new("unused"));
-        for (source, name) in [
-            ("cells 3", "cells 3"),
-            ("cells 3", "cells 3-2"),
-            ("cells 3", "cells 3-3"),
-            ("a/b/c.ome.tif", "c.ome"),
-            ("", "frame-000012"),
-            ("..", "frame-000012-2"),
-            ("../../etc/passwd", "passwd"),
-            ("x\\..\\y\n", "y_"),
-        ] {
-            assert_eq!(folder.name(&captured(source).report), name, "{source:?}");
-        }
-    }
-
-    #[test]
-    fn a_frame_is_written_with_its_truth_and_evidence() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut captures = CaptureFolder::new(folder.path());
-        for name in ["one", "two"] {
-            captures.write(&captured(name), None).unwrap();
-        }
-        let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
-        assert_eq!(read("pictures/one.png"), b"a picture");
-        assert_eq!(shared::decode_labels(&read("two.png")).unwrap(), captured("").labels);
-        assert_eq!(
-            shared::decode_labels(&read("pictures/two_masks.png")).unwrap(),
-            captured("").truth.unwrap()
-        );
-        let evidence = String::from_utf8(read(EVIDENCE)).unwrap();
-        let lines: Vec<serde_json::Value> =
-            evidence.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
-        assert_eq!((&lines[1]["labels"], &lines[1]["count"]), (&"two.png".into(), &2.into()));
-    }
 }

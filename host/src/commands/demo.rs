@@ -7,18 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use host_console::{Exit, Failure, interrupt, output};
 use serde::Serialize;
-use shared::wire::Downgrade;
+use shared::wire::{Downgrade, Identity};
 
 use super::flash::{Watched, cost};
 use super::live::summary_line;
+use super::view_args::ViewArgs;
 use crate::bundled::BUNDLED_MODEL;
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
 use crate::link::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
-use crate::live::{End, Ended, Show, Summary, Viewer};
+use crate::live::{End, Ended, Summary, Viewer};
 use crate::model_check::check_model;
-use crate::output;
 use crate::station_process::{StationProcess, find_station_program};
 use crate::virtual_line::VirtualLine;
 
@@ -44,9 +43,8 @@ pub struct DemoArgs {
     /// Flash this model instead of the bundled one
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Print one JSON object a frame, and a summary as the last
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: ViewArgs,
 }
 
 /// The last object of `--json`.
@@ -105,12 +103,14 @@ fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
     let mut process =
         StationProcess::start(&program, &arguments, &folder.path().join("log")).map_err(system)?;
 
-    let tell = |line: &str| if args.json { Ok(()) } else { output::line(line) };
+    let tell = |line: &str| if args.view.json { Ok(()) } else { output::line(line) };
     tell(&format!("station: {} on a virtual line at {DEFAULT_BAUD} baud", program.display()))?;
-    let Some(mut station) = open(&line.host_end(), &mut process, stop)? else { return Ok(Exit::Done) };
+    let Some((mut station, identity)) = open(&line.host_end(), &mut process, stop)? else {
+        return Ok(Exit::Done);
+    };
     tell(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
     let watched =
-        Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.json };
+        Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.view.json };
     let uploaded = match watched.flash(&mut station, &model, stop) {
         Ok(Flashed::Confirmed(uploaded)) => uploaded,
         Ok(Flashed::Stopped { .. }) => return Ok(Exit::Done),
@@ -123,17 +123,18 @@ fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
     };
     tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
 
-    let show = if args.json { Show::Json } else { Show::Lines };
+    let show = args.view.open()?;
     let (start, carried) = (Instant::now(), line.carried());
     let at = Some(start + Duration::from_secs(args.seconds));
-    let (ended, summary) = Viewer::new(show, None).watch(station, End { at, frames: None }, stop)?;
+    let (ended, summary) =
+        Viewer::new(show, None).watch((station, identity), End { at, frames: None }, stop)?;
     if ended == Ended::Finished {
         eprintln!("the pictures came to their end");
     }
     let bytes_per_second = (line.carried().1 - carried.1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
     let line_share = bytes_per_second * 10.0 / f64::from(DEFAULT_BAUD);
     drop(process);
-    if args.json {
+    if args.view.json {
         output::json(&DemoSummary { summary, bytes_per_second, line_share, flashed_bytes: uploaded.bytes })?;
     } else {
         let stages: Vec<String> =
@@ -164,7 +165,7 @@ fn open(
     port: &Path,
     process: &mut StationProcess,
     stop: &AtomicBool,
-) -> Result<Option<Station<SerialLine>>, Failure> {
+) -> Result<Option<(Station<SerialLine>, Identity)>, Failure> {
     let until = Instant::now() + START_PATIENCE;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -177,7 +178,7 @@ fn open(
             ));
         }
         match Station::open(&port.to_string_lossy(), DEFAULT_BAUD) {
-            Ok((station, _)) => return Ok(Some(station)),
+            Ok(opened) => return Ok(Some(opened)),
             Err(LinkError::NoStation { .. } | LinkError::Lost { .. }) if Instant::now() < until => {}
             Err(error) => return Err(error.into()),
         }

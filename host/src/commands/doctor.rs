@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use clap::Args;
+use host_console::{Exit, Failure, output};
+use host_training::BackendChoice;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::bundled::BUNDLED_MODEL;
-use crate::failure::{Exit, Failure};
 use crate::link::{DEFAULT_BAUD, Station, camera_word, list_ports};
 use crate::model_check::check_model;
-use crate::output;
 use crate::station_process::find_station_program;
-use crate::train::BackendChoice;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host doctor
@@ -112,12 +111,9 @@ fn model() -> Finding {
                 format!("the bundled one ({}) loads, and its golden frame is right", manifest.architecture);
             Finding::new("model", State::Works, found, "")
         }
-        Err(error) => Finding::new(
-            "model",
-            State::Missing,
-            crate::failure::one_line(&error),
-            "install nuclei-host anew",
-        ),
+        Err(error) => {
+            Finding::new("model", State::Missing, host_console::one_line(&error), "install nuclei-host anew")
+        }
     }
 }
 
@@ -191,7 +187,7 @@ fn station(port: &str, baud: u32) -> Finding {
             "",
         ),
         Err(error) => {
-            Finding::new("station", State::Missing, crate::failure::one_line(&error), error.next_step())
+            Finding::new("station", State::Missing, host_console::one_line(&error), error.next_step())
         }
     }
 }

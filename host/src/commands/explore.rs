@@ -4,13 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use host_console::{Exit, Failure, output, write_whole};
+use host_modelling::Dataset;
 
 use super::train::threads_or_all;
-use crate::atomic_file::write_whole;
-use crate::dataset::Dataset;
 use crate::exploration::{Exploration, TypeFacts, explore, page};
-use crate::failure::{Exit, Failure};
-use crate::output;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host explore stage1_train.zip

@@ -5,21 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use host_console::{Exit, Failure, Progress, interrupt, output};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 use shared::trust::ModelSignature;
-use shared::wire::{Downgrade, ModelDigest, ModelRefusal, Refusal, SlotReport, SlotState, Trust};
+use shared::wire::{Downgrade, ModelDigest, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
-use crate::link::{
-    FlashError, FlashStep, Flashed, LinkError, SerialLine, Station, Uploaded, content, flash, running,
-    slot_name,
-};
+use crate::link::{FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name};
 use crate::model_check::check_model;
-use crate::output;
-use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
@@ -261,42 +255,6 @@ impl Watched<'_> {
             }
             FlashStep::Sent(_) | FlashStep::Trial { .. } => {}
         });
-        flashed.map_err(|error| failure(error, self.file))
-    }
-}
-
-fn failure(error: FlashError, file: &Path) -> Failure {
-    let again = format!("nuclei-host flash {}: it goes on where it stopped", file.display());
-    match error {
-        FlashError::Link(error @ (LinkError::NoKey(_) | LinkError::Refused(Refusal::Trust(_)))) => {
-            error.into()
-        }
-        FlashError::Link(error) => Failure::new(error.exit(), error, again),
-        FlashError::Model(ModelRefusal::Storage) => {
-            Failure::failed(error, "free space on the station's disk, or replace it; then flash again")
-        }
-        FlashError::Model(ModelRefusal::Unsigned | ModelRefusal::Stranger { .. } | ModelRefusal::Forged) => {
-            let file = file.display();
-            Failure::failed(
-                error,
-                format!(
-                    "if you trust the file, sign it with a key that the station trusts: nuclei-host sign {file}; \
-                     nuclei-host key list tells your keys"
-                ),
-            )
-        }
-        FlashError::Model(ModelRefusal::Older { .. }) => Failure::failed(
-            error,
-            format!("if that is what you want: nuclei-host flash {} --allow-downgrade", file.display()),
-        ),
-        FlashError::Model(_) | FlashError::TooLong => Failure::failed(
-            error,
-            "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
-        ),
-        FlashError::NoFrames { .. } => Failure::failed(
-            error,
-            "give the station a camera that delivers: the trial goes on by itself and is confirmed or reverted",
-        ),
-        FlashError::Unverified | FlashError::Forgotten => Failure::failed(error, again),
+        flashed.map_err(|error| error.into_failure(&self.file.display().to_string()))
     }
 }

@@ -1,12 +1,11 @@
 //! `nuclei-host key`: keys whose word a station takes.
 
 use clap::{Args, Subcommand};
+use host_console::{Exit, Failure, output};
 use serde::Serialize;
 use shared::trust::PublicKey;
 
-use crate::failure::{Exit, Failure};
 use crate::key_store::{KeyName, KeyStore};
-use crate::output;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host key new ana         (prints the line for [trust.keys] of the station's TOML)

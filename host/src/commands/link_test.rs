@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use host_console::{Exit, Failure, Progress, interrupt, output};
 
 use super::port_args::PortArgs;
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
 use crate::link::{LineQuality, measure};
-use crate::output;
-use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host link-test --port /dev/ttyUSB0

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use host_console::{Exit, Failure, interrupt, output};
 
 use super::port_args::PortArgs;
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
-use crate::live::{End, Ended, Show, Summary, Viewer};
-use crate::output;
+use super::view_args::ViewArgs;
+use crate::live::{End, Ended, Summary, Viewer};
 use crate::recording::Recording;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host live --port /dev/ttyUSB0
+  nuclei-host live --view page --listen 0.0.0.0:8070     (for other machines; prints a token)
   nuclei-host live --seconds 600 --record counts.jsonl
   nuclei-host live --json --frames 100 | jq .count";
 
@@ -25,9 +25,8 @@ const EXAMPLES: &str = "Examples:
 pub struct LiveArgs {
     #[command(flatten)]
     port: PortArgs,
-    /// Print one JSON object a frame
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: ViewArgs,
     /// End after so many seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -46,15 +45,15 @@ pub struct LiveArgs {
 pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
     let record = args.record.as_deref().map(Recording::open).transpose()?;
-    let (station, _) = args.port.open()?;
-    let show = if args.json { Show::Json } else { Show::Lines };
+    let opened = args.port.open()?;
+    let show = args.view.open()?;
     let at = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut viewer = Viewer::new(show, record);
-    let (ended, summary) = viewer.watch(station, End { at, frames: args.frames }, stop)?;
+    let (ended, summary) = viewer.watch(opened, End { at, frames: args.frames }, stop)?;
     if ended == Ended::Finished {
         eprintln!("the station's pictures came to their end");
     }
-    if show == Show::Lines {
+    if !args.view.json {
         output::line(&summary_line(&summary))?;
     }
     Ok(Exit::Done)

@@ -1,9 +1,8 @@
 //! The network that a command is about, as flags.
 
 use clap::Args;
-
-use crate::failure::Failure;
-use crate::train::{Encoder, Recipe, Skips, Stem, UnetConfig};
+use host_console::Failure;
+use host_training::{Encoder, Recipe, Skips, Stem, UnetConfig};
 
 /// The network, and what a step of its training sees.
 #[derive(Debug, Clone, Copy, Args)]

@@ -1,9 +1,9 @@
 //! Which station: the arguments that every command on the line takes.
 
 use clap::Args;
+use host_console::{Exit, Failure, one_line};
 use shared::wire::Identity;
 
-use crate::failure::{Exit, Failure, one_line};
 use crate::key_store::{KeyName, KeyStore};
 use crate::link::{DEFAULT_BAUD, PortKind, SerialLine, Station, describe_ports, list_ports};
 

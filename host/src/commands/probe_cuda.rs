@@ -1,8 +1,7 @@
 //! The hidden command that tries CUDA in a process of its own; see `train::probe_cuda`.
 
-use crate::failure::{Exit, Failure};
-use crate::output;
-use crate::train::compute_on_cuda;
+use host_console::{Exit, Failure, output};
+use host_training::compute_on_cuda;
 
 /// Computes something on the first CUDA device.
 ///

@@ -5,22 +5,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use host_console::{Exit, Failure, output, write_whole};
+use host_modelling::{
+    Calibration, Encoding, GateVerdict, Graph, IntegerPlan, LayerNoise, Range, RangeMethod, TraceError,
+    TypeLoss, draw_outlines, layer_noise, map_error,
+};
+use host_training::{
+    Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
+};
 use serde::Serialize;
 use shared::{SetScore, encode_picture_png};
 
 use super::train::{reopen, threads_or_all};
-use crate::atomic_file::write_whole;
-use crate::failure::{Exit, Failure};
-use crate::graph::{Graph, IntegerPlan, Range};
-use crate::onnx::Encoding;
-use crate::outlines::draw_outlines;
-use crate::output;
-use crate::quantization::{
-    Calibration, GateVerdict, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
-};
-use crate::train::{
-    Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
-};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host quantize --run nuclei-run
@@ -181,7 +177,7 @@ fn tiles(config: &TrainConfig, material: &Material, count: u64) -> Vec<Vec<f32>>
 /// The ranges of activations.
 #[derive(Default)]
 struct ChosenRanges {
-    /// By [`ValueId`](crate::graph::ValueId); none where activations stay float.
+    /// By [`ValueId`](host_modelling::ValueId); none where activations stay float.
     ranges: Vec<Range>,
     /// As [`QuantizationReport::map_rms`].
     map_rms: Vec<(RangeMethod, f64)>,

@@ -6,15 +6,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use host_console::{Exit, Failure, output, write_whole};
+use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
 use super::train::threads_or_all;
-use crate::atomic_file::write_whole;
-use crate::dataset::{BadTruth, Dataset};
-use crate::failure::{Exit, Failure};
 use crate::label_files::LabelFiles;
 use crate::model_file::OpenModel;
-use crate::output;
 use crate::prediction::Prediction;
 use crate::scoring::{Missing, ScoreOptions, SetResult, score_set};
 

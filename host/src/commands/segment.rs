@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
+use host_modelling::draw_outlines;
 use serde::Serialize;
 use shared::{
     Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png, encode_picture_png,
@@ -11,14 +13,9 @@ use shared::{
 };
 
 use super::train::threads_or_all;
-use crate::atomic_file::{WriteError, write_whole};
-use crate::failure::{Exit, Failure, one_line};
 use crate::model_file::OpenModel;
 use crate::objects_csv::ObjectsCsv;
-use crate::outlines::draw_outlines;
-use crate::output;
 use crate::pictures::Pictures;
-use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found pictures/

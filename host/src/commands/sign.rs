@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use host_console::{Exit, Failure, output, write_whole};
 use serde::Serialize;
 use shared::read_manifest;
 use shared::slots::MAX_MODEL_LENGTH;
@@ -13,10 +14,7 @@ use shared::trust::SIGNATURE_LENGTH;
 use shared::wire::{ModelDigest, UnixSeconds};
 use thiserror::Error;
 
-use crate::atomic_file::write_whole;
-use crate::failure::{Exit, Failure};
 use crate::key_store::{KeyName, KeyStore};
-use crate::output;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host sign nuclei.onnx                 (with the only key there is)

@@ -5,15 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use host_console::{Exit, Failure, output, write_whole};
+use host_modelling::{BadTruth, Dataset, ImageType};
+use host_training::{RunFolder, stratified_split};
 use serde::Serialize;
 
 use super::train::{reopen, threads_or_all};
-use crate::atomic_file::write_whole;
-use crate::dataset::{BadTruth, Dataset, PackError};
-use crate::failure::{Exit, Failure};
-use crate::image_type::ImageType;
-use crate::output;
-use crate::train::{RunFolder, stratified_split};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host split --data stage1_train.zip --out validation.zip
@@ -137,21 +134,12 @@ fn refuse_own_file(dataset: &Dataset, out: &Path) -> Result<(), Failure> {
     Err(Failure::usage(problem, "name another file with --out"))
 }
 
-impl From<PackError> for Failure {
-    fn from(error: PackError) -> Self {
-        match error {
-            PackError::Sample(error) => error.into(),
-            error => Self::failed(error, "give the file a shorter name of plain letters"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
     use super::*;
-    use crate::train::{Material, Recipe};
+    use host_training::{Material, Recipe};
 
     #[test]
     fn the_pictures_are_those_that_training_validates_on() {

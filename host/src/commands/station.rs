@@ -1,6 +1,7 @@
 //! `nuclei-host station`: how the station is, what it runs, and what is set.
 
 use clap::{Args, Subcommand, ValueEnum};
+use host_console::{Exit, Failure, output};
 use serde::Serialize;
 use shared::wire::{
     Acquisition, CameraState, Identity, Setting, Settings, Slot, SlotReport, Status, Stream, Trust,
@@ -8,9 +9,7 @@ use shared::wire::{
 use shared::{DutyCycle, PixelSize};
 
 use super::port_args::PortArgs;
-use crate::failure::{Exit, Failure};
 use crate::link::{camera_word, content, running, slot_name, state_word};
-use crate::output;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station --port /dev/ttyUSB0

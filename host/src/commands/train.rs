@@ -1,26 +1,23 @@
 //! `nuclei-host train`: a data set in, one model file out.
 
-mod ablate;
+mod front_plot;
+mod series;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use clap::{Args, ValueEnum};
-use shared::SetScore;
-
-use super::network_args::NetworkArgs;
-use crate::atomic_file::write_whole;
-use crate::dataset::{BadTruth, Dataset};
-use crate::failure::{Exit, Failure};
-use crate::interrupt;
-use crate::onnx::Encoding;
-use crate::output;
-use crate::train::{
+use host_console::{Exit, Failure, interrupt, output, write_whole};
+use host_modelling::{BadTruth, Dataset, Encoding};
+use host_training::{
     Augmentation, BackendChoice, ColourAugmentation, Encoder, EncoderWeights, FinishedModel, Outcome, Recipe,
     RunFolder, Session, Switch, TrainConfig, finish,
 };
-use ablate::ablate;
+use shared::SetScore;
+
+use super::network_args::NetworkArgs;
+use series::Series;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host train --data stage1_train.zip
@@ -92,6 +89,11 @@ pub struct TrainArgs {
     /// Train once for each augmentation left out, and tell what each is worth on validation; no model file
     #[arg(long, conflicts_with = "preset")]
     ablate: bool,
+    /// Train networks of several sizes and the tutorial, and draw score against cost; no model file
+    #[arg(long, conflicts_with_all = [
+        "preset", "ablate", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions",
+    ])]
+    front: bool,
     /// Leave out pictures whose truth cannot be used, naming them
     #[arg(long)]
     skip_bad: bool,
@@ -120,9 +122,6 @@ enum Preset {
     /// The classic tutorial: its own network, whole pictures at 256 px, one mask, no augmentation.
     Tutorial,
 }
-
-/// Side that the tutorial's pictures are resized to, px.
-const TUTORIAL_SIDE: usize = 256;
 
 /// How a model file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -155,6 +154,14 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
     let backend = args.backend.resolve()?;
     let threads = threads_or_all(args.threads);
+    if args.ablate || args.front {
+        if !args.resume {
+            folder.save_config(&config)?;
+        }
+        let (config, folder, dataset) = (&config, &folder, &dataset);
+        let series = Series { config, folder, dataset, backend, threads };
+        return if args.front { series.front() } else { series.ablate() };
+    }
     let material = config.material(&dataset, threads)?;
     if !args.resume {
         // Only now: a data set that is refused begins no run.
@@ -168,9 +175,6 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         material.training_count,
         material.validation.len()
     ))?;
-    if args.ablate {
-        return ablate(&config, &folder, &material, backend, threads);
-    }
     let session = Session {
         config: &config,
         folder: &folder,
@@ -223,20 +227,14 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
     }
     let dataset = Dataset::open(data)?;
     let NetworkArgs { batch, crop, .. } = args.network;
-    let (recipe, unet, crop, augmentation) = match args.preset {
-        None => (Recipe::Nuclei, args.network.unet()?, crop, args.augment.into()),
-        Some(Preset::Tutorial) => {
-            (Recipe::Tutorial, Recipe::TUTORIAL_UNET, TUTORIAL_SIDE, Augment::None.into())
-        }
-    };
     check(args)?;
     let pictures = dataset.len() as f64 * (1.0 - args.validation);
     let config = TrainConfig {
         data: data.clone(),
         data_digest: dataset.digest()?,
         bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
-        recipe,
-        unet,
+        recipe: Recipe::Nuclei,
+        unet: args.network.unet()?,
         encoder_weights: args.encoder_weights.as_deref().map(EncoderWeights::of).transpose()?,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
@@ -247,8 +245,12 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         seed: args.seed,
         validation_share: args.validation,
         validate_every: args.validate_every,
-        augmentation,
+        augmentation: args.augment.into(),
         nucleus_px: NUCLEUS_PX,
+    };
+    let config = match args.preset {
+        None => config,
+        Some(Preset::Tutorial) => config.tutorial(),
     };
     Ok((config, dataset))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use host_console::one_line;
+use host_modelling::{Sample, SampleError};
 use serde::Serialize;
 use shared::{LabelImage, components};
 
 use super::picture::PictureFacts;
-use crate::dataset::{Sample, SampleError};
-use crate::failure::one_line;
 
 /// Something wrong or odd about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host_console::Failure;
+use host_modelling::{Dataset, ImageType, draw_outlines};
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
     ChartBuilder, Color as _, DrawingBackend, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor,
@@ -13,10 +15,6 @@ use shared::{Planes, Scaling, encode_picture_png};
 
 use super::findings::Severity;
 use super::{Cluster, Exploration, TypeFacts};
-use crate::dataset::Dataset;
-use crate::failure::Failure;
-use crate::image_type::ImageType;
-use crate::outlines::draw_outlines;
 
 /// Sample pictures of a cluster.
 const SAMPLES: usize = 6;

@@ -1,11 +1,9 @@
 //! What is known of one picture.
 
+use host_modelling::{ImageType, Sample};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use shared::{Channels, LabelImage};
-
-use crate::dataset::Sample;
-use crate::image_type::ImageType;
 
 /// What is known of one picture.
 #[derive(Debug, Clone, Serialize)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use host_console::Failure;
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, Request, Response};
 use shared::{LabelImage, MaskCodecError, decode_masks};
 use thiserror::Error;
@@ -64,6 +65,18 @@ pub enum CaptureError {
         #[source]
         source: Option<MaskCodecError>,
     },
+}
+
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Link(error) => error.into(),
+            error => {
+                let next = "capture again; nuclei-host link-test tells whether the line is good";
+                Self::failed(error, next)
+            }
+        }
+    }
 }
 
 impl<L: Line> Station<L> {

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use host_console::{Exit, Failure};
 use shared::wire::{PROTOCOL_VERSION, Refusal, TrustRefusal};
 use thiserror::Error;
 
 use super::ports::{describe_ports, list_ports};
-use crate::failure::{Exit, Failure};
 use crate::key_store::KeyStoreError;
 
 /// What was heard instead of a station.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use host_console::Failure;
 use shared::wire::{CameraState, Change, Downgrade, ModelDigest, ModelRefusal, Refusal, StageProgress};
 use thiserror::Error;
 
@@ -83,6 +84,42 @@ pub enum FlashError {
     /// The station forgets the model again and again.
     #[error("the station forgot the model {MAX_ANNOUNCEMENTS} times, as if its storage did not last")]
     Forgotten,
+}
+
+impl FlashError {
+    /// What the person who flashes `file` is told.
+    pub fn into_failure(self, file: &str) -> Failure {
+        let again = format!("nuclei-host flash {file}: it goes on where it stopped");
+        match self {
+            Self::Link(error @ (LinkError::NoKey(_) | LinkError::Refused(Refusal::Trust(_)))) => error.into(),
+            Self::Link(error) => Failure::new(error.exit(), error, again),
+            Self::Model(ModelRefusal::Storage) => {
+                Failure::failed(self, "free space on the station's disk, or replace it; then flash again")
+            }
+            Self::Model(ModelRefusal::Unsigned | ModelRefusal::Stranger { .. } | ModelRefusal::Forged) => {
+                Failure::failed(
+                    self,
+                    format!(
+                        "if you trust the file, sign it with a key that the station trusts: nuclei-host sign \
+                         {file}; nuclei-host key list tells your keys"
+                    ),
+                )
+            }
+            Self::Model(ModelRefusal::Older { .. }) => Failure::failed(
+                self,
+                format!("if that is what you want: nuclei-host flash {file} --allow-downgrade"),
+            ),
+            Self::Model(_) | Self::TooLong => Failure::failed(
+                self,
+                "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
+            ),
+            Self::NoFrames { .. } => Failure::failed(
+                self,
+                "give the station a camera that delivers: the trial goes on by itself and is confirmed or reverted",
+            ),
+            Self::Unverified | Self::Forgotten => Failure::failed(self, again),
+        }
+    }
 }
 
 /// Puts a model on the station, going on where an earlier try stopped, and waits until it has proved

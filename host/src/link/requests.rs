@@ -1,5 +1,7 @@
 //! Requests by what they ask for, each with the one answer that fits it.
 
+use std::time::Duration;
+
 use shared::wire::{
     Change, ModelDigest, Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream,
 };
@@ -15,6 +17,19 @@ impl<L: Line> Station<L> {
         match self.request(&Request::Status, &[])?.0 {
             Response::Status(status) => Ok(status),
             _ => Err(self.unfitting()),
+        }
+    }
+
+    /// How the station is, asked once; `None` where no answer comes in time.
+    ///
+    /// # Errors
+    /// [`LinkError`], but for [`LinkError::Silent`].
+    pub fn status_within(&mut self, wait: Duration) -> Result<Option<Status>, LinkError> {
+        match self.ask(&Request::Status, &[], 1, wait) {
+            Ok((Response::Status(status), _)) => Ok(Some(status)),
+            Ok(_) => Err(self.unfitting()),
+            Err(LinkError::Silent { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -103,13 +118,19 @@ impl<L: Line> Station<L> {
         Ok(before)
     }
 
-    /// Streams masks and previews, or not.
+    /// Streams masks and previews, or not. A station that does so already is not asked: it may want a
+    /// signature for nothing.
     ///
     /// # Errors
     /// [`LinkError`].
     pub fn stream(&mut self, masks: Stream, preview: Stream) -> Result<(), LinkError> {
-        self.set(Setting::Masks(masks))?;
-        self.set(Setting::Preview(preview))?;
+        let now = self.settings()?;
+        if now.masks != masks {
+            self.set(Setting::Masks(masks))?;
+        }
+        if now.preview != preview {
+            self.set(Setting::Preview(preview))?;
+        }
         Ok(())
     }
 }

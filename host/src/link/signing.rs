@@ -18,6 +18,14 @@ impl<L: Line> Station<L> {
         }
     }
 
+    /// What [`sign_with`](Self::sign_with) was given, for the same station on a line opened anew.
+    ///
+    /// # Errors
+    /// Why there is no key.
+    pub fn take_key(&mut self) -> Result<SecretKey, KeyStoreError> {
+        self.key.take().ok_or_else(|| self.no_key.take().unwrap_or(KeyStoreError::None))
+    }
+
     /// Whom the station takes models and changes from.
     ///
     /// # Errors

@@ -85,8 +85,8 @@ fn another_version_is_told_however_it_is_said() {
     for line in [by_refusal, by_identity, by_header] {
         let error = station(line).greet().unwrap_err();
         assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
-        let told = crate::failure::Failure::from(error);
-        assert_eq!(told.exit(), crate::failure::Exit::StationAbsent);
+        let told = host_console::Failure::from(error);
+        assert_eq!(told.exit(), host_console::Exit::StationAbsent);
         assert!(told.to_string().contains("protocol 7, this program 2"), "{told}");
     }
 }

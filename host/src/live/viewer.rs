@@ -3,28 +3,34 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::wire::{CameraState, Event, FrameReport, Notice, StageProgress};
+use host_console::{Failure, output};
+use shared::wire::{CameraState, Event, FrameReport, Identity, Notice, StageProgress, Status, Stream};
 
+use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
-use crate::failure::Failure;
 use crate::frame_record::FrameRecord;
 use crate::link::{LinkError, SerialLine, Station, camera_word};
-use crate::output;
+use crate::page::{LinkState, Panel};
 use crate::recording::Recording;
 
 /// A host that asks nothing for long counts as gone at the station.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
+/// A page tells within two seconds that the station is lost: it asks this often, and waits this long.
+const PAGE_STATUS_EVERY: Duration = Duration::from_millis(600);
+const PAGE_PATIENCE: Duration = Duration::from_millis(900);
 const LOOK_AROUND: Duration = Duration::from_millis(200);
 /// Pause between attempts to find a station that went away.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// How frames are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Show {
     /// A line for a person.
     Lines,
     /// A JSON object a line.
     Json,
+    /// On a page.
+    Page(Box<Panel>),
 }
 
 /// When watching ends by itself.
@@ -49,7 +55,7 @@ pub enum Ended {
 
 /// Why watching failed.
 #[derive(Debug)]
-enum Broken {
+pub(super) enum Broken {
     Link(LinkError),
     Output(Failure),
 }
@@ -67,15 +73,16 @@ impl From<Failure> for Broken {
 }
 
 /// Shows and records frames.
+#[derive(Debug)]
 pub struct Viewer {
     show: Show,
-    record: Option<Recording>,
+    recorder: Recorder,
 }
 
 impl Viewer {
     /// A viewer that also records, where it is given a recording.
     pub const fn new(show: Show, record: Option<Recording>) -> Self {
-        Self { show, record }
+        Self { show, recorder: Recorder::new(record) }
     }
 
     /// Watches until the end, waiting for a station that goes away.
@@ -84,49 +91,90 @@ impl Viewer {
     /// [`Failure`] when the output fails or the station is another one when it comes back.
     pub fn watch(
         &mut self,
-        mut station: Station<SerialLine>,
+        (mut station, mut identity): (Station<SerialLine>, Identity),
         end: End,
         stop: &AtomicBool,
     ) -> Result<(Ended, Summary), Failure> {
         let mut watch = Watch::new(None);
         loop {
-            match self.session(&mut station, &mut watch, end, stop) {
+            match self.session(&mut station, &identity, &mut watch, end, stop) {
                 Ok(ended) => return Ok((ended, watch.summary())),
                 Err(Broken::Output(failure)) => return Err(failure),
                 Err(Broken::Link(error)) if error.is_passing() => {
-                    eprintln!("{error}; waiting for it to come back");
+                    self.link(LinkState::Lost, &format!("{error}; waiting for it to come back"));
                     let (port, baud) = (station.port().to_owned(), station.baud());
+                    let key = station.take_key();
                     // The port must be closed before it can be opened again.
                     drop(station);
-                    station = match wait_for(&port, baud, end, stop)? {
-                        Awaited::Back(station) => *station,
+                    (station, identity) = match wait_for(&port, baud, end, stop)? {
+                        Awaited::Back(back) => *back,
                         Awaited::Over(ended) => return Ok((ended, watch.summary())),
                     };
-                    eprintln!("the station is back");
+                    station.sign_with(key);
+                    self.link(LinkState::Up, "the station is back");
                 }
                 Err(Broken::Link(error)) => return Err(error.into()),
             }
         }
     }
 
+    fn link(&self, state: LinkState, message: &str) {
+        match &self.show {
+            Show::Lines | Show::Json => eprintln!("{message}"),
+            Show::Page(panel) => panel.link(state, message),
+        }
+    }
+
+    /// Watches as long as the line lasts. Where a page is shown, masks and previews are streamed for it.
     fn session(
         &mut self,
         station: &mut Station<SerialLine>,
+        identity: &Identity,
         watch: &mut Watch,
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let pixel_size = station.settings()?.pixel_size;
-        watch.set_pixel_size(pixel_size);
+        let before = station.settings()?;
+        if let Show::Page(panel) = &self.show {
+            station.stream(Stream::On, Stream::On)?;
+            panel.link(LinkState::Up, "");
+        }
+        let ended = self.follow(station, identity, watch, end, stop)?;
+        if let Show::Page(_) = self.show {
+            station.stream(before.masks, before.preview)?;
+        }
+        Ok(ended)
+    }
+
+    fn follow(
+        &mut self,
+        station: &mut Station<SerialLine>,
+        identity: &Identity,
+        watch: &mut Watch,
+        end: End,
+        stop: &AtomicBool,
+    ) -> Result<Ended, Broken> {
+        let mut settings = station.settings()?;
+        watch.set_pixel_size(settings.pixel_size);
         let mut status = station.status()?;
-        let mut asked = Instant::now();
+        let mut asked: Option<Instant> = None;
         loop {
             if let Some(ended) = is_over(end, watch.frames(), stop) {
                 return Ok(ended);
             }
-            if asked.elapsed() >= STATUS_EVERY {
-                status = station.status()?;
-                asked = Instant::now();
+            if let Show::Page(panel) = &mut self.show {
+                while let Some(command) = panel.asked() {
+                    settings = act(command, station, panel, &mut self.recorder, stop)?.unwrap_or(settings);
+                    asked = None;
+                }
+            }
+            if asked.is_none_or(|asked| asked.elapsed() >= self.status_every()) {
+                status = self.status(station)?;
+                asked = Some(Instant::now());
+                if let Show::Page(panel) = &self.show {
+                    let line = (station.port(), station.baud());
+                    panel.station(line, identity, &status, &settings, station.traffic());
+                }
             }
             let Some(told) = station.next_event(LOOK_AROUND)? else {
                 if status.camera == CameraState::Finished {
@@ -134,29 +182,52 @@ impl Viewer {
                 }
                 continue;
             };
-            match told.event {
-                Event::Frame(report) => {
+            match (told.event, &mut self.show) {
+                (Event::Frame(report), _) => {
                     let line = watch.see(&report, status.frames_unsent);
                     self.frame(&report, &line, watch)?;
                 }
-                Event::Notice(Notice::Camera(camera)) => {
+                (Event::Notice(Notice::Camera(camera)), _) => {
                     status.camera = camera;
                     eprintln!("camera: {}", camera_word(camera));
                 }
-                Event::Notice(Notice::Stage(progress)) => notice(progress),
-                Event::Masks(_) | Event::Preview(_) => {}
+                (Event::Notice(Notice::Stage(progress)), _) => notice(progress),
+                (Event::Masks(piece), Show::Page(panel)) => panel.masks(piece, &told.bulk),
+                (Event::Preview(piece), Show::Page(panel)) => panel.preview(piece, &told.bulk),
+                (Event::Masks(_) | Event::Preview(_), Show::Lines | Show::Json) => {}
             }
         }
     }
 
+    const fn status_every(&self) -> Duration {
+        match self.show {
+            Show::Lines | Show::Json => STATUS_EVERY,
+            Show::Page(_) => PAGE_STATUS_EVERY,
+        }
+    }
+
+    /// Asks how the station is; a page is told soon when no answer comes.
+    fn status(&self, station: &mut Station<SerialLine>) -> Result<Status, LinkError> {
+        let Show::Page(panel) = &self.show else { return station.status() };
+        if let Some(status) = station.status_within(PAGE_PATIENCE)? {
+            return Ok(status);
+        }
+        panel.link(LinkState::Lost, "the station does not answer");
+        let status = station.status()?;
+        panel.link(LinkState::Up, "the station answers again");
+        Ok(status)
+    }
+
     fn frame(&mut self, report: &FrameReport, line: &str, watch: &Watch) -> Result<(), Failure> {
         let record = FrameRecord::new(report, watch.pixel_size());
-        if let Some(recording) = &mut self.record {
-            recording.add(&record)?;
-        }
-        match self.show {
+        self.recorder.add(&record)?;
+        match &mut self.show {
             Show::Lines => output::line(line),
             Show::Json => output::json(&record),
+            Show::Page(panel) => {
+                panel.frame(&record, watch.direction().word(), watch.frames_per_second());
+                Ok(())
+            }
         }
     }
 }
@@ -180,7 +251,7 @@ fn is_over(end: End, frames: u32, stop: &AtomicBool) -> Option<Ended> {
 
 /// What came of waiting.
 enum Awaited {
-    Back(Box<Station<SerialLine>>),
+    Back(Box<(Station<SerialLine>, Identity)>),
     Over(Ended),
 }
 
@@ -195,7 +266,7 @@ fn wait_for(port: &str, baud: u32, end: End, stop: &AtomicBool) -> Result<Awaite
             std::thread::sleep(LOOK_AROUND.min(TRY_AGAIN));
         }
         match Station::open(port, baud) {
-            Ok((station, _)) => return Ok(Awaited::Back(Box::new(station))),
+            Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
             Err(error) if error.is_passing() => {}
             Err(error) => return Err(error),
         }

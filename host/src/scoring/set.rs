@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use host_console::{Failure, Progress, one_line};
+use host_modelling::{
+    BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, tell_warnings,
+};
 use shared::evaluate;
 
 use super::{ScoreReport, ScoredPicture};
-use crate::dataset::{BadSamples, BadTruth, Dataset, LabelledSample, SampleWarning, tell_warnings};
-use crate::failure::{Failure, one_line};
-use crate::image_type::ImageType;
 use crate::prediction::Prediction;
-use crate::progress::Progress;
 
 /// What becomes of pictures without a predicted label image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,12 +1,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use host_console::{Exit, Failure};
 use shared::trust::{Admission, Guard, Keyring, MAX_FAILURES, TrustedKey};
 use shared::wire::{Acquisition, Nonce, Setting, Settings, Stream};
 use shared::{DutyCycle, PixelSize};
 
 use super::*;
-use crate::failure::{Exit, Failure};
 use crate::link::{DEFAULT_BAUD, Scripted, memory_line};
 
 fn key(seed: u8) -> SecretKey {

@@ -1,0 +1,15 @@
+//! How a command of `nuclei-host` speaks, shows progress, writes its files and ends.
+//!
+//! Every part of the host is built on this crate, and it knows none of them.
+#![forbid(unsafe_code)]
+
+mod atomic_file;
+pub mod csv;
+mod failure;
+pub mod interrupt;
+pub mod output;
+mod progress;
+
+pub use atomic_file::{WriteError, write_whole};
+pub use failure::{Exit, Failure, one_line};
+pub use progress::Progress;

@@ -1,0 +1,200 @@
+//! Why a data set, or one picture of it, cannot be used.
+
+use std::io;
+use std::path::PathBuf;
+
+use host_console::{Failure, one_line};
+use shared::DecodeError;
+use thiserror::Error;
+use zip::result::ZipError;
+
+/// Why a folder, zip or file is no data set.
+#[derive(Debug, Error)]
+pub enum DatasetError {
+    /// Nothing is there.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// The place named.
+        path: PathBuf,
+    },
+    /// The system refuses to read it.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file claims to be a zip and is none, or only a part of one.
+    #[error("{} is not a zip, or only a part of one", path.display())]
+    NotZip {
+        /// The file.
+        path: PathBuf,
+        /// What the reader found.
+        #[source]
+        source: ZipError,
+    },
+    /// A file that is neither zip nor picture.
+    #[error("{} is neither a folder, a zip, nor a PNG, TIFF or JPEG picture", path.display())]
+    NotData {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A label image by its name, where a picture is wanted.
+    #[error("{} is the truth of another picture by its name", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are no files at all.
+    #[error("{} is empty", path.display())]
+    Empty {
+        /// The folder or zip.
+        path: PathBuf,
+    },
+    /// There are files, and none is a picture.
+    #[error("{} holds {files} files, none of them a PNG, TIFF or JPEG picture", path.display())]
+    NoPictures {
+        /// The folder or zip.
+        path: PathBuf,
+        /// Files seen.
+        files: usize,
+    },
+}
+
+impl DatasetError {
+    /// What a person can do about it.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "check the path",
+            Self::Unreadable { .. } => "check the permissions and the disk",
+            Self::NotZip { .. } => "fetch the zip again, or unpack what can be unpacked and name the folder",
+            Self::Truth { .. } => "name the picture itself, without _masks",
+            Self::NotData { .. } => "name a folder, a zip, or a picture",
+            Self::Empty { .. } | Self::NoPictures { .. } => {
+                "name the folder or zip that holds the pictures: <id>/images/<id>.png with <id>/masks/*.png, \
+                 or x.png with x_masks.png, or images/ beside labels/"
+            }
+        }
+    }
+}
+
+impl From<DatasetError> for Failure {
+    fn from(error: DatasetError) -> Self {
+        let next = error.next_step();
+        Self::failed(error, next)
+    }
+}
+
+/// Why one picture, or its truth, cannot be used.
+#[derive(Debug, Error)]
+pub enum SampleError {
+    /// The bytes do not come.
+    #[error("{file} cannot be read")]
+    Read {
+        /// The file, or the entry of a zip.
+        file: String,
+        /// What the system or the zip says.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes than a picture can have.
+    #[error("{file} has {bytes} bytes, a picture may have {limit}")]
+    TooLarge {
+        /// The file, or the entry of a zip.
+        file: String,
+        /// Its size.
+        bytes: u64,
+        /// Most that are read.
+        limit: u64,
+    },
+    /// The bytes are no picture, no mask or no labels.
+    #[error("{file} cannot be used")]
+    Decode {
+        /// The file, or the entry of a zip.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// Mask or labels are not of the picture's size.
+    #[error("{file} is {width}x{height} pixels, its picture {image_width}x{image_height}")]
+    TruthSize {
+        /// The file of the truth.
+        file: String,
+        /// Pixels across in the truth.
+        width: u32,
+        /// Pixels down in the truth.
+        height: u32,
+        /// Pixels across in the picture.
+        image_width: u32,
+        /// Pixels down in the picture.
+        image_height: u32,
+    },
+    /// Truth is needed, and the picture has none.
+    #[error("{file} has no masks")]
+    NoTruth {
+        /// The picture's file.
+        file: String,
+    },
+}
+
+impl SampleError {
+    /// What a person can do about it.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "check the disk, or fetch the data again",
+            Self::TooLarge { .. } => "cut the picture into parts",
+            Self::Decode { source: DecodeError::Size(_), .. } => "cut the picture into parts",
+            Self::Decode { source: DecodeError::NotLabels { .. }, .. } => {
+                "save the labels as a grey 16-bit PNG or TIFF, 0 for background"
+            }
+            Self::Decode { source: DecodeError::Unsupported { .. }, .. } => {
+                "save it as grey or RGB with 8 or 16 bits"
+            }
+            Self::Decode { .. } => "fetch or save the file again",
+            Self::TruthSize { .. } => "make the truth anew from this picture, at its size",
+            Self::NoTruth { .. } => {
+                "put its masks into masks/ beside images/, or its labels beside it as x_masks.png"
+            }
+        }
+    }
+
+    /// The error, its causes and the next step on one line.
+    pub fn line(&self) -> String {
+        format!("{}; {}", one_line(self), self.next_step())
+    }
+}
+
+impl From<SampleError> for Failure {
+    fn from(error: SampleError) -> Self {
+        let next = error.next_step();
+        Self::failed(error, next)
+    }
+}
+
+/// What is odd about a truth that can be used all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SampleWarning {
+    /// Masks of one picture overlap.
+    #[error("{picture}: {pixels} pixels lie in more than one mask; each went to the smallest of its masks")]
+    Overlap {
+        /// The picture's file.
+        picture: String,
+        /// Pixels with several masks.
+        pixels: u64,
+    },
+    /// A mask without a pixel.
+    #[error("{mask} is empty and was left out")]
+    EmptyMask {
+        /// The mask's file.
+        mask: String,
+    },
+    /// A mask that smaller masks, or an equal one, cover whole.
+    #[error("{mask} is covered by other masks and was left out")]
+    Covered {
+        /// The mask's file.
+        mask: String,
+    },
+}

@@ -1,0 +1,129 @@
+//! All pictures of a data set at once, and what is told of those that cannot be used.
+
+use std::fmt::{self, Display, Formatter};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use host_console::{Failure, Progress};
+use serde::{Deserialize, Serialize};
+
+use super::{Dataset, LabelledSample, SampleError, SampleWarning};
+
+/// Lines told of one kind before the rest is only counted.
+const TOLD: usize = 10;
+
+/// What becomes of a data set in which a picture or its truth cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadTruth {
+    /// It is refused, every bad file being named.
+    #[default]
+    Refuse,
+    /// The bad files are named and left out.
+    Skip,
+}
+
+/// Pictures that cannot be used.
+#[derive(Debug)]
+pub struct BadSamples {
+    /// Why, one error a picture.
+    pub errors: Vec<SampleError>,
+    /// Pictures looked at.
+    pub of: usize,
+}
+
+impl Display for BadSamples {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} pictures cannot be used:", self.errors.len(), self.of)?;
+        for error in self.errors.iter().take(TOLD) {
+            write!(f, "\n  {}", error.line())?;
+        }
+        match self.errors.len().saturating_sub(TOLD) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for BadSamples {}
+
+impl From<BadSamples> for Failure {
+    fn from(bad: BadSamples) -> Self {
+        Self::failed(bad, "mend these files, or leave them out with --skip-bad")
+    }
+}
+
+impl BadSamples {
+    /// Refuses the data set, or tells what is left out of it.
+    ///
+    /// # Errors
+    /// [`BadSamples`] when there are some and the choice is [`BadTruth::Refuse`].
+    pub fn settle(self, choice: BadTruth, warn: &mut dyn FnMut(&str)) -> Result<Self, Self> {
+        match (self.errors.is_empty(), choice) {
+            (true, _) => Ok(self),
+            (false, BadTruth::Refuse) => Err(self),
+            (false, BadTruth::Skip) => {
+                warn(&format!("warning: left out, {self}"));
+                Ok(self)
+            }
+        }
+    }
+}
+
+/// Tells what is odd about truth that is used all the same.
+pub fn tell_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
+    for warning in warnings.iter().take(TOLD) {
+        warn(&format!("warning: {warning}"));
+    }
+    if warnings.len() > TOLD {
+        warn(&format!("warning: and {} more like these", warnings.len() - TOLD));
+    }
+}
+
+impl Dataset {
+    /// Loads every picture with its truth, in order, on several threads. What is left out and what is
+    /// odd is told above the progress bar.
+    ///
+    /// # Errors
+    /// [`BadSamples`] when one cannot be used and the choice is [`BadTruth::Refuse`].
+    pub fn load_all(
+        &self,
+        choice: BadTruth,
+        threads: NonZeroUsize,
+    ) -> Result<Vec<LabelledSample>, BadSamples> {
+        let progress = Progress::new("reading pictures", self.len() as u64);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut loaded = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= self.len() {
+                    return loaded;
+                }
+                loaded.push((index, self.load_with_truth(index)));
+                progress.advance(1);
+            }
+        };
+        let mut loaded: Vec<(usize, Result<LabelledSample, SampleError>)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
+        loaded.sort_by_key(|(index, _)| *index);
+        let mut samples = Vec::with_capacity(self.len());
+        let mut bad = BadSamples { errors: Vec::new(), of: self.len() };
+        for (_, sample) in loaded {
+            match sample {
+                Ok(sample) => samples.push(sample),
+                Err(error) => bad.errors.push(error),
+            }
+        }
+        bad.settle(choice, &mut |line| progress.warn(line))?;
+        let warnings: Vec<SampleWarning> =
+            samples.iter().flat_map(|sample| sample.warnings.iter().cloned()).collect();
+        tell_warnings(&warnings, &mut |line| progress.warn(line));
+        Ok(samples)
+    }
+}

@@ -1,0 +1,62 @@
+//! Some pictures of a data set as a data set of their own.
+
+use std::io::{Cursor, Write as _};
+
+use host_console::Failure;
+use thiserror::Error;
+use zip::ZipWriter;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+
+use super::{Dataset, SampleError, files_of};
+
+/// Why pictures were not packed.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// A file does not fit into a zip.
+    #[error("{path} cannot be put into a zip")]
+    Zip {
+        /// The path inside of the zip.
+        path: String,
+        /// Why.
+        #[source]
+        source: ZipError,
+    },
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Sample(error) => error.into(),
+            error => Self::failed(error, "give the file a shorter name of plain letters"),
+        }
+    }
+}
+
+impl Dataset {
+    /// A zip with some of the pictures and their truth, every file under its path in the data set.
+    /// The same pictures give the same bytes.
+    ///
+    /// # Errors
+    /// [`PackError`].
+    ///
+    /// # Panics
+    /// When an index is not below [`Dataset::len`].
+    pub fn pack(&self, indices: &[usize]) -> Result<Vec<u8>, PackError> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        // Without a time of its own, every file has that of the format's beginning.
+        let options = SimpleFileOptions::default();
+        for file in files_of(indices.iter().map(|&index| &self.pictures[index])) {
+            let path = &self.source.entries()[file].path;
+            let failed = |source| PackError::Zip { path: path.clone(), source };
+            let content = self.source.read(file)?;
+            zip.start_file(path.as_str(), options).map_err(failed)?;
+            zip.write_all(&content).map_err(|error| failed(error.into()))?;
+        }
+        let failed = |source| PackError::Zip { path: "the list of files".to_owned(), source };
+        Ok(zip.finish().map_err(failed)?.into_inner())
+    }
+}

@@ -1,0 +1,30 @@
+//! Data sets in, model files out: pictures with their truth, the trained network as a [`Graph`], its
+//! quantisation, and the ONNX file that a station runs.
+#![forbid(unsafe_code)]
+
+mod dataset;
+mod export;
+mod graph;
+mod image_type;
+mod onnx;
+mod outlines;
+mod polygons;
+mod quantization;
+
+pub use dataset::{
+    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, PackError, Sample, SampleError,
+    SampleWarning, tell_warnings,
+};
+pub use export::{ExportError, ModelDraft, export_model};
+pub use graph::{
+    Affine, BatchNorm, Convolution, Graph, GraphBuilder, GraphError, IntegerPlan, Node, NodeMacs, Op,
+    PoolWindow, QuantizedLayer, QuantizedWeight, Range, Tensor4, ValueId, ValueShape, conv_output,
+    conv_transpose_output,
+};
+pub use image_type::ImageType;
+pub use onnx::{Encoding, OnnxError, OnnxOptions, read_metadata, write_onnx};
+pub use outlines::draw_outlines;
+pub use polygons::{Corner, Polygon, trace_polygons};
+pub use quantization::{
+    Calibration, GateVerdict, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
+};

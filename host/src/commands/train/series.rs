@@ -1,0 +1,203 @@
+//! Runs that differ in one thing, one after another: `--ablate` and `--front`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use host_console::{Exit, Failure, interrupt, output, write_whole};
+use host_modelling::{Dataset, Encoding};
+use host_training::{Backend, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
+use serde::{Deserialize, Serialize};
+use shared::SetScore;
+
+use super::front_plot::draw_front;
+
+/// A series of runs, each in a folder of its own within the series' folder. A run that is done, or was
+/// stopped, is not begun again.
+pub(super) struct Series<'a> {
+    pub config: &'a TrainConfig,
+    pub folder: &'a RunFolder,
+    pub dataset: &'a Dataset,
+    pub backend: Backend,
+    pub threads: NonZeroUsize,
+}
+
+/// What a run of an ablation came to.
+#[derive(Debug, Serialize)]
+struct Ablated {
+    variant: &'static str,
+    score: Option<SetScore>,
+}
+
+/// What a run of the front came to; the scores are those of the pictures held back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FrontRow {
+    /// The run's name.
+    pub name: String,
+    /// The network in words.
+    pub architecture: String,
+    /// Multiply-accumulates of a tile of 256x256, in billions.
+    pub gmac: f64,
+    /// Bytes of the model file, with weights of a byte each.
+    pub bytes: usize,
+    /// Crops trained on; whole pictures for the tutorial.
+    pub crops: u64,
+    /// Time that training took, s.
+    pub seconds: f64,
+    /// Scores with float weights.
+    pub float: Option<SetScore>,
+    /// Scores of the file.
+    pub int8: Option<SetScore>,
+    /// Scores of the file by image type.
+    pub types: BTreeMap<String, SetScore>,
+}
+
+impl Series<'_> {
+    /// Trains once for each augmentation left out, and tells what validation says.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn ablate(&self) -> Result<Exit, Failure> {
+        self.needs_validation()?;
+        let material = self.config.material(self.dataset, self.threads)?;
+        let mut done: Vec<Ablated> = Vec::new();
+        for (variant, augmentation) in variants(self.config.augmentation, self.config.nucleus_px) {
+            let config = TrainConfig { augmentation, ..self.config.clone() };
+            let (folder, _) = self.train(variant, &config, &material)?;
+            let score = folder.load_epochs()?.into_iter().rev().find_map(|epoch| epoch.validation);
+            done.push(Ablated { variant, score });
+        }
+        let all = done.first().and_then(|all| all.score.as_ref()).map_or(0.0, |score| score.mean_ap);
+        output::line(&format!("\n{:16}{:>9}{:>11}{:>9}", "variant", "mean AP", "worth", "AP50"))?;
+        for Ablated { variant, score } in &done {
+            let Some(SetScore { mean_ap, ap, .. }) = score else { continue };
+            output::line(&format!("{variant:16}{mean_ap:>9.3}{:>+11.3}{:>9.3}", all - mean_ap, ap[0]))?;
+        }
+        self.write_json("ablation.json", &done)?;
+        Ok(Exit::Done)
+    }
+
+    /// Trains networks of several sizes and the tutorial, and writes the front of score against cost as a
+    /// table, `front.json` and `front.svg`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn front(&self) -> Result<Exit, Failure> {
+        self.needs_validation()?;
+        let mut rows: Vec<FrontRow> = Vec::new();
+        for (name, config) in self.config.front() {
+            let row = self.folder.path().join(&name).join("row.json");
+            rows.push(match load_row(&row)? {
+                Some(row) => row,
+                None => self.front_row(&name, &config, &row)?,
+            });
+            // After every run: what is known is there, whatever becomes of the rest.
+            self.write_json("front.json", &rows)?;
+            write_whole(&self.folder.path().join("front.svg"), draw_front(&rows)?.as_bytes())?;
+        }
+        for line in front_lines(&rows) {
+            output::line(&line)?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn front_row(&self, name: &str, config: &TrainConfig, path: &Path) -> Result<FrontRow, Failure> {
+        let material = config.material(self.dataset, self.threads)?;
+        let (folder, outcome) = self.train(name, config, &material)?;
+        let Outcome::Finished(graph) = outcome else { return Err(self.stopped(name, config, 0)) };
+        let model = finish(&graph, config, Encoding::Int8Weights, &material.validation, self.threads)?;
+        folder.save_report(&model, &material.validation)?;
+        let last = folder.load_epochs()?.pop();
+        let row = FrontRow {
+            name: name.to_owned(),
+            architecture: config.unet.describe(),
+            gmac: config.gmac()?,
+            bytes: model.onnx.len(),
+            crops: last.as_ref().map_or(0, |epoch| epoch.crops),
+            seconds: last.as_ref().map_or(0.0, |epoch| epoch.seconds),
+            float: model.report.float,
+            int8: model.report.file,
+            types: model.report.types.into_iter().map(|(name, score)| (name.to_owned(), score)).collect(),
+        };
+        write_whole(path, &serde_json::to_vec(&row).map_err(std::io::Error::from)?)?;
+        Ok(row)
+    }
+
+    /// Runs one run of the series to its end.
+    fn train(
+        &self,
+        name: &str,
+        config: &TrainConfig,
+        material: &Material,
+    ) -> Result<(RunFolder, Outcome), Failure> {
+        let folder = RunFolder::new(&self.folder.path().join(name));
+        if !folder.is_begun() {
+            folder.save_config(config)?;
+        }
+        output::line(&format!("{name}:"))?;
+        let session = Session {
+            config,
+            folder: &folder,
+            sampler: &material.sampler,
+            validation: &material.validation,
+            threads: self.threads,
+            stop: interrupt::flag()?,
+        };
+        match session.run_on(self.backend)? {
+            Outcome::Interrupted { steps } => Err(self.stopped(name, config, steps)),
+            finished @ Outcome::Finished(_) => Ok((folder, finished)),
+        }
+    }
+
+    fn stopped(&self, name: &str, config: &TrainConfig, steps: u64) -> Failure {
+        let problem = format!("stopped after {steps} of {} steps of {name}", config.steps());
+        Failure::failed(problem, "the same command with --resume goes on")
+    }
+
+    fn needs_validation(&self) -> Result<(), Failure> {
+        if self.config.validation_share > 0.0 {
+            return Ok(());
+        }
+        let problem = "a series compares validation scores, and no picture is held back";
+        Err(Failure::usage(problem, "begin a run with --validation above 0"))
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
+        Ok(write_whole(&self.folder.path().join(name), &json)?)
+    }
+}
+
+/// A row that an earlier command came to.
+fn load_row(path: &Path) -> Result<Option<FrontRow>, Failure> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_str(&fs::read_to_string(path)?).map(Some).map_err(|error| {
+        let problem = format!("{} is damaged: {error}", path.display());
+        Failure::failed(problem, "remove it: the run's scores are computed anew")
+    })
+}
+
+fn front_lines(rows: &[FrontRow]) -> Vec<String> {
+    let heading = format!(
+        "\n{:10}{:>7}{:>11}{:>9}{:>9}{:>9}{:>9}{:>13}",
+        "network", "GMAC", "bytes", "crops", "float", "int8", "AP50", "count error"
+    );
+    let line = |row: &FrontRow| {
+        let int8 = row.int8.as_ref()?;
+        Some(format!(
+            "{:10}{:>7.2}{:>11}{:>9}{:>9.3}{:>9.3}{:>9.3}{:>12.1}%",
+            row.name,
+            row.gmac,
+            row.bytes,
+            row.crops,
+            row.float.as_ref()?.mean_ap,
+            int8.mean_ap,
+            int8.ap[0],
+            100.0 * int8.count_error
+        ))
+    };
+    std::iter::once(heading).chain(rows.iter().filter_map(line)).collect()
+}

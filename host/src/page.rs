@@ -1,0 +1,20 @@
+//! The local page: what a person at the bench sees in a browser.
+//!
+//! One thread holds the station and tells a [`Panel`] what comes. The panel publishes it to a [`Feed`], which
+//! any number of viewers follow over WebSockets; what they ask for comes back as [`Command`]s. A viewer that
+//! is too slow misses frames, and slows down nobody. The page itself is one file within the program and
+//! needs no network.
+
+mod access;
+mod command;
+mod feed;
+mod gates;
+mod panel;
+mod pieces;
+mod server;
+mod view;
+
+pub use command::Command;
+pub use panel::Panel;
+pub use server::DEFAULT_ADDRESS;
+pub use view::LinkState;

@@ -1,0 +1,124 @@
+//! Who may see the page and press its buttons.
+//!
+//! On loopback, programs of this machine only; a page of another site that a browser shows must not reach it
+//! either, which names and origins tell. Elsewhere a token is needed, which the address printed at the
+//! start carries.
+
+use std::net::SocketAddr;
+
+use axum::http::{HeaderMap, header};
+use rand::Rng as _;
+
+const COOKIE: &str = "nuclei-token";
+
+/// What a request must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// That it is meant for this machine.
+    Loopback,
+    /// The token, 32 hexadecimal digits.
+    Token(String),
+}
+
+impl Access {
+    /// What a page at that address asks for: a new token beyond loopback.
+    pub fn of(address: SocketAddr) -> Self {
+        if address.ip().is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Token(format!("{:032x}", rand::rng().random::<u128>()))
+        }
+    }
+
+    /// Whether a request with those headers and that query may be answered.
+    pub fn allows(&self, headers: &HeaderMap, query: &str) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(host) = text(header::HOST) else { return false };
+        let is_own = text(header::ORIGIN).is_none_or(|origin| {
+            origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        });
+        is_own
+            && match self {
+                Self::Loopback => is_loopback_name(host),
+                Self::Token(token) => {
+                    let cookies = text(header::COOKIE).unwrap_or_default();
+                    let shown = query.split('&').filter_map(|pair| pair.strip_prefix("token="));
+                    let kept = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+                    let kept = kept.filter(|&(name, _)| name == COOKIE).map(|(_, value)| value);
+                    shown.chain(kept).any(|shown| is_same(shown, token))
+                }
+            }
+    }
+
+    /// The part of the page's address that carries the token.
+    pub fn query(&self) -> String {
+        match self {
+            Self::Loopback => String::new(),
+            Self::Token(token) => format!("?token={token}"),
+        }
+    }
+
+    /// The cookie that spares a browser the token in the address.
+    pub fn cookie(&self) -> Option<String> {
+        match self {
+            Self::Loopback => None,
+            Self::Token(token) => Some(format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/")),
+        }
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}
+
+/// In a time that does not depend on where they differ.
+fn is_same(shown: &str, token: &str) -> bool {
+    let differing = shown.bytes().zip(token.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
+    shown.len() == token.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn loopback_is_for_this_machine_and_this_page() {
+        let cases: [(&[(header::HeaderName, &str)], bool); 7] = [
+            (&[(header::HOST, "127.0.0.1:8070")], true),
+            (&[(header::HOST, "localhost:8070"), (header::ORIGIN, "http://localhost:8070")], true),
+            (&[(header::HOST, "[::1]:8070")], true),
+            // Another site's page, another site's name for this address, and no name at all.
+            (&[(header::HOST, "localhost:8070"), (header::ORIGIN, "http://evil.example")], false),
+            (&[(header::HOST, "localhost:8070"), (header::ORIGIN, "null")], false),
+            (&[(header::HOST, "evil.example:8070")], false),
+            (&[], false),
+        ];
+        for (pairs, allowed) in cases {
+            assert_eq!(Access::Loopback.allows(&headers(pairs), ""), allowed, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn elsewhere_the_token_is_needed() {
+        let access = Access::of("0.0.0.0:8070".parse().unwrap());
+        let Access::Token(token) = &access else { panic!("no token") };
+        assert_ne!(access, Access::of("0.0.0.0:8070".parse().unwrap()));
+        let host = (header::HOST, "bench.lab:8070");
+        let cookie = format!("a=b; {COOKIE}={token}");
+        assert!(access.allows(&headers(&[host.clone()]), &format!("x=1&token={token}")));
+        assert!(access.allows(&headers(&[host.clone(), (header::COOKIE, &cookie)]), ""));
+        for query in
+            ["", "token=", &format!("token={}", &token[1..]), "token=00000000000000000000000000000000"]
+        {
+            assert!(!access.allows(&headers(&[host.clone()]), query), "{query}");
+        }
+        assert_eq!(access.query(), format!("?token={token}"));
+        assert!(access.cookie().unwrap().contains(token));
+    }
+}

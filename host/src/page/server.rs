@@ -1,0 +1,166 @@
+//! The page's server: one file, a WebSocket to follow, and a place to put a model.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket};
+use axum::extract::{DefaultBodyLimit, Query, Request, State, WebSocketUpgrade};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use host_console::Failure;
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::access::Access;
+use super::command::Command;
+use super::feed::Feed;
+
+/// Where the page is unless it is told otherwise: on this machine only.
+pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
+/// Longest model that is taken, bytes: far more than a station does.
+const MAX_MODEL: usize = 64 << 20;
+/// Longest command, bytes.
+const MAX_COMMAND: usize = 4096;
+const PAGE: &str = include_str!("page.html");
+/// Nothing comes from elsewhere, and nothing goes there.
+const POLICY: &str =
+    "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:";
+
+/// Where the page is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageAddress(String);
+
+impl std::fmt::Display for PageAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Served {
+    feed: Arc<Feed>,
+    commands: SyncSender<Command>,
+}
+
+/// Serves the page in threads of its own until the program ends.
+///
+/// # Errors
+/// [`Failure`] when the address is taken or is none of this machine.
+pub(super) fn serve(
+    address: SocketAddr,
+    feed: Arc<Feed>,
+    commands: SyncSender<Command>,
+) -> Result<PageAddress, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::usage(
+            format!("no page can be served at {address}: {error}"),
+            "name another address with --listen, such as 127.0.0.1:0 for any free port",
+        )
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let access = Access::of(bound);
+    let page = PageAddress(format!("http://{bound}/{}", access.query()));
+    let router = router(Served { feed, commands }, access);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
+            if let Err(error) = served.await {
+                eprintln!("the page has ended: {error}");
+            }
+        });
+    });
+    Ok(page)
+}
+
+fn router(served: Served, access: Access) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/follow", get(follow))
+        .route("/model", post(model).layer(DefaultBodyLimit::max(MAX_MODEL)))
+        .with_state(served)
+        .layer(middleware::from_fn(guard))
+        .layer(Extension(access))
+}
+
+/// Answers those alone who may ask, and says what a browser may do with the answer.
+async fn guard(Extension(access): Extension<Access>, request: Request, next: Next) -> Response {
+    if !access.allows(request.headers(), request.uri().query().unwrap_or_default()) {
+        let told = "open the address that nuclei-host live printed, with its token\n";
+        return (StatusCode::FORBIDDEN, told).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(cookie) = access.cookie().and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+        headers.insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn page() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+async fn follow(State(served): State<Served>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, served))
+}
+
+/// Tells one viewer what happens, and passes on what it asks for, until it leaves.
+async fn view(mut socket: WebSocket, Served { feed, commands }: Served) {
+    let (latest, mut changes, _viewing) = feed.follow();
+    for message in latest {
+        if socket.send(message).await.is_err() {
+            return;
+        }
+    }
+    loop {
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(message) => {
+                    if socket.send(message).await.is_err() {
+                        return;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            asked = socket.recv() => match asked {
+                Some(Ok(Message::Text(text))) => {
+                    if let Ok(command) = serde_json::from_str(&text) {
+                        // A full queue is a person who presses faster than the station acts.
+                        let _ = commands.try_send(command);
+                    }
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ModelName {
+    name: String,
+}
+
+async fn model(
+    State(served): State<Served>,
+    Query(ModelName { name }): Query<ModelName>,
+    body: Bytes,
+) -> Response {
+    match served.commands.try_send(Command::Flash { name, onnx: body.to_vec() }) {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the station is busy; try again\n").into_response(),
+    }
+}

@@ -1,0 +1,46 @@
+//! What a score costs: the same recipe on networks of several sizes, and the classic tutorial beside them.
+
+use super::config::TrainConfig;
+use super::crops::Augmentation;
+use super::recipe::Recipe;
+use super::unet::{Encoder, Skips, Stem, UnetConfig};
+
+/// Channels of the first level of the networks compared, the station's own among them.
+const WIDTHS: [usize; 4] = [8, 16, 24, 32];
+/// Side that the tutorial's pictures are resized to, px.
+const TUTORIAL_SIDE: usize = 256;
+
+impl TrainConfig {
+    /// The same run by the classic tutorial: its own network, whole pictures resized, one mask, no augmentation.
+    #[must_use]
+    pub fn tutorial(&self) -> Self {
+        Self {
+            recipe: Recipe::Tutorial,
+            unet: Recipe::TUTORIAL_UNET,
+            encoder_weights: None,
+            crop: TUTORIAL_SIDE,
+            augmentation: Augmentation::none(self.nucleus_px),
+            ..self.clone()
+        }
+    }
+
+    /// The runs of the front of score against cost, each with its name: the tutorial, a plain U-Net at full
+    /// resolution with stacked skips, and lean ones of several widths. All see the same pictures as often.
+    pub fn front(&self) -> Vec<(String, Self)> {
+        let lean = UnetConfig {
+            encoder: Encoder::Plain,
+            width: 0,
+            depth: 4,
+            stem: Stem::Half,
+            skips: Skips::Add,
+            decoder_convolutions: 1,
+            outputs: Recipe::Nuclei.outputs().len(),
+        };
+        let plain =
+            UnetConfig { width: 16, stem: Stem::Full, skips: Skips::Concat, decoder_convolutions: 2, ..lean };
+        let ours = |unet: UnetConfig| Self { unet, encoder_weights: None, ..self.clone() };
+        let lean = WIDTHS.map(|width| (format!("lean-{width}"), ours(UnetConfig { width, ..lean })));
+        let others = [("tutorial".to_owned(), self.tutorial()), ("plain-16".to_owned(), ours(plain))];
+        lean.into_iter().chain(others).collect()
+    }
+}

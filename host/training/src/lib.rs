@@ -1,0 +1,103 @@
+//! Training: a data set in, one model file out, and a folder that tells how it came about.
+//!
+//! Burn's types stay within this crate, which is apart from the rest of the host because they take minutes to
+//! compile; what leaves it is a [`Graph`](host_modelling::Graph).
+
+mod ablation;
+mod average;
+mod backend;
+mod checkpoint;
+mod colour;
+mod config;
+mod convolution;
+mod cpu;
+mod crops;
+mod crowding;
+mod finish;
+mod front;
+mod golden_scene;
+mod loss;
+mod material;
+mod normalisation;
+mod ops;
+mod pooling;
+mod recipe;
+mod run_folder;
+mod sampler;
+mod schedule;
+mod session;
+mod split;
+mod throughput;
+mod truth;
+mod unet;
+mod validation;
+
+pub use ablation::variants;
+pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
+pub use colour::ColourAugmentation;
+pub use config::{EncoderWeights, TrainConfig};
+pub use crops::{Augmentation, Switch};
+pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
+pub use material::Material;
+pub use recipe::Recipe;
+pub use run_folder::RunFolder;
+pub use session::{Outcome, Session};
+pub use split::stratified_split;
+pub use throughput::{Throughput, ThroughputConfig};
+pub use unet::{Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
+pub use validation::ValidationPicture;
+
+use backend::CudaMissing;
+use host_console::Failure;
+use host_modelling::Graph;
+
+use burn::backend::{Autodiff, Cuda, Flex};
+
+impl Session<'_> {
+    /// Trains on a backend.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_on(&self, backend: Backend) -> Result<Outcome, Failure> {
+        match backend {
+            Backend::Cuda => self.run::<Autodiff<Cuda>>(&Default::default()),
+            Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default()),
+        }
+    }
+}
+
+/// The network of a run's best epoch so far.
+///
+/// # Errors
+/// [`Failure`] when the run has no weights yet or they cannot be read.
+pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, Failure> {
+    let device = Default::default();
+    let network = config.unet.init::<Flex>(config.seed, &device);
+    let network = checkpoint::load_weights::<Flex, _>(&folder.best(), network, &device)?;
+    Ok(network.graph(config.tile())?)
+}
+
+impl From<CudaMissing> for Failure {
+    fn from(missing: CudaMissing) -> Self {
+        Self::failed(missing, "install the NVIDIA driver and CUDA, or compute with --backend cpu")
+    }
+}
+
+impl From<checkpoint::CheckpointError> for Failure {
+    fn from(error: checkpoint::CheckpointError) -> Self {
+        Self::failed(error, "begin a new run in another folder (--run)")
+    }
+}
+
+impl From<EncoderWeightsError> for Failure {
+    fn from(error: EncoderWeightsError) -> Self {
+        let next = "name torchvision's resnet50 as .pth or .safetensors, or leave --encoder-weights out";
+        Self::usage(error, next)
+    }
+}
+
+impl From<validation::ValidationError> for Failure {
+    fn from(error: validation::ValidationError) -> Self {
+        Self::failed(error, "take the picture named out of the data set, or report this")
+    }
+}

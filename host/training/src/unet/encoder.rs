@@ -1,0 +1,61 @@
+//! The half of the network that halves.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::ConvNorm;
+use super::resnet::Resnet50;
+use crate::ops::TrainingOps;
+use crate::pooling::halved_by_max;
+
+/// An encoder: maps of every level out of a picture.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a network, and its numbers lie elsewhere")]
+pub(super) enum EncoderModule<B: Backend> {
+    Plain(Plain<B>),
+    Resnet50(Resnet50<B>),
+}
+
+/// What an encoder makes of a picture.
+pub(super) struct Encoded<T> {
+    /// The maps of every level but the deepest, the top one first, each of half the sides of the one before.
+    pub(super) skips: Vec<T>,
+    /// The map of the deepest level.
+    pub(super) deepest: T,
+}
+
+impl<B: TrainingOps> EncoderModule<B> {
+    /// Encodes `[n, 3, h, w]`.
+    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Encoded<Tensor<B, 4>> {
+        match self {
+            Self::Plain(plain) => plain.forward(x),
+            Self::Resnet50(resnet) => resnet.forward(x),
+        }
+    }
+}
+
+/// Stages of convolutions with pooling between them.
+#[derive(Module, Debug)]
+pub(super) struct Plain<B: Backend> {
+    pub(super) stem: Option<ConvNorm<B>>,
+    /// Top level first.
+    pub(super) levels: Vec<Vec<ConvNorm<B>>>,
+}
+
+impl<B: TrainingOps> Plain<B> {
+    fn forward(&self, mut x: Tensor<B, 4>) -> Encoded<Tensor<B, 4>> {
+        if let Some(stem) = &self.stem {
+            x = stem.forward(x);
+        }
+        let mut skips = Vec::new();
+        for (level, stage) in self.levels.iter().enumerate() {
+            if level > 0 {
+                skips.push(x.clone());
+                x = halved_by_max(x);
+            }
+            x = stage.iter().fold(x, |x, conv| conv.forward(x));
+        }
+        Encoded { skips, deepest: x }
+    }
+}
