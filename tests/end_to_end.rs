@@ -29,6 +29,8 @@ mod place;
 mod real_pictures;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
+#[path = "end_to_end/strangers.rs"]
+mod strangers;
 #[path = "end_to_end/training.rs"]
 mod training;
 #[path = "end_to_end/watching.rs"]

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use shared::slots::MAX_MODEL_LENGTH;
+use shared::trust::Keyring;
 use shared::wire::{ModelDigest, Slot};
 
 use crate::camera::CameraSource;
@@ -53,6 +54,7 @@ pub fn check(config: &Config) -> Findings {
         port(&config.link),
         storage(&config.storage.folder),
         slots(config),
+        trust(config),
         factory(config),
         illumination(config.illumination.as_ref()),
         status_light(config.status_light.as_ref()),
@@ -185,9 +187,28 @@ fn slots(config: &Config) -> Finding {
     }
 }
 
+fn trust(config: &Config) -> Finding {
+    match config.keyring() {
+        Ok(keyring) if keyring.is_open() => missing(
+            "trust",
+            "an open station: whoever reaches its line may change models and settings",
+            "put the line that nuclei-host key new NAME prints under [trust.keys]",
+        ),
+        Ok(keyring) => {
+            let keys: Vec<String> = keyring
+                .keys()
+                .iter()
+                .map(|trusted| format!("{} ({})", trusted.name, trusted.key.id()))
+                .collect();
+            well("trust", format!("models and changes by {} alone", keys.join(", ")))
+        }
+        Err(error) => broken("trust", error.to_string(), "correct the configuration"),
+    }
+}
+
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
-    match verify(digest, FACTORY_MODEL, config.network_threads()) {
+    match verify(digest, FACTORY_MODEL, config.network_threads(), &Keyring::default()) {
         Ok(()) => well("factory model", format!("{digest}, and finds what it should in its golden frame")),
         Err(reason) => {
             broken("factory model", format!("{digest} cannot be run: {reason}"), "install this program again")
@@ -217,6 +238,8 @@ fn status_light(config: Option<&StatusLightConfig>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use shared::trust::SecretKey;
+
     use super::*;
 
     #[test]
@@ -236,9 +259,14 @@ mod tests {
             assert_eq!(finding.state == State::Well, finding.next.is_empty(), "{finding:?}");
         }
         let state = |what| findings.findings.iter().find(|finding| finding.what == what).unwrap().state;
-        assert_eq!([state("camera"), state("port")], [State::Missing; 2]);
+        assert_eq!([state("camera"), state("port"), state("trust")], [State::Missing; 3]);
         assert_eq!([state("storage"), state("slots"), state("factory model")], [State::Well; 3]);
         assert!(!config.storage.folder.exists(), "nothing is changed");
+
+        let key = SecretKey::from_seed(&[1; 32]).public();
+        config.trust.keys.insert("ana".to_owned(), key);
+        let told = check(&config).text();
+        assert!(told.contains(&format!("models and changes by ana ({}) alone", key.id())), "{told}");
 
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();

@@ -1,5 +1,6 @@
 //! The station's settings: one TOML file, and flags over it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use shared::PixelSize;
+use shared::trust::{Keyring, KeyringError, PublicKey, TrustedKey};
 use thiserror::Error;
 
 use crate::camera::CameraSource;
 use crate::illumination::IlluminationConfig;
+use crate::service::short_name;
 use crate::status_light::StatusLightConfig;
 
 /// Where the file is looked for when none is named.
@@ -32,6 +35,8 @@ pub struct Config {
     pub link: LinkConfig,
     /// Where models are kept.
     pub storage: StorageConfig,
+    /// Whom models and changes are taken from.
+    pub trust: TrustConfig,
     /// The lamp, where the station has one.
     pub illumination: Option<IlluminationConfig>,
     /// The light that shows how the station is, where it has one.
@@ -56,6 +61,14 @@ pub struct StorageConfig {
     pub folder: PathBuf,
 }
 
+/// Whom models and changes are taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustConfig {
+    /// Public keys by the name of whose they are; without any, whoever reaches the line is trusted.
+    pub keys: BTreeMap<String, PublicKey>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -65,6 +78,7 @@ impl Default for Config {
             camera: CameraSource::default(),
             link: LinkConfig::default(),
             storage: StorageConfig::default(),
+            trust: TrustConfig::default(),
             illumination: None,
             status_light: None,
         }
@@ -117,6 +131,9 @@ pub enum ConfigError {
         /// What it may be.
         range: &'static str,
     },
+    /// The keys cannot be trusted together.
+    #[error("{0}: correct [trust.keys]")]
+    Keys(#[from] KeyringError),
 }
 
 impl Config {
@@ -146,7 +163,7 @@ impl Config {
     /// Checks what no type checks.
     ///
     /// # Errors
-    /// [`ConfigError::Range`].
+    /// [`ConfigError::Range`] or [`ConfigError::Keys`].
     pub fn check(&self) -> Result<(), ConfigError> {
         let range = |key, value, range| Err(ConfigError::Range { key, value, range });
         if !(300..=12_000_000).contains(&self.link.baud) {
@@ -157,7 +174,16 @@ impl Config {
             let words = "must be at most 1024; set 0 for one thread a core";
             return range("threads", self.threads as u64, words);
         }
-        Ok(())
+        self.keyring().map(drop)
+    }
+
+    /// The keys that are trusted.
+    ///
+    /// # Errors
+    /// [`ConfigError::Keys`].
+    pub fn keyring(&self) -> Result<Keyring, ConfigError> {
+        let keys = self.trust.keys.iter().map(|(name, &key)| TrustedKey { name: short_name(name), key });
+        Ok(Keyring::new(keys.collect())?)
     }
 
     /// Threads that the network runs on.
@@ -182,9 +208,12 @@ mod tests {
         let config = parse(
             "name = \"bench 3\"\nthreads = 2\npixel_size = 0.65\n\
              [camera]\nkind = \"simulated\"\n[link]\nport = \"/dev/ttyUSB0\"\nbaud = 115200\n\
-             [storage]\nfolder = \"/data\"\n",
+             [storage]\nfolder = \"/data\"\n\
+             [trust.keys]\nana = \"ed25519:A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=\"\n",
         )
         .unwrap();
+        let keyring = config.keyring().unwrap();
+        assert_eq!((keyring.keys()[0].name.as_str(), keyring.keys().len()), ("ana", 1));
         assert_eq!((config.name.as_str(), config.threads), ("bench 3", 2));
         assert_eq!(config.link, LinkConfig { port: "/dev/ttyUSB0".into(), baud: 115_200 });
         assert_eq!(config.network_threads().get(), 2);
@@ -215,6 +244,8 @@ mod tests {
             ("pixel_size = 0.0", &["line 1", "pixel size must be a positive number"]),
             ("[camera]\nkind = \"webcam\"", &["webcam", "simulated"]),
             ("[link", &["line 1"]),
+            ("[trust.keys]\nana = \"ed25519:AAAA\"", &["line 2", "32 bytes"]),
+            ("[trust.keys]\nana = \"A6EHv\"", &["line 2", "begins with \"ed25519:\""]),
         ];
         for (text, words) in cases {
             let message = parse(text).unwrap_err().to_string();
@@ -223,6 +254,10 @@ mod tests {
             }
             assert!(!message.contains('\n'), "{message}");
         }
+        let twice = "[trust.keys]\nana = \"KEY\"\nben = \"KEY\""
+            .replace("KEY", "ed25519:A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=");
+        let error = parse(&twice).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("\"ana\" and \"ben\" are the same: correct [trust.keys]"), "{error}");
         let error = parse("[link]\nbaud = 7").unwrap().check().unwrap_err();
         assert!(error.to_string().contains("link.baud = 7: must be 300"), "{error}");
     }

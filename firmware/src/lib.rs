@@ -33,7 +33,7 @@ mod stop;
 pub use bench::{BenchArgs, BenchError, run as bench};
 pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat};
 pub use cli::main;
-pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig};
+pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
 pub use frames::{OpenCamera, Play};
 pub use illumination::{Illumination, IlluminationConfig, IlluminationError};
 pub use link::{Line, Link, PATIENCE, SerialLink};

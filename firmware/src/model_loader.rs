@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use shared::wire::{ModelDigest, ModelRefusal};
+use shared::trust::Keyring;
+use shared::wire::{ModelDigest, ModelRefusal, Slot};
 use shared::{Model, SegmentError};
 
 use crate::journal::note;
@@ -13,12 +14,17 @@ use crate::service::Input;
 use crate::slot_store::Work;
 
 /// Does the work of changed slots until no more comes.
-pub fn load_models(work: &Receiver<Work>, threads: NonZeroUsize, service: &SyncSender<Input>) {
+pub fn load_models(
+    work: &Receiver<Work>,
+    threads: NonZeroUsize,
+    keyring: &Keyring,
+    service: &SyncSender<Input>,
+) {
     for work in work {
         let done = match work {
-            Work::Verify { digest, onnx } => Input::Verified(digest, verify(digest, &onnx, threads)),
-            Work::Load { digest, onnx, .. } => {
-                Input::Loaded(digest, load(digest, &onnx, threads).map(Box::new))
+            Work::Verify { digest, onnx } => Input::Verified(digest, verify(digest, &onnx, threads, keyring)),
+            Work::Load { slot, digest, onnx } => {
+                Input::Loaded(digest, load(slot, digest, &onnx, threads, keyring).map(Box::new))
             }
         };
         if service.send(done).is_err() {
@@ -27,21 +33,35 @@ pub fn load_models(work: &Receiver<Work>, threads: NonZeroUsize, service: &SyncS
     }
 }
 
-/// Makes a model ready to run.
+/// Makes a slot's model ready to run. That of the factory is trusted as the program is.
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
-pub fn load(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<Pipeline, ModelRefusal> {
-    caught(|| Ok(Pipeline::new(open(digest, onnx, threads)?)))
+pub fn load(
+    slot: Slot,
+    digest: ModelDigest,
+    onnx: &[u8],
+    threads: NonZeroUsize,
+    keyring: &Keyring,
+) -> Result<Pipeline, ModelRefusal> {
+    let open_station = Keyring::default();
+    let keyring = if slot == Slot::Factory { &open_station } else { keyring };
+    caught(|| Ok(Pipeline::new(open(digest, onnx, threads, keyring)?)))
 }
 
-/// Checks that a model is the one meant, can be run here, and finds in its golden frame what it found there.
+/// Checks that a model is the one meant, has the word of a key that is trusted, can be run here, and finds
+/// in its golden frame what it found there.
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
-pub fn verify(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<(), ModelRefusal> {
+pub fn verify(
+    digest: ModelDigest,
+    onnx: &[u8],
+    threads: NonZeroUsize,
+    keyring: &Keyring,
+) -> Result<(), ModelRefusal> {
     caught(|| {
-        open(digest, onnx, threads)?.into_segmenter().check_golden().map_err(|error| {
+        open(digest, onnx, threads, keyring)?.into_segmenter().check_golden().map_err(|error| {
             note!("the model {digest} is refused: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
@@ -53,11 +73,18 @@ pub fn verify(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result
     })
 }
 
-fn open(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<Model, ModelRefusal> {
+/// Not a byte of a stranger's model is parsed.
+fn open(
+    digest: ModelDigest,
+    onnx: &[u8],
+    threads: NonZeroUsize,
+    keyring: &Keyring,
+) -> Result<Model, ModelRefusal> {
     if ModelDigest::of(onnx) != digest {
         note!("the model {digest} is refused: its bytes have another digest");
         return Err(ModelRefusal::DigestMismatch);
     }
+    keyring.check_model(onnx).inspect_err(|refusal| note!("the model {digest} is refused: {refusal}"))?;
     Model::load(onnx, threads).map_err(|error| {
         note!("the model {digest} is refused: {error}");
         error.refusal()

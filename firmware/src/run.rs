@@ -23,19 +23,20 @@ use std::time::Duration;
 
 use shared::DutyCycle;
 use shared::slots::SlotEvent;
+use shared::trust::{Guard, Keyring};
 use shared::wire::{Acquisition, ModelRefusal, Settings, Slot, Stream};
 use thiserror::Error;
 
 use crate::announcement::Announcement;
 use crate::camera::CameraSource;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play};
 use crate::illumination::{Illumination, IlluminationConfig, IlluminationError};
 use crate::journal::note;
 use crate::link::{Link, Outbox, SerialLink, keep_open};
 use crate::model_loader::{load, load_models};
 use crate::pipeline::Pipeline;
-use crate::service::{Input, Service, ServiceParts, short_name};
+use crate::service::{Input, Service, ServiceParts, draw_nonce, short_name};
 use crate::slot_store::{FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work};
 use crate::status_light::{StatusLight, StatusLightConfig, StatusLightError};
 use crate::stop::Stop;
@@ -60,6 +61,12 @@ pub enum RunError {
     /// The status light cannot be had.
     #[error("the status light cannot be used: {0}")]
     StatusLight(#[from] StatusLightError),
+    /// The keys cannot be trusted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: its kernel must have getrandom")]
+    Random(#[from] getrandom::Error),
     /// Not even the program's own model runs.
     #[error("the factory model cannot be run ({0}): install this program again")]
     Factory(ModelRefusal),
@@ -95,13 +102,16 @@ pub struct Station {
     pub threads: NonZeroUsize,
     /// Its own model.
     pub factory: &'static [u8],
+    /// The keys that it trusts.
+    pub keyring: Keyring,
 }
 
 impl Station {
     /// The station of a configuration. Camera and port may be absent.
     ///
     /// # Errors
-    /// [`RunError`] when another station runs on the same storage, or configured pins cannot be had.
+    /// [`RunError`] when another station runs on the same storage, or configured pins or keys cannot be
+    /// had.
     pub fn open(config: &Config) -> Result<Self, RunError> {
         let storage: Box<dyn SlotStorage> = match FolderStorage::open(&config.storage.folder) {
             Ok(storage) => Box::new(storage),
@@ -139,6 +149,7 @@ impl Station {
             name: config.name.clone(),
             threads: config.network_threads(),
             factory: FACTORY_MODEL,
+            keyring: config.keyring()?,
         })
     }
 
@@ -148,9 +159,11 @@ impl Station {
     /// # Errors
     /// [`RunError`].
     pub fn run(self, stop: &Stop, on_ready: impl FnOnce(&str) + Send + 'static) -> Result<(), RunError> {
-        let Self { settings, threads, link, .. } = self;
+        let Self { settings, threads, link, keyring, .. } = self;
+        tell_trust(&keyring);
+        let guard = Guard::new(keyring.clone(), draw_nonce()?);
         let mut slots = Slots::open(self.storage, self.factory);
-        let pipeline = boot(&mut slots, threads)?;
+        let pipeline = boot(&mut slots, threads, &keyring)?;
         let running = pipeline.digest();
         let outbox = Arc::new(Outbox::new(self.baud));
         let control = Arc::new(FrameControl::new(&settings));
@@ -169,6 +182,7 @@ impl Station {
         });
         let service = Service::new(ServiceParts {
             slots,
+            guard,
             running,
             loader,
             control: Arc::clone(&control),
@@ -184,10 +198,10 @@ impl Station {
         let (loaded, heard) = (inbox.clone(), inbox.clone());
         scope(|all| {
             let ending = Ending { stop, control: &control, outbox: &outbox, inbox };
-            let (outbox, damaged) = (&outbox, &counters.damaged);
+            let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
             let spawned = [
                 spawn(all, "service", stop, move || service.run(&inputs))?,
-                spawn(all, "loader", stop, move || load_models(&work, threads, &loaded))?,
+                spawn(all, "loader", stop, move || load_models(&work, threads, keyring, &loaded))?,
                 spawn(all, "frames", stop, move || frames.run())?,
                 spawn(all, "line", stop, move || {
                     let tell = |event| drop(heard.send(Input::Line(event)));
@@ -207,13 +221,22 @@ impl Station {
     }
 }
 
+fn tell_trust(keyring: &Keyring) {
+    if keyring.is_open() {
+        note!("an open station: whoever reaches its line may change models and settings");
+    }
+    for trusted in keyring.keys() {
+        note!("models and changes are taken from {} ({})", trusted.name, trusted.key.id());
+    }
+}
+
 /// Loads what the slots say, or what they then say, down to the factory model.
-fn boot(slots: &mut Slots, threads: NonZeroUsize) -> Result<Pipeline, RunError> {
+fn boot(slots: &mut Slots, threads: NonZeroUsize, keyring: &Keyring) -> Result<Pipeline, RunError> {
     let mut work = VecDeque::from(slots.happened(SlotEvent::Booted));
     let mut refused = ModelRefusal::Storage;
     while let Some(next) = work.pop_front() {
         let Work::Load { slot, digest, onnx } = next else { continue };
-        match load(digest, &onnx, threads) {
+        match load(slot, digest, &onnx, threads, keyring) {
             Ok(pipeline) => return Ok(pipeline),
             Err(reason) if slot == Slot::Factory => refused = reason,
             Err(reason) => {

@@ -4,6 +4,7 @@
 //! change something name what they change, and a repetition finds it changed.
 
 mod captures;
+mod changes;
 mod host;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use shared::slots::{ModelFile, SlotEvent, SlotRecord};
+use shared::slots::{SlotEvent, SlotRecord};
+use shared::trust::Guard;
 use shared::wire::{
-    Acquisition, CameraState, Doubts, Identity, Kind, Message, ModelDigest, ModelRefusal, Name, Notice,
-    PROTOCOL_VERSION, Packet, PacketError, Refusal, Request, Response, Setting, Settings, StageProgress,
-    Status,
+    Acquisition, CameraState, Change, Doubts, Downgrade, Identity, Kind, Message, ModelDigest, ModelRefusal,
+    Name, Notice, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request, Response, Setting, Settings,
+    StageProgress, Status,
 };
 
 use crate::announcement::Announcement;
@@ -32,6 +34,8 @@ use crate::status_light::{Signal, StatusLight};
 
 use captures::Captures;
 use host::Host;
+
+pub use changes::draw_nonce;
 
 /// What the service hears.
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
@@ -65,6 +69,8 @@ pub enum Input {
 pub struct ServiceParts {
     /// The slots, booted.
     pub slots: Slots,
+    /// Lets changes in.
+    pub guard: Guard,
     /// The model that runs.
     pub running: ModelDigest,
     /// Does the slots' work.
@@ -98,6 +104,8 @@ pub struct Service {
     /// The opening that word of the camera must be of.
     opening: u32,
     captures: Captures,
+    /// Of the last signed change.
+    changed: Option<Answer>,
     host: Host,
     told: StageProgress,
     frame: LastFrame,
@@ -126,6 +134,7 @@ impl Service {
             camera_name: Name::new(),
             opening: 0,
             captures: Captures::default(),
+            changed: None,
             host: Host::default(),
             told,
             frame: LastFrame::None,
@@ -153,7 +162,10 @@ impl Service {
     fn hear(&mut self, input: Input) {
         match input {
             Input::Line(LineEvent::Packet(packet)) => self.packet(packet),
-            Input::Line(LineEvent::Lost) => self.host_left(),
+            Input::Line(LineEvent::Lost) => {
+                self.renew();
+                self.host_left();
+            }
             Input::Camera { state, name, opening } => self.camera(state, &name, opening),
             Input::Passed(digest, doubts) => {
                 self.frame = if doubts == Doubts::NONE { LastFrame::Counted } else { LastFrame::Doubted };
@@ -203,28 +215,18 @@ impl Service {
             Request::Hello { .. } => Response::Hello(self.identity()),
             Request::Status => Response::Status(self.status()),
             Request::Slots => Response::Slots(self.parts.slots.report()),
-            Request::Stage { length, digest } => {
-                self.request(SlotEvent::Announced(ModelFile { digest, length }))?;
-                Response::Stage(self.parts.slots.progress())
-            }
+            Request::Stage { length, digest } => self.unsigned(Change::Stage { length, digest })?,
             Request::StageChunk { digest, offset } => {
                 self.parts.slots.store_chunk(digest, offset, &bulk)?;
                 Response::Stage(self.parts.slots.progress())
             }
             Request::Activate { digest } => {
-                self.request(SlotEvent::ActivateRequested(digest))?;
-                Response::Stage(self.parts.slots.progress())
+                self.unsigned(Change::Activate { digest, downgrade: Downgrade::Allowed })?
             }
             Request::StageStatus => Response::Stage(self.parts.slots.progress()),
-            Request::Revert { digest } => {
-                self.request(SlotEvent::RevertRequested(digest))?;
-                Response::Slots(self.parts.slots.report())
-            }
+            Request::Revert { digest } => self.unsigned(Change::Revert { digest })?,
             Request::Settings => Response::Settings(self.parts.settings),
-            Request::Set(setting) => {
-                self.set(setting);
-                Response::Settings(self.parts.settings)
-            }
+            Request::Set(setting) => self.unsigned(Change::Set(setting))?,
             Request::Capture { token } => {
                 let (state, wanted) = self.captures.ask(token, self.camera)?;
                 if let Some(token) = wanted {
@@ -237,6 +239,8 @@ impl Service {
                 return Ok((Response::CaptureData { token, offset }, bytes));
             }
             Request::Echo => return Ok((Response::Echo, bulk)),
+            Request::Challenge => Response::Challenge(self.parts.guard.challenge()),
+            Request::Change(signed) => return self.signed(&signed),
         };
         Ok((response, Vec::new()))
     }

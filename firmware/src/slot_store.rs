@@ -11,6 +11,7 @@
 //! names a model that is whole, and an interrupted upload goes on from its last progress.
 
 mod absent;
+mod age;
 mod folder;
 #[cfg(test)]
 mod memory;
@@ -46,6 +47,12 @@ pub trait SlotStorage: Send {
     /// # Errors
     /// What the system says.
     fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// At most `limit` bytes from the end of a file; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_end(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>;
 
     /// Makes the file hold these bytes alone.
     ///

@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    bench, capture, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize, score,
-    segment, split, station, train,
+    bench, capture, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda, quantize, score,
+    segment, sign, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -31,6 +31,8 @@ enum Command {
     Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
     Score(score::ScoreArgs),
+    Key(key::KeyArgs),
+    Sign(sign::SignArgs),
     Flash(flash::FlashArgs),
     Station(station::StationArgs),
     Live(live::LiveArgs),
@@ -53,6 +55,8 @@ impl Command {
             Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
             Self::Score(args) => score::run(&args),
+            Self::Key(args) => key::run(&args),
+            Self::Sign(args) => sign::run(&args),
             Self::Flash(args) => flash::run(&args),
             Self::Station(args) => station::run(&args),
             Self::Live(args) => live::run(&args),

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod exploration;
 mod frame_record;
+mod key_store;
 mod label_files;
 mod link;
 mod live;

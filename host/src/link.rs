@@ -9,6 +9,7 @@ mod quality;
 mod requests;
 #[cfg(test)]
 mod scripted;
+mod signing;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use shared::trust::SecretKey;
 use shared::wire::{
-    Accumulator, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet, PacketError, Refusal,
-    Request, Response, encode_packet,
+    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet,
+    PacketError, Refusal, Request, Response, encode_packet,
 };
 
+use crate::key_store::KeyStoreError;
 use error::Heard;
 
 pub use capture::{CaptureError, Captured, Shot};
@@ -100,6 +103,12 @@ pub struct Station<L> {
     heard: Heard,
     /// A version that the other side speaks and this one does not.
     foreign: Option<u8>,
+    /// Signs changes where the station wants that.
+    key: Option<SecretKey>,
+    /// Why there is none.
+    no_key: Option<KeyStoreError>,
+    /// What the next change is signed for, once the station was asked.
+    challenge: Option<Challenge>,
 }
 
 impl Station<SerialLine> {
@@ -132,6 +141,9 @@ impl<L: Line> Station<L> {
             traffic: Traffic::default(),
             heard: Heard::Silence,
             foreign: None,
+            key: None,
+            no_key: None,
+            challenge: None,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! If the two disagreed about a line, and that would be a bug, the line lives here:
 //! pictures and labels, preprocessing, extraction, the metric, object measures, the
-//! mask codec, the model's manifest, the wire, and the slots of the update. The crate
-//! is `no_std + alloc`, does no I/O, reads no clock and draws no random number: what it
+//! mask codec, the model's manifest, the wire, the slots of the update, and whose word the station
+//! takes. The crate is `no_std + alloc`, does no I/O, reads no clock and draws no random number: what it
 //! computes is the same on x86-64 and aarch64.
 //!
 //! Two features add what needs `std` and is still pure computation: `tract` runs a
@@ -38,6 +38,7 @@ mod scale;
 mod segmenter;
 pub mod slots;
 mod tile;
+pub mod trust;
 mod units;
 pub mod wire;
 

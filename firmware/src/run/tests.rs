@@ -14,6 +14,8 @@ use shared::wire::{
 };
 use shared::{decode_image, decode_masks};
 
+mod trust;
+
 use super::*;
 use crate::fixture_model::{BARE_MODEL, FAILING_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL};
 use crate::slot_store::MemoryStorage;
@@ -33,6 +35,10 @@ const SIMULATED: CameraSource =
 
 impl Running {
     fn start(folder: &Path, storage: &MemoryStorage, source: CameraSource) -> Self {
+        Self::trusting(Keyring::default(), folder, storage, source)
+    }
+
+    fn trusting(keyring: Keyring, folder: &Path, storage: &MemoryStorage, source: CameraSource) -> Self {
         let stop = Stop::default();
         let port = folder.join("port");
         let settings = Settings {
@@ -54,6 +60,7 @@ impl Running {
             name: "test".to_owned(),
             threads: NonZeroUsize::MIN,
             factory: MODEL,
+            keyring,
         };
         let thread = std::thread::spawn({
             let stop = stop.clone();

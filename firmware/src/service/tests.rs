@@ -1,6 +1,7 @@
 use std::sync::mpsc::sync_channel;
 
 use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
+use shared::trust::{Keyring, SecretKey, TrustedKey};
 use shared::wire::{
     CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Slot, SlotState, StageTimes, Stream,
 };
@@ -10,6 +11,8 @@ use super::*;
 use crate::frames::{Order, Readiness};
 use crate::illumination::IlluminationConfig;
 use crate::slot_store::MemoryStorage;
+
+mod trust;
 
 const FACTORY: &[u8] = b"factory";
 
@@ -22,6 +25,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::trusting(Keyring::default())
+    }
+
+    fn trusting(keyring: Keyring) -> Self {
         let storage = MemoryStorage::default();
         let slots = Slots::open(Box::new(storage.clone()), FACTORY);
         let (loader, work) = sync_channel(8);
@@ -37,6 +44,7 @@ impl Bench {
         let running = slots.active_digest();
         let mut service = Service::new(ServiceParts {
             slots,
+            guard: Guard::new(keyring, draw_nonce().unwrap()),
             running,
             loader,
             control: Arc::new(FrameControl::new(&settings)),

@@ -17,6 +17,10 @@ impl SlotStorage for NoStorage {
         Ok(None)
     }
 
+    fn read_end(&self, _name: &str, _limit: usize) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     fn write(&mut self, _name: &str, _bytes: &[u8]) -> io::Result<()> {
         unsupported()
     }

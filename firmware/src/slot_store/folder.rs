@@ -1,7 +1,7 @@
 //! Slot storage in a folder of the station's disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -65,19 +65,33 @@ impl FolderStorage {
 
 /// At most `limit` bytes of a file of a folder; `None` where there is none.
 pub(super) fn read_file(folder: &Path, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(folder.join(name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    open(folder, name)?.map(|file| read_some(file, limit)).transpose()
+}
+
+fn open(folder: &Path, name: &str) -> io::Result<Option<File>> {
+    match File::open(folder.join(name)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_some(file: File, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit as u64).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 impl SlotStorage for FolderStorage {
     fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
         read_file(&self.folder, name, limit)
+    }
+
+    fn read_end(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut file) = open(&self.folder, name)? else { return Ok(None) };
+        let start = file.metadata()?.len().saturating_sub(limit as u64);
+        file.seek(SeekFrom::Start(start))?;
+        read_some(file, limit).map(Some)
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -121,6 +135,10 @@ mod tests {
         storage.write_at("data", 0, b"abc").unwrap();
         storage.sync("data").unwrap();
         assert_eq!(storage.read("data", 5).unwrap().unwrap(), b"abcde");
+        for (limit, end) in [(2, &b"ef"[..]), (6, b"abcdef"), (99, b"abcdef")] {
+            assert_eq!(storage.read_end("data", limit).unwrap().unwrap(), end);
+        }
+        assert_eq!(storage.read_end("none", 9).unwrap(), None);
         storage.write("beside", b"xy").unwrap();
         storage.rename("beside", "data").unwrap();
         storage.sync_names().unwrap();

@@ -138,6 +138,11 @@ impl SlotStorage for MemoryStorage {
         Ok(bytes.map(|bytes| bytes[..bytes.len().min(limit)].to_vec()))
     }
 
+    fn read_end(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let whole = self.read(name, usize::MAX)?;
+        Ok(whole.map(|mut bytes| bytes.split_off(bytes.len().saturating_sub(limit))))
+    }
+
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.change(|disk| {
             disk.made(name).now = bytes.to_vec();

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use host_console::{Exit, Failure, Progress, interrupt, output};
 use shared::PixelSize;
-use shared::wire::{Acquisition, Request, Setting};
+use shared::wire::{Acquisition, Setting};
 
 use self::cost::Cost;
 use super::port_args::PortArgs;
@@ -63,7 +63,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     let taken = capture(args, &mut station, before.pixel_size, stop);
     // Also after a failure, as far as the line still allows it.
     let restored = station
-        .settings(&Request::Set(Setting::Acquisition(Acquisition::Continuous)))
+        .set(Setting::Acquisition(Acquisition::Continuous))
         .and_then(|_| station.stream(before.masks, before.preview));
     let taken = taken?;
     restored?;
@@ -88,8 +88,8 @@ fn capture(
     stop: &AtomicBool,
 ) -> Result<Cost, Failure> {
     // From one to the other, so that a station that plays pictures begins with the first.
-    station.settings(&Request::Set(Setting::Acquisition(Acquisition::Continuous)))?;
-    station.settings(&Request::Set(Setting::Acquisition(Acquisition::Triggered)))?;
+    station.set(Setting::Acquisition(Acquisition::Continuous))?;
+    station.set(Setting::Acquisition(Acquisition::Triggered))?;
     let progress = (!args.all).then(|| Progress::new("capturing", u64::from(args.count)));
     let mut folder = CaptureFolder::new(&args.out);
     let mut first: Option<String> = None;

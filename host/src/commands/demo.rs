@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use host_console::{Exit, Failure, interrupt, output};
 use serde::Serialize;
-use shared::wire::Identity;
+use shared::wire::{Downgrade, Identity};
 
 use super::flash::{Watched, cost};
 use super::live::summary_line;
@@ -109,7 +109,8 @@ fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     };
     tell(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
-    let watched = Watched { file: &name, length: model.len(), quiet: args.view.json };
+    let watched =
+        Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.view.json };
     let uploaded = match watched.flash(&mut station, &model, stop) {
         Ok(Flashed::Confirmed(uploaded)) => uploaded,
         Ok(Flashed::Stopped { .. }) => return Ok(Exit::Done),

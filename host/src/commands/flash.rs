@@ -8,7 +8,8 @@ use clap::Args;
 use host_console::{Exit, Failure, Progress, interrupt, output};
 use indicatif::DecimalBytes;
 use serde::Serialize;
-use shared::wire::{ModelDigest, Request, SlotReport, SlotState};
+use shared::trust::ModelSignature;
+use shared::wire::{Downgrade, ModelDigest, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
 use crate::link::{FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name};
@@ -16,6 +17,7 @@ use crate::model_check::check_model;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
+  nuclei-host flash nuclei.onnx --key ana           (where the station trusts keys; the file is signed, too)
   nuclei-host flash nuclei.onnx --dry-run           (checks the file and opens no port)
   nuclei-host flash nuclei.onnx --verify            (exit 3 unless the station runs this very file)";
 
@@ -39,6 +41,9 @@ pub struct FlashArgs {
     /// Send the file even if it fails the check here, or runs there already
     #[arg(long)]
     force: bool,
+    /// Run the model even if a station that trusts keys has confirmed one that was signed later
+    #[arg(long)]
+    allow_downgrade: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -105,7 +110,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
 
     let (mut station, _) = args.port.open()?;
     let baud = station.baud();
-    let slots = station.slots(&Request::Slots)?;
+    let slots = station.slots()?;
     if args.verify {
         return verify(&args.file, digest, &slots, |outcome, line| {
             ended(outcome, Uploaded::default(), baud)?;
@@ -123,10 +128,17 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
         ended("already active", Uploaded::default(), baud)?;
         return Ok(Exit::Done);
     }
-    let watched = Watched { file: &args.file, length: onnx.len(), quiet: args.json };
+    if !args.force && ModelSignature::at_end(&onnx).is_none() && station.trust()? != Trust::Open {
+        return Err(Failure::failed(
+            format!("the station runs models that a key signed which it trusts, and {name} is not signed"),
+            format!("nothing was sent; nuclei-host sign {name}, then flash again"),
+        ));
+    }
+    let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
+    let watched = Watched { file: &args.file, length: onnx.len(), downgrade, quiet: args.json };
     match watched.flash(&mut station, &onnx, stop)? {
         Flashed::Confirmed(uploaded) => {
-            let slots = station.slots(&Request::Slots)?;
+            let slots = station.slots()?;
             let sent =
                 if uploaded.bytes > 0 { cost(&uploaded, baud) } else { "nothing had to be sent".into() };
             tell(&format!("confirmed: the station runs {digest} from {}; {sent}", slot_name(slots.active)))?;
@@ -207,6 +219,8 @@ pub struct Watched<'a> {
     pub file: &'a Path,
     /// Its bytes.
     pub length: usize,
+    /// Whether it may be older than what the station has.
+    pub downgrade: Downgrade,
     /// Whether only failures are told.
     pub quiet: bool,
 }
@@ -229,7 +243,7 @@ impl Watched<'_> {
                 progress.warn(line)
             }
         };
-        let flashed = flash(station, onnx, stop, |step| match step {
+        let flashed = flash(station, onnx, self.downgrade, stop, |step| match step {
             FlashStep::Resumed { held } => {
                 tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
             }

@@ -1,9 +1,10 @@
 //! Which station: the arguments that every command on the line takes.
 
 use clap::Args;
-use host_console::{Exit, Failure};
+use host_console::{Exit, Failure, one_line};
 use shared::wire::Identity;
 
+use crate::key_store::{KeyName, KeyStore};
 use crate::link::{DEFAULT_BAUD, PortKind, SerialLine, Station, describe_ports, list_ports};
 
 /// Which station is meant.
@@ -21,6 +22,9 @@ pub struct PortArgs {
         value_parser = clap::value_parser!(u32).range(1200..=12_000_000),
     )]
     pub baud: u32,
+    /// The key that signs changes, where the station trusts keys [default: the only one there is]
+    #[arg(long = "key", value_name = "NAME", global = true)]
+    pub sign_with: Option<KeyName>,
 }
 
 impl PortArgs {
@@ -48,11 +52,18 @@ impl PortArgs {
         }
     }
 
-    /// Opens the port and greets the station.
+    /// Opens the port and greets the station. A key that is not named is looked for, and missed only where
+    /// the station wants a signature.
     ///
     /// # Errors
     /// [`Failure`], mostly of [`Exit::StationAbsent`].
     pub fn open(&self) -> Result<(Station<SerialLine>, Identity), Failure> {
-        Ok(Station::open(&self.path()?, self.baud)?)
+        let key = KeyStore::of_user().and_then(|keys| Ok(keys.choose(self.sign_with.as_ref())?.1));
+        if let (Some(_), Err(error)) = (&self.sign_with, &key) {
+            return Err(Failure::usage(one_line(error), error.next_step()));
+        }
+        let (mut station, identity) = Station::open(&self.path()?, self.baud)?;
+        station.sign_with(key);
+        Ok((station, identity))
     }
 }

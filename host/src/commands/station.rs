@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use host_console::{Exit, Failure, output};
 use serde::Serialize;
 use shared::wire::{
-    Acquisition, CameraState, Identity, Request, Setting, Settings, Slot, SlotReport, Status, Stream,
+    Acquisition, CameraState, Identity, Setting, Settings, Slot, SlotReport, Status, Stream, Trust,
 };
 use shared::{DutyCycle, PixelSize};
 
@@ -16,7 +16,8 @@ const EXAMPLES: &str = "Examples:
   nuclei-host station slots --json
   nuclei-host station set illumination 40
   nuclei-host station set pixel-size 0.325
-  nuclei-host station revert";
+  nuclei-host station revert
+  nuclei-host station revert --key ana              (where the station trusts keys)";
 
 /// The station's status, slots and settings; change a setting, or go back to the model before.
 #[derive(Debug, Args)]
@@ -75,19 +76,24 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
     let (mut station, identity) = args.port.open()?;
     match what {
         What::Status => {
-            let status = station.status()?;
-            tell(args.json, &StatusRecord::new(&identity, &status), || status_text(&identity, &status))?;
+            let (status, trust) = (station.status()?, station.trust()?);
+            tell(args.json, &StatusRecord::new(&identity, &status, trust), || {
+                status_text(&identity, &status, trust)
+            })?;
         }
         What::Slots => {
-            let slots = station.slots(&Request::Slots)?;
+            let slots = station.slots()?;
             tell(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
         }
         What::Settings | What::Set { .. } => {
-            let settings = station.settings(&setting.map_or(Request::Settings, Request::Set))?;
+            let settings = match setting {
+                Some(setting) => station.set(setting)?,
+                None => station.settings()?,
+            };
             tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
         }
         What::Revert => {
-            let before = station.slots(&Request::Slots)?;
+            let before = station.slots()?;
             if before.active == Slot::Factory {
                 return Err(Failure::failed(
                     "the station runs its factory model, and there is none before that",
@@ -100,7 +106,7 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
                     "nuclei-host station slots",
                 ));
             };
-            let after = station.slots(&Request::Revert { digest })?;
+            let after = station.revert(digest)?;
             tell(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
                 format!("reverted from {digest}: {} runs again, model {runs}", slot_name(after.active))
@@ -165,10 +171,12 @@ struct StatusRecord {
     frames_unsent: u32,
     damaged_packets: u32,
     threads: u16,
+    /// Keys that models and changes are taken from; 0 for whoever reaches the line.
+    trusted_keys: u16,
 }
 
 impl StatusRecord {
-    fn new(identity: &Identity, status: &Status) -> Self {
+    fn new(identity: &Identity, status: &Status, trust: Trust) -> Self {
         Self {
             name: identity.name.to_string(),
             version: identity.version.to_string(),
@@ -182,14 +190,22 @@ impl StatusRecord {
             frames_unsent: status.frames_unsent,
             damaged_packets: status.damaged_packets,
             threads: status.threads,
+            trusted_keys: match trust {
+                Trust::Open => 0,
+                Trust::Keys(count) => count,
+            },
         }
     }
 }
 
-fn status_text(identity: &Identity, status: &Status) -> String {
+fn status_text(identity: &Identity, status: &Status, trust: Trust) -> String {
     let camera = match (status.camera, status.camera_name.as_str()) {
         (CameraState::Absent, _) => "none; the station keeps looking for one".to_owned(),
         (state, name) => format!("{name}, {}", camera_word(state)),
+    };
+    let trust = match trust {
+        Trust::Open => "open: whoever reaches the line may change models and settings".to_owned(),
+        Trust::Keys(count) => format!("models and changes by {count} trusted key{} alone", plural(count)),
     };
     let minutes = status.uptime_ms / 60_000;
     [
@@ -205,8 +221,13 @@ fn status_text(identity: &Identity, status: &Status) -> String {
             "line     {} damaged packets, {} pictures or masks not sent",
             status.damaged_packets, status.frames_unsent
         ),
+        format!("trust    {trust}"),
     ]
     .join("\n")
+}
+
+const fn plural(count: u16) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 #[derive(Debug, Serialize)]

@@ -3,10 +3,11 @@
 use std::io;
 
 use host_console::{Exit, Failure};
-use shared::wire::{PROTOCOL_VERSION, Refusal};
+use shared::wire::{PROTOCOL_VERSION, Refusal, TrustRefusal};
 use thiserror::Error;
 
 use super::ports::{describe_ports, list_ports};
+use crate::key_store::KeyStoreError;
 
 /// What was heard instead of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,9 @@ pub enum LinkError {
     /// The station refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The station wants a signature, and there is no key for it.
+    #[error("the station takes changes from the keys that it trusts alone, and no key is here to sign with")]
+    NoKey(#[source] KeyStoreError),
     /// The answer is none to the request.
     #[error("the station on {port} gave an answer that does not fit the request")]
     Unfitting {
@@ -119,7 +123,7 @@ impl LinkError {
     /// The exit code of a command that ends with it.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::Encode(_) => Exit::Failed,
+            Self::Refused(_) | Self::NoKey(_) | Self::Encode(_) => Exit::Failed,
             _ => Exit::StationAbsent,
         }
     }
@@ -152,6 +156,15 @@ impl LinkError {
             }
             Self::Protocol { .. } => "update nuclei-host to the station's release".into(),
             Self::Refused(Refusal::Busy) => "wait until the trial is over: nuclei-host station slots".into(),
+            Self::Refused(Refusal::Trust(TrustRefusal::Stranger { .. })) => {
+                "put its line, as nuclei-host key list prints it, under [trust.keys] of the station's TOML, \
+                 or name another with --key"
+                    .into()
+            }
+            Self::Refused(Refusal::Trust(TrustRefusal::Locked { seconds })) => {
+                format!("run the command again after {seconds} s; counting goes on meanwhile")
+            }
+            Self::NoKey(error) => error.next_step(),
             Self::Refused(_) | Self::Unfitting { .. } | Self::Encode(_) => {
                 "update both sides to one release if they differ: nuclei-host station status".into()
             }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host_console::Failure;
-use shared::wire::{CameraState, ModelDigest, ModelRefusal, Refusal, Request, StageProgress};
+use shared::wire::{CameraState, Change, Downgrade, ModelDigest, ModelRefusal, Refusal, StageProgress};
 use thiserror::Error;
 
 use super::upload::{Sending, send};
@@ -91,10 +91,24 @@ impl FlashError {
     pub fn into_failure(self, file: &str) -> Failure {
         let again = format!("nuclei-host flash {file}: it goes on where it stopped");
         match self {
+            Self::Link(error @ (LinkError::NoKey(_) | LinkError::Refused(Refusal::Trust(_)))) => error.into(),
             Self::Link(error) => Failure::new(error.exit(), error, again),
             Self::Model(ModelRefusal::Storage) => {
                 Failure::failed(self, "free space on the station's disk, or replace it; then flash again")
             }
+            Self::Model(ModelRefusal::Unsigned | ModelRefusal::Stranger { .. } | ModelRefusal::Forged) => {
+                Failure::failed(
+                    self,
+                    format!(
+                        "if you trust the file, sign it with a key that the station trusts: nuclei-host sign \
+                         {file}; nuclei-host key list tells your keys"
+                    ),
+                )
+            }
+            Self::Model(ModelRefusal::Older { .. }) => Failure::failed(
+                self,
+                format!("if that is what you want: nuclei-host flash {file} --allow-downgrade"),
+            ),
             Self::Model(_) | Self::TooLong => Failure::failed(
                 self,
                 "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
@@ -109,20 +123,21 @@ impl FlashError {
 }
 
 /// Puts a model on the station, going on where an earlier try stopped, and waits until it has proved
-/// itself.
+/// itself. A station that trusts keys runs one that is older than what it has only as a `downgrade`.
 ///
 /// # Errors
 /// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].
 pub fn flash<L: Line>(
     station: &mut Station<L>,
     onnx: &[u8],
+    downgrade: Downgrade,
     stop: &AtomicBool,
     mut on_step: impl FnMut(FlashStep),
 ) -> Result<Flashed, FlashError> {
     let length = u32::try_from(onnx.len()).map_err(|_| FlashError::TooLong)?;
     let digest = ModelDigest::of(onnx);
-    let announce = Request::Stage { length, digest };
-    let mut progress = staging(station, &announce)?;
+    let announce = Change::Stage { length, digest };
+    let mut progress = staging(station.stage(announce))?;
     let mut announcements = 1;
     let mut uploaded = Uploaded::default();
     let mut patience = Patience::new(VERIFY_PATIENCE);
@@ -167,7 +182,7 @@ pub fn flash<L: Line>(
                     return Ok(Flashed::Stopped { held: length });
                 }
                 activations += 1;
-                staging(station, &Request::Activate { digest })?
+                staging(station.stage(Change::Activate { digest, downgrade }))?
             }
             StageProgress::Confirmed { digest: of } if of == digest => {
                 return Ok(Flashed::Confirmed(uploaded));
@@ -197,7 +212,7 @@ pub fn flash<L: Line>(
             _ if announcements == MAX_ANNOUNCEMENTS => return Err(FlashError::Forgotten),
             _ => {
                 announcements += 1;
-                staging(station, &announce)?
+                staging(station.stage(announce))?
             }
         };
         // Counts and pictures are not what this is about, and would pile up.
@@ -205,8 +220,8 @@ pub fn flash<L: Line>(
     }
 }
 
-fn staging<L: Line>(station: &mut Station<L>, request: &Request) -> Result<StageProgress, FlashError> {
-    match station.stage(request) {
+fn staging(answer: Result<StageProgress, LinkError>) -> Result<StageProgress, FlashError> {
+    match answer {
         Err(LinkError::Refused(Refusal::Model(reason))) => Err(FlashError::Model(reason)),
         Err(LinkError::Refused(Refusal::NotFound)) => Ok(StageProgress::Idle),
         result => Ok(result?),
@@ -217,7 +232,7 @@ fn staging<L: Line>(station: &mut Station<L>, request: &Request) -> Result<Stage
 fn ask<L: Line>(station: &mut Station<L>) -> Result<StageProgress, FlashError> {
     let patience = Patience::new(RESTART_PATIENCE);
     loop {
-        match staging(station, &Request::StageStatus) {
+        match staging(station.stage_status()) {
             Err(FlashError::Link(LinkError::Silent { .. })) if !patience.is_over() => {}
             result => return result,
         }

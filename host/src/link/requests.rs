@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use shared::wire::{Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream};
+use shared::wire::{
+    Change, ModelDigest, Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream,
+};
 
 use super::{Line, LinkError, Station};
 
@@ -31,34 +33,76 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// What its slots hold, after `request`: [`Request::Slots`] or [`Request::Revert`].
+    /// What its slots hold.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub fn slots(&mut self, request: &Request) -> Result<SlotReport, LinkError> {
-        match self.request(request, &[])?.0 {
+    pub fn slots(&mut self) -> Result<SlotReport, LinkError> {
+        let answer = self.request(&Request::Slots, &[])?.0;
+        self.slot_report(answer)
+    }
+
+    /// What its slots hold after it left the model.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn revert(&mut self, digest: ModelDigest) -> Result<SlotReport, LinkError> {
+        let answer = self.change(Change::Revert { digest })?;
+        self.slot_report(answer)
+    }
+
+    fn slot_report(&self, answer: Response) -> Result<SlotReport, LinkError> {
+        match answer {
             Response::Slots(slots) => Ok(slots),
             _ => Err(self.unfitting()),
         }
     }
 
-    /// How far staging is, after `request`, one of those that are answered so.
+    /// How far staging is.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub fn stage(&mut self, request: &Request) -> Result<StageProgress, LinkError> {
-        match self.request(request, &[])?.0 {
+    pub fn stage_status(&mut self) -> Result<StageProgress, LinkError> {
+        let answer = self.request(&Request::StageStatus, &[])?.0;
+        self.stage_progress(answer)
+    }
+
+    /// How far staging is after [`Change::Stage`] or [`Change::Activate`].
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn stage(&mut self, change: Change) -> Result<StageProgress, LinkError> {
+        let answer = self.change(change)?;
+        self.stage_progress(answer)
+    }
+
+    fn stage_progress(&self, answer: Response) -> Result<StageProgress, LinkError> {
+        match answer {
             Response::Stage(progress) => Ok(progress),
             _ => Err(self.unfitting()),
         }
     }
 
-    /// The settings in force, after `request`: [`Request::Settings`] or [`Request::Set`].
+    /// The settings in force.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub fn settings(&mut self, request: &Request) -> Result<Settings, LinkError> {
-        match self.request(request, &[])?.0 {
+    pub fn settings(&mut self) -> Result<Settings, LinkError> {
+        let answer = self.request(&Request::Settings, &[])?.0;
+        self.settings_of(answer)
+    }
+
+    /// The settings in force after one was changed.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn set(&mut self, setting: Setting) -> Result<Settings, LinkError> {
+        let answer = self.change(Change::Set(setting))?;
+        self.settings_of(answer)
+    }
+
+    fn settings_of(&self, answer: Response) -> Result<Settings, LinkError> {
+        match answer {
             Response::Settings(settings) => Ok(settings),
             _ => Err(self.unfitting()),
         }
@@ -69,18 +113,24 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError`].
     pub fn quieten(&mut self) -> Result<Settings, LinkError> {
-        let before = self.settings(&Request::Settings)?;
+        let before = self.settings()?;
         self.stream(Stream::Off, Stream::Off)?;
         Ok(before)
     }
 
-    /// Streams masks and previews, or not.
+    /// Streams masks and previews, or not. A station that does so already is not asked: it may want a
+    /// signature for nothing.
     ///
     /// # Errors
     /// [`LinkError`].
     pub fn stream(&mut self, masks: Stream, preview: Stream) -> Result<(), LinkError> {
-        self.settings(&Request::Set(Setting::Masks(masks)))?;
-        self.settings(&Request::Set(Setting::Preview(preview)))?;
+        let now = self.settings()?;
+        if now.masks != masks {
+            self.set(Setting::Masks(masks))?;
+        }
+        if now.preview != preview {
+            self.set(Setting::Preview(preview))?;
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use shared::wire::{
-    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, ModelDigest,
+    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, Downgrade, FrameReport, ModelDigest,
     ModelRefusal, Name, Notice, StageProgress, StageTimes,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
@@ -87,7 +87,7 @@ fn another_version_is_told_however_it_is_said() {
         assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
         let told = host_console::Failure::from(error);
         assert_eq!(told.exit(), host_console::Exit::StationAbsent);
-        assert!(told.to_string().contains("protocol 7, this program 1"), "{told}");
+        assert!(told.to_string().contains("protocol 7, this program 2"), "{told}");
     }
 }
 
@@ -245,7 +245,8 @@ fn flashes_over_a_bad_line_and_through_a_restart() {
         flashable.restart = restart;
         let mut steps = Vec::new();
         let mut station = flashable.into_station(lose);
-        let flashed = flash(&mut station, &onnx, &GO_ON, |step| steps.push(step)).unwrap();
+        let flashed =
+            flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |step| steps.push(step)).unwrap();
         let Flashed::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
         assert!(uploaded.bytes as usize <= onnx.len() && uploaded.resent >= resent, "{uploaded:?}");
         assert!(
@@ -262,7 +263,10 @@ fn goes_on_where_it_stopped() {
         *stored = Some(chunk.to_vec());
     }
     let mut steps = Vec::new();
-    let flashed = flash(&mut flashable.into_station(vec![]), &onnx, &GO_ON, |step| steps.push(step)).unwrap();
+    let flashed = flash(&mut flashable.into_station(vec![]), &onnx, Downgrade::Refused, &GO_ON, |step| {
+        steps.push(step)
+    })
+    .unwrap();
     assert_eq!(steps[0], FlashStep::Resumed { held: 5 * CHUNK });
     assert!(matches!(flashed, Flashed::Confirmed(uploaded) if uploaded.bytes == 3 * CHUNK + 100));
 }
@@ -272,7 +276,7 @@ fn a_stop_leaves_what_the_station_holds() {
     let onnx = file(30);
     let stop = AtomicBool::new(false);
     let mut station = Flashable::new(&onnx, Ok(())).into_station(vec![]);
-    let flashed = flash(&mut station, &onnx, &stop, |step| {
+    let flashed = flash(&mut station, &onnx, Downgrade::Refused, &stop, |step| {
         if matches!(step, FlashStep::Stored { stored } if stored >= 6 * CHUNK) {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
@@ -285,12 +289,18 @@ fn a_refused_model_is_told_with_its_reason() {
     let onnx = file(2);
     for reason in [ModelRefusal::NotOnnx, ModelRefusal::GoldenMismatch, ModelRefusal::TrialFailed] {
         let mut station = Flashable::new(&onnx, Err(reason)).into_station(vec![]);
-        let error = flash(&mut station, &onnx, &GO_ON, |_| {}).unwrap_err();
+        let error = flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |_| {}).unwrap_err();
         assert!(matches!(error, FlashError::Model(found) if found == reason));
     }
     let refuse = || Some((Response::Refused(Refusal::Model(ModelRefusal::TooLarge { limit: 5 })), vec![]));
-    let error =
-        flash(&mut station(memory_line(move |_, _| (vec![], refuse()))), &onnx, &GO_ON, |_| {}).unwrap_err();
+    let error = flash(
+        &mut station(memory_line(move |_, _| (vec![], refuse()))),
+        &onnx,
+        Downgrade::Refused,
+        &GO_ON,
+        |_| {},
+    )
+    .unwrap_err();
     assert!(matches!(error, FlashError::Model(ModelRefusal::TooLarge { limit: 5 })));
 }
 
@@ -299,7 +309,10 @@ fn a_station_that_forgets_everything_is_given_up() {
     let onnx = file(2);
     let mut station =
         station(memory_line(|_, _| (vec![], Some((Response::Stage(StageProgress::Idle), vec![])))));
-    assert!(matches!(flash(&mut station, &onnx, &GO_ON, |_| {}), Err(FlashError::Forgotten)));
+    assert!(matches!(
+        flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |_| {}),
+        Err(FlashError::Forgotten)
+    ));
 }
 
 /// A station whose frame has a picture of many pieces.

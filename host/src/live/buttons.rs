@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use host_console::Failure;
 use shared::DutyCycle;
-use shared::wire::{Request, Setting, Settings};
+use shared::wire::{Downgrade, Setting, Settings};
 
 use super::viewer::Broken;
 use crate::capture_folder::{CaptureFolder, first_token};
@@ -104,13 +104,13 @@ fn illuminate(station: &mut Station<SerialLine>, percent: f32) -> Result<(Settin
         return Err(wrong().into());
     }
     let duty = DutyCycle::try_from(thousandths as u16).map_err(|_| wrong())?;
-    let settings = station.settings(&Request::Set(Setting::Illumination(duty)))?;
+    let settings = station.set(Setting::Illumination(duty))?;
     Ok((settings, format!("illumination {percent:.0} %")))
 }
 
 /// Writes the next frame, its labels and its evidence into a folder of its own.
 fn snapshot(station: &mut Station<SerialLine>, stop: &AtomicBool) -> Result<String, Broken> {
-    let pixel_size = station.settings(&Request::Settings)?.pixel_size;
+    let pixel_size = station.settings()?.pixel_size;
     let captured = match station.capture(first_token(), stop) {
         Ok(Shot::Taken(captured)) => captured,
         Ok(Shot::Stopped) => return Ok("stopped".into()),
@@ -128,11 +128,11 @@ fn snapshot(station: &mut Station<SerialLine>, stop: &AtomicBool) -> Result<Stri
 }
 
 fn revert(station: &mut Station<SerialLine>) -> Result<String, Broken> {
-    let before = station.slots(&Request::Slots)?;
+    let before = station.slots()?;
     let Some(digest) = running(&before) else {
         return Err(Failure::failed("the station does not say what it runs", "look at it").into());
     };
-    let after = station.slots(&Request::Revert { digest })?;
+    let after = station.revert(digest)?;
     if after.active == before.active {
         let problem = format!("{} is active, and there is no model before it", slot_name(before.active));
         return Err(Failure::failed(problem, "flash another model instead").into());
@@ -157,7 +157,7 @@ fn put(
     })?;
     let length = onnx.len().max(1) as u64;
     let mut tell = |told: String| panel.work(|work| work.flashing = Some(told));
-    let flashed = flash(station, onnx, stop, |step| match step {
+    let flashed = flash(station, onnx, Downgrade::Refused, stop, |step| match step {
         FlashStep::Resumed { .. } | FlashStep::Sent(_) => {}
         FlashStep::Stored { stored } => {
             tell(format!("sending {name}: {} %", u64::from(stored) * 100 / length));

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{
-    CameraState, Event, FrameReport, Identity, Notice, Request, StageProgress, Status, Stream,
-};
+use shared::wire::{CameraState, Event, FrameReport, Identity, Notice, StageProgress, Status, Stream};
 
 use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
@@ -105,12 +103,14 @@ impl Viewer {
                 Err(Broken::Link(error)) if error.is_passing() => {
                     self.link(LinkState::Lost, &format!("{error}; waiting for it to come back"));
                     let (port, baud) = (station.port().to_owned(), station.baud());
+                    let key = station.take_key();
                     // The port must be closed before it can be opened again.
                     drop(station);
                     (station, identity) = match wait_for(&port, baud, end, stop)? {
                         Awaited::Back(back) => *back,
                         Awaited::Over(ended) => return Ok((ended, watch.summary())),
                     };
+                    station.sign_with(key);
                     self.link(LinkState::Up, "the station is back");
                 }
                 Err(Broken::Link(error)) => return Err(error.into()),
@@ -134,7 +134,7 @@ impl Viewer {
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let before = station.settings(&Request::Settings)?;
+        let before = station.settings()?;
         if let Show::Page(panel) = &self.show {
             station.stream(Stream::On, Stream::On)?;
             panel.link(LinkState::Up, "");
@@ -154,7 +154,7 @@ impl Viewer {
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let mut settings = station.settings(&Request::Settings)?;
+        let mut settings = station.settings()?;
         watch.set_pixel_size(settings.pixel_size);
         let mut status = station.status()?;
         let mut asked: Option<Instant> = None;

@@ -14,11 +14,22 @@
 //! | [`Request::Capture`] | [`Response::Capture`] | |
 //! | [`Request::ReadCapture`] | [`Response::CaptureData`] | data, on the response |
 //! | [`Request::Echo`] | [`Response::Echo`] | the same bytes on both |
+//! | [`Request::Challenge`] | [`Response::Challenge`] | |
+//! | [`Request::Change`] | as the request without a signature | |
 //! | any | [`Response::Refused`] | |
+//!
+//! A station that trusts keys refuses [`Request::Stage`], [`Request::Activate`], [`Request::Revert`] and
+//! [`Request::Set`]: it takes them as a [`Change`] that one of the keys signed.
+//!
+//! | version | brought |
+//! | --- | --- |
+//! | 1 | all that is not named below |
+//! | 2 | [`Request::Challenge`], [`Request::Change`], [`Response::Challenge`], [`Refusal::Trust`], and of [`ModelRefusal`] those of signatures |
 
 mod frame;
 mod settings;
 mod slots;
+mod trust;
 
 use heapless::String;
 use serde::{Deserialize, Serialize};
@@ -27,9 +38,12 @@ use thiserror::Error;
 pub use frame::{CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, StageTimes};
 pub use settings::{Acquisition, Setting, Settings, Stream};
 pub use slots::{ModelRefusal, Slot, SlotContent, SlotReport, SlotState, StageProgress};
+pub use trust::{
+    Challenge, Change, Downgrade, KeyId, Nonce, Signature, SignedChange, Trust, TrustRefusal, UnixSeconds,
+};
 
 /// Version of everything in this module and of the packet layout.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Longest name of a picture, camera or station, in bytes of UTF-8.
 pub const MAX_NAME: usize = 96;
@@ -114,6 +128,11 @@ pub enum Request {
     },
     /// Sends the bulk bytes back: a test of the line.
     Echo,
+    /// Whom the station trusts, and what to sign a change for.
+    Challenge,
+    /// A change with the word of a key for it. The last one taken may be repeated: it is answered as
+    /// before and not done again.
+    Change(SignedChange),
 }
 
 /// What the station answers.
@@ -142,6 +161,8 @@ pub enum Response {
     Echo,
     /// The request was understood and not done.
     Refused(Refusal),
+    /// Whom the station trusts, and what to sign a change for.
+    Challenge(Challenge),
 }
 
 /// What the station tells unasked.
@@ -237,6 +258,9 @@ pub enum Refusal {
     /// The model cannot be run.
     #[error("the model is refused: {0}")]
     Model(ModelRefusal),
+    /// The station does not take it from whoever asks.
+    #[error(transparent)]
+    Trust(TrustRefusal),
 }
 
 /// Something changed at the station.

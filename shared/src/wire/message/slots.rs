@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::ModelDigest;
+use super::{KeyId, ModelDigest, UnixSeconds};
 
 /// A place for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -140,4 +140,38 @@ pub enum ModelRefusal {
     /// The slot could not be written or read.
     #[error("the station's storage failed or is full")]
     Storage,
+    /// The station trusts keys, and none signed the file.
+    #[error("the file is not signed, and the station takes models from the keys that it trusts alone")]
+    Unsigned,
+    /// The key that signed the file is none of the station's.
+    #[error("the file is signed by the key {key}, which the station does not trust")]
+    Stranger {
+        /// The key.
+        key: KeyId,
+    },
+    /// The signature is none of that key over that file.
+    #[error("the file is not what its key signed")]
+    Forged,
+    /// A model that was signed later was confirmed here.
+    #[error("it was signed {} before a model that the station has confirmed", Span(confirmed.0.saturating_sub(signed.0)))]
+    Older {
+        /// When it was signed.
+        signed: UnixSeconds,
+        /// When the newest confirmed one was.
+        confirmed: UnixSeconds,
+    },
+}
+
+/// Seconds in the largest unit that they fill.
+struct Span(u64);
+
+impl core::fmt::Display for Span {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7200 => write!(f, "{} minutes", seconds / 60),
+            seconds @ 7200..172_800 => write!(f, "{} hours", seconds / 3600),
+            seconds => write!(f, "{} days", seconds / 86_400),
+        }
+    }
 }

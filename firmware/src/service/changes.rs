@@ -1,0 +1,101 @@
+//! Requests that change the station, as far as it trusts who asks.
+
+use shared::slots::{ModelFile, SlotEvent};
+use shared::trust::Admission;
+use shared::wire::{Change, Downgrade, Nonce, Refusal, Response, SignedChange, TrustRefusal};
+
+use super::{Answer, Service};
+use crate::journal::note;
+
+impl Service {
+    /// Does what is asked without a signature, where that is enough.
+    pub(super) fn unsigned(&mut self, change: Change) -> Result<Response, Refusal> {
+        self.parts.guard.admit_unsigned().map_err(Refusal::Trust)?;
+        self.change(change)
+    }
+
+    /// Does what a key that is trusted asks, once.
+    pub(super) fn signed(&mut self, signed: &SignedChange) -> Answer {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
+            // Those of a locked station would fill the journal, and a stale one is a host's that starts anew.
+            if !matches!(refusal, TrustRefusal::Locked { .. } | TrustRefusal::Stale) {
+                note!("a change is not taken: {refusal}");
+            }
+            Refusal::Trust(refusal)
+        })?;
+        if let (Admission::Repeated, Some(answer)) = (&admission, &self.changed) {
+            return answer.clone();
+        }
+        let answer = self.change(signed.change).map(|response| (response, Vec::new()));
+        if let Admission::New(Some(name)) = admission {
+            let done = answer.as_ref().err().map_or_else(|| "done".to_owned(), Refusal::to_string);
+            note!("{name} ({}) asks: {}: {done}", signed.key, InWords(&signed.change));
+        }
+        self.changed = Some(answer.clone());
+        answer
+    }
+
+    fn change(&mut self, change: Change) -> Result<Response, Refusal> {
+        match change {
+            Change::Stage { length, digest } => {
+                self.request(SlotEvent::Announced(ModelFile { digest, length }))?;
+                Ok(Response::Stage(self.parts.slots.progress()))
+            }
+            Change::Activate { digest, downgrade } => {
+                if downgrade == Downgrade::Refused {
+                    self.parts.slots.check_age(digest)?;
+                }
+                self.request(SlotEvent::ActivateRequested(digest))?;
+                Ok(Response::Stage(self.parts.slots.progress()))
+            }
+            Change::Revert { digest } => {
+                self.request(SlotEvent::RevertRequested(digest))?;
+                Ok(Response::Slots(self.parts.slots.report()))
+            }
+            Change::Set(setting) => {
+                self.set(setting);
+                Ok(Response::Settings(self.parts.settings))
+            }
+        }
+    }
+
+    /// Begins another conversation: whoever is on the line now may be another.
+    pub(super) fn renew(&mut self) {
+        match draw_nonce() {
+            Ok(nonce) => {
+                self.parts.guard.renew(nonce);
+                self.changed = None;
+            }
+            // The numbers of the old one go on, and none of them counts twice.
+            Err(error) => note!("the system gives no random bytes: {error}"),
+        }
+    }
+}
+
+/// A nonce that nobody can foresee.
+///
+/// # Errors
+/// [`getrandom::Error`] where the system has no random bytes.
+pub fn draw_nonce() -> Result<Nonce, getrandom::Error> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce)?;
+    Ok(Nonce(nonce))
+}
+
+/// A change in the journal's words.
+struct InWords<'a>(&'a Change);
+
+impl std::fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Change::Stage { length, digest } => write!(f, "send the model {digest} of {length} bytes"),
+            Change::Activate { digest, downgrade: Downgrade::Refused } => write!(f, "run the model {digest}"),
+            Change::Activate { digest, downgrade: Downgrade::Allowed } => {
+                write!(f, "run the model {digest}, if older as well")
+            }
+            Change::Revert { digest } => write!(f, "leave the model {digest}"),
+            Change::Set(setting) => write!(f, "set {setting:?}"),
+        }
+    }
+}

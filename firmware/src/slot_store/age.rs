@@ -1,0 +1,46 @@
+//! Whether a model is older than what the station has: by when it was signed.
+
+use shared::slots::{SlotRecord, Staging};
+use shared::trust::{ModelSignature, SIGNATURE_LENGTH};
+use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, UnixSeconds};
+
+use super::{Slots, data_name};
+use crate::journal::note;
+
+impl Slots {
+    /// Checks that a staged model was signed no earlier than any that is confirmed here. Its signature is
+    /// not verified: what it says counts only once [`Work::Verify`](super::Work::Verify) held it against
+    /// the bytes. A model without one passes, to be refused there.
+    ///
+    /// # Errors
+    /// [`ModelRefusal::Older`], or [`ModelRefusal::Storage`]. The model stays staged.
+    pub fn check_age(&self, digest: ModelDigest) -> Result<(), Refusal> {
+        let Some((staged, model, Staging::Complete)) = self.table().staged() else { return Ok(()) };
+        if model.digest != digest {
+            return Ok(());
+        }
+        let Some(signed) = self.signed(staged)? else { return Ok(()) };
+        let mut newest = None;
+        for slot in [Slot::A, Slot::B] {
+            if let SlotRecord::Confirmed(_) = self.table().record(slot) {
+                newest = newest.max(self.signed(slot)?);
+            }
+        }
+        match newest {
+            Some(confirmed) if signed < confirmed => {
+                Err(Refusal::Model(ModelRefusal::Older { signed, confirmed }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// When the slot's model was signed, by its own word.
+    fn signed(&self, slot: Slot) -> Result<Option<UnixSeconds>, Refusal> {
+        let name = data_name(slot);
+        let end = self.storage.read_end(name, SIGNATURE_LENGTH).map_err(|error| {
+            note!("{name} cannot be read: {error}");
+            Refusal::Model(ModelRefusal::Storage)
+        })?;
+        Ok(end.and_then(|end| ModelSignature::at_end(&end)).map(|signature| signature.signed))
+    }
+}

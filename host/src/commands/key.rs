@@ -1,0 +1,86 @@
+//! `nuclei-host key`: keys whose word a station takes.
+
+use clap::{Args, Subcommand};
+use host_console::{Exit, Failure, output};
+use serde::Serialize;
+use shared::trust::PublicKey;
+
+use crate::key_store::{KeyName, KeyStore};
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host key new ana         (prints the line for [trust.keys] of the station's TOML)
+  nuclei-host key list
+  nuclei-host sign nuclei.onnx --key ana";
+
+/// Make and list the keys that sign models, and changes of a station.
+///
+/// A station takes models and changes from the keys under [trust.keys] of its TOML alone; one that lists
+/// none takes them from whoever reaches its line. The secret half of a key stays in this user's
+/// configuration folder.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Print one JSON object a key
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// Make a key
+    New {
+        /// Whose it is: letters, digits, - and _
+        name: KeyName,
+    },
+    /// The keys of this user, each as its line of TOML
+    List,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct KeyRecord {
+    name: String,
+    public_key: String,
+    id: String,
+    file: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
+    let store = KeyStore::of_user()?;
+    match &args.what {
+        What::New { name } => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)
+                .map_err(|error| Failure::failed(error, "the system must have random bytes to give"))?;
+            let key = store.create(name, &seed)?.public();
+            tell(args.json, &store, name, &key)?;
+            eprintln!(
+                "put this line under [trust.keys] of each station's TOML and start the station anew; the \
+                 secret half is in {}",
+                store.path(name).display()
+            );
+        }
+        What::List => {
+            for name in store.names()? {
+                tell(args.json, &store, &name, &store.load(&name)?.public())?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(json: bool, store: &KeyStore, name: &KeyName, key: &PublicKey) -> Result<(), Failure> {
+    if json {
+        let file = store.path(name).display().to_string();
+        let (public_key, id) = (key.to_string(), key.id().to_string());
+        output::json(&KeyRecord { name: name.to_string(), public_key, id, file })
+    } else {
+        output::line(&format!("{name} = \"{key}\" # {}", key.id()))
+    }
+}

@@ -1,0 +1,101 @@
+//! The station's side of signed changes: each counts once, and guessing is slow.
+
+use super::Keyring;
+use crate::wire::{Challenge, Name, Nonce, SignedChange, TrustRefusal};
+
+/// Wrong signatures in a row after which no change is taken for a while.
+pub const MAX_FAILURES: u8 = 5;
+/// How long that lasts, milliseconds.
+pub const LOCK_MS: u64 = 30_000;
+
+/// Lets changes in that a trusted key signed for this conversation. Times are milliseconds of any steady
+/// clock.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    keyring: Keyring,
+    nonce: Nonce,
+    next: u32,
+    last: Option<SignedChange>,
+    failures: u8,
+    locked_until_ms: u64,
+}
+
+/// A change that is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is to be done. The name is that of the key, `None` where the station is open.
+    New(Option<Name>),
+    /// It is the last one, asked again: its answer is to be given again.
+    Repeated,
+}
+
+impl Guard {
+    /// A guard with these keys. The nonce is drawn at random.
+    pub const fn new(keyring: Keyring, nonce: Nonce) -> Self {
+        Self { keyring, nonce, next: 0, last: None, failures: 0, locked_until_ms: 0 }
+    }
+
+    /// The keys.
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// What to sign changes for.
+    pub const fn challenge(&self) -> Challenge {
+        Challenge { nonce: self.nonce, next: self.next, trust: self.keyring.trust() }
+    }
+
+    /// Begins another conversation: what was signed for the last one is worth nothing. A lock holds on.
+    pub fn renew(&mut self, nonce: Nonce) {
+        self.nonce = nonce;
+        self.next = 0;
+        self.last = None;
+    }
+
+    /// Whether changes without a signature are taken.
+    ///
+    /// # Errors
+    /// [`TrustRefusal::Unsigned`] where they are not.
+    pub const fn admit_unsigned(&self) -> Result<(), TrustRefusal> {
+        if self.keyring.is_open() { Ok(()) } else { Err(TrustRefusal::Unsigned) }
+    }
+
+    /// Whether a signed change is taken; counts it.
+    ///
+    /// # Errors
+    /// [`TrustRefusal`].
+    pub fn admit(&mut self, signed: &SignedChange, now_ms: u64) -> Result<Admission, TrustRefusal> {
+        if self.keyring.is_open() {
+            return Ok(Admission::New(None));
+        }
+        if let Some(left_ms) = self.locked_until_ms.checked_sub(now_ms).filter(|&left| left > 0) {
+            // At most LOCK_MS.
+            return Err(TrustRefusal::Locked { seconds: left_ms.div_ceil(1000) as u16 });
+        }
+        if self.last.as_ref() == Some(signed) {
+            return Ok(Admission::Repeated);
+        }
+        // Neither costs a computation nor tells of a forger: a host that missed a restart asks so.
+        if signed.nonce != self.nonce || !(self.next..u32::MAX).contains(&signed.number) {
+            return Err(TrustRefusal::Stale);
+        }
+        let checked = match self.keyring.find(signed.key) {
+            Some(trusted) if trusted.key.signed(signed) => Ok(trusted.name.clone()),
+            Some(_) => Err(TrustRefusal::Forged),
+            None => Err(TrustRefusal::Stranger { key: signed.key }),
+        };
+        let name = checked.inspect_err(|_| self.failed(now_ms))?;
+        self.failures = 0;
+        self.next = signed.number + 1;
+        self.last = Some(*signed);
+        Ok(Admission::New(Some(name)))
+    }
+
+    const fn failed(&mut self, now_ms: u64) {
+        self.failures += 1;
+        if self.failures >= MAX_FAILURES {
+            self.failures = 0;
+            self.locked_until_ms = now_ms + LOCK_MS;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a station that trusts keys wants signed, and how it says no.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{ModelDigest, Request, Setting};
+
+/// What tells keys apart: the first eight bytes of an Ed25519 public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyId(pub [u8; 8]);
+
+impl core::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// An Ed25519 signature, RFC 8032.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The curve point.
+    pub r: [u8; 32],
+    /// The scalar, little endian.
+    pub s: [u8; 32],
+}
+
+/// Drawn at random by the station whenever its port opens: what was signed for another is worth nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nonce(pub [u8; 16]);
+
+/// A time, whole seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnixSeconds(pub u64);
+
+/// What to sign changes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Goes into every signature.
+    pub nonce: Nonce,
+    /// The lowest number that the next change may have.
+    pub next: u32,
+    /// Whether anything must be signed at all.
+    pub trust: Trust,
+}
+
+/// Whom a station takes models and changes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust {
+    /// Whoever reaches its line: no key is configured.
+    Open,
+    /// Only who has one of so many keys.
+    Keys(u16),
+}
+
+/// A request that changes the station.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// As [`Request::Stage`].
+    Stage {
+        /// Bytes of the file.
+        length: u32,
+        /// Its digest.
+        digest: ModelDigest,
+    },
+    /// As [`Request::Activate`].
+    Activate {
+        /// The model meant.
+        digest: ModelDigest,
+        /// What to do where a newer one was confirmed.
+        downgrade: Downgrade,
+    },
+    /// As [`Request::Revert`].
+    Revert {
+        /// The active model to leave.
+        digest: ModelDigest,
+    },
+    /// As [`Request::Set`].
+    Set(Setting),
+}
+
+impl Change {
+    /// The same without a signature, as an open station takes it. It refuses no downgrade.
+    pub const fn plain(self) -> Request {
+        match self {
+            Self::Stage { length, digest } => Request::Stage { length, digest },
+            Self::Activate { digest, .. } => Request::Activate { digest },
+            Self::Revert { digest } => Request::Revert { digest },
+            Self::Set(setting) => Request::Set(setting),
+        }
+    }
+}
+
+/// Whether a model may run that was signed before one that the station holds confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Downgrade {
+    /// No.
+    #[default]
+    Refused,
+    /// The operator wants it.
+    Allowed,
+}
+
+/// A change with the word of a key for it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SignedChange {
+    /// The key that signed.
+    pub key: KeyId,
+    /// Of the [`Challenge`].
+    pub nonce: Nonce,
+    /// At least [`Challenge::next`], and each used once.
+    pub number: u32,
+    /// What is asked.
+    pub change: Change,
+    /// Over all of it.
+    pub signature: Signature,
+}
+
+/// Why a change is not taken from whoever asks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum TrustRefusal {
+    /// There is no signature.
+    #[error("the station takes changes from the keys that it trusts alone, and this one is not signed")]
+    Unsigned,
+    /// The key is none of the station's.
+    #[error("the station does not trust the key {key}")]
+    Stranger {
+        /// The key that signed.
+        key: KeyId,
+    },
+    /// The signature is none of that key over that change.
+    #[error("the signature does not fit the change")]
+    Forged,
+    /// The nonce or the number was used up: ask for a [`Challenge`] and sign again.
+    #[error("the signature is for an earlier conversation, or was used before")]
+    Stale,
+    /// Too many signatures were wrong.
+    #[error("after too many wrong signatures the station takes no change for {seconds} s")]
+    Locked {
+        /// How long that lasts.
+        seconds: u16,
+    },
+}
