@@ -187,7 +187,7 @@ fn slots(config: &Config) -> Finding {
 
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
-    match verify(digest, FACTORY_MODEL, config.network_threads()) {
+    match verify(digest, FACTORY_MODEL, config.execution()) {
         Ok(()) => well("factory model", format!("{digest}, and finds what it should in its golden frame")),
         Err(reason) => {
             broken("factory model", format!("{digest} cannot be run: {reason}"), "install this program again")

@@ -1,11 +1,10 @@
 //! Model files made ready to run, away from the threads that count and answer.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use shared::wire::{ModelDigest, ModelRefusal};
-use shared::{Model, SegmentError};
+use shared::{Execution, Model, SegmentError};
 
 use crate::journal::note;
 use crate::pipeline::Pipeline;
@@ -13,12 +12,12 @@ use crate::service::Input;
 use crate::slot_store::Work;
 
 /// Does the work of changed slots until no more comes.
-pub fn load_models(work: &Receiver<Work>, threads: NonZeroUsize, service: &SyncSender<Input>) {
+pub fn load_models(work: &Receiver<Work>, execution: Execution, service: &SyncSender<Input>) {
     for work in work {
         let done = match work {
-            Work::Verify { digest, onnx } => Input::Verified(digest, verify(digest, &onnx, threads)),
+            Work::Verify { digest, onnx } => Input::Verified(digest, verify(digest, &onnx, execution)),
             Work::Load { digest, onnx, .. } => {
-                Input::Loaded(digest, load(digest, &onnx, threads).map(Box::new))
+                Input::Loaded(digest, load(digest, &onnx, execution).map(Box::new))
             }
         };
         if service.send(done).is_err() {
@@ -31,17 +30,17 @@ pub fn load_models(work: &Receiver<Work>, threads: NonZeroUsize, service: &SyncS
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
-pub fn load(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<Pipeline, ModelRefusal> {
-    caught(|| Ok(Pipeline::new(open(digest, onnx, threads)?)))
+pub fn load(digest: ModelDigest, onnx: &[u8], execution: Execution) -> Result<Pipeline, ModelRefusal> {
+    caught(|| Ok(Pipeline::new(open(digest, onnx, execution)?)))
 }
 
 /// Checks that a model is the one meant, can be run here, and finds in its golden frame what it found there.
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
-pub fn verify(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<(), ModelRefusal> {
+pub fn verify(digest: ModelDigest, onnx: &[u8], execution: Execution) -> Result<(), ModelRefusal> {
     caught(|| {
-        open(digest, onnx, threads)?.into_segmenter().check_golden().map_err(|error| {
+        open(digest, onnx, execution)?.into_segmenter().check_golden().map_err(|error| {
             note!("the model {digest} is refused: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
@@ -53,12 +52,12 @@ pub fn verify(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result
     })
 }
 
-fn open(digest: ModelDigest, onnx: &[u8], threads: NonZeroUsize) -> Result<Model, ModelRefusal> {
+fn open(digest: ModelDigest, onnx: &[u8], execution: Execution) -> Result<Model, ModelRefusal> {
     if ModelDigest::of(onnx) != digest {
         note!("the model {digest} is refused: its bytes have another digest");
         return Err(ModelRefusal::DigestMismatch);
     }
-    Model::load(onnx, threads).map_err(|error| {
+    Model::load(onnx, execution).map_err(|error| {
         note!("the model {digest} is refused: {error}");
         error.refusal()
     })
