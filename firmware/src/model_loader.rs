@@ -70,3 +70,44 @@ fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelR
         Err(ModelRefusal::Unsupported)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use shared::{Kernels, Network as _};
+
+    use super::*;
+    use crate::run::FACTORY_MODEL;
+
+    /// The maps of tiles as the factory model sees them.
+    fn maps(kernels: Kernels, threads: usize, tiles_nchw: &[f32], n: usize) -> Vec<f32> {
+        let execution = Execution { threads: NonZeroUsize::new(threads).unwrap(), kernels };
+        let mut model = Model::load(FACTORY_MODEL, execution).unwrap();
+        model.network_mut().run(tiles_nchw, n).unwrap()
+    }
+
+    #[test]
+    fn our_kernels_compute_what_tracts_do() {
+        let area = 3 * 256 * 256;
+        let waves =
+            |index: usize| (0.5 + 0.5 * ((index as f32) * 0.013).sin()) * ((index / 256) % 7) as f32 / 6.0;
+        let noise = |index: usize| ((index as f32 * 12.9898).sin() * 43758.547).fract().abs();
+        let tiles_nchw: Vec<f32> = (0..3 * area)
+            .map(|index| match index / area {
+                0 => noise(index),
+                1 => waves(index),
+                _ => 0.0,
+            })
+            .collect();
+        let expected = maps(Kernels::Tract, 1, &tiles_nchw, 3);
+        let ours = maps(Kernels::Own, 1, &tiles_nchw, 3);
+        assert_eq!(ours.len(), expected.len());
+        assert!(expected.iter().any(|&value| value > 0.5) && expected.iter().any(|&value| value < 0.1));
+        for (index, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            let error = (ours - expected).abs();
+            assert!(error <= 1e-4 * expected.abs().max(1e-3), "{index}: {ours}, not {expected}");
+        }
+        assert_eq!(maps(Kernels::Own, 2, &tiles_nchw, 3), ours, "threads change no bit");
+    }
+}
