@@ -105,8 +105,9 @@ mod tests {
         assert_eq!(ours.len(), expected.len());
         assert!(expected.iter().any(|&value| value > 0.5) && expected.iter().any(|&value| value < 0.1));
         for (index, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            // Near zero tract's logistic function moves in steps of 1e-7.
             let error = (ours - expected).abs();
-            assert!(error <= 1e-4 * expected.abs().max(1e-3), "{index}: {ours}, not {expected}");
+            assert!(error <= 1e-4 * expected.abs().max(1e-2), "{index}: {ours}, not {expected}");
         }
         assert_eq!(maps(Kernels::Own, 2, &tiles_nchw, 3), ours, "threads change no bit");
     }

@@ -38,3 +38,32 @@ pub fn unpack(padded: &[f32], from: &Layout, plain_chw: &mut [f32], to: &Layout)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_become_channels_in_the_order_of_a_kernels_weights() {
+        let (from, to) = (Layout::plain(2, 4, 6), Layout::padded(8, 2, 3));
+        let plain_chw: Vec<f32> = (0..from.len()).map(|index| index as f32 + 1.0).collect();
+        let mut padded = vec![0.0; to.len()];
+        pack(&plain_chw, &from, 2, &mut padded, &to);
+        for (channel, y, x) in [(0, 0, 0), (3, 1, 2), (6, 0, 1)] {
+            let (source, dy, dx) = (channel / 4, channel / 2 % 2, channel % 2);
+            let expected = plain_chw[(source * 4 + 2 * y + dy) * 6 + 2 * x + dx];
+            assert_eq!(padded[to.index(channel, y, x)], expected, "{channel} {y} {x}");
+        }
+        assert_eq!(padded.iter().filter(|&&value| value != 0.0).count(), plain_chw.len());
+    }
+
+    #[test]
+    fn there_and_back_is_the_same() {
+        let (plain, padded) = (Layout::plain(3, 5, 17), Layout::padded(3, 5, 17));
+        let values: Vec<f32> = (0..plain.len()).map(|index| index as f32).collect();
+        let (mut there, mut back) = (vec![0.0; padded.len()], vec![0.0; plain.len()]);
+        pack(&values, &plain, 1, &mut there, &padded);
+        unpack(&there, &padded, &mut back, &plain);
+        assert_eq!(back, values);
+    }
+}

@@ -86,3 +86,43 @@ impl Task for Row<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{pack, unpack};
+
+    #[test]
+    fn every_kernel_keeps_the_greatest_of_four() {
+        let sizes = [(1, 2, 2), (3, 4, 6), (5, 7, 33), (2, 6, 64), (24, 4, 16), (1, 3, 31), (4, 2, 66)];
+        for (channels, height, width) in sizes {
+            let plain = Layout::plain(channels, height, width);
+            let values: Vec<f32> =
+                (0..plain.len()).map(|index| ((index * 7919) % 1009) as f32 - 900.0).collect();
+            let greatest = |channel: usize, y: usize, x: usize| {
+                let at = |dy, dx| values[(channel * height + 2 * y + dy) * width + 2 * x + dx];
+                at(0, 0).max(at(0, 1)).max(at(1, 0)).max(at(1, 1))
+            };
+            let mut expected = Vec::new();
+            for channel in 0..channels {
+                for y in 0..height / 2 {
+                    expected.extend((0..width / 2).map(|x| greatest(channel, y, x)));
+                }
+            }
+            for isa in Isa::available() {
+                let pooling = MaxPooling::new(Layout::padded(channels, height, width), isa);
+                let mut input = vec![0.0; pooling.input().len()];
+                pack(&values, &plain, 1, &mut input, pooling.input());
+                let mut output = vec![0.0; pooling.output().len()];
+                pooling.run(&input, &mut output, &Threads::default());
+                let small = Layout::plain(channels, height / 2, width / 2);
+                let mut found = vec![0.0; small.len()];
+                unpack(&output, pooling.output(), &mut found, &small);
+                assert_eq!(found, expected, "{isa}, {channels}x{height}x{width}");
+                let mut repacked = vec![0.0; output.len()];
+                pack(&found, &small, 1, &mut repacked, pooling.output());
+                assert_eq!(repacked, output, "{isa}: something was written beside the pixels");
+            }
+        }
+    }
+}
