@@ -2,22 +2,27 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 use shared::wire::{Acquisition, EncodeError, FrameReport};
-use shared::{DutyCycle, InputSpec, Manifest, Model, ModelError, Scale, ScaleRule, TilePlan, scaled_side};
+use shared::{
+    DutyCycle, Execution, InputSpec, Kernels, Manifest, Model, ModelError, NetworkError, Scale, ScaleRule,
+    TilePlan, scaled_side,
+};
 use thiserror::Error;
 
+use self::layers::Layers;
 use self::summary::{Sample, Summary};
 use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat, microseconds};
+use crate::config::threads_or_all;
 use crate::pipeline::{Pipeline, PipelineError, preview_jpeg};
 use crate::run::FACTORY_MODEL;
 
+mod layers;
 mod summary;
 
 /// What to measure.
@@ -40,6 +45,9 @@ pub struct BenchArgs {
     /// Threads that the network runs on; 0 for one a core
     #[arg(long, value_name = "T", default_value_t = 0)]
     threads: usize,
+    /// Kernels that compute the network: this project's, or the slower ones of tract
+    #[arg(long, value_name = "own|tract", default_value = "own")]
+    kernels: Kernels,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -86,6 +94,9 @@ pub enum BenchError {
     /// A frame failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The network failed on a tile.
+    #[error("the model cannot be run on a tile: export it again with nuclei-host export")]
+    Network(#[from] NetworkError),
     /// A result does not fit its packets.
     #[error("a frame's result does not fit its packets")]
     Packet(#[from] EncodeError),
@@ -108,10 +119,8 @@ pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
         }
         None => FACTORY_MODEL.to_vec(),
     };
-    let threads = NonZeroUsize::new(args.threads)
-        .or_else(|| thread::available_parallelism().ok())
-        .unwrap_or(NonZeroUsize::MIN);
-    let summary = measure(&onnx, threads, args)?;
+    let execution = Execution { threads: threads_or_all(args.threads), kernels: args.kernels };
+    let summary = measure(&onnx, execution, args)?;
     let text = if args.json { summary.json() } else { summary.table() };
     match writeln!(io::stdout().lock(), "{text}") {
         // The reader has seen enough.
@@ -120,9 +129,10 @@ pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
     }
 }
 
-fn measure(onnx: &[u8], threads: NonZeroUsize, args: &BenchArgs) -> Result<Summary, BenchError> {
-    let model = Model::load(onnx, threads)?;
+fn measure(onnx: &[u8], execution: Execution, args: &BenchArgs) -> Result<Summary, BenchError> {
+    let mut model = Model::load(onnx, execution)?;
     let manifest = model.manifest().clone();
+    let layers = Layers::measure(model.network_mut(), execution.threads, args.frames)?;
     let mut pipeline = Pipeline::new(model);
     // Frames of one scene follow each other and share a scale; pictures have nothing to do with each other.
     let (source, acquisition) = match &args.pictures {
@@ -141,7 +151,8 @@ fn measure(onnx: &[u8], threads: NonZeroUsize, args: &BenchArgs) -> Result<Summa
             samples.push(sample);
         }
     }
-    Ok(Summary::of(pipeline.digest(), threads, &samples, peak_rss_mb().map_err(BenchError::Memory)?))
+    let peak_rss_mb = peak_rss_mb().map_err(BenchError::Memory)?;
+    Ok(Summary::of(pipeline.digest(), execution.threads, &samples, layers, peak_rss_mb))
 }
 
 /// A scene as dense as the default one.
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn measures_simulated_frames() {
         let args = parse(&["--size", "256x256", "--frames", "2", "--threads", "1"]).unwrap();
-        let summary = measure(FACTORY_MODEL, NonZeroUsize::MIN, &args).unwrap();
+        let summary = measure(FACTORY_MODEL, Execution::default(), &args).unwrap();
         let json: serde_json::Value = serde_json::from_str(&summary.json()).unwrap();
         let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("no {name} in {json}"));
         assert_eq!(number("frames"), 2.0);
@@ -252,6 +263,12 @@ mod tests {
         assert!(json["wire_bytes"]["report"].as_u64().unwrap() > 50);
         assert!(json["wire_bytes"]["masks"].as_u64().unwrap() > 50);
         assert!(summary.table().lines().any(|line| line.trim_start().starts_with("network")));
+        let layers = json["layers"].as_array().unwrap();
+        let sum = |name: &str| layers.iter().map(|layer| layer[name].as_f64().unwrap()).sum::<f64>();
+        assert!((sum("gmac") * number("tiles") - number("gmac")).abs() < 0.01 * number("gmac"), "{json}");
+        assert!(sum("ms") > 0.0 && number("peak_gmac_per_s") > 0.0);
+        assert!(layers.iter().any(|layer| layer["operator"] == "NucleiConv"), "{json}");
+        assert!(summary.table().contains("encoder3.1.conv"), "{}", summary.table());
     }
 
     #[test]
@@ -259,9 +276,10 @@ mod tests {
         let args = |flags: &[&str]| parse(flags).unwrap();
         let missing = run(&args(&["--model", "/no/such.onnx"])).unwrap_err();
         assert!(missing.to_string().contains("/no/such.onnx"), "{missing}");
-        let none = measure(b"not a model", NonZeroUsize::MIN, &args(&[])).unwrap_err();
+        let none = measure(b"not a model", Execution::default(), &args(&[])).unwrap_err();
         assert!(matches!(none, BenchError::Model(ModelError::NotOnnx)), "{none}");
-        let small = measure(FACTORY_MODEL, NonZeroUsize::MIN, &args(&["--size", "8x8"])).unwrap_err();
+        let small = measure(FACTORY_MODEL, Execution::default(), &args(&["--size", "8x8", "--frames", "1"]))
+            .unwrap_err();
         assert!(matches!(small, BenchError::Camera(CameraError::SimulatedSize { .. })), "{small}");
     }
 }

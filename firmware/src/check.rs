@@ -208,7 +208,7 @@ fn trust(config: &Config) -> Finding {
 
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
-    match verify(digest, FACTORY_MODEL, config.network_threads(), &Keyring::default()) {
+    match verify(digest, FACTORY_MODEL, config.execution(), &Keyring::default()) {
         Ok(()) => well("factory model", format!("{digest}, and finds what it should in its golden frame")),
         Err(reason) => {
             broken("factory model", format!("{digest} cannot be run: {reason}"), "install this program again")

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use shared::Kernels;
 
 use crate::bench::{self, BenchArgs, BenchError};
 use crate::camera::{CameraError, CameraSource};
@@ -58,6 +59,9 @@ struct ConfigArgs {
     /// Threads that the network runs on; 0 for one a core
     #[arg(long)]
     threads: Option<usize>,
+    /// Kernels that compute the network: this project's, or the slower ones of tract
+    #[arg(long, value_name = "own|tract")]
+    kernels: Option<Kernels>,
 }
 
 #[derive(Debug, Args)]
@@ -145,7 +149,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
 impl ConfigArgs {
     fn load(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
-        let Self { config: _, port, baud, storage, camera, name, threads } = self;
+        let Self { config: _, port, baud, storage, camera, name, threads, kernels } = self;
         if let Some(port) = port {
             config.link.port.clone_from(port);
         }
@@ -163,6 +167,9 @@ impl ConfigArgs {
         }
         if let Some(threads) = threads {
             config.threads = *threads;
+        }
+        if let Some(kernels) = kernels {
+            config.kernels = *kernels;
         }
         config.check()?;
         Ok(config)
@@ -229,8 +236,11 @@ mod tests {
 
     #[test]
     fn flags_go_over_the_file() {
-        let config = config(&["--port", "/dev/pts/9", "--baud", "115200", "--threads", "3"]).unwrap();
+        let config =
+            config(&["--port", "/dev/pts/9", "--baud", "115200", "--threads", "3", "--kernels", "tract"])
+                .unwrap();
         assert_eq!((config.link.port.as_str(), config.link.baud, config.threads), ("/dev/pts/9", 115_200, 3));
+        assert_eq!(config.kernels, Kernels::Tract);
     }
 
     #[test]

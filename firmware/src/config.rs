@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shared::PixelSize;
 use shared::trust::{Keyring, KeyringError, PublicKey, TrustedKey};
+use shared::{Execution, Kernels, PixelSize};
 use thiserror::Error;
 
 use crate::camera::CameraSource;
@@ -27,6 +27,8 @@ pub struct Config {
     pub name: String,
     /// Threads that the network runs on; 0 for one a core.
     pub threads: usize,
+    /// Whose kernels compute the network.
+    pub kernels: Kernels,
     /// The camera's scale, µm/px.
     pub pixel_size: Option<PixelSize>,
     /// Where frames come from.
@@ -74,6 +76,7 @@ impl Default for Config {
         Self {
             name: "nuclei".to_owned(),
             threads: 0,
+            kernels: Kernels::default(),
             pixel_size: None,
             camera: CameraSource::default(),
             link: LinkConfig::default(),
@@ -186,12 +189,17 @@ impl Config {
         Ok(Keyring::new(keys.collect())?)
     }
 
-    /// Threads that the network runs on.
-    pub fn network_threads(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.threads)
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
+    /// How the network is run.
+    pub fn execution(&self) -> Execution {
+        Execution { threads: threads_or_all(self.threads), kernels: self.kernels }
     }
+}
+
+/// As many threads as asked for, or one for each core.
+pub(crate) fn threads_or_all(threads: usize) -> NonZeroUsize {
+    NonZeroUsize::new(threads)
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]
@@ -206,7 +214,7 @@ mod tests {
     fn nothing_is_the_default_and_everything_can_be_set() {
         assert_eq!(parse("").unwrap(), Config::default());
         let config = parse(
-            "name = \"bench 3\"\nthreads = 2\npixel_size = 0.65\n\
+            "name = \"bench 3\"\nthreads = 2\nkernels = \"tract\"\npixel_size = 0.65\n\
              [camera]\nkind = \"simulated\"\n[link]\nport = \"/dev/ttyUSB0\"\nbaud = 115200\n\
              [storage]\nfolder = \"/data\"\n\
              [trust.keys]\nana = \"ed25519:A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=\"\n",
@@ -216,7 +224,8 @@ mod tests {
         assert_eq!((keyring.keys()[0].name.as_str(), keyring.keys().len()), ("ana", 1));
         assert_eq!((config.name.as_str(), config.threads), ("bench 3", 2));
         assert_eq!(config.link, LinkConfig { port: "/dev/ttyUSB0".into(), baud: 115_200 });
-        assert_eq!(config.network_threads().get(), 2);
+        let threads = NonZeroUsize::new(2).unwrap();
+        assert_eq!(config.execution(), Execution { threads, kernels: Kernels::Tract });
         assert!(config.check().is_ok());
     }
 

@@ -1,12 +1,11 @@
 //! Model files made ready to run, away from the threads that count and answer.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use shared::trust::Keyring;
 use shared::wire::{ModelDigest, ModelRefusal, Slot};
-use shared::{Model, SegmentError};
+use shared::{Execution, Model, SegmentError};
 
 use crate::journal::note;
 use crate::pipeline::Pipeline;
@@ -16,15 +15,17 @@ use crate::slot_store::Work;
 /// Does the work of changed slots until no more comes.
 pub fn load_models(
     work: &Receiver<Work>,
-    threads: NonZeroUsize,
+    execution: Execution,
     keyring: &Keyring,
     service: &SyncSender<Input>,
 ) {
     for work in work {
         let done = match work {
-            Work::Verify { digest, onnx } => Input::Verified(digest, verify(digest, &onnx, threads, keyring)),
+            Work::Verify { digest, onnx } => {
+                Input::Verified(digest, verify(digest, &onnx, execution, keyring))
+            }
             Work::Load { slot, digest, onnx } => {
-                Input::Loaded(digest, load(slot, digest, &onnx, threads, keyring).map(Box::new))
+                Input::Loaded(digest, load(slot, digest, &onnx, execution, keyring).map(Box::new))
             }
         };
         if service.send(done).is_err() {
@@ -41,12 +42,12 @@ pub fn load(
     slot: Slot,
     digest: ModelDigest,
     onnx: &[u8],
-    threads: NonZeroUsize,
+    execution: Execution,
     keyring: &Keyring,
 ) -> Result<Pipeline, ModelRefusal> {
     let open_station = Keyring::default();
     let keyring = if slot == Slot::Factory { &open_station } else { keyring };
-    caught(|| Ok(Pipeline::new(open(digest, onnx, threads, keyring)?)))
+    caught(|| Ok(Pipeline::new(open(digest, onnx, execution, keyring)?)))
 }
 
 /// Checks that a model is the one meant, has the word of a key that is trusted, can be run here, and finds
@@ -57,11 +58,11 @@ pub fn load(
 pub fn verify(
     digest: ModelDigest,
     onnx: &[u8],
-    threads: NonZeroUsize,
+    execution: Execution,
     keyring: &Keyring,
 ) -> Result<(), ModelRefusal> {
     caught(|| {
-        open(digest, onnx, threads, keyring)?.into_segmenter().check_golden().map_err(|error| {
+        open(digest, onnx, execution, keyring)?.into_segmenter().check_golden().map_err(|error| {
             note!("the model {digest} is refused: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
@@ -77,7 +78,7 @@ pub fn verify(
 fn open(
     digest: ModelDigest,
     onnx: &[u8],
-    threads: NonZeroUsize,
+    execution: Execution,
     keyring: &Keyring,
 ) -> Result<Model, ModelRefusal> {
     if ModelDigest::of(onnx) != digest {
@@ -85,7 +86,7 @@ fn open(
         return Err(ModelRefusal::DigestMismatch);
     }
     keyring.check_model(onnx).inspect_err(|refusal| note!("the model {digest} is refused: {refusal}"))?;
-    Model::load(onnx, threads).map_err(|error| {
+    Model::load(onnx, execution).map_err(|error| {
         note!("the model {digest} is refused: {error}");
         error.refusal()
     })
@@ -97,4 +98,46 @@ fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelR
         note!("a model is refused: loading it failed by a panic");
         Err(ModelRefusal::Unsupported)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use shared::{Kernels, Network as _};
+
+    use super::*;
+    use crate::run::FACTORY_MODEL;
+
+    /// The maps of tiles as the factory model sees them.
+    fn maps(kernels: Kernels, threads: usize, tiles_nchw: &[f32], n: usize) -> Vec<f32> {
+        let execution = Execution { threads: NonZeroUsize::new(threads).unwrap(), kernels };
+        let mut model = Model::load(FACTORY_MODEL, execution).unwrap();
+        model.network_mut().run(tiles_nchw, n).unwrap()
+    }
+
+    #[test]
+    fn our_kernels_compute_what_tracts_do() {
+        let area = 3 * 256 * 256;
+        let waves =
+            |index: usize| (0.5 + 0.5 * ((index as f32) * 0.013).sin()) * ((index / 256) % 7) as f32 / 6.0;
+        let noise = |index: usize| ((index as f32 * 12.9898).sin() * 43758.547).fract().abs();
+        let tiles_nchw: Vec<f32> = (0..3 * area)
+            .map(|index| match index / area {
+                0 => noise(index),
+                1 => waves(index),
+                _ => 0.0,
+            })
+            .collect();
+        let expected = maps(Kernels::Tract, 1, &tiles_nchw, 3);
+        let ours = maps(Kernels::Own, 1, &tiles_nchw, 3);
+        assert_eq!(ours.len(), expected.len());
+        assert!(expected.iter().any(|&value| value > 0.5) && expected.iter().any(|&value| value < 0.1));
+        for (index, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            // Near zero tract's logistic function moves in steps of 1e-7.
+            let error = (ours - expected).abs();
+            assert!(error <= 1e-4 * expected.abs().max(1e-2), "{index}: {ours}, not {expected}");
+        }
+        assert_eq!(maps(Kernels::Own, 2, &tiles_nchw, 3), ours, "threads change no bit");
+    }
 }

@@ -15,16 +15,15 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 use std::time::Duration;
 
-use shared::DutyCycle;
 use shared::slots::SlotEvent;
 use shared::trust::{Guard, Keyring};
 use shared::wire::{Acquisition, ModelRefusal, Settings, Slot, Stream};
+use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
 use crate::announcement::Announcement;
@@ -98,8 +97,8 @@ pub struct Station {
     pub settings: Settings,
     /// Its name.
     pub name: String,
-    /// Threads that the network runs on.
-    pub threads: NonZeroUsize,
+    /// How the network is run.
+    pub execution: Execution,
     /// Its own model.
     pub factory: &'static [u8],
     /// The keys that it trusts.
@@ -147,7 +146,7 @@ impl Station {
             light: StatusLightConfig::open_optional(config.status_light.as_ref())?,
             settings,
             name: config.name.clone(),
-            threads: config.network_threads(),
+            execution: config.execution(),
             factory: FACTORY_MODEL,
             keyring: config.keyring()?,
         })
@@ -159,11 +158,11 @@ impl Station {
     /// # Errors
     /// [`RunError`].
     pub fn run(self, stop: &Stop, on_ready: impl FnOnce(&str) + Send + 'static) -> Result<(), RunError> {
-        let Self { settings, threads, link, keyring, .. } = self;
+        let Self { settings, execution, link, keyring, .. } = self;
         tell_trust(&keyring);
         let guard = Guard::new(keyring.clone(), draw_nonce()?);
         let mut slots = Slots::open(self.storage, self.factory);
-        let pipeline = boot(&mut slots, threads, &keyring)?;
+        let pipeline = boot(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
         let outbox = Arc::new(Outbox::new(self.baud));
         let control = Arc::new(FrameControl::new(&settings));
@@ -192,7 +191,7 @@ impl Station {
             illumination: self.illumination,
             light: self.light,
             name: short_name(&self.name),
-            threads: u16::try_from(threads.get()).unwrap_or(u16::MAX),
+            threads: u16::try_from(execution.threads.get()).unwrap_or(u16::MAX),
             announcement: Arc::clone(&announcement),
         });
         let (loaded, heard) = (inbox.clone(), inbox.clone());
@@ -201,7 +200,7 @@ impl Station {
             let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
             let spawned = [
                 spawn(all, "service", stop, move || service.run(&inputs))?,
-                spawn(all, "loader", stop, move || load_models(&work, threads, keyring, &loaded))?,
+                spawn(all, "loader", stop, move || load_models(&work, execution, keyring, &loaded))?,
                 spawn(all, "frames", stop, move || frames.run())?,
                 spawn(all, "line", stop, move || {
                     let tell = |event| drop(heard.send(Input::Line(event)));
@@ -231,12 +230,12 @@ fn tell_trust(keyring: &Keyring) {
 }
 
 /// Loads what the slots say, or what they then say, down to the factory model.
-fn boot(slots: &mut Slots, threads: NonZeroUsize, keyring: &Keyring) -> Result<Pipeline, RunError> {
+fn boot(slots: &mut Slots, execution: Execution, keyring: &Keyring) -> Result<Pipeline, RunError> {
     let mut work = VecDeque::from(slots.happened(SlotEvent::Booted));
     let mut refused = ModelRefusal::Storage;
     while let Some(next) = work.pop_front() {
         let Work::Load { slot, digest, onnx } = next else { continue };
-        match load(slot, digest, &onnx, threads, keyring) {
+        match load(slot, digest, &onnx, execution, keyring) {
             Ok(pipeline) => return Ok(pipeline),
             Err(reason) if slot == Slot::Factory => refused = reason,
             Err(reason) => {

@@ -31,6 +31,8 @@ mod mask_codec;
 mod metric;
 #[cfg(feature = "tract")]
 mod model;
+#[cfg(feature = "tract")]
+mod network;
 mod objects;
 mod picture_path;
 mod preprocess;
@@ -61,7 +63,9 @@ pub use metric::{
     ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
 };
 #[cfg(feature = "tract")]
-pub use model::{Model, ModelError, NetworkError, TractNetwork, read_manifest};
+pub use model::{Model, ModelError, read_manifest};
+#[cfg(feature = "tract")]
+pub use network::{Execution, Kernels, Layer, NetworkError, TractNetwork};
 pub use objects::{
     BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
     measure_objects,
@@ -70,6 +74,8 @@ pub use picture_path::{is_picture, picture_stem};
 pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmentation, Segmenter, Stage};
+#[cfg(feature = "tract")]
+pub use station_kernels::multiply_add_burst;
 pub use tile::{Blend, TilePlan};
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,

@@ -1,17 +1,15 @@
 //! A model file made ready to run with tract: the only engine that segments, on the host and on the station.
 
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::num::NonZeroUsize;
 
 use prost::Message as _;
 use thiserror::Error;
 use tract_onnx::pb;
-use tract_onnx::prelude::*;
 
 use crate::manifest::{INPUT_NAME, MANIFEST_KEY, Manifest, ManifestError, OUTPUT_NAME};
-use crate::segmenter::{Network, Segmenter};
+use crate::network::{Execution, TractNetwork};
+use crate::segmenter::Segmenter;
 use crate::wire::{ModelDigest, ModelRefusal};
 
 /// Why a file is not a model that runs here.
@@ -69,15 +67,14 @@ pub struct Model {
 
 impl Model {
     /// Parses an ONNX file, reads its manifest and plans the network for its tile size.
-    /// Tiles are spread over `threads` threads.
     ///
     /// # Errors
     /// [`ModelError`].
-    pub fn load(onnx: &[u8], threads: NonZeroUsize) -> Result<Self, ModelError> {
+    pub fn load(onnx: &[u8], execution: impl Into<Execution>) -> Result<Self, ModelError> {
         let proto = parse(onnx)?;
         let manifest = manifest_of(&proto)?;
         check_ends(&proto, &manifest)?;
-        let network = TractNetwork::plan(&proto, &manifest, threads)
+        let network = TractNetwork::plan(&proto, manifest.input.tile as usize, execution.into())
             .map_err(|error| ModelError::Unsupported { message: alloc::format!("{error:#}") })?;
         Ok(Self { manifest, digest: ModelDigest::of(onnx), network })
     }
@@ -90,6 +87,11 @@ impl Model {
     /// SHA-256 of the file.
     pub const fn digest(&self) -> ModelDigest {
         self.digest
+    }
+
+    /// The network alone.
+    pub const fn network_mut(&mut self) -> &mut TractNetwork {
+        &mut self.network
     }
 
     /// The network with the settings of its manifest.
@@ -162,70 +164,4 @@ fn shape_of(value: &pb::ValueInfoProto) -> Vec<i64> {
             _ => -1,
         })
         .collect()
-}
-
-/// A network planned by tract for one tile; tiles run on several threads, a state each.
-#[derive(Debug)]
-pub struct TractNetwork {
-    plan: Arc<TypedRunnableModel>,
-    tile: usize,
-    threads: NonZeroUsize,
-}
-
-impl TractNetwork {
-    fn plan(proto: &pb::ModelProto, manifest: &Manifest, threads: NonZeroUsize) -> TractResult<Self> {
-        let tile = manifest.input.tile as usize;
-        let plan = tract_onnx::onnx()
-            .model_for_proto_model(proto)?
-            .with_input_fact(0, f32::fact([1, 3, tile, tile]).into())?
-            .into_optimized()?
-            .into_runnable()?;
-        Ok(Self { plan, tile, threads })
-    }
-
-    fn run_each(&self, tiles_nchw: &[f32]) -> TractResult<Vec<f32>> {
-        let mut state = self.plan.spawn()?;
-        let mut maps_nchw = Vec::new();
-        for tile_chw in tiles_nchw.chunks_exact(3 * self.tile * self.tile) {
-            let input = Tensor::from_shape(&[1, 3, self.tile, self.tile], tile_chw)?;
-            let outputs = state.run(core::iter::once(input.into()).collect())?;
-            let maps = &outputs[0];
-            maps_nchw.extend_from_slice(maps.try_as_plain_ram()?.as_slice::<f32>()?);
-        }
-        Ok(maps_nchw)
-    }
-}
-
-impl Network for TractNetwork {
-    type Error = NetworkError;
-
-    fn run(&mut self, tiles_nchw: &[f32], n: usize) -> Result<Vec<f32>, NetworkError> {
-        let share = n.div_ceil(self.threads.get()).max(1) * 3 * self.tile * self.tile;
-        let this = &*self;
-        let results: Vec<TractResult<Vec<f32>>> = if tiles_nchw.len() <= share {
-            alloc::vec![this.run_each(tiles_nchw)]
-        } else {
-            std::thread::scope(|scope| {
-                let workers: Vec<_> =
-                    tiles_nchw.chunks(share).map(|part| scope.spawn(move || this.run_each(part))).collect();
-                workers
-                    .into_iter()
-                    .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                    .collect()
-            })
-        };
-        let mut maps_nchw = Vec::new();
-        for result in results {
-            let part = result.map_err(|error| NetworkError { message: alloc::format!("{error:#}") })?;
-            maps_nchw.extend(part);
-        }
-        Ok(maps_nchw)
-    }
-}
-
-/// Why tract did not run a planned network.
-#[derive(Debug, Error)]
-#[error("tract failed: {message}")]
-pub struct NetworkError {
-    message: String,
 }

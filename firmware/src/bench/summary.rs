@@ -7,6 +7,8 @@ use serde::Serialize;
 use shared::Microseconds;
 use shared::wire::{CHUNK, EncodeError, Event, FrameReport, ModelDigest, Packet, Piece};
 
+use super::layers::Layers;
+
 /// One frame's measures.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
@@ -73,6 +75,8 @@ pub(super) struct Summary {
     gmac: f64,
     peak_rss_mb: f64,
     wire_bytes: WireBytes,
+    #[serde(flatten)]
+    layers: Layers,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -99,6 +103,7 @@ impl Summary {
         model: ModelDigest,
         threads: NonZeroUsize,
         samples: &[Sample],
+        layers: Layers,
         peak_rss_mb: f64,
     ) -> Self {
         let stage = |time: fn(&FrameReport) -> Microseconds| {
@@ -130,6 +135,7 @@ impl Summary {
                 masks: median(samples, |sample| sample.masks_bytes),
                 preview: median(samples, |sample| sample.preview_bytes),
             },
+            layers,
         }
     }
 
@@ -165,14 +171,15 @@ impl Summary {
             table,
             "\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
              peak of memory {} MB\n\
-             on the wire {} bytes of report, {} of masks, {} of preview",
+             on the wire {} bytes of report, {} of masks, {} of preview\n\n{}",
             self.tiles,
             self.gmac,
             self.gmac / (self.network_ms / 1000.0).max(1e-9),
             self.peak_rss_mb,
             wire.report,
             wire.masks,
-            wire.preview
+            wire.preview,
+            self.layers
         );
         table
     }

@@ -58,7 +58,7 @@ impl Running {
             light: StatusLight::none(),
             settings,
             name: "test".to_owned(),
-            threads: NonZeroUsize::MIN,
+            execution: Execution::default(),
             factory: MODEL,
             keyring,
         };

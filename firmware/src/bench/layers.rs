@@ -1,0 +1,136 @@
+//! What each layer of the network costs, beside what this machine's cores can do.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use serde::Serialize;
+use shared::{NetworkError, TractNetwork, multiply_add_burst};
+
+/// Rounds of multiplying and adding, and how often they are timed: some milliseconds in all.
+const BURST: (u32, u32) = (20_000, 50);
+
+/// What a tile costs. Layers stand at their fastest: what other processes take is left out.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Layers {
+    /// The instruction set of the kernels, or `tract`.
+    kernels: String,
+    /// Multiply-accumulates a second, in billions, that the threads reach at most together.
+    peak_gmac_per_s: f64,
+    /// The fastest tile from end to end.
+    tile_ms: f64,
+    /// Median of what a tile takes of the cores, all threads together.
+    tile_cpu_ms: f64,
+    layers: Vec<LayerCost>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct LayerCost {
+    name: String,
+    operator: String,
+    ms: f64,
+    gmac: f64,
+    gmac_per_s: f64,
+    /// Of the peak, 0 to 1.
+    peak_share: f64,
+}
+
+impl Layers {
+    /// Runs a tile `runs` times, after once to warm up.
+    pub(super) fn measure(
+        network: &mut TractNetwork,
+        threads: NonZeroUsize,
+        runs: NonZeroU32,
+    ) -> Result<Self, NetworkError> {
+        let layers = network.layers()?;
+        let peak_gmac_per_s = peak_of_a_core() * threads.get() as f64;
+        let values = 3 * network.tile() * network.tile();
+        let tile_chw: Vec<f32> = (0..values).map(|index| (index % 251) as f32 / 250.0).collect();
+        let mut fastest = vec![Duration::MAX; layers.len()];
+        let (mut fastest_tile, mut cpu_times) = (Duration::MAX, Vec::new());
+        for run in 0..=runs.get() {
+            let (start, cpu_start) = (Instant::now(), cpu_time());
+            let mut before = start;
+            let mut times = Vec::with_capacity(layers.len());
+            network.run_observed(&tile_chw, &mut |_| {
+                let now = Instant::now();
+                times.push(now - before);
+                before = now;
+            })?;
+            if run > 0 {
+                fastest_tile = fastest_tile.min(start.elapsed());
+                cpu_times.push(cpu_time().saturating_sub(cpu_start));
+                fastest.iter_mut().zip(times).for_each(|(fastest, time)| *fastest = time.min(*fastest));
+            }
+        }
+        cpu_times.sort_unstable();
+        let tile_cpu = cpu_times.get(cpu_times.len() / 2).copied().unwrap_or_default();
+        let costs = layers.into_iter().zip(fastest).map(|(layer, time)| {
+            let gmac = layer.macs as f64 / 1e9;
+            let gmac_per_s = gmac / time.as_secs_f64().max(1e-9);
+            LayerCost {
+                name: layer.name,
+                operator: layer.operator,
+                ms: milliseconds(time),
+                gmac,
+                gmac_per_s,
+                peak_share: gmac_per_s / peak_gmac_per_s,
+            }
+        });
+        Ok(Self {
+            kernels: network.kernels().to_owned(),
+            peak_gmac_per_s,
+            tile_ms: milliseconds(fastest_tile),
+            tile_cpu_ms: milliseconds(tile_cpu),
+            layers: costs.collect(),
+        })
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What this process took of the cores so far; zero where the system does not tell.
+fn cpu_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(microseconds.unsigned_abs())
+}
+
+/// Multiply-accumulates a second of one core at its best, in billions.
+fn peak_of_a_core() -> f64 {
+    let burst = || {
+        let start = Instant::now();
+        let macs = multiply_add_burst(BURST.0);
+        macs as f64 / start.elapsed().as_secs_f64().max(1e-9)
+    };
+    (0..BURST.1).map(|_| burst()).fold(0.0, f64::max) / 1e9
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "fastest of a tile with {} kernels, {:.1} GMAC/s at most\n  {:<32}{:<20}{:>8}{:>9}{:>9}{:>7}",
+            self.kernels, self.peak_gmac_per_s, "layer", "operator", "ms", "GMAC", "GMAC/s", "peak"
+        )?;
+        let mut row = |name: &str, operator: &str, ms: f64, gmac: f64| {
+            let rate = gmac / ms.max(1e-6) * 1e3;
+            let share = 100.0 * rate / self.peak_gmac_per_s;
+            writeln!(formatter, "  {name:<32}{operator:<20}{ms:>8.3}{gmac:>9.4}{rate:>9.1}{share:>6.0}%")
+        };
+        for layer in &self.layers {
+            row(&layer.name, &layer.operator, layer.ms, layer.gmac)?;
+        }
+        let sum = |value: fn(&LayerCost) -> f64| self.layers.iter().map(value).sum::<f64>();
+        row("sum", "", sum(|layer| layer.ms), sum(|layer| layer.gmac))?;
+        write!(
+            formatter,
+            "a tile from end to end: {:.2} ms at its fastest; {:.2} ms of the cores in the median",
+            self.tile_ms, self.tile_cpu_ms
+        )
+    }
+}

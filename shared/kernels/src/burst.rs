@@ -1,0 +1,53 @@
+//! The most that a core can do, to compare with.
+
+use std::hint::black_box;
+
+use crate::simd::{Isa, PIXELS, Simd, Task};
+
+/// Multiplies and adds in registers for some rounds with the best instruction set of this CPU, and returns how many
+/// multiply-accumulates that were: the time of it is the peak of the core that calls.
+pub fn multiply_add_burst(rounds: u32) -> u64 {
+    let isa = Isa::best();
+    // SAFETY: `best` is what this CPU has; the task's pointers are to its own arrays.
+    unsafe { isa.run(Burst { rounds }) };
+    u64::from(rounds) * (isa.tile() * PIXELS * isa.lanes()) as u64
+}
+
+struct Burst {
+    rounds: u32,
+}
+
+impl Burst {
+    /// # Safety
+    /// As [`Task::run`]; `T` is `S::TILE`.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const T: usize>(&self) {
+        // Small enough to stay finite, large enough to stay normal.
+        let weights = black_box([1e-3_f32; T]);
+        // SAFETY: the caller vouches for the CPU; each quarter reads four weights and has four sums.
+        unsafe {
+            let pixels = black_box([S::splat(1.0); PIXELS]);
+            let mut sums = [[S::splat(1.0); PIXELS]; T];
+            for _ in 0..self.rounds {
+                for quarter in 0..T / 4 {
+                    let sums = &mut sums[4 * quarter..4 * quarter + 4];
+                    S::multiply_add(sums, weights.as_ptr().add(4 * quarter), &pixels);
+                }
+            }
+            black_box(sums);
+        }
+    }
+}
+
+impl Task for Burst {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe {
+            match S::TILE {
+                8 => self.tile::<S, 8>(),
+                _ => self.tile::<S, 4>(),
+            }
+        }
+    }
+}
