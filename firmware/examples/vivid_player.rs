@@ -1,0 +1,89 @@
+//! Plays pictures into Linux's virtual camera, vivid, for tests/emulator: a station that captures from it sees
+//! them bit for bit. Also sets vivid's controls, which inject faults.
+//!
+//! ```sh
+//! vivid_player play OUTPUT CAPTURE       # shows each picture whose path it reads, and says "shown PATH"
+//! vivid_player set CAPTURE NAME VALUE    # sets the control of that name
+//! ```
+//!
+//! vivid is to be loaded with `n_devs=1 node_types=0x101 num_inputs=1 input_types=3 num_outputs=1 output_types=1`:
+//! an HDMI input that shows what its HDMI output is given. Linux's `Documentation/admin-guide/media/vivid.rst`
+//! tells what each control does.
+
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, Write as _};
+
+use shared::{Channels, Image, decode_image};
+use v4l::control::{Control, Value};
+use v4l::video::{Capture as _, Output as _};
+use v4l::{Device, Format, FourCC};
+
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 480;
+/// The driver holds two frames at least and `write` has a few more under way: with so many of one picture, the
+/// first of them is on show when the last is taken.
+const COPIES: u32 = 6;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["play", output, capture] => play(output, capture),
+        ["set", capture, name, value] => set(&Device::with_path(capture)?, name, value.parse()?),
+        _ => Err("vivid_player play OUTPUT CAPTURE, or vivid_player set CAPTURE NAME VALUE".into()),
+    }
+}
+
+fn play(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
+    let format = Format::new(WIDTH, HEIGHT, FourCC::new(b"RGB3"));
+    let (shown_to, seen_by) = (Device::with_path(output)?, Device::with_path(capture)?);
+    set_timings(&shown_to)?;
+    set_timings(&seen_by)?;
+    let (given, taken) = (shown_to.set_format(&format)?, seen_by.set_format(&format)?);
+    for set in [&given, &taken] {
+        if (set.width, set.height, set.fourcc) != (WIDTH, HEIGHT, format.fourcc) {
+            return Err(format!("vivid takes {set} for {format}").into());
+        }
+    }
+    set(&seen_by, "OSD Text Mode", 2)?;
+    set(&seen_by, "Loop Video", 1)?;
+    drop(seen_by);
+    let mut screen = OpenOptions::new().write(true).open(output)?;
+    println!("player ready");
+    for path in std::io::stdin().lock().lines() {
+        let path = path?;
+        show(&mut screen, &fs::read(&path)?)?;
+        println!("shown {path}");
+    }
+    Ok(())
+}
+
+fn show(screen: &mut File, file: &[u8]) -> Result<(), Box<dyn Error>> {
+    let image: Image = decode_image(file)?;
+    if (image.width(), image.height(), image.channels()) != (WIDTH, HEIGHT, Channels::Rgb) {
+        return Err(format!("pictures must be {WIDTH}x{HEIGHT} in colour").into());
+    }
+    for _ in 0..COPIES {
+        screen.write_all(image.samples_hwc())?;
+    }
+    Ok(())
+}
+
+fn set(device: &Device, name: &str, value: i64) -> Result<(), Box<dyn Error>> {
+    let controls = device.query_controls()?;
+    let control = controls.iter().find(|control| control.name == name);
+    let id = control.ok_or_else(|| format!("there is no control {name:?}"))?.id;
+    Ok(device.set_control(Control { id, value: Value::Integer(value) })?)
+}
+
+/// `VIDIOC_S_DV_TIMINGS`, which the bindings lack.
+const SET_DV_TIMINGS: v4l::v4l2::vidioc::_IOC_TYPE = 0xC084_5657;
+
+/// Sets CEA-861's 640x480 at 59.94 Hz: `struct v4l2_dv_timings` of `linux/videodev2.h`, as words.
+fn set_timings(device: &Device) -> std::io::Result<()> {
+    let mut timings = [0u32; 33];
+    // Type BT.656/1120; width, height, progressive, polarities, pixel clock; porches and syncs across and down.
+    timings[..13].copy_from_slice(&[0, WIDTH, HEIGHT, 0, 0, 25_175_000, 0, 16, 96, 48, 10, 2, 33]);
+    // SAFETY: the request reads and writes 132 bytes, the size of the array, which outlives the call.
+    unsafe { v4l::v4l2::ioctl(device.handle().fd(), SET_DV_TIMINGS, timings.as_mut_ptr().cast()) }
+}
