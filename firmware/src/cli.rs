@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs, BenchError};
 use crate::camera::{CameraError, CameraSource};
@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::journal::{Told, note};
 use crate::run::Station;
 use crate::stop::Stop;
+use crate::supervision;
 
 /// Count cell nuclei in what a camera sees, and tell a host over a serial line.
 #[derive(Debug, Parser)]
@@ -32,6 +33,12 @@ enum Command {
     Check(CheckArgs),
     /// Measure how long frames take here.
     Bench(BenchArgs),
+    /// Write the manual's pages into a folder.
+    #[command(hide = true, after_help = "Example: nuclei-station manual target/manual")]
+    Manual {
+        /// Folder of the pages; made where there is none
+        folder: PathBuf,
+    },
 }
 
 /// The configuration, and flags over it.
@@ -108,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Bench(args) => bench::run(&args).map_err(Failure::from),
+        Command::Manual { folder } => manual(&folder),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,9 +133,20 @@ fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let stop = Stop::default();
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.set()).map_err(|error| Failure::failed(&error))?;
-    station.run(&stop, |line| note!("{line}")).map_err(|error| Failure::failed(&error))?;
+    let told = |line: &str| {
+        note!("{line}");
+        supervision::ready(line);
+    };
+    station.run(&stop, told).map_err(|error| Failure::failed(&error))?;
     note!("station ended");
     Ok(())
+}
+
+/// Pages for `man`, made of what `--help` says.
+fn manual(folder: &Path) -> Result<(), Failure> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), folder));
+    written.map_err(|error| Failure { exit: FAILED, line: format!("{}: {error}", folder.display()) })
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -205,8 +224,6 @@ fn default_camera(named: &str) -> Result<CameraSource, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn config(args: &[&str]) -> Result<Config, ConfigError> {
