@@ -11,11 +11,13 @@
 //! tells what each control does.
 
 use std::error::Error;
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, Write as _};
 
 use shared::{Channels, Image, decode_image};
 use v4l::control::{Control, Value};
+use v4l::v4l_sys::{V4L2_CTRL_FLAG_NEXT_CTRL, v4l2_queryctrl};
 use v4l::video::{Capture as _, Output as _};
 use v4l::{Device, Format, FourCC};
 
@@ -69,11 +71,20 @@ fn show(screen: &mut File, file: &[u8]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Sets the control of a name. vivid has controls of kinds that the bindings do not know: their list is of no use.
 fn set(device: &Device, name: &str, value: i64) -> Result<(), Box<dyn Error>> {
-    let controls = device.query_controls()?;
-    let control = controls.iter().find(|control| control.name == name);
-    let id = control.ok_or_else(|| format!("there is no control {name:?}"))?.id;
-    Ok(device.set_control(Control { id, value: Value::Integer(value) })?)
+    // SAFETY: zeros are a valid v4l2_queryctrl, which is plain data.
+    let mut control: v4l2_queryctrl = unsafe { std::mem::zeroed() };
+    loop {
+        control.id |= V4L2_CTRL_FLAG_NEXT_CTRL;
+        let request = v4l::v4l2::vidioc::VIDIOC_QUERYCTRL;
+        // SAFETY: the request reads and writes one v4l2_queryctrl, which outlives the call.
+        unsafe { v4l::v4l2::ioctl(device.handle().fd(), request, (&raw mut control).cast()) }
+            .map_err(|_| format!("there is no control {name:?}"))?;
+        if CStr::from_bytes_until_nul(&control.name)?.to_str()? == name {
+            return Ok(device.set_control(Control { id: control.id, value: Value::Integer(value) })?);
+        }
+    }
 }
 
 /// `VIDIOC_S_DV_TIMINGS`, which the bindings lack.

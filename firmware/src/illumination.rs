@@ -165,8 +165,11 @@ impl IlluminationConfig {
     /// [`IlluminationError::Open`], [`IlluminationError::Line`] or [`IlluminationError::Period`].
     pub fn open(&self) -> Result<Box<dyn Illumination>, IlluminationError> {
         let Some(line) = self.line else { return self.open_under(Path::new(PWM_CLASS)) };
-        let pin = open_light(&self.chip, line, self.lit_at)
-            .map_err(|source| IlluminationError::Line { chip: self.chip.clone(), line, source })?;
+        let pin = open_light(&self.chip, line, self.lit_at).map_err(|source| IlluminationError::Line {
+            chip: self.chip.clone(),
+            line,
+            source,
+        })?;
         Ok(Box::new(SwitchedLamp(pin)))
     }
 
