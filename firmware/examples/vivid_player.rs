@@ -18,7 +18,7 @@ use std::io::{BufRead as _, Write as _};
 use shared::{Channels, Image, decode_image};
 use v4l::control::{Control, Value};
 use v4l::v4l_sys::{V4L2_CTRL_FLAG_NEXT_CTRL, v4l2_queryctrl};
-use v4l::video::{Capture as _, Output as _};
+use v4l::video::{Capture, Output};
 use v4l::{Device, Format, FourCC};
 
 const WIDTH: u32 = 640;
@@ -41,7 +41,7 @@ fn play(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
     let (shown_to, seen_by) = (Device::with_path(output)?, Device::with_path(capture)?);
     set_timings(&shown_to)?;
     set_timings(&seen_by)?;
-    let (given, taken) = (shown_to.set_format(&format)?, seen_by.set_format(&format)?);
+    let (given, taken) = (Output::set_format(&shown_to, &format)?, Capture::set_format(&seen_by, &format)?);
     for set in [&given, &taken] {
         if (set.width, set.height, set.fourcc) != (WIDTH, HEIGHT, format.fourcc) {
             return Err(format!("vivid takes {set} for {format}").into());

@@ -226,6 +226,22 @@ fn default_camera(named: &str) -> Result<CameraSource, ConfigError> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_packaged_manual_is_what_help_says() {
+        let made = tempfile::tempdir().unwrap();
+        manual(made.path()).unwrap_or_else(|failure| panic!("{}", failure.line));
+        let pages = |folder: &Path| {
+            let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let page = |path: PathBuf| {
+                (path.file_name().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+            };
+            files.map(page).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man");
+        let remedy = "nuclei-station manual firmware/packaging/man";
+        assert_eq!(pages(made.path()), pages(&packaged), "{remedy}");
+    }
+
     fn config(args: &[&str]) -> Result<Config, ConfigError> {
         let line = ["nuclei-station", "run", "--config", "/dev/null"].iter().chain(args);
         match Cli::try_parse_from(line).unwrap().command {

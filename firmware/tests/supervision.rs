@@ -37,7 +37,11 @@ fn the_supervisor_hears_of_readiness_life_and_end() {
     socket.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuclei-station"));
     command.args(["run", "--config", "/dev/null", "--camera", "simulated", "--threads", "1"]);
-    command.arg("--port").arg(folder.path().join("no-port")).arg("--storage").arg(folder.path().join("storage"));
+    command
+        .arg("--port")
+        .arg(folder.path().join("no-port"))
+        .arg("--storage")
+        .arg(folder.path().join("storage"));
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
     let station = Station(command.stderr(Stdio::null()).spawn().unwrap());
     hear(&socket, "READY=1");
