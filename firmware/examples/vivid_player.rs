@@ -12,20 +12,25 @@
 
 use std::error::Error;
 use std::ffi::CStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, Write as _};
+use std::fs;
+use std::io::BufRead as _;
 
-use shared::{Channels, Image, decode_image};
+use shared::{decode_image, rgb_samples};
+use v4l::buffer::Type;
 use v4l::control::{Control, Value};
+use v4l::io::mmap::Stream;
+use v4l::io::traits::{CaptureStream, OutputStream};
 use v4l::v4l_sys::{V4L2_CTRL_FLAG_NEXT_CTRL, v4l2_queryctrl};
 use v4l::video::{Capture, Output};
 use v4l::{Device, Format, FourCC};
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
-/// The driver holds two frames at least and `write` has a few more under way: with so many of one picture, the
-/// first of them is on show when the last is taken.
-const COPIES: u32 = 6;
+const BUFFERS: u32 = 4;
+/// With more copies of a picture than there are buffers, one of them was on show when the last is taken.
+const COPIES: u32 = 2 * BUFFERS;
+/// `V4L2_FIELD_NONE`: progressive.
+const FIELD_NONE: u32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -50,7 +55,11 @@ fn play(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
     set(&seen_by, "OSD Text Mode", 2)?;
     set(&seen_by, "Loop Video", 1)?;
     drop(seen_by);
-    let mut screen = OpenOptions::new().write(true).open(output)?;
+    let mut screen = Stream::with_buffers(&shown_to, Type::VideoOutput, BUFFERS)?;
+    // The bindings wait for a buffer that was shown before they give the first: some must be under way.
+    for index in 1..BUFFERS as usize {
+        CaptureStream::queue(&mut screen, index)?;
+    }
     println!("player ready");
     for path in std::io::stdin().lock().lines() {
         let path = path?;
@@ -60,13 +69,16 @@ fn play(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn show(screen: &mut File, file: &[u8]) -> Result<(), Box<dyn Error>> {
-    let image: Image = decode_image(file)?;
-    if (image.width(), image.height(), image.channels()) != (WIDTH, HEIGHT, Channels::Rgb) {
-        return Err(format!("pictures must be {WIDTH}x{HEIGHT} in colour").into());
+fn show(screen: &mut Stream<'_>, file: &[u8]) -> Result<(), Box<dyn Error>> {
+    let image = decode_image(file)?;
+    if (image.width(), image.height()) != (WIDTH, HEIGHT) {
+        return Err(format!("pictures must be {WIDTH}x{HEIGHT}").into());
     }
+    let frame = rgb_samples(&image);
     for _ in 0..COPIES {
-        screen.write_all(image.samples_hwc())?;
+        let (bytes, meta) = OutputStream::next(screen)?;
+        bytes.get_mut(..frame.len()).ok_or("vivid's buffers are too small")?.copy_from_slice(&frame);
+        (meta.bytesused, meta.field) = (frame.len() as u32, FIELD_NONE);
     }
     Ok(())
 }
