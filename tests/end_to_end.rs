@@ -25,6 +25,8 @@ mod offline;
 mod page;
 #[path = "end_to_end/place.rs"]
 mod place;
+#[allow(dead_code, reason = "shared with the emulator")]
+mod process;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
 #[path = "end_to_end/station_bench.rs"]

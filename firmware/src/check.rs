@@ -16,7 +16,7 @@ use crate::journal::Told;
 use crate::link::{Link as _, SerialLink};
 use crate::model_loader::verify;
 use crate::run::FACTORY_MODEL;
-use crate::slot_store::{FolderStorage, StorageError, stored_table};
+use crate::slot_store::{FolderStorage, StorageError, stored_model, stored_table};
 use crate::status_light::StatusLightConfig;
 
 /// How one thing is.
@@ -176,7 +176,16 @@ fn slots(config: &Config) -> Finding {
                 record.model().map_or(state.clone(), |model| format!("{state} {}", model.digest))
             };
             let seen = format!("A {}, B {}, {:?} runs", content(Slot::A), content(Slot::B), table.active());
-            well("slots", seen)
+            match stored_model(&config.storage.folder, &table) {
+                Ok(None) => well("slots", seen),
+                Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.network_threads()) {
+                    Ok(()) => well("slots", format!("{seen} and finds what it should in its golden frame")),
+                    Err(reason) => missing("slots", format!("{seen}, but cannot: {reason}"), "flash a model"),
+                },
+                Err(error) => {
+                    broken("slots", format!("{seen}, but cannot be read: {error}"), "check the disk")
+                }
+            }
         }
         Ok(Some(Err(error))) => missing(
             "slots",

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use shared::Kernels;
 
 use crate::bench::{self, BenchArgs, BenchError};
@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::journal::{Told, note};
 use crate::run::Station;
 use crate::stop::Stop;
+use crate::supervision;
 
 /// Count cell nuclei in what a camera sees, and tell a host over a serial line.
 #[derive(Debug, Parser)]
@@ -33,6 +34,12 @@ enum Command {
     Check(CheckArgs),
     /// Measure how long frames take here.
     Bench(BenchArgs),
+    /// Write the manual's pages into a folder.
+    #[command(hide = true, after_help = "Example: nuclei-station manual target/manual")]
+    Manual {
+        /// Folder of the pages; made where there is none
+        folder: PathBuf,
+    },
 }
 
 /// The configuration, and flags over it.
@@ -112,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Bench(args) => bench::run(&args).map_err(Failure::from),
+        Command::Manual { folder } => manual(&folder),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -129,9 +137,20 @@ fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let stop = Stop::default();
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.set()).map_err(|error| Failure::failed(&error))?;
-    station.run(&stop, |line| note!("{line}")).map_err(|error| Failure::failed(&error))?;
+    let told = |line: &str| {
+        note!("{line}");
+        supervision::ready(line);
+    };
+    station.run(&stop, told).map_err(|error| Failure::failed(&error))?;
     note!("station ended");
     Ok(())
+}
+
+/// Pages for `man`, made of what `--help` says.
+fn manual(folder: &Path) -> Result<(), Failure> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), folder));
+    written.map_err(|error| Failure { exit: FAILED, line: format!("{}: {error}", folder.display()) })
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -212,9 +231,23 @@ fn default_camera(named: &str) -> Result<CameraSource, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
+
+    #[test]
+    fn the_packaged_manual_is_what_help_says() {
+        let made = tempfile::tempdir().unwrap();
+        manual(made.path()).unwrap_or_else(|failure| panic!("{}", failure.line));
+        let pages = |folder: &Path| {
+            let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let page = |path: PathBuf| {
+                (path.file_name().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+            };
+            files.map(page).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man");
+        let remedy = "nuclei-station manual firmware/packaging/man";
+        assert_eq!(pages(made.path()), pages(&packaged), "{remedy}");
+    }
 
     fn config(args: &[&str]) -> Result<Config, ConfigError> {
         let line = ["nuclei-station", "run", "--config", "/dev/null"].iter().chain(args);

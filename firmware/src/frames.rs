@@ -16,6 +16,7 @@ use crate::journal::{Told, note};
 use crate::link::{Bulk, Outbox};
 use crate::pipeline::{Pipeline, preview_jpeg};
 use crate::service::Input;
+use crate::supervision::Pulse;
 
 pub use control::{FrameControl, Order, Readiness, Shot};
 
@@ -53,6 +54,7 @@ pub struct FrameLoop {
     outbox: Arc<Outbox>,
     counters: Arc<Counters>,
     service: SyncSender<Input>,
+    pulse: Pulse,
     pipeline: Pipeline,
     camera: Option<Box<dyn Camera>>,
     readiness: Readiness,
@@ -77,6 +79,8 @@ pub struct FrameLoopParts {
     pub counters: Arc<Counters>,
     /// Who hears of cameras, passed and failed frames, captures.
     pub service: SyncSender<Input>,
+    /// Shows that the thread lives.
+    pub pulse: Pulse,
     /// What runs first.
     pub pipeline: Pipeline,
 }
@@ -84,7 +88,7 @@ pub struct FrameLoopParts {
 impl FrameLoop {
     /// A loop that is yet to run.
     pub fn new(parts: FrameLoopParts) -> Self {
-        let FrameLoopParts { open, play, control, outbox, counters, service, pipeline } = parts;
+        let FrameLoopParts { open, play, control, outbox, counters, service, pulse, pipeline } = parts;
         Self {
             open,
             play,
@@ -92,6 +96,7 @@ impl FrameLoop {
             outbox,
             counters,
             service,
+            pulse,
             pipeline,
             camera: None,
             readiness: Readiness::After(Instant::now()),
@@ -105,12 +110,13 @@ impl FrameLoop {
     /// Runs until the control says that it is over.
     pub fn run(mut self) {
         while let Some(order) = self.control.next(self.readiness, self.opening) {
-            match order {
+            let pulse = self.pulse.clone();
+            pulse.during(|| match order {
                 Order::Run(pipeline) => self.pipeline = *pipeline,
                 Order::Rewind(opening) => self.rewind(opening),
                 Order::Open => self.open_camera(),
                 Order::Grab(shot) => self.grab(shot),
-            }
+            });
         }
     }
 

@@ -4,10 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use embedded_hal::digital::OutputPin;
 use embedded_hal::pwm::{ErrorKind, ErrorType, SetDutyCycle};
 use serde::{Deserialize, Serialize};
 use shared::DutyCycle;
 use thiserror::Error;
+
+use crate::gpio::{LitAt, first_chip, open_light};
 
 /// Steps of brightness: thousandths, as [`DutyCycle`] counts.
 const STEPS: u16 = DutyCycle::FULL.get();
@@ -30,11 +33,30 @@ pub enum IlluminationError {
         #[source]
         source: io::Error,
     },
+    /// The GPIO line cannot be opened.
+    #[error(
+        "cannot use line {line} of {chip} for the lamp: check [illumination] (gpioinfo lists lines), and that the service is in the group gpio"
+    )]
+    Line {
+        /// The chip's device file.
+        chip: PathBuf,
+        /// The line.
+        line: u32,
+        /// What Linux says.
+        #[source]
+        source: linux_embedded_hal::gpio_cdev::Error,
+    },
     /// The period is out of range.
     #[error("period_us under [illumination] must be 1 to 1000000, got {given}")]
     Period {
         /// The period given, µs.
         given: u32,
+    },
+    /// The lamp has no brightness between.
+    #[error("the lamp is only off or at full brightness (0 or 1000), got {given}: set one of these")]
+    Between {
+        /// The brightness given, thousandths.
+        given: u16,
     },
     /// The brightness cannot be set.
     #[error("the lamp's brightness cannot be set: {reason}; check its driver")]
@@ -71,6 +93,27 @@ impl<P: SetDutyCycle> Drop for PwmLamp<P> {
     }
 }
 
+/// A lamp that a pin switches, dark when it is let go.
+struct SwitchedLamp<P: OutputPin>(P);
+
+impl<P: OutputPin + Send> Illumination for SwitchedLamp<P> {
+    fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError> {
+        let switched = match brightness {
+            DutyCycle::OFF => self.0.set_low(),
+            DutyCycle::FULL => self.0.set_high(),
+            between => return Err(IlluminationError::Between { given: between.get() }),
+        };
+        switched.map_err(|error| IlluminationError::Set { reason: format!("{error:?}") })
+    }
+}
+
+impl<P: OutputPin> Drop for SwitchedLamp<P> {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.0.set_low();
+    }
+}
+
 /// A station without a lamp of its own takes every brightness.
 struct NoLamp;
 
@@ -80,7 +123,7 @@ impl Illumination for NoLamp {
     }
 }
 
-/// The lamp, as the configuration says it.
+/// The lamp, as the configuration says it: on a PWM output, or switched by a GPIO line where one is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IlluminationConfig {
@@ -93,6 +136,15 @@ pub struct IlluminationConfig {
     /// Length of a period, µs: long enough for the lamp's driver, short against the exposure.
     #[serde(default = "default_period_us")]
     pub period_us: u32,
+    /// The GPIO chip's device file, for a lamp that is switched.
+    #[serde(default = "first_chip")]
+    pub chip: PathBuf,
+    /// Line of the chip that switches the lamp, in place of PWM.
+    #[serde(default)]
+    pub line: Option<u32>,
+    /// Level at which a switched lamp is lit.
+    #[serde(default)]
+    pub lit_at: LitAt,
     /// Brightness at the start, thousandths.
     #[serde(default = "dark")]
     pub brightness: DutyCycle,
@@ -110,9 +162,15 @@ impl IlluminationConfig {
     /// Opens the lamp, dark.
     ///
     /// # Errors
-    /// [`IlluminationError::Open`] or [`IlluminationError::Period`].
+    /// [`IlluminationError::Open`], [`IlluminationError::Line`] or [`IlluminationError::Period`].
     pub fn open(&self) -> Result<Box<dyn Illumination>, IlluminationError> {
-        self.open_under(Path::new(PWM_CLASS))
+        let Some(line) = self.line else { return self.open_under(Path::new(PWM_CLASS)) };
+        let pin = open_light(&self.chip, line, self.lit_at).map_err(|source| IlluminationError::Line {
+            chip: self.chip.clone(),
+            line,
+            source,
+        })?;
+        Ok(Box::new(SwitchedLamp(pin)))
     }
 
     /// Opens the lamp where there is one; else one that does nothing.
@@ -191,6 +249,8 @@ impl SetDutyCycle for SysfsPwm {
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 
+    use embedded_hal::digital::PinState;
+
     use super::*;
 
     struct FakePwm(Sender<u16>);
@@ -219,6 +279,33 @@ mod tests {
         }
         drop(lamp);
         assert_eq!(duties.iter().collect::<Vec<_>>(), [0, 127, 255, 0]);
+    }
+
+    #[test]
+    fn a_switched_lamp_knows_off_and_full_and_ends_dark() {
+        struct FakePin(Sender<PinState>);
+        impl embedded_hal::digital::ErrorType for FakePin {
+            type Error = std::convert::Infallible;
+        }
+        impl OutputPin for FakePin {
+            fn set_low(&mut self) -> Result<(), Self::Error> {
+                self.set_state(PinState::Low)
+            }
+            fn set_high(&mut self) -> Result<(), Self::Error> {
+                self.set_state(PinState::High)
+            }
+            fn set_state(&mut self, state: PinState) -> Result<(), Self::Error> {
+                self.0.send(state).unwrap();
+                Ok(())
+            }
+        }
+        let (sender, states) = channel();
+        let mut lamp = SwitchedLamp(FakePin(sender));
+        lamp.set(DutyCycle::FULL).unwrap();
+        let between = lamp.set(DutyCycle::try_from(500).unwrap()).unwrap_err();
+        assert!(between.to_string().contains("0 or 1000"), "{between}");
+        drop(lamp);
+        assert_eq!(states.iter().collect::<Vec<_>>(), [PinState::High, PinState::Low]);
     }
 
     /// A folder such as Linux shows, with the channel exported.
@@ -253,11 +340,16 @@ mod tests {
             pwm_chip: 0,
             pwm_channel: 3,
             period_us,
+            chip: "/dev/no-such-chip".into(),
+            line: None,
+            lit_at: LitAt::High,
             brightness: DutyCycle::OFF,
         };
         let Err(error) = config(1000).open_under(class.path()) else { panic!("opened nothing") };
         assert!(error.to_string().contains("check [illumination]"), "{error}");
         assert!(matches!(config(0).open_under(class.path()), Err(IlluminationError::Period { given: 0 })));
+        let error = IlluminationConfig { line: Some(3), ..config(1000) }.open().err().unwrap();
+        assert!(error.to_string().contains("line 3 of /dev/no-such-chip"), "{error}");
         assert!(toml::from_str::<IlluminationConfig>("pwm = 1").is_err());
         IlluminationConfig::open_optional(None).unwrap().set(DutyCycle::FULL).unwrap();
     }

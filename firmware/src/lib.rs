@@ -19,6 +19,7 @@ mod config;
 #[cfg(test)]
 mod fixture_model;
 mod frames;
+mod gpio;
 mod illumination;
 mod journal;
 mod link;
@@ -29,16 +30,18 @@ mod service;
 mod slot_store;
 mod status_light;
 mod stop;
+mod supervision;
 
 pub use bench::{BenchArgs, BenchError, run as bench};
 pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat};
 pub use cli::main;
 pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
 pub use frames::{OpenCamera, Play};
+pub use gpio::LitAt;
 pub use illumination::{Illumination, IlluminationConfig, IlluminationError};
 pub use link::{Line, Link, PATIENCE, SerialLink};
 pub use pipeline::{FrameResult, Pipeline, PipelineError, preview_jpeg};
 pub use run::{FACTORY_MODEL, RunError, Station};
 pub use slot_store::{FolderStorage, NoStorage, SlotStorage, StorageError};
-pub use status_light::{LitAt, Signal, StatusLight, StatusLightConfig, StatusLightError};
+pub use status_light::{Signal, StatusLight, StatusLightConfig, StatusLightError};
 pub use stop::Stop;

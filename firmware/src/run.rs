@@ -39,6 +39,7 @@ use crate::service::{Input, Service, ServiceParts, draw_nonce, short_name};
 use crate::slot_store::{FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work};
 use crate::status_light::{StatusLight, StatusLightConfig, StatusLightError};
 use crate::stop::Stop;
+use crate::supervision::{self, LONGEST_WORK, Pulse};
 
 /// The model that every station has.
 pub const FACTORY_MODEL: &[u8] = include_bytes!("../models/factory.onnx");
@@ -170,6 +171,8 @@ impl Station {
         let announcement = Arc::new(Announcement::new(link.name(), running, on_ready));
         let (inbox, inputs) = sync_channel(INBOX);
         let (loader, work) = sync_channel(LOADER_INBOX);
+        let pulses = [("service", Pulse::default()), ("frames", Pulse::default())];
+        let [(_, service_pulse), (_, frames_pulse)] = &pulses;
         let frames = FrameLoop::new(FrameLoopParts {
             open: self.camera,
             play: self.play,
@@ -177,6 +180,7 @@ impl Station {
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             service: inbox.clone(),
+            pulse: frames_pulse.clone(),
             pipeline,
         });
         let service = Service::new(ServiceParts {
@@ -193,6 +197,7 @@ impl Station {
             name: short_name(&self.name),
             threads: u16::try_from(execution.threads.get()).unwrap_or(u16::MAX),
             announcement: Arc::clone(&announcement),
+            pulse: service_pulse.clone(),
         });
         let (loaded, heard) = (inbox.clone(), inbox.clone());
         scope(|all| {
@@ -207,7 +212,8 @@ impl Station {
                     keep_open(link, outbox, damaged, stop, |port| announcement.port(port), tell);
                 })?,
             ];
-            while !stop.wait(Duration::from_secs(3600)) {}
+            watch(stop, &pulses);
+            supervision::stopping();
             drop(ending);
             let mut ended = Ok(());
             for (name, thread) in spawned {
@@ -226,6 +232,18 @@ fn tell_trust(keyring: &Keyring) {
     }
     for trusted in keyring.keys() {
         note!("models and changes are taken from {} ({})", trusted.name, trusted.key.id());
+    }
+}
+
+/// Waits for the end, and tells the supervisor that the station lives as long as its threads do.
+fn watch(stop: &Stop, pulses: &[(&str, Pulse)]) {
+    let interval = supervision::interval();
+    while !stop.wait(interval.unwrap_or(Duration::from_secs(3600))) {
+        match pulses.iter().find(|(_, pulse)| !pulse.beats(LONGEST_WORK)) {
+            Some((name, _)) => note!("the {name} thread hangs: the supervisor may start the station again"),
+            None if interval.is_some() => supervision::alive(),
+            None => {}
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::link::{LineEvent, Outbox};
 use crate::pipeline::Pipeline;
 use crate::slot_store::{Slots, Work};
 use crate::status_light::{Signal, StatusLight};
+use crate::supervision::Pulse;
 
 use captures::Captures;
 use host::Host;
@@ -93,6 +94,8 @@ pub struct ServiceParts {
     pub threads: u16,
     /// Tells the operator that the station is ready.
     pub announcement: Arc<Announcement>,
+    /// Shows that the thread lives.
+    pub pulse: Pulse,
 }
 
 /// The service's thread.
@@ -143,6 +146,7 @@ impl Service {
 
     /// Answers and notes until [`Input::Stop`]; leaves the illumination off.
     pub fn run(mut self, inputs: &Receiver<Input>) {
+        let pulse = self.parts.pulse.clone();
         loop {
             self.parts.light.show(self.signal());
             let input = match self.host.leaves_in(Instant::now()) {
@@ -151,7 +155,7 @@ impl Service {
             };
             match input {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(input) => self.hear(input),
+                Ok(input) => pulse.during(|| self.hear(input)),
                 Err(RecvTimeoutError::Timeout) => self.host_left(),
             }
             self.tell_progress();

@@ -363,6 +363,18 @@ pub fn stored_table(folder: &Path) -> io::Result<Option<Result<SlotTable, Stored
     Ok(folder::read_file(folder, TABLE, MAX_RECORD)?.map(|bytes| SlotTable::decode(&bytes)))
 }
 
+/// The file of the model that shall run by a table, with the digest that it must have; `None` for the factory
+/// model.
+///
+/// # Errors
+/// What the system says when the file cannot be read.
+pub fn stored_model(folder: &Path, table: &SlotTable) -> io::Result<Option<(ModelDigest, Vec<u8>)>> {
+    let slot = table.active();
+    let Some(model) = table.record(slot).model() else { return Ok(None) };
+    let onnx = folder::read_file(folder, data_name(slot), model.length as usize)?;
+    Ok(Some((model.digest, onnx.unwrap_or_default())))
+}
+
 /// Whether the table that an action follows from is in storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {

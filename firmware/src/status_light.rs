@@ -6,10 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use embedded_hal::digital::{OutputPin, PinState};
-use linux_embedded_hal::CdevPin;
-use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::gpio::{LitAt, first_chip, open_light};
 
 /// Why the light cannot be used.
 #[derive(Debug, Error)]
@@ -160,17 +160,6 @@ fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
     }
 }
 
-/// Level at which the light is lit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LitAt {
-    /// Lit when the line is high.
-    #[default]
-    High,
-    /// Lit when the line is low.
-    Low,
-}
-
 /// The status light, as the configuration says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,26 +174,15 @@ pub struct StatusLightConfig {
     pub lit_at: LitAt,
 }
 
-fn first_chip() -> PathBuf {
-    PathBuf::from("/dev/gpiochip0")
-}
-
 impl StatusLightConfig {
     /// Opens the light, dark.
     ///
     /// # Errors
     /// [`StatusLightError`].
     pub fn open(&self) -> Result<StatusLight, StatusLightError> {
-        let dark = u8::from(self.lit_at == LitAt::Low);
-        let pin = Chip::new(&self.chip)
-            .and_then(|mut chip| chip.get_line(self.line))
-            .and_then(|line| line.request(LineRequestFlags::OUTPUT, dark, "nuclei-station"))
-            .and_then(CdevPin::new)
+        let pin = open_light(&self.chip, self.line, self.lit_at)
             .map_err(|source| StatusLightError::Open { chip: self.chip.clone(), line: self.line, source })?;
-        match self.lit_at {
-            LitAt::High => StatusLight::new(pin),
-            LitAt::Low => StatusLight::new(Inverted(pin)),
-        }
+        StatusLight::new(pin)
     }
 
     /// Opens the light where there is one.
@@ -216,26 +194,10 @@ impl StatusLightConfig {
     }
 }
 
-/// A pin that is high when told to be low.
-struct Inverted<P>(P);
-
-impl<P: OutputPin> embedded_hal::digital::ErrorType for Inverted<P> {
-    type Error = P::Error;
-}
-
-impl<P: OutputPin> OutputPin for Inverted<P> {
-    fn set_low(&mut self) -> Result<(), P::Error> {
-        self.0.set_high()
-    }
-
-    fn set_high(&mut self) -> Result<(), P::Error> {
-        self.0.set_low()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpio::LightPin;
 
     const SIGNALS: [Signal; 6] =
         [Signal::Starting, Signal::NoCamera, Signal::Running, Signal::Trial, Signal::Doubt, Signal::Error];
@@ -286,11 +248,9 @@ mod tests {
 
     #[test]
     fn the_light_is_lit_and_ends_dark() {
-        for inverted in [false, true] {
+        for (lit_at, inverted) in [(LitAt::High, false), (LitAt::Low, true)] {
             let (sender, states) = channel();
-            let pin = FakePin(sender);
-            let mut light =
-                if inverted { StatusLight::new(Inverted(pin)) } else { StatusLight::new(pin) }.unwrap();
+            let mut light = StatusLight::new(LightPin::new(FakePin(sender), lit_at)).unwrap();
             light.show(Signal::Running);
             light.show(Signal::Running);
             assert_eq!(states.recv().unwrap(), PinState::from(!inverted));

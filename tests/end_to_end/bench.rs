@@ -1,83 +1,15 @@
 //! A station, a host and the line between them, on this machine.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use host::VirtualLine;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use crate::process::{Process, json_lines, next_line, program, rest, text, until};
+
 pub const BAUD: u32 = 921_600;
-/// Nothing on a bench takes so long, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// A program of the workspace, from the folder that this test was built into.
-pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join(name);
-    assert!(path.is_file(), "{} is missing: cargo build --release --locked --workspace", path.display());
-    path
-}
-
-/// A process that does not outlive its test.
-pub struct Process {
-    child: Child,
-}
-
-impl Process {
-    pub fn start(command: &mut Command) -> Self {
-        Self { child: command.spawn().unwrap() }
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    pub fn stdout(&mut self) -> BufReader<ChildStdout> {
-        BufReader::new(self.child.stdout.take().unwrap())
-    }
-
-    pub fn stderr(&mut self) -> BufReader<ChildStderr> {
-        BufReader::new(self.child.stderr.take().unwrap())
-    }
-
-    pub fn wait(&mut self) -> ExitStatus {
-        until("the process ends", || self.child.try_wait().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until something is there.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(LOOK_AGAIN);
-    }
-}
 
 /// A station on a line.
 pub struct Bench {
@@ -164,23 +96,4 @@ fn start_station(folder: &Path) -> Process {
     let mut command = Command::new(program("nuclei-station"));
     command.arg("run").arg("--config").arg(folder.join("station.toml"));
     Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))
-}
-
-pub fn json_lines(output: &Output) -> Vec<Value> {
-    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The next line, without its end; `None` at the end.
-pub fn next_line(reader: &mut impl std::io::BufRead) -> Option<String> {
-    let mut line = String::new();
-    (reader.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
-}
-
-/// Everything up to the end.
-pub fn rest(reader: impl std::io::Read) -> String {
-    BufReader::new(reader).lines().map(|line| line.unwrap() + "\n").collect()
 }

@@ -106,6 +106,12 @@ impl<T, E> Publisher<T, E> {
         !state.taker_gone
     }
 
+    /// Counts items that were lost before they came here.
+    pub(super) fn lose(&self, count: u32) {
+        let mut state = self.0.lock();
+        state.passed_over = state.passed_over.saturating_add(count);
+    }
+
     /// Ends with a reason.
     pub(super) fn end(self, reason: E) {
         self.0.lock().reason = Some(reason);

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ::v4l::buffer::Type;
+use ::v4l::buffer::{Flags, Type};
 use ::v4l::io::mmap::Stream;
 use ::v4l::io::traits::CaptureStream as _;
 use ::v4l::video::Capture as _;
@@ -31,6 +31,22 @@ struct Raw {
     bytes: Vec<u8>,
     time_unix_ms: u64,
     exposure: Option<Microseconds>,
+}
+
+/// Numbers that a driver gives its frames; a gap tells of frames that were lost before they came here.
+#[derive(Default)]
+struct Sequence(Option<u32>);
+
+impl Sequence {
+    /// A larger gap is no gap: the driver began anew, or does not count.
+    const LARGEST_GAP: u32 = 1 << 16;
+
+    /// Frames lost between the frame before and this one.
+    fn lost_before(&mut self, number: u32) -> u32 {
+        let before = self.0.replace(number);
+        let gap = before.map_or(0, |before| number.wrapping_sub(before).wrapping_sub(1));
+        if gap > Self::LARGEST_GAP { 0 } else { gap }
+    }
 }
 
 /// What the capture thread tells once, when the device is open.
@@ -156,9 +172,15 @@ fn capture(
             return;
         }
     };
+    let mut sequence = Sequence::default();
     loop {
         match stream.next() {
             Ok((bytes, meta)) => {
+                publisher.lose(sequence.lost_before(meta.sequence));
+                if meta.flags.contains(Flags::ERROR) {
+                    publisher.lose(1);
+                    continue;
+                }
                 let bytes = &bytes[..(meta.bytesused as usize).min(bytes.len())];
                 let raw =
                     Raw { bytes: bytes.to_vec(), time_unix_ms: unix_ms_now(), exposure: exposure(&camera) };
@@ -212,5 +234,21 @@ fn exposure(camera: &Device) -> Option<Microseconds> {
             u32::try_from(hundreds.checked_mul(100)?).ok().map(Microseconds)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_counted_also_across_the_wrap_and_a_new_start_is_none() {
+        let lost = |numbers: &[u32]| {
+            let mut sequence = Sequence::default();
+            numbers.iter().map(|&number| sequence.lost_before(number)).collect::<Vec<_>>()
+        };
+        assert_eq!(lost(&[7, 8, 11, 12]), [0, 0, 2, 0]);
+        assert_eq!(lost(&[u32::MAX - 1, u32::MAX, 1]), [0, 0, 1]);
+        assert_eq!(lost(&[900, 0, 1, 1, 1]), [0; 5]);
     }
 }

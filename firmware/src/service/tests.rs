@@ -56,6 +56,7 @@ impl Bench {
             name: short_name("bench"),
             threads: 2,
             announcement: Arc::new(Announcement::new("", running, |_: &str| ())),
+            pulse: crate::supervision::Pulse::default(),
         });
         service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
         let bench = Self { service, work, storage };

@@ -1,0 +1,78 @@
+//! From boot to counts: what the emulated station finds is what this machine finds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firmware::{CameraSource, Grab, Pace};
+use shared::{decode_image, decode_labels, encode_picture_png, rgb_samples};
+
+use crate::labels::least_iou;
+use crate::machine::{LAMP, LIGHT, Machine, guest};
+use crate::process::{program, text};
+
+const SCENES: usize = 3;
+
+/// Pictures of a simulated microscope.
+pub fn scenes(count: usize) -> Vec<(String, Vec<u8>)> {
+    let source =
+        CameraSource::Simulated { width: 640, height: 480, seed: 7, nuclei: 40, frames_per_second: 240.0 };
+    let mut camera = source.open().unwrap();
+    let mut next = || match camera.grab(Pace::Every).unwrap() {
+        Grab::Frame(frame) => frame.image,
+        Grab::Finished => panic!("a simulated microscope has no end"),
+    };
+    (0..count).map(|number| (format!("scene-{number}.png"), encode_picture_png(&next()).unwrap())).collect()
+}
+
+/// The label images of pictures as this machine makes them with the station's own model.
+fn segmented(folder: &Path, pictures: &[(String, Vec<u8>)]) -> PathBuf {
+    let (inputs, found) = (folder.join("pictures"), folder.join("found"));
+    fs::create_dir(&inputs).unwrap();
+    for (name, png) in pictures {
+        fs::write(inputs.join(name), png).unwrap();
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/models/factory.onnx");
+    let mut command = Command::new(program("nuclei-host"));
+    let output =
+        command.arg("segment").arg("--model").arg(model).arg("--out").arg(&found).arg(&inputs).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    found
+}
+
+#[test]
+fn counts_what_its_camera_sees_as_this_machine_does() {
+    let Some(guest) = guest() else { return };
+    let scenes = scenes(SCENES);
+    let folder = tempfile::tempdir().unwrap();
+    let found = segmented(folder.path(), &scenes);
+    let mut machine = Machine::boot(&guest, &scenes);
+    machine.start_player();
+    machine.show(&scenes[0].0);
+    machine.start_station();
+    println!("{}", machine.status());
+
+    for (name, png) in &scenes {
+        machine.show(name);
+        let out = machine.path(&format!("captured-{name}"));
+        let evidence = machine.json(&["capture", "--out", out.to_str().unwrap(), "--json"]).remove(0);
+        let file = |key: &str| fs::read(out.join(evidence[key].as_str().unwrap())).unwrap();
+        let seen = [&file("picture"), png].map(|png| rgb_samples(&decode_image(png).unwrap()));
+        assert!(seen[0] == seen[1], "{name} bit for bit");
+        let expected = decode_labels(&fs::read(found.join(name)).unwrap()).unwrap();
+        let least = least_iou(&expected, &decode_labels(&file("labels")).unwrap());
+        println!("{name}: {} nuclei there, {} here, least IoU {least}", evidence["count"], expected.count());
+        assert_eq!(evidence["count"], expected.count());
+        assert!(expected.count() > 10 && least > 0.99, "{name}");
+    }
+
+    let live = machine.json(&["live", "--frames", "1", "--json"]);
+    assert!(live[0]["count"].as_u64().unwrap() > 10, "{live:?}");
+    let line = machine.gpio.wait_for(&format!("setting output {LIGHT} to 1"));
+    println!("status light: {line}");
+    for (percent, level) in [("100", 1), ("0", 0)] {
+        machine.json(&["station", "set", "illumination", percent, "--json"]);
+        println!("lamp: {}", machine.gpio.wait_for(&format!("setting output {LAMP} to {level}")));
+    }
+}

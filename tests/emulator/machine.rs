@@ -1,0 +1,194 @@
+//! An emulated station: QEMU's `virt` machine with a USB serial line, GPIO, a disk, and vivid for a camera.
+
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{Process, json_lines, program, text, until_within};
+use crate::wires::{GrowingText, Monitor, PATIENCE, Shell, Socket};
+
+/// Lines of the GPIO chip that the settings below name.
+pub const LIGHT: u32 = 5;
+pub const LAMP: u32 = 6;
+
+const SETTINGS: &str = r#"
+name = "emulated"
+threads = 2
+[camera]
+kind = "v4l2"
+device = "/tmp/camera"
+[link]
+port = "/dev/ttyUSB0"
+[storage]
+folder = "/mnt/nuclei"
+[status_light]
+line = 5
+[illumination]
+line = 6
+"#;
+
+/// What tests/emulator/guest made; `None`, told loudly, where it did not.
+pub fn guest() -> Option<PathBuf> {
+    let guest = std::env::var_os("NUCLEI_EMULATOR").map(PathBuf::from);
+    if guest.is_none() {
+        eprintln!("SKIPPED: no emulated machine is booted; tests/emulator/run makes one");
+    }
+    guest
+}
+
+pub struct Machine {
+    // Before the folder, which QEMU writes to.
+    _qemu: Process,
+    pub console: GrowingText,
+    /// Changes of the GPIO lines.
+    pub gpio: GrowingText,
+    pub shell: Shell,
+    pub monitor: Monitor,
+    port: String,
+    folder: TempDir,
+}
+
+impl Machine {
+    /// Boots the guest with those pictures on a new disk.
+    pub fn boot(guest: &Path, pictures: &[(String, Vec<u8>)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        new_disk(&folder.path().join("disk"));
+        Self::boot_on(guest, folder, pictures, "driver=file,node-name=disk,filename=disk")
+    }
+
+    /// Boots the guest on a disk that a `-blockdev` of the name `disk` describes, with paths below `folder`.
+    pub fn boot_on(guest: &Path, folder: TempDir, pictures: &[(String, Vec<u8>)], disk: &str) -> Self {
+        let path = |name: &str| folder.path().join(name);
+        write_initramfs(guest, folder.path(), pictures);
+        let (shell, monitor) = (Socket::new(&path("shell")), Socket::new(&path("monitor")));
+        let mut command = Command::new("qemu-system-aarch64");
+        let words = "-M virt -cpu cortex-a72 -accel tcg,thread=multi -smp 2 -m 512 -nographic -nodefaults -no-reboot \
+             -initrd initramfs -serial file:console -trace pl061_set_output -D trace \
+             -device virtio-serial-pci -chardev socket,id=shell,path=shell -device virtserialport,chardev=shell \
+             -device virtio-blk-pci,drive=disk -device qemu-xhci -chardev pty,id=line \
+             -device usb-serial,id=line,chardev=line,always-plugged=on -qmp unix:monitor";
+        command.args(words.split_whitespace()).arg("-kernel").arg(guest.join("vmlinuz"));
+        command.args(["-append", "console=ttyAMA0 panic=1"]);
+        for node in disk.split_whitespace() {
+            command.args(["-blockdev", node]);
+        }
+        command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null());
+        let qemu = Process::start(&mut command);
+        let mut monitor = Monitor::new(monitor.accept());
+        let shell = Shell::new(BufReader::new(shell.accept()));
+        let chardevs = monitor.ask("query-chardev", json!({}));
+        let line = chardevs.as_array().unwrap().iter().find(|chardev| chardev["label"] == "line").unwrap();
+        let port = line["filename"].as_str().unwrap().strip_prefix("pty:").unwrap().to_owned();
+        let mut machine = Self {
+            _qemu: qemu,
+            console: GrowingText::new(path("console")),
+            gpio: GrowingText::new(path("trace")),
+            shell,
+            monitor,
+            port,
+            folder,
+        };
+        machine.console.wait_for("init: ready");
+        println!("{}", machine.shell.run("uname -a"));
+        machine.shell.run("mount -t ext4 /dev/vda /mnt");
+        machine
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The folder, for longer than the machine, which loses its power.
+    pub fn cut_power(self) -> TempDir {
+        self.folder
+    }
+
+    /// Starts the player; vivid's camera is then there under the name that the station knows.
+    pub fn start_player(&mut self) {
+        self.shell.run("rm -f /tmp/play; mkfifo /tmp/play");
+        self.shell.run("vivid_player play /dev/video1 /dev/video0 </tmp/play >/dev/ttyAMA0 2>&1 &");
+        self.shell.run("exec 4>/tmp/play");
+        self.console.wait_for("player ready");
+        self.shell.run("ln -sf /dev/video0 /tmp/camera");
+    }
+
+    /// Shows a picture to the camera.
+    pub fn show(&mut self, name: &str) {
+        self.shell.run(&format!("echo /pictures/{name} >&4"));
+        self.console.wait_for(&format!("shown /pictures/{name}"));
+    }
+
+    pub fn start_station(&mut self) {
+        self.shell.run("nuclei-station run >/dev/ttyAMA0 2>&1 &");
+        println!("{}", self.console.wait_for("station ready: "));
+    }
+
+    /// nuclei-host with those arguments, on the station's line.
+    pub fn host(&self, arguments: &[&str]) -> Command {
+        println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
+        let mut command = Command::new(program("nuclei-host"));
+        command.args(arguments).args(["--port", &self.port]).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.host(arguments).output().unwrap()
+    }
+
+    /// What a command that must succeed prints as JSON, a value a line.
+    pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        print!("{}", text(&output.stdout));
+        json_lines(&output)
+    }
+
+    /// The station's status, as soon as it answers.
+    pub fn status(&self) -> Value {
+        until_within(PATIENCE, "the station answers", || {
+            let output = self.run(&["station", "status", "--json"]);
+            output.status.success().then(|| json_lines(&output).remove(0))
+        })
+    }
+
+    /// Waits until the station's status is as wished for.
+    pub fn until_status(&self, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+        until_within(PATIENCE, what, || Some(self.status()).filter(&wished))
+    }
+
+    /// Flashes a model, which must succeed; its digest.
+    pub fn flash(&self, onnx: &[u8]) -> String {
+        let path = self.path("model.onnx");
+        fs::write(&path, onnx).unwrap();
+        let ended = self.json(&["flash", path.to_str().unwrap(), "--json"]).remove(0);
+        assert_eq!(ended["outcome"], "confirmed", "{ended}");
+        ended["digest"].as_str().unwrap().to_owned()
+    }
+}
+
+/// An empty disk of 64 MiB.
+pub fn new_disk(path: &Path) {
+    fs::File::create(path).unwrap().set_len(64 << 20).unwrap();
+    let made = Command::new("/sbin/mkfs.ext4").args(["-q", "-F"]).arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// The guest's initramfs, and after it another with the settings and the pictures: Linux unpacks both.
+fn write_initramfs(guest: &Path, folder: &Path, pictures: &[(String, Vec<u8>)]) {
+    let files = folder.join("files");
+    for made in ["pictures", "etc/nuclei"] {
+        fs::create_dir_all(files.join(made)).unwrap();
+    }
+    fs::write(files.join("etc/nuclei/station.toml"), SETTINGS).unwrap();
+    for (name, png) in pictures {
+        fs::write(files.join("pictures").join(name), png).unwrap();
+    }
+    let pack = "(cat \"$1\"; find . | cpio --quiet -o -H newc -R 0:0) >../initramfs";
+    let guest = guest.join("guest.cpio");
+    let packed = Command::new("sh").args(["-ec", pack, "pack"]).arg(guest).current_dir(&files).status();
+    assert!(packed.unwrap().success());
+}
