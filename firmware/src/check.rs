@@ -175,10 +175,11 @@ fn slots(config: &Config) -> Finding {
                 let state = format!("{:?}", record.state()).to_lowercase();
                 record.model().map_or(state.clone(), |model| format!("{state} {}", model.digest))
             };
+            let keyring = config.keyring().unwrap_or_default();
             let seen = format!("A {}, B {}, {:?} runs", content(Slot::A), content(Slot::B), table.active());
             match stored_model(&config.storage.folder, &table) {
                 Ok(None) => well("slots", seen),
-                Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.network_threads()) {
+                Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.execution(), &keyring) {
                     Ok(()) => well("slots", format!("{seen} and finds what it should in its golden frame")),
                     Err(reason) => missing("slots", format!("{seen}, but cannot: {reason}"), "flash a model"),
                 },

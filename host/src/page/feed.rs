@@ -30,11 +30,22 @@ pub enum Topic {
     Nuclei,
 }
 
+/// Something told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// What it is about.
+    pub topic: Topic,
+    /// The frame's number, where it is about a frame's picture or nuclei.
+    pub frame: Option<u32>,
+    /// What viewers get.
+    pub message: Message,
+}
+
 /// The last of each topic, and the changes as they come.
 #[derive(Debug)]
 pub struct Feed {
     latest: Mutex<BTreeMap<Topic, Message>>,
-    changes: Sender<Message>,
+    changes: Sender<Change>,
     viewers: AtomicUsize,
 }
 
@@ -47,26 +58,36 @@ impl Default for Feed {
 impl Feed {
     /// Tells viewers something as JSON.
     pub fn tell(&self, topic: Topic, value: &impl Serialize) {
+        self.tell_of(topic, None, value);
+    }
+
+    /// Tells viewers of a frame's nuclei as JSON.
+    pub fn outline(&self, frame: u32, value: &impl Serialize) {
+        self.tell_of(Topic::Nuclei, Some(frame), value);
+    }
+
+    fn tell_of(&self, topic: Topic, frame: Option<u32>, value: &impl Serialize) {
         // What is told here has names for keys and no other reason to fail.
         let Ok(text) = serde_json::to_string(value) else { return };
-        self.publish(topic, Message::Text(text.into()));
+        self.publish(Change { topic, frame, message: Message::Text(text.into()) });
     }
 
     /// Shows viewers a frame's preview: its number in four bytes, least first, then a JPEG.
     pub fn show(&self, frame: u32, jpeg: &[u8]) {
         let bytes = [&frame.to_le_bytes(), jpeg].concat();
-        self.publish(Topic::Preview, Message::Binary(bytes.into()));
+        let message = Message::Binary(bytes.into());
+        self.publish(Change { topic: Topic::Preview, frame: Some(frame), message });
     }
 
-    fn publish(&self, topic: Topic, message: Message) {
+    fn publish(&self, change: Change) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.insert(topic, message.clone());
+        latest.insert(change.topic, change.message.clone());
         // Within the lock, so that a new viewer misses nothing and sees nothing twice. Nobody may be there.
-        let _ = self.changes.send(message);
+        let _ = self.changes.send(change);
     }
 
     /// What a new viewer is told first, and the changes from then on.
-    pub fn follow(self: &Arc<Self>) -> (Vec<Message>, Receiver<Message>, Viewing) {
+    pub fn follow(self: &Arc<Self>) -> (Vec<Message>, Receiver<Change>, Viewing) {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         self.viewers.fetch_add(1, Ordering::Relaxed);
         (latest.values().cloned().collect(), self.changes.subscribe(), Viewing(Arc::clone(self)))
@@ -75,6 +96,33 @@ impl Feed {
     /// How many are watching.
     pub fn viewers(&self) -> usize {
         self.viewers.load(Ordering::Relaxed)
+    }
+}
+
+/// What one viewer is sent: every count, and pictures with their outlines as fast as it draws them.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// The frame that it is drawing.
+    drawing: Option<u32>,
+}
+
+impl Pace {
+    /// Whether a change goes to the viewer. Nuclei come before their picture: they choose the frame.
+    pub fn takes(&mut self, change: &Change) -> bool {
+        match (change.topic, change.frame) {
+            (Topic::Nuclei, frame) if self.drawing.is_none() => {
+                self.drawing = frame;
+                true
+            }
+            (Topic::Nuclei, _) => false,
+            (Topic::Preview, frame) => self.drawing == frame,
+            _ => true,
+        }
+    }
+
+    /// The viewer has drawn what it was sent.
+    pub fn drawn(&mut self) {
+        self.drawing = None;
     }
 }
 
@@ -103,9 +151,26 @@ mod tests {
         assert_eq!(latest, [Message::Text("2".into()), Message::Binary(b"\x02\x01\0\0jpeg".to_vec().into())]);
         assert_eq!(feed.viewers(), 1);
         feed.tell(Topic::Frame, &3);
-        assert_eq!(changes.try_recv().unwrap(), Message::Text("3".into()));
+        assert_eq!(changes.try_recv().unwrap().message, Message::Text("3".into()));
         drop(viewing);
         assert_eq!(feed.viewers(), 0);
+    }
+
+    #[test]
+    fn pictures_come_as_fast_as_they_are_drawn_and_with_their_own_outlines() {
+        let mut pace = Pace::default();
+        let change = |topic, frame| Change { topic, frame, message: Message::Text("".into()) };
+        let (nuclei, preview) =
+            (|frame| change(Topic::Nuclei, Some(frame)), |frame| change(Topic::Preview, Some(frame)));
+        assert!(pace.takes(&nuclei(1)));
+        // Another frame is not sent before this one is drawn; counts always are.
+        assert!(
+            !pace.takes(&nuclei(2)) && !pace.takes(&preview(2)) && pace.takes(&change(Topic::Frame, None))
+        );
+        assert!(pace.takes(&preview(1)));
+        assert!(!pace.takes(&nuclei(3)));
+        pace.drawn();
+        assert!(pace.takes(&nuclei(4)) && !pace.takes(&preview(3)) && pace.takes(&preview(4)));
     }
 
     #[test]
@@ -116,6 +181,6 @@ mod tests {
             feed.tell(Topic::Frame, &count);
         }
         assert!(matches!(changes.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(_))));
-        assert_eq!(changes.try_recv().unwrap(), Message::Text(LAG.to_string().into()));
+        assert_eq!(changes.try_recv().unwrap().message, Message::Text(LAG.to_string().into()));
     }
 }

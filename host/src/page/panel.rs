@@ -86,7 +86,7 @@ impl Panel {
         let Some((frame, bytes)) = self.masks.push(piece, bytes) else { return };
         let Ok(labels) = decode_masks(&bytes, self.pixels) else { return };
         if let Ok(nuclei) = NucleiView::new(frame, &labels, &self.gates) {
-            self.feed.tell(Topic::Nuclei, &View::Nuclei(nuclei));
+            self.feed.outline(frame, &View::Nuclei(nuclei));
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::access::Access;
 use super::command::Command;
-use super::feed::Feed;
+use super::feed::{Feed, Pace};
 
 /// Where the page is unless it is told otherwise: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
@@ -26,6 +26,8 @@ pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv
 const MAX_MODEL: usize = 64 << 20;
 /// Longest command, bytes.
 const MAX_COMMAND: usize = 4096;
+/// What a viewer says when it has drawn a frame.
+const DRAWN: &str = "drawn";
 const PAGE: &str = include_str!("page.html");
 /// Nothing comes from elsewhere, and nothing goes there.
 const POLICY: &str =
@@ -119,6 +121,7 @@ async fn follow(State(served): State<Served>, upgrade: WebSocketUpgrade) -> Resp
 /// Tells one viewer what happens, and passes on what it asks for, until it leaves.
 async fn view(mut socket: WebSocket, Served { feed, commands }: Served) {
     let (latest, mut changes, _viewing) = feed.follow();
+    let mut pace = Pace::default();
     for message in latest {
         if socket.send(message).await.is_err() {
             return;
@@ -127,8 +130,8 @@ async fn view(mut socket: WebSocket, Served { feed, commands }: Served) {
     loop {
         tokio::select! {
             change = changes.recv() => match change {
-                Ok(message) => {
-                    if socket.send(message).await.is_err() {
+                Ok(change) => {
+                    if pace.takes(&change) && socket.send(change.message).await.is_err() {
                         return;
                     }
                 }
@@ -136,6 +139,7 @@ async fn view(mut socket: WebSocket, Served { feed, commands }: Served) {
                 Err(RecvError::Closed) => return,
             },
             asked = socket.recv() => match asked {
+                Some(Ok(Message::Text(text))) if text.as_str() == DRAWN => pace.drawn(),
                 Some(Ok(Message::Text(text))) => {
                     if let Ok(command) = serde_json::from_str(&text) {
                         // A full queue is a person who presses faster than the station acts.
