@@ -81,10 +81,11 @@ impl Convolution {
     /// Packs `weights`, `[output channels, input channels, side, side]`, and `bias`, one an output channel.
     ///
     /// # Panics
-    /// When the lengths do not fit the layouts, or the input is not padded.
+    /// When the lengths do not fit the layouts, the input is not padded, or this CPU lacks the instruction set.
     pub fn new(spec: Spec, weights_oihw: &[f32], bias: &[f32], isa: Isa) -> Self {
         let Spec { form, input, output, .. } = spec;
         let (side, scale) = (form.side(), form.scale());
+        assert!(isa.is_available(), "this CPU has no {isa}");
         assert!(input.is_padded(), "the input of a convolution is padded");
         assert_eq!((output.height(), output.width()), (input.height() * scale, input.width() * scale));
         assert_eq!(weights_oihw.len(), output.channels() * input.channels() * side * side);
@@ -162,7 +163,7 @@ impl Convolution {
             let (tiles, first) = if by_tile { (block..block + 1, 0) } else { (0..tiles, block * rows) };
             let rows = first..(first + rows).min(from.height());
             let job = Job { convolution: self, input, skip, output: to.pointer(), tiles, rows };
-            // SAFETY: `isa` was detected on this CPU or is portable. Lengths were compared with the layouts that
+            // SAFETY: `new` made sure that this CPU has the set. Lengths were compared with the layouts that
             // the kernel's indices come from. Blocks are apart in tiles, which write channels (and for `Doubling`
             // rows) of their own, or in rows, so no two write the same value; nobody else has `output`.
             unsafe { self.isa.run(job) }

@@ -16,8 +16,9 @@ impl MaxPooling {
     /// For a padded input; the output is padded as well. An odd last row or column is left out.
     ///
     /// # Panics
-    /// When the input is not padded.
+    /// When the input is not padded, or this CPU lacks the instruction set.
     pub fn new(input: Layout, isa: Isa) -> Self {
+        assert!(isa.is_available(), "this CPU has no {isa}");
         assert!(input.is_padded(), "the input of a pooling is padded");
         let output = Layout::padded(input.channels(), input.height() / 2, input.width() / 2);
         Self { input, output, isa }
@@ -42,7 +43,7 @@ impl MaxPooling {
         let to = Shared::new(output);
         threads.each(self.output.height(), |y| {
             let row = Row { pooling: self, input, output: to.pointer(), y };
-            // SAFETY: `isa` was detected on this CPU or is portable; the lengths are those of the layouts; each
+            // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each
             // row is written by one task, and nobody else has `output`.
             unsafe { self.isa.run(row) }
         });

@@ -47,6 +47,11 @@ impl Isa {
         available
     }
 
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        Self::available().contains(&self)
+    }
+
     /// The best that this CPU has.
     pub fn best() -> Self {
         Self::available()[0]

@@ -1,0 +1,75 @@
+//! Runs the layers of a network shaped as the station's for one tile, as often as asked: `tile RUNS`.
+//!
+//! Of two counts of instructions for different runs, the difference is what a tile executes.
+
+use station_kernels::{Activation, Convolution, Form, Isa, Layout, MaxPooling, Spec, Threads, pack};
+
+/// Form, channels read and made, side of the input in pixels.
+const CONVOLUTIONS: [(Form, usize, usize, usize); 15] = [
+    (Form::Point, 12, 24, 128),
+    (Form::Square, 24, 24, 128),
+    (Form::Square, 24, 24, 128),
+    (Form::Square, 24, 48, 64),
+    (Form::Square, 48, 48, 64),
+    (Form::Square, 48, 96, 32),
+    (Form::Square, 96, 96, 32),
+    (Form::Square, 96, 192, 16),
+    (Form::Square, 192, 192, 16),
+    (Form::Doubling, 192, 96, 16),
+    (Form::Square, 96, 96, 32),
+    (Form::Doubling, 96, 48, 32),
+    (Form::Square, 48, 48, 64),
+    (Form::Doubling, 48, 24, 64),
+    (Form::Square, 24, 24, 128),
+];
+/// The last layer, whose output is tract's.
+const HEAD: (Form, usize, usize, usize) = (Form::Doubling, 24, 3, 128);
+
+/// A layer with its memory, which tells the multiply-accumulates of a run.
+type Layer = Box<dyn FnMut() -> usize>;
+
+fn main() {
+    let runs = std::env::args().nth(1).and_then(|runs| runs.parse().ok()).unwrap_or(1);
+    let isa = Isa::best();
+    let mut layers = vec![squares()];
+    layers.extend([(24, 128), (48, 64), (96, 32)].map(|(channels, side)| pooling(channels, side, isa)));
+    layers.extend(CONVOLUTIONS.map(|(form, read, made, side)| {
+        let large = side * form.scale();
+        convolution(form, Layout::padded(read, side, side), Layout::padded(made, large, large), isa)
+    }));
+    let (form, read, made, side) = HEAD;
+    let plain = Layout::plain(made, 2 * side, 2 * side);
+    layers.push(convolution(form, Layout::padded(read, side, side), plain, isa));
+    let macs: usize = (0..runs).map(|_| layers.iter_mut().map(|layer| layer()).sum::<usize>()).sum();
+    println!("{macs} multiply-accumulates in {runs} tiles with {isa} kernels");
+}
+
+fn squares() -> Layer {
+    let (from, to) = (Layout::plain(3, 256, 256), Layout::padded(12, 128, 128));
+    let (input, mut output) = (vec![0.5; from.len()], vec![0.0; to.len()]);
+    Box::new(move || {
+        pack(&input, &from, 2, &mut output, &to);
+        0
+    })
+}
+
+fn pooling(channels: usize, side: usize, isa: Isa) -> Layer {
+    let pooling = MaxPooling::new(Layout::padded(channels, side, side), isa);
+    let (input, mut output) = (vec![0.5; pooling.input().len()], vec![0.0; pooling.output().len()]);
+    Box::new(move || {
+        pooling.run(&input, &mut output, &Threads::default());
+        0
+    })
+}
+
+fn convolution(form: Form, input: Layout, output: Layout, isa: Isa) -> Layer {
+    let weights_oihw = vec![0.01; output.channels() * input.channels() * form.side() * form.side()];
+    let spec = Spec { form, activation: Activation::Relu, input, output };
+    let convolution = Convolution::new(spec, &weights_oihw, &vec![0.0; output.channels()], isa);
+    let skip = (form == Form::Doubling && output.is_padded()).then(|| vec![0.5; output.len()]);
+    let (input, mut output) = (vec![0.5; input.len()], vec![0.0; output.len()]);
+    Box::new(move || {
+        convolution.run(&input, skip.as_deref(), &mut output, &Threads::default());
+        convolution.macs()
+    })
+}
