@@ -47,9 +47,7 @@ fn counting_outlives_every_fault() {
     let mut machine = Machine::boot(&guest, &scenes(1));
     machine.start_player();
     machine.show("scene-0.png");
-    machine.start_station();
-    // A light model, so that a frame takes no minutes on an emulated processor.
-    let running = machine.flash(&brightness_model(0.4));
+    let running = machine.start_station_with(&brightness_model(0.4));
     let mut witness = Witness::new(&mut machine);
     witness.sees_counting_go_on(&mut machine, "nothing");
 
@@ -112,6 +110,7 @@ fn camera_gone_and_back(machine: &mut Machine, witness: &mut Witness) {
     machine.shell.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind");
     machine.start_player();
     machine.show("scene-0.png");
+    machine.plug_camera();
     witness.sees_counting_go_on(machine, "the camera unplugged and plugged");
 }
 
