@@ -134,7 +134,6 @@ impl Machine {
 
     /// nuclei-host with those arguments, on the station's line.
     pub fn host(&self, arguments: &[&str]) -> Command {
-        println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
         let mut command = Command::new(program("nuclei-host"));
         command.args(arguments).args(["--port", &self.port]).stdin(Stdio::null());
         command
@@ -146,6 +145,7 @@ impl Machine {
 
     /// What a command that must succeed prints as JSON, a value a line.
     pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         print!("{}", text(&output.stdout));
@@ -158,6 +158,14 @@ impl Machine {
             let output = self.run(&["station", "status", "--json"]);
             output.status.success().then(|| json_lines(&output).remove(0))
         })
+    }
+
+    /// Waits until so many frames were counted from now on.
+    pub fn wait_for_frames(&self, count: u32) {
+        until_within(PATIENCE, "frames are counted", || {
+            let output = self.run(&["live", "--frames", &count.to_string(), "--json"]);
+            output.status.success().then_some(())
+        });
     }
 
     /// Waits until the station's status is as wished for.
@@ -182,7 +190,9 @@ impl Machine {
     pub fn flash(&self, onnx: &[u8]) -> String {
         let path = self.path("model.onnx");
         fs::write(&path, onnx).unwrap();
-        confirmed(&self.run(&["flash", path.to_str().unwrap(), "--json"]))
+        let arguments = ["flash", path.to_str().unwrap(), "--json"];
+        println!("$ nuclei-host {}", arguments.join(" "));
+        confirmed(&self.run(&arguments))
     }
 }
 
