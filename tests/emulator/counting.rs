@@ -7,6 +7,7 @@ use std::process::Command;
 use firmware::{CameraSource, Grab, Pace};
 use shared::{decode_image, decode_labels, encode_picture_png, rgb_samples};
 
+use crate::fixture::brightness_model;
 use crate::labels::least_iou;
 use crate::machine::{LAMP, LIGHT, Machine, guest};
 use crate::process::{program, text};
@@ -25,14 +26,13 @@ pub fn scenes(count: usize) -> Vec<(String, Vec<u8>)> {
     (0..count).map(|number| (format!("scene-{number}.png"), encode_picture_png(&next()).unwrap())).collect()
 }
 
-/// The label images of pictures as this machine makes them with the station's own model.
-fn segmented(folder: &Path, pictures: &[(String, Vec<u8>)]) -> PathBuf {
+/// The label images of pictures as this machine makes them with a model.
+fn segmented(folder: &Path, model: &Path, pictures: &[(String, Vec<u8>)]) -> PathBuf {
     let (inputs, found) = (folder.join("pictures"), folder.join("found"));
     fs::create_dir(&inputs).unwrap();
     for (name, png) in pictures {
         fs::write(inputs.join(name), png).unwrap();
     }
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/models/factory.onnx");
     let mut command = Command::new(program("nuclei-host"));
     let output =
         command.arg("segment").arg("--model").arg(model).arg("--out").arg(&found).arg(&inputs).output();
@@ -41,21 +41,13 @@ fn segmented(folder: &Path, pictures: &[(String, Vec<u8>)]) -> PathBuf {
     found
 }
 
-#[test]
-fn counts_what_its_camera_sees_as_this_machine_does() {
-    let Some(guest) = guest() else { return };
-    let scenes = scenes(SCENES);
+/// Captures each scene; what was found must be what `model` finds on this machine.
+fn captures_agree(machine: &mut Machine, scenes: &[(String, Vec<u8>)], model: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let found = segmented(folder.path(), &scenes);
-    let mut machine = Machine::boot(&guest, &scenes);
-    machine.start_player();
-    machine.show(&scenes[0].0);
-    machine.start_station();
-    println!("{}", machine.status());
-
-    for (name, png) in &scenes {
+    let found = segmented(folder.path(), model, scenes);
+    for (name, png) in scenes {
         machine.show(name);
-        let out = machine.path(&format!("captured-{name}"));
+        let out = folder.path().join(format!("captured-{name}"));
         let evidence = machine.json(&["capture", "--out", out.to_str().unwrap(), "--json"]).remove(0);
         let file = |key: &str| fs::read(out.join(evidence[key].as_str().unwrap())).unwrap();
         let seen = [&file("picture"), png].map(|png| rgb_samples(&decode_image(png).unwrap()));
@@ -64,15 +56,42 @@ fn counts_what_its_camera_sees_as_this_machine_does() {
         let least = least_iou(&expected, &decode_labels(&file("labels")).unwrap());
         println!("{name}: {} nuclei there, {} here, least IoU {least}", evidence["count"], expected.count());
         assert_eq!(evidence["count"], expected.count());
-        assert!(expected.count() > 10 && least > 0.99, "{name}");
+        assert!(expected.count() > 5 && least > 0.99, "{name}");
     }
+}
 
-    let live = machine.json(&["live", "--frames", "1", "--json"]);
-    assert!(live[0]["count"].as_u64().unwrap() > 10, "{live:?}");
-    let line = machine.gpio.wait_for(&format!("setting output {LIGHT} to 1"));
-    println!("status light: {line}");
+#[test]
+fn counts_what_its_camera_sees_as_this_machine_does() {
+    let Some(guest) = guest() else { return };
+    let scenes = scenes(SCENES);
+    let mut machine = Machine::boot(&guest, &scenes);
+    machine.start_player();
+    machine.show(&scenes[0].0);
+    machine.start_station_with(&brightness_model(0.4));
+    println!("{}", machine.status());
+    let model = machine.path("first.onnx");
+    captures_agree(&mut machine, &scenes, &model);
+
+    let live = machine.json(&["live", "--frames", "2", "--json"]);
+    assert!(live.iter().all(|frame| frame["count"].as_u64() > Some(5)), "{live:?}");
+    println!("status light: {}", machine.gpio.wait_for(&format!("setting output {LIGHT} to 1")));
     for (percent, level) in [("100", 1), ("0", 0)] {
         machine.json(&["station", "set", "illumination", percent, "--json"]);
         println!("lamp: {}", machine.gpio.wait_for(&format!("setting output {LAMP} to {level}")));
     }
+}
+
+/// A frame must take less than the two minutes for which nuclei-host waits for a capture: on an idle machine.
+#[test]
+fn the_model_of_every_station_counts_as_on_this_machine() {
+    let Some(guest) = guest() else { return };
+    let scenes = scenes(1);
+    let mut machine = Machine::boot(&guest, &scenes);
+    machine.start_player();
+    machine.show(&scenes[0].0);
+    machine.start_station();
+    machine.plug_camera();
+    machine.until_status("the first frame is counted", |status| status["frames"].as_u64() > Some(0));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/models/factory.onnx");
+    captures_agree(&mut machine, &scenes, &model);
 }

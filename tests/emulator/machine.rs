@@ -107,13 +107,18 @@ impl Machine {
         self.folder
     }
 
-    /// Starts the player; vivid's camera is then there under the name that the station knows.
+    /// Starts the player of pictures.
     pub fn start_player(&mut self) {
         self.shell.run("rm -f /tmp/play; mkfifo /tmp/play");
         self.shell.run("vivid_player play /dev/video1 /dev/video0 </tmp/play >/dev/ttyAMA0 2>&1 &");
         self.shell.run("exec 4>/tmp/play");
         self.console.wait_for("player ready");
+    }
+
+    /// Gives vivid's camera the name that the station knows.
+    pub fn plug_camera(&mut self) {
         self.shell.run("ln -sf /dev/video0 /tmp/camera");
+        println!("{}", self.console.wait_for("the camera vivid delivers"));
     }
 
     /// Shows a picture to the camera.
@@ -129,7 +134,6 @@ impl Machine {
 
     /// nuclei-host with those arguments, on the station's line.
     pub fn host(&self, arguments: &[&str]) -> Command {
-        println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
         let mut command = Command::new(program("nuclei-host"));
         command.args(arguments).args(["--port", &self.port]).stdin(Stdio::null());
         command
@@ -141,6 +145,7 @@ impl Machine {
 
     /// What a command that must succeed prints as JSON, a value a line.
     pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         print!("{}", text(&output.stdout));
@@ -155,19 +160,49 @@ impl Machine {
         })
     }
 
+    /// Waits until so many frames were counted from now on.
+    pub fn wait_for_frames(&self, count: u32) {
+        until_within(PATIENCE, "frames are counted", || {
+            let output = self.run(&["live", "--frames", &count.to_string(), "--json"]);
+            output.status.success().then_some(())
+        });
+    }
+
     /// Waits until the station's status is as wished for.
     pub fn until_status(&self, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
         until_within(PATIENCE, what, || Some(self.status()).filter(&wished))
+    }
+
+    /// Starts the station without its camera, flashes a model, and plugs the camera for the trial: no frame then
+    /// takes the minutes that the station's own model needs on a busy machine. The model's digest.
+    pub fn start_station_with(&mut self, onnx: &[u8]) -> String {
+        self.start_station();
+        let path = self.path("first.onnx");
+        fs::write(&path, onnx).unwrap();
+        let mut command = self.host(&["flash", path.to_str().unwrap(), "--json"]);
+        let flash = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        println!("{}", self.console.wait_for(" runs"));
+        self.plug_camera();
+        confirmed(&flash.wait_with_output().unwrap())
     }
 
     /// Flashes a model, which must succeed; its digest.
     pub fn flash(&self, onnx: &[u8]) -> String {
         let path = self.path("model.onnx");
         fs::write(&path, onnx).unwrap();
-        let ended = self.json(&["flash", path.to_str().unwrap(), "--json"]).remove(0);
-        assert_eq!(ended["outcome"], "confirmed", "{ended}");
-        ended["digest"].as_str().unwrap().to_owned()
+        let arguments = ["flash", path.to_str().unwrap(), "--json"];
+        println!("$ nuclei-host {}", arguments.join(" "));
+        confirmed(&self.run(&arguments))
     }
+}
+
+/// The digest of the model that a flash confirmed.
+fn confirmed(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let ended = json_lines(output).remove(0);
+    println!("{ended}");
+    assert_eq!(ended["outcome"], "confirmed");
+    ended["digest"].as_str().unwrap().to_owned()
 }
 
 /// An empty disk of 64 MiB.

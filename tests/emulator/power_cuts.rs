@@ -29,8 +29,7 @@ fn a_power_cut_at_any_write_leaves_a_model_that_runs() {
     let mut machine = Machine::boot_on(&guest, folder, &scenes(1), nodes);
     machine.start_player();
     machine.show("scene-0.png");
-    machine.start_station();
-    let first = machine.flash(&brightness_model(0.4));
+    let first = machine.start_station_with(&brightness_model(0.4));
     let second = machine.flash(&brightness_model(0.5));
     machine.shell.run("sync");
     let folder = machine.cut_power();
