@@ -14,6 +14,8 @@ mod browser;
 mod captures;
 #[path = "end_to_end/demo.rs"]
 mod demo;
+#[path = "end_to_end/exports.rs"]
+mod exports;
 mod fixture;
 #[path = "end_to_end/flashing.rs"]
 mod flashing;

@@ -1,5 +1,7 @@
 //! Captured frames as files: pictures, label images, and a line of evidence each.
 
+mod reading;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +14,8 @@ use shared::{PixelSize, encode_label_png, picture_stem};
 use crate::frame_record::FrameRecord;
 use crate::link::Captured;
 use crate::recording::Recording;
+
+pub use reading::{Witness, read_evidence};
 
 /// The file with a line a frame, in the folder.
 pub const EVIDENCE: &str = "evidence.jsonl";

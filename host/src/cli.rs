@@ -7,7 +7,7 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    bench, capture, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize, score,
+    bench, capture, convert, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize, score,
     segment, split, station, train,
 };
 
@@ -30,6 +30,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
+    Convert(convert::ConvertArgs),
     Score(score::ScoreArgs),
     Flash(flash::FlashArgs),
     Station(station::StationArgs),
@@ -52,6 +53,7 @@ impl Command {
             Self::Quantize(args) => quantize::run(&args),
             Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
+            Self::Convert(args) => convert::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Flash(args) => flash::run(&args),
             Self::Station(args) => station::run(&args),

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod explore;
@@ -10,6 +11,7 @@ pub mod flash;
 pub mod link_test;
 pub mod live;
 mod network_args;
+mod pixel_size_arg;
 mod port_args;
 pub mod probe_cuda;
 pub mod quantize;
