@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    bench, capture, convert, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize, score,
-    segment, split, station, train,
+    bench, capture, convert, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize,
+    report, score, segment, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -31,6 +31,7 @@ enum Command {
     Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
+    Report(report::ReportArgs),
     Score(score::ScoreArgs),
     Flash(flash::FlashArgs),
     Station(station::StationArgs),
@@ -54,6 +55,7 @@ impl Command {
             Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
             Self::Convert(args) => convert::run(&args),
+            Self::Report(args) => report::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Flash(args) => flash::run(&args),
             Self::Station(args) => station::run(&args),

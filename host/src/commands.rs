@@ -15,6 +15,7 @@ mod pixel_size_arg;
 mod port_args;
 pub mod probe_cuda;
 pub mod quantize;
+pub mod report;
 pub mod score;
 pub mod segment;
 pub mod split;

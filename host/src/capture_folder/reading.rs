@@ -24,6 +24,17 @@ pub struct Witness {
     pub pixel_size_um: Option<f32>,
 }
 
+impl Witness {
+    /// Why the count cannot be trusted; empty where it can.
+    pub fn reasons(&self) -> Vec<String> {
+        match (self.trusted, self.doubts.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => vec!["not trusted, without a reason".to_owned()],
+            (false, false) => self.doubts.clone(),
+        }
+    }
+}
+
 /// The evidence of a capture's folder by the name of the frame; `None` where there is none.
 ///
 /// # Errors

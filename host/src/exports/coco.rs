@@ -88,7 +88,8 @@ impl Coco {
         let (width, height) = (labels.width(), labels.height());
         self.images.push(Picture { id: image_id, file_name: file_name.to_owned(), width, height });
         let has_holes = |parts: &[Polygon]| parts.iter().any(|part| !part.holes.is_empty());
-        let runs = if polygons.values().any(|parts| has_holes(parts)) { runs(labels) } else { BTreeMap::new() };
+        let runs =
+            if polygons.values().any(|parts| has_holes(parts)) { runs(labels) } else { BTreeMap::new() };
         for object in objects {
             let parts = polygons.get(&object.label).map_or(&[][..], Vec::as_slice);
             let segmentation = match runs.get(&object.label) {

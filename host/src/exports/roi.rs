@@ -1,5 +1,5 @@
 //! Nuclei as regions of interest for ImageJ, in the layout of its `ij.io.RoiEncoder`: big-endian, a header of
-//! 64 bytes, then corners.
+//! 64 bytes, corners, then a second header with the name.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
@@ -48,21 +48,36 @@ pub fn roi_zip(polygons: &BTreeMap<u32, Vec<Polygon>>) -> Result<Vec<u8>, RoiErr
     // Without a time, so that the same nuclei give the same file.
     let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Deflated);
     for (label, parts) in polygons {
-        zip.start_file(format!("nucleus-{label:05}.roi"), options)?;
+        let name = format!("nucleus-{label:05}");
+        zip.start_file(format!("{name}.roi"), options)?;
         let corners = parts.iter().flat_map(|part| std::iter::once(&part.exterior).chain(&part.holes));
         let corners = corners.map(Vec::len).sum();
-        zip.write_all(&encode_roi(parts).ok_or(RoiError::Range { label: *label, corners })?)?;
+        let shape = encode_shape(parts).ok_or(RoiError::Range { label: *label, corners })?;
+        zip.write_all(&named(shape, &name))?;
     }
     Ok(zip.finish()?.into_inner())
 }
 
-/// One region: a traced outline where one ring says all, else a composite. `None` beyond 16 bits.
-fn encode_roi(parts: &[Polygon]) -> Option<Vec<u8>> {
+/// A traced outline where one ring says all, else a composite. `None` beyond 16 bits.
+fn encode_shape(parts: &[Polygon]) -> Option<Vec<u8>> {
     let bounds = Bounds::of(parts)?;
     match parts {
         [Polygon { exterior, holes }] if holes.is_empty() => traced(exterior, &bounds),
         parts => Some(composite(parts, &bounds)),
     }
+}
+
+/// The region with its name.
+fn named(mut shape: Vec<u8>, name: &str) -> Vec<u8> {
+    let second = shape.len();
+    shape[SECOND_AT..SECOND_AT + 4].copy_from_slice(&(second as u32).to_be_bytes());
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    shape.resize(second + HEADER, 0);
+    for (at, value) in [(NAME_AT, second + HEADER), (NAME_LENGTH_AT, name.len() / 2)] {
+        shape[second + at..second + at + 4].copy_from_slice(&(value as u32).to_be_bytes());
+    }
+    shape.extend(name);
+    shape
 }
 
 struct Bounds {
@@ -98,6 +113,10 @@ impl Bounds {
 
 const CORNERS_AT: usize = 16;
 const SHAPE_AT: usize = 36;
+const SECOND_AT: usize = 60;
+/// In the second header.
+const NAME_AT: usize = 16;
+const NAME_LENGTH_AT: usize = 20;
 
 fn traced(ring: &[Corner], bounds: &Bounds) -> Option<Vec<u8>> {
     let mut bytes = bounds.header(TRACED);
@@ -137,17 +156,21 @@ mod tests {
     #[test]
     fn a_plain_outline_is_traced_and_others_are_composites() {
         let plain = Polygon { exterior: square([5, 300], 2), holes: vec![] };
-        let bytes = encode_roi(std::slice::from_ref(&plain)).unwrap();
+        let bytes = encode_shape(std::slice::from_ref(&plain)).unwrap();
         let mut expected = b"Iout\x00\xe3\x08\x00\x01\x2c\x00\x05\x01\x2e\x00\x07\x00\x04".to_vec();
         expected.resize(HEADER, 0);
         expected.extend([0, 0, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2]);
         assert_eq!(bytes, expected);
+        let named = named(bytes, "µ");
+        assert_eq!(named[SECOND_AT..HEADER], 80_u32.to_be_bytes());
+        assert_eq!(named[80 + NAME_AT..80 + NAME_AT + 8], [0, 0, 0, 144, 0, 0, 0, 1]);
+        assert_eq!(named[144..], [0, 0xb5]);
 
         let mut hole = square([6, 301], 1);
         hole.reverse();
         let holed = Polygon { exterior: square([5, 300], 3), holes: vec![hole] };
         for (parts, rings) in [(vec![holed.clone()], 2), (vec![plain, holed], 3)] {
-            let bytes = encode_roi(&parts).unwrap();
+            let bytes = encode_shape(&parts).unwrap();
             let floats = rings * (4 * 3 + 1);
             assert_eq!(bytes[6], RECTANGLE);
             assert_eq!(bytes[SHAPE_AT..SHAPE_AT + 4], (floats as u32).to_be_bytes());
