@@ -29,6 +29,8 @@ mod page;
 mod place;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
+#[path = "end_to_end/reports.rs"]
+mod reports;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
 #[path = "end_to_end/training.rs"]

@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    bench, capture, convert, demo, doctor, explore, export, flash, link_test, live, probe_cuda, quantize,
-    report, score, segment, split, station, train,
+    audit, bench, capture, convert, demo, doctor, explore, export, flash, link_test, live, probe_cuda,
+    quantize, report, score, segment, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -37,6 +37,7 @@ enum Command {
     Station(station::StationArgs),
     Live(live::LiveArgs),
     Capture(capture::CaptureArgs),
+    Audit(audit::AuditArgs),
     LinkTest(link_test::LinkTestArgs),
     Bench(bench::BenchArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
@@ -61,6 +62,7 @@ impl Command {
             Self::Station(args) => station::run(&args),
             Self::Live(args) => live::run(&args),
             Self::Capture(args) => capture::run(&args),
+            Self::Audit(args) => audit::run(&args),
             Self::LinkTest(args) => link_test::run(&args),
             Self::Bench(args) => bench::run(&args),
             Self::ProbeCuda => probe_cuda::run(),

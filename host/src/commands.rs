@@ -1,5 +1,6 @@
 //! One file a command: its arguments, and `run`, which gives the exit code or the failure to tell.
 
+pub mod audit;
 pub mod bench;
 pub mod capture;
 pub mod convert;
