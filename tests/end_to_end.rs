@@ -14,6 +14,8 @@ mod browser;
 mod captures;
 #[path = "end_to_end/demo.rs"]
 mod demo;
+#[path = "end_to_end/exports.rs"]
+mod exports;
 mod fixture;
 #[path = "end_to_end/flashing.rs"]
 mod flashing;
@@ -29,6 +31,8 @@ mod place;
 mod process;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
+#[path = "end_to_end/reports.rs"]
+mod reports;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
 #[path = "end_to_end/strangers.rs"]

@@ -1,6 +1,8 @@
 //! Captured frames as files: pictures, label images, and a line of evidence each.
 
-use std::collections::HashSet;
+mod reading;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +13,9 @@ use shared::{PixelSize, encode_label_png, picture_stem};
 
 use crate::frame_record::FrameRecord;
 use crate::link::Captured;
-use crate::recording::Recording;
+use crate::recording::{Recording, digest};
+
+pub use reading::{Witness, read_evidence};
 
 /// The file with a line a frame, in the folder.
 pub const EVIDENCE: &str = "evidence.jsonl";
@@ -29,6 +33,8 @@ pub struct CaptureRecord {
     pub picture: String,
     /// The truth, in the folder, where it is known.
     pub truth: Option<String>,
+    /// SHA-256 of each of these files, hexadecimal.
+    pub sha256: BTreeMap<String, String>,
 }
 
 /// A token that an earlier host is unlikely to have used last.
@@ -41,12 +47,13 @@ pub fn first_token() -> u32 {
 pub struct CaptureFolder {
     path: PathBuf,
     names: HashSet<String>,
+    evidence: Option<Recording>,
 }
 
 impl CaptureFolder {
     /// A folder at that path; it is made with the first frame.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), names: HashSet::new() }
+        Self { path: path.to_owned(), names: HashSet::new(), evidence: None }
     }
 
     /// Writes a frame's files, and its evidence last: what the evidence names is there whole.
@@ -60,11 +67,12 @@ impl CaptureFolder {
     ) -> Result<CaptureRecord, Failure> {
         let name = self.name(&captured.report);
         let truth = captured.truth.as_ref().map(|labels| (format!("{PICTURES}/{name}_masks.png"), labels));
-        let record = CaptureRecord {
+        let mut record = CaptureRecord {
             frame: FrameRecord::new(&captured.report, pixel_size),
             labels: format!("{name}.png"),
             picture: format!("{PICTURES}/{name}.png"),
             truth: truth.as_ref().map(|(path, _)| path.clone()),
+            sha256: BTreeMap::from([(format!("{PICTURES}/{name}.png"), digest(&captured.picture_png))]),
         };
         write_whole(&self.path.join(&record.picture), &captured.picture_png)?;
         let labels = [(record.labels.clone(), &captured.labels)].into_iter().chain(truth);
@@ -72,9 +80,15 @@ impl CaptureFolder {
             let png = encode_label_png(labels).map_err(|error| {
                 Failure::failed(error, "such a frame cannot be captured; nuclei-host live still counts it")
             })?;
-            write_whole(&self.path.join(path), &png)?;
+            write_whole(&self.path.join(&path), &png)?;
+            record.sha256.insert(path, digest(&png));
         }
-        Recording::open(&self.path.join(EVIDENCE))?.add(&record)?;
+        let mut evidence = match self.evidence.take() {
+            Some(evidence) => evidence,
+            None => Recording::open(&self.path.join(EVIDENCE))?,
+        };
+        evidence.add(&record)?;
+        self.evidence = Some(evidence);
         Ok(record)
     }
 
@@ -167,5 +181,10 @@ mod tests {
             evidence.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!((&lines[1]["labels"], &lines[1]["count"]), (&"two.png".into(), &2.into()));
+        assert_eq!(lines[1]["sha256"].as_object().unwrap().len(), 3);
+        let found = crate::recording::audit(&folder.path().join(EVIDENCE), None).unwrap();
+        assert!(found.is_sound() && found.files == 6, "{found:?}");
+        let witnesses = read_evidence(folder.path()).unwrap().unwrap();
+        assert!(witnesses["two"].trusted && witnesses["two"].reasons().is_empty());
     }
 }

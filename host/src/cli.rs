@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    bench, capture, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda, quantize, score,
-    segment, sign, split, station, train,
+    audit, bench, capture, convert, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda,
+    quantize, report, score, segment, sign, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -30,6 +30,8 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Split(split::SplitArgs),
     Segment(segment::SegmentArgs),
+    Convert(convert::ConvertArgs),
+    Report(report::ReportArgs),
     Score(score::ScoreArgs),
     Key(key::KeyArgs),
     Sign(sign::SignArgs),
@@ -37,6 +39,7 @@ enum Command {
     Station(station::StationArgs),
     Live(live::LiveArgs),
     Capture(capture::CaptureArgs),
+    Audit(audit::AuditArgs),
     LinkTest(link_test::LinkTestArgs),
     Bench(bench::BenchArgs),
     #[command(name = PROBE_COMMAND, hide = true)]
@@ -54,6 +57,8 @@ impl Command {
             Self::Quantize(args) => quantize::run(&args),
             Self::Split(args) => split::run(&args),
             Self::Segment(args) => segment::run(&args),
+            Self::Convert(args) => convert::run(&args),
+            Self::Report(args) => report::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Key(args) => key::run(&args),
             Self::Sign(args) => sign::run(&args),
@@ -61,6 +66,7 @@ impl Command {
             Self::Station(args) => station::run(&args),
             Self::Live(args) => live::run(&args),
             Self::Capture(args) => capture::run(&args),
+            Self::Audit(args) => audit::run(&args),
             Self::LinkTest(args) => link_test::run(&args),
             Self::Bench(args) => bench::run(&args),
             Self::ProbeCuda => probe_cuda::run(),

@@ -1,7 +1,9 @@
 //! One file a command: its arguments, and `run`, which gives the exit code or the failure to tell.
 
+pub mod audit;
 pub mod bench;
 pub mod capture;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod explore;
@@ -11,9 +13,11 @@ pub mod key;
 pub mod link_test;
 pub mod live;
 mod network_args;
+mod pixel_size_arg;
 mod port_args;
 pub mod probe_cuda;
 pub mod quantize;
+pub mod report;
 pub mod score;
 pub mod segment;
 pub mod sign;

@@ -15,6 +15,8 @@ pub struct FrameRecord {
     pub source: Option<String>,
     /// SHA-256 of the model that counted, hexadecimal.
     pub model: String,
+    /// Size of a pixel in the specimen, µm, where the camera's scale is known.
+    pub pixel_size_um: Option<f32>,
     /// Pixels across.
     pub width: u32,
     /// Pixels down.
@@ -75,6 +77,7 @@ impl FrameRecord {
             time_unix_ms: report.time_unix_ms,
             source: Some(report.source.as_str()).filter(|name| !name.is_empty()).map(str::to_owned),
             model: format!("{:#}", report.model),
+            pixel_size_um: pixel_size.map(PixelSize::get),
             width: report.width,
             height: report.height,
             count: report.count,

@@ -16,6 +16,7 @@ const SUFFIX: &str = "_masks";
 #[derive(Debug)]
 pub struct LabelFiles {
     files: BTreeMap<String, PathBuf>,
+    suffixed: bool,
 }
 
 /// Why label images cannot be read.
@@ -102,12 +103,17 @@ impl LabelFiles {
         if files.is_empty() {
             return Err(LabelFilesError::Empty { path: folder.to_owned() });
         }
-        Ok(Self { files })
+        Ok(Self { files, suffixed })
     }
 
     /// Names of the pictures whose label images are here, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
+    }
+
+    /// Whether they are called x_masks, so that other files of the folder may be pictures.
+    pub const fn lie_beside_pictures(&self) -> bool {
+        self.suffixed
     }
 
     /// Loads the label image of a picture; `None` when there is none.

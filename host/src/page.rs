@@ -8,11 +8,12 @@
 mod access;
 mod command;
 mod feed;
-mod gates;
 mod panel;
 mod pieces;
 mod server;
 mod view;
+
+use crate::gates;
 
 pub use command::Command;
 pub use panel::Panel;

@@ -1,17 +1,33 @@
-//! A file of JSON lines that grows.
+//! A file of JSON lines that grows, each line chained to the one before it.
+//!
+//! A line is a record with two fields more: `entry`, the line's number in the file from 1, and `previous`, the
+//! SHA-256 of the line before it without its end, hexadecimal; zeros in the first line. Beside the file,
+//! FILE.head holds how many lines there are and the SHA-256 of the last one, so that lines cut off at the end
+//! are missed. Whoever rewrites every line and the head leaves no trace here: keep the last digest elsewhere,
+//! as in a laboratory's book, where that matters. Files of earlier versions have lines without a chain.
 
-use std::fs::{File, OpenOptions};
+mod audit;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use host_console::Failure;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+
+pub use audit::{Audit, Fault, audit};
+
+/// What the first line is chained to.
+const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A file that records are added to, a line each.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
     file: File,
+    head: Head,
 }
 
 #[derive(Debug, Error)]
@@ -21,15 +37,53 @@ struct RecordError {
     source: std::io::Error,
 }
 
+/// How far a file goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    /// Lines in it.
+    lines: u64,
+    /// SHA-256 of the last line, hexadecimal.
+    last: String,
+}
+
+#[derive(Serialize)]
+struct Chained<'a, R> {
+    #[serde(flatten)]
+    record: &'a R,
+    entry: u64,
+    previous: &'a str,
+}
+
 impl Recording {
     /// Opens the file, to add to what is there.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be written.
+    /// [`Failure`] when it cannot be written, or ends within a line.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         let file = opened.map_err(|source| Self::failure(path, source))?;
-        Ok(Self { path: path.to_owned(), file })
+        let head = match file.metadata() {
+            Ok(kind) if kind.is_file() => Self::end_of(path)?,
+            // A pipe or a device is chained too, but nothing can be read back from it.
+            _ => Head { lines: 0, last: NOTHING.to_owned() },
+        };
+        Ok(Self { path: path.to_owned(), file, head })
+    }
+
+    fn end_of(path: &Path) -> Result<Head, Failure> {
+        let bytes = fs::read(path).map_err(|source| Self::failure(path, source))?;
+        match bytes.strip_suffix(b"\n") {
+            None if bytes.is_empty() => Ok(Head { lines: 0, last: NOTHING.to_owned() }),
+            None => Err(Failure::failed(
+                format!("{} ends within a line, as after a power cut", path.display()),
+                "keep it as it is, and name another file",
+            )),
+            Some(whole) => {
+                let last = whole.rsplit(|&byte| byte == b'\n').next().unwrap_or(whole);
+                let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                Ok(Head { lines, last: digest(last) })
+            }
+        }
     }
 
     /// The file.
@@ -41,11 +95,26 @@ impl Recording {
     ///
     /// # Errors
     /// [`Failure`] when it cannot be written.
-    pub fn add(&mut self, record: &impl serde::Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(record).map_err(std::io::Error::from)?;
+    pub fn add(&mut self, record: &impl Serialize) -> Result<(), Failure> {
+        let chained = Chained { record, entry: self.head.lines + 1, previous: &self.head.last };
+        let mut line = serde_json::to_vec(&chained).map_err(std::io::Error::from)?;
+        let head = Head { lines: self.head.lines + 1, last: digest(&line) };
         line.push(b'\n');
         // In one write, so that a line is there whole or not at all.
-        self.file.write_all(&line).map_err(|source| Self::failure(&self.path, source))
+        self.file.write_all(&line).map_err(|source| Self::failure(&self.path, source))?;
+        self.head = head;
+        // After the line: a head that is one behind is told from one that is ahead.
+        self.write_head().map_err(|source| Self::failure(&head_path(&self.path), source))
+    }
+
+    fn write_head(&self) -> std::io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            return Ok(());
+        }
+        let place = head_path(&self.path);
+        let beside = place.with_extension("head.new");
+        fs::write(&beside, serde_json::to_vec(&self.head)?)?;
+        fs::rename(beside, place)
     }
 
     fn failure(path: &Path, source: std::io::Error) -> Failure {
@@ -54,4 +123,15 @@ impl Recording {
             "free space on the disk, or name another file",
         )
     }
+}
+
+fn head_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".head");
+    PathBuf::from(name)
+}
+
+/// SHA-256, hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

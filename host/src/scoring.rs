@@ -1,5 +1,6 @@
 //! Scores of many pictures, summed up for a person and for a program.
 
+mod page;
 mod set;
 
 use host_console::csv;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{ImageScore, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT};
 
+pub use page::Worst;
 pub use set::{Missing, ScoreOptions, SetResult, score_set};
 
 /// How well one picture was segmented.

@@ -1,10 +1,12 @@
-//! Pictures and label images to PNG and JPEG bytes.
+//! Pictures and label images to PNG, TIFF and JPEG bytes.
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::codecs::png::PngEncoder;
+use ::image::codecs::tiff::TiffEncoder;
 use ::image::error::ImageError;
 use ::image::{ExtendedColorType, ImageEncoder};
 use alloc::vec::Vec;
+use std::io::Cursor;
 use thiserror::Error;
 
 use crate::image::{Channels, Image};
@@ -14,7 +16,7 @@ use crate::label_image::LabelImage;
 #[derive(Debug, Error)]
 pub enum EncodeError {
     /// A label needs more than 16 bits.
-    #[error("label {label} is over {}, the highest that a 16-bit PNG holds", u16::MAX)]
+    #[error("label {label} is over {}, the highest that a 16-bit picture holds", u16::MAX)]
     Label {
         /// The highest label.
         label: u32,
@@ -29,6 +31,22 @@ pub enum EncodeError {
 /// # Errors
 /// [`EncodeError::Label`] when a label is above 65,535.
 pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
+    let mut png = Vec::new();
+    write_labels(labels, PngEncoder::new(&mut png))?;
+    Ok(png)
+}
+
+/// Encodes a label image as 16-bit grey TIFF, samples being the labels.
+///
+/// # Errors
+/// [`EncodeError::Label`] when a label is above 65,535.
+pub fn encode_label_tiff(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
+    let mut tiff = Cursor::new(Vec::new());
+    write_labels(labels, TiffEncoder::new(&mut tiff))?;
+    Ok(tiff.into_inner())
+}
+
+fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), EncodeError> {
     let samples: Option<Vec<u8>> = labels
         .labels_hw()
         .iter()
@@ -38,11 +56,9 @@ pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
     let Some(samples) = samples else {
         return Err(EncodeError::Label { label: labels.max_label() });
     };
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png)
+    encoder
         .write_image(&samples, labels.width(), labels.height(), ExtendedColorType::L16)
-        .map_err(EncodeError::Encoder)?;
-    Ok(png)
+        .map_err(EncodeError::Encoder)
 }
 
 /// Encodes a picture as 8-bit PNG, grey or RGB.
@@ -98,12 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn labels_come_back_from_png() {
+    fn labels_come_back_from_png_and_tiff() {
         for labels in [vec![0, 1, 2, 3, 65_535, 0], vec![0; 6], vec![7; 6]] {
             let labels = LabelImage::new(3, 2, labels).unwrap();
             assert_eq!(decode_labels(&encode_label_png(&labels).unwrap()).unwrap(), labels);
+            assert_eq!(decode_labels(&encode_label_tiff(&labels).unwrap()).unwrap(), labels);
         }
         let labels = LabelImage::new(2, 1, vec![3, 65_536]).unwrap();
+        assert!(matches!(encode_label_tiff(&labels), Err(EncodeError::Label { label: 65_536 })));
         assert!(matches!(encode_label_png(&labels), Err(EncodeError::Label { label: 65_536 })));
     }
 

@@ -48,7 +48,7 @@ pub use components::components;
 #[cfg(feature = "decode")]
 pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, decode_mask};
 #[cfg(feature = "decode")]
-pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_picture_png};
+pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_FOCUS, focus_score};
 pub use extraction::{Extraction, watershed};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
@@ -61,6 +61,7 @@ pub use manifest::{
 pub use mask_codec::{MaskCodecError, decode_masks, encode_masks};
 pub use metric::{
     ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
+    matched_labels,
 };
 #[cfg(feature = "tract")]
 pub use model::{Model, ModelError, read_manifest};

@@ -159,34 +159,21 @@ impl SetScore {
 /// # Errors
 /// [`MetricError::Size`] when the two are not of one size.
 pub fn evaluate(truth: &LabelImage, predicted: &LabelImage) -> Result<ImageScore, MetricError> {
-    if (truth.width(), truth.height()) != (predicted.width(), predicted.height()) {
-        return Err(MetricError::Size {
-            true_width: truth.width(),
-            true_height: truth.height(),
-            predicted_width: predicted.width(),
-            predicted_height: predicted.height(),
-        });
-    }
-    let overlaps = overlaps(truth.labels_hw(), predicted.labels_hw());
-    let true_areas = areas(overlaps.iter().map(|o| (o.truth, o.pixels)));
-    let mut by_prediction: Vec<(u32, u32)> = overlaps.iter().map(|o| (o.predicted, o.pixels)).collect();
-    by_prediction.sort_unstable();
-    let predicted_areas = areas(by_prediction);
+    let table = Contingency::of(truth, predicted)?;
 
     let mut hits = [0; THRESHOLD_COUNT];
     let mut intersection = 0;
-    for overlap in overlaps.iter().filter(|o| o.truth != 0 && o.predicted != 0) {
-        intersection += u64::from(overlap.pixels);
+    for overlap in table.of_nuclei() {
         let shared = u64::from(overlap.pixels);
-        let union =
-            area_of(&true_areas, overlap.truth) + area_of(&predicted_areas, overlap.predicted) - shared;
+        intersection += shared;
+        let union = table.union(overlap);
         for (hit, percent) in hits.iter_mut().zip(THRESHOLDS_PERCENT) {
             *hit += u32::from(100 * shared > u64::from(percent) * union);
         }
     }
 
-    let (true_count, true_pixels) = count_and_pixels(&true_areas);
-    let (predicted_count, predicted_pixels) = count_and_pixels(&predicted_areas);
+    let (true_count, true_pixels) = count_and_pixels(&table.true_areas);
+    let (predicted_count, predicted_pixels) = count_and_pixels(&table.predicted_areas);
     Ok(ImageScore {
         matches: hits.map(|true_positives| MatchCounts {
             true_positives,
@@ -200,6 +187,62 @@ pub fn evaluate(truth: &LabelImage, predicted: &LabelImage) -> Result<ImageScore
         true_pixels,
         predicted_pixels,
     })
+}
+
+/// The matches at one of [`THRESHOLDS_PERCENT`] as pairs of labels, true and predicted, sorted.
+///
+/// # Errors
+/// [`MetricError::Size`] when the two are not of one size.
+///
+/// # Panics
+/// When `threshold_percent` is below 50, where a nucleus may have several matches.
+pub fn matched_labels(
+    truth: &LabelImage,
+    predicted: &LabelImage,
+    threshold_percent: u8,
+) -> Result<Vec<(u32, u32)>, MetricError> {
+    assert!(threshold_percent >= 50, "matches at {threshold_percent} % are not unique");
+    let table = Contingency::of(truth, predicted)?;
+    let is_match = |overlap: &&Overlap| {
+        100 * u64::from(overlap.pixels) > u64::from(threshold_percent) * table.union(overlap)
+    };
+    Ok(table.of_nuclei().filter(is_match).map(|overlap| (overlap.truth, overlap.predicted)).collect())
+}
+
+/// How many pixels each true and each predicted nucleus have, alone and in common.
+struct Contingency {
+    overlaps: Vec<Overlap>,
+    true_areas: Vec<(u32, u64)>,
+    predicted_areas: Vec<(u32, u64)>,
+}
+
+impl Contingency {
+    fn of(truth: &LabelImage, predicted: &LabelImage) -> Result<Self, MetricError> {
+        if (truth.width(), truth.height()) != (predicted.width(), predicted.height()) {
+            return Err(MetricError::Size {
+                true_width: truth.width(),
+                true_height: truth.height(),
+                predicted_width: predicted.width(),
+                predicted_height: predicted.height(),
+            });
+        }
+        let overlaps = overlaps(truth.labels_hw(), predicted.labels_hw());
+        let true_areas = areas(overlaps.iter().map(|o| (o.truth, o.pixels)));
+        let mut by_prediction: Vec<(u32, u32)> = overlaps.iter().map(|o| (o.predicted, o.pixels)).collect();
+        by_prediction.sort_unstable();
+        let predicted_areas = areas(by_prediction);
+        Ok(Self { overlaps, true_areas, predicted_areas })
+    }
+
+    /// The cells of two nuclei, sorted by labels.
+    fn of_nuclei(&self) -> impl Iterator<Item = &Overlap> {
+        self.overlaps.iter().filter(|o| o.truth != 0 && o.predicted != 0)
+    }
+
+    fn union(&self, cell: &Overlap) -> u64 {
+        area_of(&self.true_areas, cell.truth) + area_of(&self.predicted_areas, cell.predicted)
+            - u64::from(cell.pixels)
+    }
 }
 
 /// A cell of the contingency table: pixels with this pair of labels.

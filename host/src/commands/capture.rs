@@ -24,7 +24,8 @@ const EXAMPLES: &str = "Examples:
 /// Fetch frames from the station, none passed over: pictures, label images, evidence.
 ///
 /// DIR/<name>.png is the 16-bit label image of a frame, DIR/pictures/<name>.png the frame itself, and
-/// beside it <name>_masks.png the truth of a simulated scene. DIR/evidence.jsonl has a line a frame.
+/// beside it <name>_masks.png the truth of a simulated scene. DIR/evidence.jsonl has a line a frame, chained to
+/// the one before it: nuclei-host audit DIR tells whether all is as it was written.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CaptureArgs {

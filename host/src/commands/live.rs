@@ -33,7 +33,7 @@ pub struct LiveArgs {
     /// End after so many frames
     #[arg(long, value_name = "N")]
     frames: Option<u32>,
-    /// Add the frames to this file, one JSON object a line
+    /// Add the frames to this file, one JSON object a line, chained for nuclei-host audit
     #[arg(long, value_name = "FILE.jsonl")]
     record: Option<PathBuf>,
 }

@@ -14,12 +14,12 @@ use super::train::threads_or_all;
 use crate::label_files::LabelFiles;
 use crate::model_file::OpenModel;
 use crate::prediction::Prediction;
-use crate::scoring::{Missing, ScoreOptions, SetResult, score_set};
+use crate::scoring::{Missing, ScoreOptions, SetResult, Worst, score_set};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host score --truth stage1_train.zip --model nuclei.onnx
   nuclei-host score --truth pictures/ --pred found/ --json --min-ap 0.4
-  nuclei-host score --truth stage1_train.zip --pred captured/ --subset --csv scores.csv";
+  nuclei-host score --truth stage1_train.zip --pred captured/ --subset --csv scores.csv --html scores.html";
 
 /// Score label images, or a model, against the truth.
 ///
@@ -51,6 +51,9 @@ pub struct ScoreArgs {
     /// Write every picture's scores to this file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a page: the worst pictures first, with hits, misses and false finds outlined
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Score only these pictures, named without folder and extension
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
@@ -91,7 +94,17 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
         (None, Some(folder)) => Prediction::Files(LabelFiles::open(folder)?),
         (None, None) => return Err(Failure::usage("nothing to score", "give --pred or --model")),
     };
-    let result = score_set(&dataset, prediction, &args.options()?)?;
+    let mut worst = args.html.as_ref().map(|_| Worst::default());
+    let result = score_set(&dataset, prediction, &args.options()?, &mut |sample, found, scored| {
+        if let Some(worst) = &mut worst {
+            worst.add(sample, found, scored);
+        }
+    })?;
+    if let Some((path, worst)) = args.html.as_ref().zip(worst) {
+        let scored = args.model.as_ref().or(args.pred.as_ref()).unwrap_or(&args.truth);
+        let title = format!("{} on {}", last_part(scored), last_part(&args.truth));
+        write_whole(path, worst.page(&title, &result.report)?.as_bytes())?;
+    }
     if let Some(path) = &args.csv {
         write_whole(path, result.report.to_csv().as_bytes())?;
     }
@@ -109,6 +122,10 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
         }
         _ => Ok(Exit::Done),
     }
+}
+
+fn last_part(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 impl ScoreArgs {

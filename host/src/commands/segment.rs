@@ -1,26 +1,24 @@
 //! `nuclei-host segment`: pictures in, label images out, by the station's own code.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
-use host_modelling::draw_outlines;
 use serde::Serialize;
-use shared::{
-    Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png, encode_picture_png,
-    measure_objects,
-};
+use shared::{Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png};
 
+use super::pixel_size_arg::pixel_size;
 use super::train::threads_or_all;
+use crate::exports::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
 use crate::model_file::OpenModel;
-use crate::objects_csv::ObjectsCsv;
 use crate::pictures::Pictures;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found pictures/
   nuclei-host segment --model nuclei.onnx --out found --csv --pixel-size 0.65 a.tif b.tif
-  nuclei-host segment --model nuclei.onnx --out found --overlay stage1_train.zip";
+  nuclei-host segment --model nuclei.onnx --out found --format imagej,geojson,overlay stage1_train.zip";
 
 /// Find the nuclei of pictures and write label images.
 ///
@@ -36,13 +34,16 @@ pub struct SegmentArgs {
     /// Folder of the label images
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Measure every nucleus, into DIR/objects.csv
+    /// More formats, with commas between, into DIR
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FORMAT")]
+    format: Vec<Format>,
+    /// Short for --format csv
     #[arg(long)]
     csv: bool,
     /// Size of a pixel in the specimen, µm: adds columns in µm to the CSV
-    #[arg(long, value_name = "UM", value_parser = pixel_size, requires = "csv")]
+    #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
-    /// Draw the outlines over the pictures, into DIR/overlays/
+    /// Short for --format overlay
     #[arg(long)]
     overlay: bool,
     /// Print one JSON object
@@ -55,14 +56,6 @@ pub struct SegmentArgs {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 }
-
-fn pixel_size(text: &str) -> Result<PixelSize, String> {
-    let value: f32 = text.parse().map_err(|_| "a number of µm is wanted".to_owned())?;
-    PixelSize::try_from(value).map_err(|error| error.to_string())
-}
-
-const OVERLAYS: &str = "overlays";
-const OUTLINE: [u8; 3] = [0, 255, 0];
 
 /// What was found, for a program.
 #[derive(Debug, Serialize)]
@@ -100,7 +93,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     let progress = Progress::new("segmenting", pictures.len() as u64);
     let mut work = Work {
         args,
-        table: ObjectsCsv::new(args.pixel_size),
+        exporter: Exporter::new(&args.out, args.formats(), args.pixel_size),
         summary: Summary {
             model: format!("{:#}", model.digest),
             pictures: Vec::new(),
@@ -128,10 +121,18 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     work.finish()
 }
 
+impl SegmentArgs {
+    fn formats(&self) -> BTreeSet<Format> {
+        let short = [(self.csv, Format::Csv), (self.overlay, Format::Overlay)];
+        let short = short.into_iter().filter(|(asked, _)| *asked).map(|(_, format)| format);
+        self.format.iter().copied().chain(short).collect()
+    }
+}
+
 /// Refuses to write where pictures or their truth lie.
 fn refuse_own_folder(pictures: &Pictures, out: &Path) -> Result<(), Failure> {
-    let overlays = out.join(OVERLAYS);
-    match [out, &overlays].into_iter().find(|folder| pictures.has_files_in(folder)) {
+    let within = WRITTEN_FOLDERS.iter().map(|within| out.join(within));
+    match std::iter::once(out.to_owned()).chain(within).find(|folder| pictures.has_files_in(folder)) {
         None => Ok(()),
         Some(folder) => {
             let problem = format!("{} holds pictures or labels of the input", folder.display());
@@ -157,7 +158,7 @@ impl From<WriteError> for Trouble {
 struct Work<'a> {
     args: &'a SegmentArgs,
     model: OpenModel,
-    table: ObjectsCsv,
+    exporter: Exporter,
     summary: Summary,
 }
 
@@ -175,16 +176,12 @@ impl Work<'_> {
         let labels_png = encode_label_png(&found.labels).map_err(|error| picture_only(named(&error)))?;
         let target = self.args.out.join(format!("{name}.png"));
         write_whole(&target, &labels_png)?;
-        if self.args.overlay {
-            let overlay = draw_outlines(&image, &found.labels, OUTLINE);
-            let overlay = overlay.map_err(|error| picture_only(named(&error)))?;
-            let overlay = encode_picture_png(&overlay).map_err(|error| picture_only(named(&error)))?;
-            write_whole(&self.args.out.join(OVERLAYS).join(format!("{name}.png")), &overlay)?;
-        }
-        if self.args.csv {
-            let objects = measure_objects(&found.labels, &image);
-            self.table.add(name, &objects.map_err(|error| picture_only(named(&error)))?);
-        }
+        let file_name = file.rsplit('/').next().unwrap_or(&file);
+        let field = Field { name, file_name, labels: &found.labels, image: Some(&image) };
+        self.exporter.add(field).map_err(|error| match error {
+            ExportError::Write(error) => Trouble::from(error),
+            error => picture_only(named(&error)),
+        })?;
         Ok(self.note(name, file, target, &image, &found))
     }
 
@@ -216,10 +213,8 @@ impl Work<'_> {
     }
 
     fn finish(self) -> Result<Exit, Failure> {
-        let Self { args, table, summary, .. } = self;
-        if args.csv && !summary.pictures.is_empty() {
-            write_whole(&args.out.join("objects.csv"), table.as_bytes())?;
-        }
+        let Self { args, exporter, summary, .. } = self;
+        exporter.finish()?;
         if args.json {
             let json = serde_json::to_string(&summary)
                 .map_err(|error| Failure::failed(error, "run the command without --json"))?;

@@ -11,10 +11,11 @@ use plotters::prelude::{
     ChartBuilder, Color as _, DrawingBackend, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor,
     SVGBackend, WHITE,
 };
-use shared::{Planes, Scaling, encode_picture_png};
+use shared::{Scaling, encode_picture_png};
 
 use super::findings::Severity;
 use super::{Cluster, Exploration, TypeFacts};
+use crate::html::{escaped, head, thumbnail};
 
 /// Sample pictures of a cluster.
 const SAMPLES: usize = 6;
@@ -24,30 +25,12 @@ const SAMPLE_PX: u32 = 220;
 const SHOWN: usize = 100;
 const OUTLINE: [u8; 3] = [0, 200, 80];
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--line:#d5dae0;--soft:#f4f6f8;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--paper:#15181c;--line:#353b42;--soft:#1e2328;--bad:#ff8a80}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:70rem;margin:auto;padding:1rem}
-h1{font-size:1.6rem}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}
-.cards{display:flex;flex-wrap:wrap;gap:1rem}.card{background:var(--soft);padding:.6rem 1rem;border-radius:.5rem}
-.card b{display:block;font-size:1.6rem}.wide{overflow-x:auto}
-table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--line)}
-th:first-child,td:first-child,.text td,.text th{text-align:left}
-figure{display:inline-block;margin:.3rem}figure img{display:block;max-width:13.5rem;border-radius:.3rem}
-figcaption{font-size:.75rem;max-width:13.5rem;overflow-wrap:anywhere}.unusable{color:var(--bad);font-weight:600}
-svg{max-width:100%;height:auto;border-radius:.5rem}";
-
 /// Writes the page. `title` names the data set.
 ///
 /// # Errors
 /// [`Failure`] when a picture that was read before can no longer be.
 pub fn page(title: &str, exploration: &Exploration, dataset: &Dataset) -> Result<String, Failure> {
-    let title = escaped(title);
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title}</title><style>{STYLE}</style><h1>What is in {title}</h1>"
-    );
+    let mut html = head(&format!("What is in {title}"));
     cards(&mut html, exploration);
     types(&mut html, exploration);
     plot(&mut html, exploration)?;
@@ -136,7 +119,7 @@ fn samples(
             Some(labels) => draw_outlines(&sample.image, labels, OUTLINE)?,
             None => sample.image,
         };
-        let thumbnail = thumbnail(&picture)?;
+        let thumbnail = thumbnail(&picture, SAMPLE_PX, Scaling::UnitRange)?;
         let png = encode_picture_png(&thumbnail).map_err(|error| Failure::failed(error, "report this"))?;
         let name = escaped(&facts.name);
         let _ = write!(
@@ -146,22 +129,6 @@ fn samples(
         );
     }
     Ok(())
-}
-
-/// The picture with its longer side at [`SAMPLE_PX`] at most.
-fn thumbnail(picture: &shared::Image) -> Result<shared::Image, Failure> {
-    let longer = picture.width().max(picture.height());
-    if longer <= SAMPLE_PX {
-        return Ok(picture.clone());
-    }
-    let side = |side: u32| (side * SAMPLE_PX / longer).max(1);
-    let (width, height) = (side(picture.width()), side(picture.height()));
-    let planes = Planes::from_image(picture, Scaling::UnitRange).resized(width as usize, height as usize);
-    let samples = (0..(width * height) as usize)
-        .flat_map(|at| (0..planes.count()).map(move |plane| (plane, at)))
-        .map(|(plane, at)| (255.0 * planes.plane(plane)[at]).round() as u8)
-        .collect();
-    Ok(shared::Image::new(width, height, picture.channels(), samples)?)
 }
 
 fn findings(html: &mut String, exploration: &Exploration) {
@@ -251,8 +218,4 @@ fn draw<'a>(svg: &'a mut String, curves: &[(Vec<(f64, f64)>, RGBColor)]) -> Draw
         chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
     }
     root.present()
-}
-
-fn escaped(text: impl AsRef<str>) -> String {
-    text.as_ref().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -6,7 +6,7 @@ use host_console::{Failure, Progress, one_line};
 use host_modelling::{
     BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, tell_warnings,
 };
-use shared::evaluate;
+use shared::{LabelImage, evaluate};
 
 use super::{ScoreReport, ScoredPicture};
 use crate::prediction::Prediction;
@@ -45,6 +45,9 @@ pub struct SetResult {
     pub missing: Vec<String>,
 }
 
+/// Sees every picture as it is scored, with the labels that were found.
+pub type Watch<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + 'a;
+
 /// Scores a data set.
 ///
 /// # Errors
@@ -54,6 +57,7 @@ pub fn score_set(
     dataset: &Dataset,
     mut prediction: Prediction,
     options: &ScoreOptions,
+    watch: &mut Watch<'_>,
 ) -> Result<SetResult, Failure> {
     let mut chosen = choose(dataset, &options.only)?;
     let missing = match &prediction {
@@ -80,7 +84,7 @@ pub fn score_set(
             Err(error) => bad.errors.push(error),
             // Once the set is to be refused, what is left is only looked through for more bad files.
             Ok(_) if !bad.errors.is_empty() && options.bad == BadTruth::Refuse => {}
-            Ok(sample) => match score(&sample, &mut prediction) {
+            Ok(sample) => match score(&sample, &mut prediction, watch) {
                 Ok(picture) => {
                     warnings.extend::<Vec<SampleWarning>>(sample.warnings);
                     scored.push(picture);
@@ -104,11 +108,17 @@ pub fn score_set(
     Ok(SetResult { report, skipped, missing })
 }
 
-fn score(sample: &LabelledSample, prediction: &mut Prediction) -> Result<ScoredPicture, String> {
+fn score(
+    sample: &LabelledSample,
+    prediction: &mut Prediction,
+    watch: &mut Watch<'_>,
+) -> Result<ScoredPicture, String> {
     let named = |error: &(dyn std::error::Error + 'static)| format!("{}: {}", sample.name, one_line(error));
     let found = prediction.labels(&sample.name, &sample.image).map_err(|error| named(&error))?;
     let score = evaluate(&sample.labels, &found).map_err(|error| named(&error))?;
-    Ok(ScoredPicture { name: sample.name.clone(), image_type: ImageType::of(&sample.image), score })
+    let scored = ScoredPicture { name: sample.name.clone(), image_type: ImageType::of(&sample.image), score };
+    watch(sample, &found, &scored);
+    Ok(scored)
 }
 
 fn choose(dataset: &Dataset, only: &BTreeSet<String>) -> Result<Vec<usize>, Failure> {

@@ -199,6 +199,22 @@ proptest! {
     }
 
     #[test]
+    fn matched_labels_are_the_hits_and_unique((truth, predicted) in pair_of_labels()) {
+        let score = evaluate(&truth, &predicted).unwrap();
+        for (percent, counts) in THRESHOLDS_PERCENT.into_iter().zip(score.matches) {
+            let matched = matched_labels(&truth, &predicted, percent).unwrap();
+            prop_assert_eq!(matched.len() as u32, counts.true_positives);
+            let (mut of_truth, mut of_predicted): (Vec<u32>, Vec<u32>) = matched.into_iter().unzip();
+            for labels in [&mut of_truth, &mut of_predicted] {
+                let all = labels.len();
+                labels.sort_unstable();
+                labels.dedup();
+                prop_assert_eq!(labels.len(), all);
+            }
+        }
+    }
+
+    #[test]
     fn numbering_does_not_matter(
         (truth, predicted) in pair_of_labels(),
         names in Just((1u32..200).collect::<Vec<_>>()).prop_shuffle(),

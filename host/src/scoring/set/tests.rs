@@ -38,7 +38,8 @@ impl Place {
     fn score(&self, options: &ScoreOptions) -> Result<SetResult, String> {
         let dataset = Dataset::open(&self.folder.path().join("truth")).unwrap();
         let files = LabelFiles::open(&self.folder.path().join("pred")).unwrap();
-        score_set(&dataset, Prediction::Files(files), options).map_err(|failure| failure.to_string())
+        score_set(&dataset, Prediction::Files(files), options, &mut |_, _, _| {})
+            .map_err(|failure| failure.to_string())
     }
 }
 

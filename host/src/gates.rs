@@ -2,22 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use host_console::{Failure, write_whole};
 use serde::{Deserialize, Serialize};
 use shared::Object;
 
 /// What becomes of nuclei that the picture's edge cuts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
     /// They count.
     #[default]
     Count,
-    /// None counts.
+    /// None of them counts.
     Exclude,
     /// Those at the upper and left edge count, those at the lower or right edge do not: over many fields each
     /// nucleus then counts once, as in a counting chamber.
     TwoEdges,
+}
+
+impl Border {
+    /// The rule in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Count => "all count",
+            Self::Exclude => "none counts",
+            Self::TwoEdges => "those at the upper and left edge count",
+        }
+    }
 }
 
 /// Which nuclei count.

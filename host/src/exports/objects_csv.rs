@@ -12,6 +12,15 @@ pub struct ObjectsCsv {
     pixel_size: Option<PixelSize>,
 }
 
+/// Whether nuclei were measured in their picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brightness {
+    /// In their picture.
+    Seen,
+    /// By their outlines alone.
+    Unknown,
+}
+
 const HEADER: &str = "image,label,area_px,centroid_x_px,centroid_y_px,equivalent_diameter_px,perimeter_px,\
                       circularity_0_to_1,mean_intensity_0_to_255,box_x_px,box_y_px,box_width_px,box_height_px,\
                       touches_border";
@@ -24,13 +33,13 @@ impl ObjectsCsv {
         Self { text: format!("{HEADER}{micrometres}\n"), pixel_size }
     }
 
-    /// Adds the nuclei of a picture.
-    pub fn add(&mut self, picture: &str, objects: &[Object]) {
+    /// Adds the nuclei of a picture. Their intensity is left empty where it was not seen.
+    pub fn add(&mut self, picture: &str, objects: &[Object], brightness: Brightness) {
         let picture = csv::field(picture);
         for object in objects {
             let (centre, bounds) = (object.centroid, object.bounding_box);
             let mut line = format!(
-                "{picture},{},{},{:.2},{:.2},{:.3},{:.3},{:.4},{:.2},{},{},{},{},{}",
+                "{picture},{},{},{:.2},{:.2},{:.3},{:.3},{:.4},{},{},{},{},{},{}",
                 object.label,
                 object.area_px,
                 centre.x,
@@ -38,7 +47,10 @@ impl ObjectsCsv {
                 object.equivalent_diameter_px,
                 object.perimeter_px,
                 object.circularity,
-                object.mean_intensity,
+                match brightness {
+                    Brightness::Seen => format!("{:.2}", object.mean_intensity),
+                    Brightness::Unknown => String::new(),
+                },
                 bounds.x,
                 bounds.y,
                 bounds.width,
@@ -80,7 +92,7 @@ mod tests {
         let objects = measure_objects(&labels, &image).unwrap();
         for (pixel_size, end) in [(None, ",yes"), (Some(0.5), ",yes,0.2500,0.5642,")] {
             let mut table = ObjectsCsv::new(pixel_size.map(|size| PixelSize::try_from(size).unwrap()));
-            table.add("a,b", &objects);
+            table.add("a,b", &objects, Brightness::Seen);
             let text = String::from_utf8(table.as_bytes().to_vec()).unwrap();
             let lines: Vec<&str> = text.lines().collect();
             assert_eq!(lines.len(), 3);
@@ -91,6 +103,9 @@ mod tests {
             assert!(lines[1].contains(",25.00,0,0,2,2,yes"), "{text}");
             let whole = if pixel_size.is_some() { lines[2].contains(end) } else { lines[2].ends_with(end) };
             assert!(whole, "{text}");
+            table.add("c", &objects, Brightness::Unknown);
+            let text = String::from_utf8(table.as_bytes().to_vec()).unwrap();
+            assert!(text.lines().nth(3).unwrap().contains(",,0,0,2,2,yes"), "{text}");
         }
     }
 }

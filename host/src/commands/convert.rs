@@ -1,0 +1,122 @@
+//! `nuclei-host convert`: label images into the formats of other programs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use host_console::{Exit, Failure, Progress, one_line, output};
+use serde::Serialize;
+use shared::PixelSize;
+
+use super::pixel_size_arg::pixel_size;
+use crate::exports::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
+use crate::label_folder::LabelFolder;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host convert captures --out shared --format imagej,csv
+  nuclei-host convert found --pictures pictures/ --out shared --format coco,geojson,overlay
+  nuclei-host convert labels/ --out shared --format csv --pixel-size 0.65";
+
+/// Write label images in the formats of other programs: ImageJ, QuPath, COCO, Kaggle, spreadsheets.
+///
+/// LABELS is a folder that segment or capture wrote, or any folder of 16-bit label images: x.png or x.tif, or
+/// x_masks.png beside x.png. Pictures are needed for overlays and for the brightness of nuclei alone; those of a
+/// capture are found. Columns in µm are written where the pixel size is known: from the capture, or as told.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConvertArgs {
+    /// Folder of label images
+    #[arg(value_name = "LABELS")]
+    labels: PathBuf,
+    /// Folder of what is written
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Formats, with commas between
+    #[arg(long, required = true, value_enum, value_delimiter = ',', value_name = "FORMAT")]
+    format: Vec<Format>,
+    /// Pictures that were segmented; folders or zips of pictures
+    #[arg(long, value_name = "INPUT", num_args = 1..)]
+    pictures: Vec<PathBuf>,
+    /// Size of a pixel in the specimen, µm
+    #[arg(long, value_name = "UM", value_parser = pixel_size)]
+    pixel_size: Option<PixelSize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was written, for a program.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    pictures: usize,
+    nuclei: u64,
+    pixel_size_um: Option<f32>,
+    /// Label images that cannot be written, with the reason.
+    failed: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`]. What was written before is whole.
+pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
+    let folder = LabelFolder::open(&args.labels, &args.pictures)?;
+    refuse_own_folder(&folder, &args.labels, &args.out)?;
+    let pixel_size = folder.pixel_size(args.pixel_size)?;
+    let mut exporter = Exporter::new(&args.out, args.format.iter().copied().collect(), pixel_size);
+    let mut summary = Summary { pixel_size_um: pixel_size.map(PixelSize::get), ..Summary::default() };
+    let names = folder.names();
+    let progress = Progress::new("writing", names.len() as u64);
+    for name in &names {
+        let written = folder.load(name).and_then(|field| {
+            let nuclei = u64::from(field.labels.count());
+            let written = exporter.add(Field {
+                name,
+                file_name: &field.file_name,
+                labels: &field.labels,
+                image: field.image.as_ref(),
+            });
+            match written {
+                Err(ExportError::Write(error)) => Ok(Err(error)),
+                Err(error) => Err(format!("{name}: {}; {}", one_line(&error), error.next_step())),
+                Ok(()) => Ok(Ok(nuclei)),
+            }
+        });
+        match written {
+            Ok(nuclei) => {
+                summary.nuclei += nuclei?;
+                summary.pictures += 1;
+            }
+            Err(line) => {
+                progress.warn(&format!("not written: {line}"));
+                summary.failed.push(line);
+            }
+        }
+        progress.advance(1);
+    }
+    drop(progress);
+    exporter.finish()?;
+    let Summary { pictures, nuclei, failed, .. } = &summary;
+    if args.json {
+        output::json(&summary)?;
+    } else {
+        output::line(&format!("{nuclei} nuclei of {pictures} pictures are in {}", args.out.display()))?;
+    }
+    if failed.is_empty() {
+        return Ok(Exit::Done);
+    }
+    eprintln!("{} label images were not written; they are named above", failed.len());
+    Ok(Exit::Failed)
+}
+
+/// Refuses to write where pictures or labels lie that are read.
+fn refuse_own_folder(folder: &LabelFolder, labels: &Path, out: &Path) -> Result<(), Failure> {
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    let written = WRITTEN_FOLDERS.map(|within| out.join(within));
+    match written.iter().find(|written| same(written, labels) || folder.has_pictures_in(written)) {
+        None => Ok(()),
+        Some(written) => {
+            let problem = format!("{} holds pictures or labels of the input", written.display());
+            Err(Failure::usage(problem, "name another folder with --out, so that none of them is replaced"))
+        }
+    }
+}

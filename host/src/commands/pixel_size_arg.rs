@@ -1,0 +1,12 @@
+//! A pixel size on the command line.
+
+use shared::PixelSize;
+
+/// Reads µm.
+///
+/// # Errors
+/// What is wanted, in words.
+pub fn pixel_size(text: &str) -> Result<PixelSize, String> {
+    let value: f32 = text.parse().map_err(|_| "a number of µm is wanted".to_owned())?;
+    PixelSize::try_from(value).map_err(|error| error.to_string())
+}

@@ -1,0 +1,24 @@
+//! The names of the formats.
+
+use clap::ValueEnum;
+
+/// A format that nuclei can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Format {
+    /// 16-bit label images, png/x_masks.png
+    Png,
+    /// 16-bit label images, tiff/x_masks.tif
+    Tiff,
+    /// Measures of every nucleus, objects.csv
+    Csv,
+    /// COCO JSON of all pictures, coco.json
+    Coco,
+    /// QuPath's GeoJSON, geojson/x.geojson
+    Geojson,
+    /// Zips for ImageJ's ROI Manager, imagej/x_RoiSet.zip
+    Imagej,
+    /// Kaggle's run lengths, run_lengths.csv
+    Kaggle,
+    /// Pictures with outlines, overlays/x.png; need the pictures
+    Overlay,
+}

@@ -1,0 +1,170 @@
+//! What is written of every picture, and of all of them in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use host_console::{Failure, WriteError, write_whole};
+use host_modelling::{draw_outlines, trace_polygons};
+use shared::{
+    Channels, EncodeError, Image, LabelImage, MeasureError, PixelSize, SizeError, encode_label_png,
+    encode_label_tiff, encode_picture_png, measure_objects,
+};
+use thiserror::Error;
+
+use super::coco::Coco;
+use super::format::Format;
+use super::geojson::geojson;
+use super::objects_csv::{Brightness, ObjectsCsv};
+use super::roi::{RoiError, roi_zip};
+use super::run_length::KaggleCsv;
+
+/// Folders within the one asked for that hold a file a picture.
+pub const WRITTEN_FOLDERS: [&str; 5] = ["png", "tiff", "geojson", "imagej", "overlays"];
+const OUTLINE: [u8; 3] = [0, 255, 0];
+
+/// A picture with its nuclei.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'a> {
+    /// Its name: that of its files.
+    pub name: &'a str,
+    /// The picture's file, for those who refer to it.
+    pub file_name: &'a str,
+    /// Its nuclei.
+    pub labels: &'a LabelImage,
+    /// The picture itself, where it is at hand.
+    pub image: Option<&'a Image>,
+}
+
+/// Why a picture's nuclei are not written.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A label image or overlay cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Picture and labels are not of one size.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// Picture or labels are over the limits.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// ImageJ cannot hold them.
+    #[error(transparent)]
+    Roi(#[from] RoiError),
+    /// An overlay needs the picture.
+    #[error("there is no picture to draw on")]
+    NoPicture,
+}
+
+impl ExportError {
+    /// What the person can do.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Write(_) => "free space on the disk, or name another place",
+            Self::Measure(_) => "name the pictures that were segmented, at their own size",
+            Self::NoPicture => "name the pictures with --pictures, or leave overlays out",
+            Self::Encode(_) | Self::Size(_) | Self::Roi(_) => "cut the picture into parts",
+        }
+    }
+}
+
+/// Writes nuclei picture by picture.
+#[derive(Debug)]
+pub struct Exporter {
+    folder: PathBuf,
+    formats: BTreeSet<Format>,
+    pixel_size: Option<PixelSize>,
+    table: ObjectsCsv,
+    coco: Coco,
+    kaggle: KaggleCsv,
+    pictures: usize,
+}
+
+impl Exporter {
+    /// Into a folder, which is made with the first file; µm are written where the pixel size is known.
+    pub fn new(folder: &Path, formats: BTreeSet<Format>, pixel_size: Option<PixelSize>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            formats,
+            pixel_size,
+            table: ObjectsCsv::new(pixel_size),
+            coco: Coco::new(),
+            kaggle: KaggleCsv::new(),
+            pictures: 0,
+        }
+    }
+
+    /// Writes the files of a picture, and takes it into those of all pictures. A picture that fails is in none
+    /// of the latter.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn add(&mut self, field: Field<'_>) -> Result<(), ExportError> {
+        let Field { name, file_name, labels, image } = field;
+        let (width, height) = (labels.width(), labels.height());
+        let black;
+        let seen = match image {
+            Some(image) => image,
+            None => {
+                black = Image::black(width, height, Channels::Grey)?;
+                &black
+            }
+        };
+        let objects = measure_objects(labels, seen)?;
+        let wants = |format| self.formats.contains(&format);
+        let outlined = [Format::Coco, Format::Geojson, Format::Imagej].into_iter().any(wants);
+        let polygons = if outlined { trace_polygons(labels) } else { BTreeMap::new() };
+        let write = |path: String, bytes: &[u8]| write_whole(&self.folder.join(path), bytes);
+        if wants(Format::Png) {
+            write(format!("png/{name}_masks.png"), &encode_label_png(labels)?)?;
+        }
+        if wants(Format::Tiff) {
+            write(format!("tiff/{name}_masks.tif"), &encode_label_tiff(labels)?)?;
+        }
+        if wants(Format::Geojson) {
+            let json = geojson(&objects, &polygons, self.pixel_size).to_string();
+            write(format!("geojson/{name}.geojson"), json.as_bytes())?;
+        }
+        if wants(Format::Imagej) {
+            write(format!("imagej/{name}_RoiSet.zip"), &roi_zip(&polygons)?)?;
+        }
+        if wants(Format::Overlay) {
+            let overlay = draw_outlines(image.ok_or(ExportError::NoPicture)?, labels, OUTLINE)?;
+            write(format!("overlays/{name}.png"), &encode_picture_png(&overlay)?)?;
+        }
+        if wants(Format::Coco) {
+            self.coco.add(file_name, labels, &objects, &polygons);
+        }
+        if self.formats.contains(&Format::Csv) {
+            let brightness = if image.is_some() { Brightness::Seen } else { Brightness::Unknown };
+            self.table.add(name, &objects, brightness);
+        }
+        if self.formats.contains(&Format::Kaggle) {
+            self.kaggle.add(name, labels);
+        }
+        self.pictures += 1;
+        Ok(())
+    }
+
+    /// Writes the files of all pictures, unless there was none.
+    ///
+    /// # Errors
+    /// [`Failure`] when a file cannot be written.
+    pub fn finish(self) -> Result<(), Failure> {
+        if self.pictures == 0 {
+            return Ok(());
+        }
+        let write = |format, name: &str, bytes: &[u8]| -> Result<(), Failure> {
+            if self.formats.contains(&format) {
+                write_whole(&self.folder.join(name), bytes)?;
+            }
+            Ok(())
+        };
+        write(Format::Csv, "objects.csv", self.table.as_bytes())?;
+        write(Format::Kaggle, "run_lengths.csv", self.kaggle.as_bytes())?;
+        let coco = serde_json::to_vec(&self.coco).map_err(std::io::Error::from)?;
+        write(Format::Coco, "coco.json", &coco)
+    }
+}

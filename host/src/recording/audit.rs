@@ -1,0 +1,190 @@
+//! Whether a chained file is as it was written.
+
+use std::fs;
+use std::path::{Component, Path};
+
+use host_console::Failure;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Head, NOTHING, digest, head_path};
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// Lines of the file.
+    pub lines: u64,
+    /// Lines at its beginning that an earlier version wrote without a chain.
+    pub unchained: u64,
+    /// Files that the lines name, whose content is as it was.
+    pub files: u64,
+    /// Lines written after the head, as when a machine went down in between.
+    pub beyond_head: u64,
+    /// SHA-256 of the last line: what to keep elsewhere.
+    pub last: Option<String>,
+    /// The first entry that is not as it was written.
+    pub broken: Option<Fault>,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The line's number in the file, from 1; one past its end where a line is missing there.
+    pub entry: u64,
+    /// What is wrong, in words.
+    pub problem: String,
+}
+
+impl Audit {
+    /// Whether every line and every file is as it was written.
+    pub const fn is_sound(&self) -> bool {
+        self.broken.is_none() && self.unchained == 0
+    }
+}
+
+/// Follows the chain through a file, and compares every file that its lines name. `expected` is the digest of the
+/// last line, kept elsewhere, and then outweighs the head.
+///
+/// # Errors
+/// [`Failure`] when the file cannot be read.
+pub fn audit(path: &Path, expected: Option<&str>) -> Result<Audit, Failure> {
+    let bytes = fs::read(path).map_err(|error| {
+        let problem = format!("{} cannot be read: {error}", path.display());
+        Failure::failed(problem, "name the file that live --record wrote, or a capture's folder")
+    })?;
+    let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    let rest = lines.pop().unwrap_or_default();
+    let mut found = Audit {
+        lines: lines.len() as u64,
+        unchained: 0,
+        files: 0,
+        beyond_head: 0,
+        last: lines.last().map(|line| digest(line)),
+        broken: None,
+    };
+    let head = Head::beside(path);
+    found.broken = found.follow(&lines, path, head.as_ref()).err();
+    if found.broken.is_some() {
+        return Ok(found);
+    }
+    found.broken = match rest {
+        [] => found.check_end(&lines, head, expected).err(),
+        _ => Some(Fault::new(found.lines + 1, "is cut off")),
+    };
+    Ok(found)
+}
+
+impl Fault {
+    fn new(entry: u64, problem: impl Into<String>) -> Self {
+        Self { entry, problem: problem.into() }
+    }
+}
+
+impl Head {
+    fn beside(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(head_path(path)).ok()?).ok()
+    }
+}
+
+impl Audit {
+    fn follow(&mut self, lines: &[&[u8]], path: &Path, head: Option<&Head>) -> Result<(), Fault> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut before = NOTHING.to_owned();
+        for (entry, line) in (1..).zip(lines) {
+            let record: Map<String, Value> =
+                serde_json::from_slice(line).map_err(|_| Fault::new(entry, "is no JSON object"))?;
+            match record.get("previous") {
+                None if self.unchained + 1 == entry => self.unchained = entry,
+                None => return Err(Fault::new(entry, "is not chained, unlike the one before it")),
+                Some(previous) => {
+                    check_number(entry, &record)?;
+                    if previous.as_str() != Some(before.as_str()) {
+                        return Err(blame(entry, lines, head));
+                    }
+                    self.files += check_files(entry, &record, folder)?;
+                }
+            }
+            before = digest(line);
+        }
+        Ok(())
+    }
+
+    fn check_end(
+        &mut self,
+        lines: &[&[u8]],
+        head: Option<Head>,
+        expected: Option<&str>,
+    ) -> Result<(), Fault> {
+        let count = self.lines;
+        if let Some(expected) = expected {
+            return match &self.last {
+                Some(last) if last.eq_ignore_ascii_case(expected) => Ok(()),
+                _ => Err(Fault::new(count, "is not the last one of the digest given")),
+            };
+        }
+        if self.unchained == count && head.is_none() {
+            return Ok(());
+        }
+        let Some(head) = head else {
+            let problem =
+                "may be missing, and more: there is no file beside, ending in .head, that tells the end";
+            return Err(Fault::new(count + 1, problem));
+        };
+        if head.lines > count {
+            return Err(Fault::new(count + 1, format!("is missing: there were {}", head.lines)));
+        }
+        let at = usize::try_from(head.lines).ok().and_then(|lines| lines.checked_sub(1));
+        match at.and_then(|at| lines.get(at)) {
+            Some(line) if digest(line) == head.last => {
+                self.beyond_head = count - head.lines;
+                Ok(())
+            }
+            _ => Err(Fault::new(head.lines.max(1), "was changed")),
+        }
+    }
+}
+
+fn check_number(entry: u64, record: &Map<String, Value>) -> Result<(), Fault> {
+    match record.get("entry").and_then(Value::as_u64) {
+        Some(number) if number == entry => Ok(()),
+        Some(number) => {
+            Err(Fault::new(entry, format!("is missing or moved: entry {number} stands in its place")))
+        }
+        None => Err(Fault::new(entry, "has lost its number")),
+    }
+}
+
+/// Which of two neighbours was changed, whose link is broken: what follows still vouches for the later one, or not.
+fn blame(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> Fault {
+    let own = lines.get(entry as usize - 1).map(|line| digest(line));
+    let next = lines.get(entry as usize).and_then(|line| serde_json::from_slice::<Value>(line).ok());
+    let vouched = match next {
+        Some(next) => next["previous"].as_str().map(str::to_owned),
+        None => head.filter(|head| head.lines == entry).map(|head| head.last.clone()),
+    };
+    match entry {
+        1 => Fault::new(1, "does not begin the file: it was changed, or others before it were removed"),
+        _ if own == vouched => Fault::new(entry - 1, "was changed"),
+        _ => Fault::new(entry, "was changed, or the one before it"),
+    }
+}
+
+/// Compares the files that a line names with their digests; how many there are.
+fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result<u64, Fault> {
+    let Some(files) = record.get("sha256").and_then(Value::as_object) else { return Ok(0) };
+    for (name, expected) in files {
+        let within = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        let content = if within { fs::read(folder.join(name)).ok() } else { None };
+        match content {
+            None => return Err(Fault::new(entry, format!("names {name}, which is missing"))),
+            Some(content) if Some(digest(&content).as_str()) != expected.as_str() => {
+                return Err(Fault::new(entry, format!("names {name}, which was changed")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(files.len() as u64)
+}
+
+#[cfg(test)]
+mod tests;

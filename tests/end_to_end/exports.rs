@@ -1,0 +1,145 @@
+//! Label images in the formats of other programs, read back by the libraries of those programs.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use shared::{LabelImage, encode_label_png};
+
+use crate::bench::Bench;
+use crate::fixture::brightness_model;
+use crate::place::{Place, assert_told, json};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.py");
+/// The script's exit code where a module is missing.
+const MODULE_MISSING: i32 = 77;
+
+/// What the readers of others make of an export; `None` where they are not installed, which is said loudly.
+fn read_back(folder: &Path) -> Option<Value> {
+    let python = std::env::var("NUCLEI_PYTHON").unwrap_or_else(|_| "python3".into());
+    let run = Command::new(&python).args([Path::new(SCRIPT), folder]).output();
+    let skip = |why: &dyn std::fmt::Display| {
+        // Not eprintln: the test harness would swallow it.
+        writeln!(std::io::stderr(), "SKIPPED: exports read by others ({python}): {why}").unwrap();
+        None
+    };
+    let run = match run {
+        Ok(run) => run,
+        Err(error) => return skip(&error),
+    };
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    if run.status.code() == Some(MODULE_MISSING) {
+        return skip(&complaint.trim());
+    }
+    assert!(run.status.success(), "{complaint}");
+    Some(serde_json::from_slice(&run.stdout).unwrap())
+}
+
+fn labels(rows: &[&str]) -> Vec<u8> {
+    let (width, height) = (rows[0].len() as u32, rows.len() as u32);
+    let labels = rows.concat().bytes().map(|byte| u32::from(byte - b'0')).collect();
+    encode_label_png(&LabelImage::new(width, height, labels).unwrap()).unwrap()
+}
+
+const FORMATS: &str = "png,tiff,csv,coco,geojson,imagej,kaggle";
+
+#[test]
+fn odd_nuclei_come_back_from_every_format() {
+    let place = Place::new();
+    // A hole, an island within it, parts that meet at a corner, a single pixel, touching neighbours, a gap in
+    // the numbers, and nuclei at every edge.
+    let odd =
+        ["1111102", "1000102", "1030122", "1000100", "1111100", "0440050", "4400505", "0000050", "7000088"];
+    place.write("labels/odd, in a way_masks.png", &labels(&odd));
+    place.write("labels/none_masks.png", &labels(&["000", "000"]));
+    let discs: Vec<u32> = (0..200 * 130)
+        .map(|at| {
+            let (x, y) = (at % 200, at / 200);
+            let (dx, dy) = (x % 20, y % 20);
+            let inside = dx.abs_diff(9).pow(2) + dy.abs_diff(9).pow(2) < 80;
+            if inside { 1 + y / 20 * 10 + x / 20 } else { 0 }
+        })
+        .collect();
+    let discs = LabelImage::new(200, 130, discs).unwrap();
+    place.write("labels/discs_masks.png", &encode_label_png(&discs).unwrap());
+    let told = json(&place.run(&format!("convert labels --out out --format {FORMATS} --json"), 0));
+    assert_eq!((&told["pictures"], &told["pixel_size_um"]), (&3.into(), &Value::Null));
+    assert_eq!(place.labels("out/png/discs_masks.png"), discs);
+    assert_eq!(place.labels("out/tiff/discs_masks.tif"), discs);
+    let Some(read) = read_back(&place.path("out")) else { return };
+    let pixels = odd.concat().bytes().filter(|&byte| byte != b'0').count()
+        + discs.labels_hw().iter().filter(|&&label| label > 0).count();
+    assert_eq!((&read["pictures"], &read["nuclei"]), (&3.into(), &told["nuclei"]));
+    assert_eq!(read["pixels"], pixels);
+    assert_eq!(read["composites"], 2, "that with a hole and that in parts");
+    assert_eq!(read["run_lengths_in_coco"], 1, "only a hole needs run lengths");
+    let columns: Vec<&str> = read["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(columns.contains(&"area_px") && !columns.iter().any(|column| column.contains("um")));
+}
+
+#[test]
+fn segment_and_convert_write_the_same() {
+    let place = Place::new();
+    place.picture("pictures/a.png", 96, 64);
+    place.picture("pictures/b.png", 200, 130);
+    let formats = format!("{FORMATS},overlay --pixel-size 0.5");
+    place.run(&format!("segment --model model.onnx --out found --format {formats} pictures"), 0);
+    place.run(&format!("convert found --pictures pictures --out out --format {formats}"), 0);
+    let files = [
+        "png/a_masks.png",
+        "tiff/b_masks.tif",
+        "objects.csv",
+        "coco.json",
+        "geojson/a.geojson",
+        "imagej/b_RoiSet.zip",
+        "run_lengths.csv",
+        "overlays/a.png",
+    ];
+    for file in files {
+        let read = |top: &str| std::fs::read(place.path(&format!("{top}/{file}"))).unwrap();
+        assert_eq!(read("found"), read("out"), "{file}");
+    }
+    if let Some(read) = read_back(&place.path("found")) {
+        assert_eq!(read["nuclei"], 30);
+        assert!(read["columns"].as_array().unwrap().contains(&"area_um2".into()));
+    }
+}
+
+#[test]
+fn captures_are_converted_with_their_pictures() {
+    let bench = Bench::simulated();
+    bench.flash("model.onnx", &brightness_model(0.4));
+    let captures = bench.path("captures");
+    let out = bench.path("out");
+    let taken = bench.json(&["capture", "--count", "2", "--out", captures.to_str().unwrap(), "--json"]);
+    let count: u64 = taken.iter().map(|frame| frame["count"].as_u64().unwrap()).sum();
+    let formats = format!("{FORMATS},overlay");
+    let mut command = Command::new(crate::bench::program("nuclei-host"));
+    command.args(["convert", captures.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
+    let told = json(&command.args(["--format", &formats]).output().unwrap());
+    assert_eq!((&told["nuclei"], &told["failed"]), (&count.into(), &serde_json::json!([])));
+    let table = std::fs::read_to_string(out.join("objects.csv")).unwrap();
+    assert!(!table.contains(",,"), "the brightness was seen");
+    if let Some(read) = read_back(&out) {
+        assert_eq!(read["nuclei"], count);
+    }
+}
+
+#[test]
+fn what_cannot_be_converted_is_named() {
+    let place = Place::new();
+    place.write("labels/a.png", &labels(&["11", "00"]));
+    place.write("labels/b.png", b"no picture");
+    let output = place.run("convert labels --out out --format coco", 1);
+    assert_told(&output, &["b.png cannot be used", "1 label images were not written"]);
+    let output = place.run("convert labels --out out --format overlay", 1);
+    assert_told(&output, &["a: there is no picture to draw on", "--pictures"]);
+    place.picture("pictures/a.png", 96, 64);
+    let output = place.run("convert labels --pictures pictures --out out --format csv", 1);
+    assert_told(&output, &["a: the picture is 96x64 pixels, its labels 2x2"]);
+    place.write("out/png/a.png", &labels(&["1"]));
+    let output = place.run("convert out/png --out out --format png", 2);
+    assert_told(&output, &["out/png holds pictures or labels of the input"]);
+    place.run("convert labels --out out --format word", 2);
+}
