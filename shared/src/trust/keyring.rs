@@ -1,5 +1,6 @@
 //! The keys that a station trusts.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use thiserror::Error;
@@ -38,9 +39,9 @@ pub enum KeyringError {
     #[error("the keys {first:?} and {second:?} are the same")]
     Same {
         /// The name of one.
-        first: Name,
+        first: String,
         /// The name of the other.
-        second: Name,
+        second: String,
     },
 }
 
@@ -55,7 +56,10 @@ impl Keyring {
         }
         for (index, second) in keys.iter().enumerate() {
             if let Some(first) = keys[..index].iter().find(|first| first.key.id() == second.key.id()) {
-                return Err(KeyringError::Same { first: first.name.clone(), second: second.name.clone() });
+                return Err(KeyringError::Same {
+                    first: first.name.as_str().into(),
+                    second: second.name.as_str().into(),
+                });
             }
         }
         Ok(Self { keys })
