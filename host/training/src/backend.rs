@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use burn::backend::Cuda;
+#[cfg(test)]
+use burn::backend::Flex;
+use burn::backend::{Autodiff, Cuda};
 use burn::tensor::{Distribution, Tensor};
 use clap::ValueEnum;
 use thiserror::Error;
@@ -69,6 +71,12 @@ impl Backend {
         }
     }
 }
+
+/// What training on CUDA computes with. Unit tests never do, and must not compile its kernels for minutes.
+#[cfg(not(test))]
+pub(crate) type CudaTraining = Autodiff<Cuda>;
+#[cfg(test)]
+pub(crate) type CudaTraining = Autodiff<Flex>;
 
 /// Whether CUDA computes here.
 ///

@@ -47,11 +47,11 @@ pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
 pub use validation::ValidationPicture;
 
-use backend::CudaMissing;
+use backend::{CudaMissing, CudaTraining};
 use host_console::Failure;
 use host_modelling::Graph;
 
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::backend::{Autodiff, Flex};
 
 impl Session<'_> {
     /// Trains on a backend.
@@ -60,7 +60,7 @@ impl Session<'_> {
     /// As [`Session::run`].
     pub fn run_on(&self, backend: Backend) -> Result<Outcome, Failure> {
         match backend {
-            Backend::Cuda => self.run::<Autodiff<Cuda>>(&Default::default()),
+            Backend::Cuda => self.run::<CudaTraining>(&Default::default()),
             Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default()),
         }
     }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::backend::{Autodiff, Flex};
 use burn::optim::AdamConfig;
 use burn::tensor::backend::AutodiffBackend;
 use serde::Serialize;
 
-use super::backend::Backend;
+use super::backend::{Backend, CudaTraining};
 use super::config::StepShape;
 use super::ops::TrainingOps;
 use super::recipe::Recipe;
@@ -43,7 +43,7 @@ impl ThroughputConfig {
     /// Trains on crops of a fixed pattern.
     pub fn measure(&self, backend: Backend) -> Throughput {
         match backend {
-            Backend::Cuda => self.measure_on::<Autodiff<Cuda>>(&Default::default()),
+            Backend::Cuda => self.measure_on::<CudaTraining>(&Default::default()),
             Backend::Cpu => self.measure_on::<Autodiff<Flex>>(&Default::default()),
         }
     }
