@@ -117,7 +117,7 @@ impl Machine {
 
     /// Ends the player of pictures.
     pub fn stop_player(&mut self) {
-        self.shell.run("exec 4>&-; wait $player");
+        self.shell.run("exec 4>&-; wait $player || true");
     }
 
     /// Gives vivid's camera the name that the station knows.
