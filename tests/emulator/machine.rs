@@ -110,9 +110,14 @@ impl Machine {
     /// Starts the player of pictures.
     pub fn start_player(&mut self) {
         self.shell.run("rm -f /tmp/play; mkfifo /tmp/play");
-        self.shell.run("vivid_player play /dev/video1 /dev/video0 </tmp/play >/dev/ttyAMA0 2>&1 &");
+        self.shell.run("vivid_player play /dev/video1 /dev/video0 </tmp/play >/dev/ttyAMA0 2>&1 & player=$!");
         self.shell.run("exec 4>/tmp/play");
         self.console.wait_for("player ready");
+    }
+
+    /// Ends the player of pictures.
+    pub fn stop_player(&mut self) {
+        self.shell.run("exec 4>&-; wait $player || true");
     }
 
     /// Gives vivid's camera the name that the station knows.
@@ -128,7 +133,7 @@ impl Machine {
     }
 
     pub fn start_station(&mut self) {
-        self.shell.run("nuclei-station run >/dev/ttyAMA0 2>&1 &");
+        self.shell.run("nuclei-station run >/dev/ttyAMA0 2>&1 4>&- &");
         println!("{}", self.console.wait_for("station ready: "));
     }
 
