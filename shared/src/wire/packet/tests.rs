@@ -19,7 +19,7 @@ fn header_is_as_the_table_says() {
     let message = Request::Capture { token: 1 }.into();
     encode_packet(0x1234, &message, &[7, 0, 9], &mut wire).unwrap();
     assert_eq!(wire.iter().filter(|&&byte| byte == 0).count(), 1);
-    let expected = sealed(&[1, 1, 0x34, 0x12, 2, 0, 10, 1, 7, 0, 9]);
+    let expected = sealed(&[PROTOCOL, 1, 0x34, 0x12, 2, 0, 10, 1, 7, 0, 9]);
     assert_eq!(content(&wire), expected);
     assert_eq!(Packet::decode(&expected), Ok(Packet { sequence: 0x1234, message, bulk: vec![7, 0, 9] }));
 }
@@ -37,23 +37,23 @@ fn tells_damage_from_what_it_does_not_know() {
     let cases: &[(&str, Vec<u8>, PacketError)] = &[
         ("nothing", vec![], damaged),
         ("only a CRC", sealed(&[]), damaged),
-        ("short header", sealed(&[1, 1, 5, 0, 1]), damaged),
-        ("wrong CRC", [1, 1, 5, 0, 1, 0, 1, 0, 0, 0, 0].to_vec(), damaged),
-        ("unknown request", sealed(&[1, 1, 5, 0, 1, 0, 99]), unknown(request)),
-        ("unknown kind", sealed(&[1, 9, 5, 0, 1, 0, 1]), unknown(None)),
-        ("no message", sealed(&[1, 1, 5, 0, 0, 0]), unknown(request)),
-        ("message longer than the packet", sealed(&[1, 1, 5, 0, 2, 0, 1]), unknown(request)),
-        ("bytes after the message", sealed(&[1, 1, 5, 0, 2, 0, 1, 0]), unknown(request)),
-        ("duty cycle out of range", sealed(&[1, 1, 5, 0, 4, 0, 9, 0, 0xE9, 7]), unknown(request)),
+        ("short header", sealed(&[PROTOCOL, 1, 5, 0, 1]), damaged),
+        ("wrong CRC", [PROTOCOL, 1, 5, 0, 1, 0, 1, 0, 0, 0, 0].to_vec(), damaged),
+        ("unknown request", sealed(&[PROTOCOL, 1, 5, 0, 1, 0, 99]), unknown(request)),
+        ("unknown kind", sealed(&[PROTOCOL, 9, 5, 0, 1, 0, 1]), unknown(None)),
+        ("no message", sealed(&[PROTOCOL, 1, 5, 0, 0, 0]), unknown(request)),
+        ("message longer than the packet", sealed(&[PROTOCOL, 1, 5, 0, 2, 0, 1]), unknown(request)),
+        ("bytes after the message", sealed(&[PROTOCOL, 1, 5, 0, 2, 0, 1, 0]), unknown(request)),
+        ("duty cycle out of range", sealed(&[PROTOCOL, 1, 5, 0, 4, 0, 9, 0, 0xE9, 7]), unknown(request)),
         (
             "older protocol",
-            sealed(&[0, 1, 5, 0, 9, 9, 99, 99]),
-            PacketError::ProtocolVersion { found: 0, kind: request, sequence: 5 },
+            sealed(&[PROTOCOL - 1, 1, 5, 0, 9, 9, 99, 99]),
+            PacketError::ProtocolVersion { found: PROTOCOL - 1, kind: request, sequence: 5 },
         ),
         (
             "newer protocol with a kind of its own",
-            sealed(&[2, 4, 5, 0, 0, 0]),
-            PacketError::ProtocolVersion { found: 2, kind: None, sequence: 5 },
+            sealed(&[PROTOCOL + 1, 4, 5, 0, 0, 0]),
+            PacketError::ProtocolVersion { found: PROTOCOL + 1, kind: None, sequence: 5 },
         ),
     ];
     for (name, bytes, expected) in cases {
@@ -73,7 +73,7 @@ fn bulk_is_bounded() {
     out.clear();
     encode_packet(0, &Request::Echo.into(), &largest, &mut out).unwrap();
     assert!(out.len() <= MAX_PACKET);
-    let oversize = sealed(&[&[1, 1, 0, 0, 1, 0, 12][..], &too_long].concat());
+    let oversize = sealed(&[&[PROTOCOL, 1, 0, 0, 1, 0, 12][..], &too_long].concat());
     assert_eq!(Packet::decode(&oversize), Err(PacketError::Oversize));
 }
 
