@@ -53,7 +53,7 @@ fn odd_nuclei_come_back_from_every_format() {
         ["1111102", "1000102", "1030122", "1000100", "1111100", "0440050", "4400505", "0000050", "7000088"];
     place.write("labels/odd, in a way_masks.png", &labels(&odd));
     place.write("labels/none_masks.png", &labels(&["000", "000"]));
-    let discs: Vec<u32> = (0..200 * 130)
+    let discs: Vec<u32> = (0..200 * 130_u32)
         .map(|at| {
             let (x, y) = (at % 200, at / 200);
             let (dx, dy) = (x % 20, y % 20);
