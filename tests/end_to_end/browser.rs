@@ -47,7 +47,7 @@ impl Browser {
         let mut process = Process::start(&mut command);
         let mut told = process.stderr();
         let address = loop {
-            let line = next_line(&mut told).expect("Chromium says where it listens");
+            let line = next_line(&mut told).unwrap();
             if let Some(address) = line.strip_prefix("DevTools listening on ") {
                 break address.to_owned();
             }
