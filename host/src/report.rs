@@ -278,9 +278,12 @@ impl Report {
         }
         row("confluence", format!("{:.1} %", 100.0 * self.confluence));
         if let Some(sizes) = &self.sizes {
-            row("area, 5 25 50 75 95 %", format!("{} px", join(&sizes.areas_px.map(f64::from))));
+            row(
+                "area, 5 25 50 75 95 %",
+                format!("{} px", sizes.areas_px.map(|area| area.to_string()).join(" ")),
+            );
             if let Some(areas) = &sizes.areas_um2 {
-                row("", format!("{} µm²", join(areas)));
+                row("", format!("{} µm²", areas.map(number).join(" ")));
             }
         }
         lines.push(format!("\n{}", self.method));
@@ -293,10 +296,6 @@ impl Report {
 /// Fields left out, a line each.
 pub fn left_out_lines(left_out: &[FieldCount]) -> impl Iterator<Item = String> {
     left_out.iter().map(|field| format!("left out: {}: {}", field.name, field.doubts.join(", ")))
-}
-
-fn join(values: &[f64]) -> String {
-    values.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" ")
 }
 
 /// A number with its interval.

@@ -21,7 +21,8 @@ fn read_back(folder: &Path) -> Option<Value> {
     let run = Command::new(&python).args([Path::new(SCRIPT), folder]).output();
     let skip = |why: &dyn std::fmt::Display| {
         // Not eprintln: the test harness would swallow it.
-        writeln!(std::io::stderr(), "SKIPPED: exports read by others ({python}): {why}").unwrap();
+        let mut stderr = std::io::stderr();
+        writeln!(stderr, "SKIPPED: exports read by others ({python}): {why}").unwrap();
         None
     };
     let run = match run {

@@ -135,6 +135,7 @@ fn a_score_shows_its_worst_pictures_first() {
 fn a_capture_is_audited_and_reported() {
     let bench = Bench::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
+    assert_eq!(bench.run(&["station", "set", "pixel-size", "0.5"]).status.code(), Some(0));
     let captures = bench.path("captures");
     let folder = captures.to_str().unwrap();
     bench.json(&["capture", "--count", "3", "--out", folder, "--json"]);
@@ -153,9 +154,13 @@ fn a_capture_is_audited_and_reported() {
     let mut lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let trusted: u64 =
         lines.iter().filter(|line| line["trusted"] == true).map(|line| line["count"].as_u64().unwrap()).sum();
-    if trusted > 0 {
-        assert_eq!(object(&run(&["report", folder, "--json"], 0))["counts"]["total"], trusted);
-    }
+    assert!(trusted > 0, "a simulated scene is trusted");
+    let report = object(&run(&["report", folder, "--json"], 0));
+    assert_eq!(
+        (&report["counts"]["total"], &report["options"]["pixel_size_um"]),
+        (&trusted.into(), &0.5.into())
+    );
+    assert!(report["density_per_mm2"]["value"].as_f64().unwrap() > 0.0, "the capture tells the pixel size");
 
     lines[1]["trusted"] = json!(false);
     lines[1]["doubts"] = json!(["a doubt of the test"]);

@@ -79,9 +79,9 @@ fn numbers(html: &mut String, report: &Report) {
     if let Some(sizes) = &report.sizes {
         rows.push((
             "area at 5, 25, 50, 75, 95 % of the nuclei, px",
-            super::join(&sizes.areas_px.map(f64::from)),
+            sizes.areas_px.map(|area| area.to_string()).join(" "),
         ));
-        rows.extend(sizes.areas_um2.map(|areas| ("the same, µm²", super::join(&areas))));
+        rows.extend(sizes.areas_um2.map(|areas| ("the same, µm²", areas.map(number).join(" "))));
     }
     rows.extend(report.options.pixel_size.map(|size| ("pixel size, µm", size.get().to_string())));
     rows.extend(report.options.chamber_depth_um.map(|depth| ("depth of the chamber, µm", depth.to_string())));
