@@ -87,6 +87,8 @@ fn requests_come_in_and_answers_go_out_whatever_noise_there_is() {
     kept.exchange(7);
     let packets = kept.packets_until(|packet| packet.sequence == 7);
     assert_eq!(packets.last().unwrap().message, Message::Response(Response::Echo));
+    // Damage is counted after what was read with it is handed over, and before more is read.
+    kept.exchange(8);
     assert_eq!(kept.damaged.load(Ordering::Relaxed), 2);
 }
 
