@@ -44,8 +44,9 @@ pub use words::{camera_word, slot_name, state_word};
 /// The rate of the line unless another is named, bits a second.
 pub const DEFAULT_BAUD: u32 = 921_600;
 
-/// How often the first request is sent: with [`HELLO_WAIT`], longer than a station takes to open its port.
-const HELLO_ATTEMPTS: u32 = 6;
+/// How often the first request is sent: with [`HELLO_WAIT`], longer than a station takes to open its port, and
+/// than an SD card may hold up a write that the station waits for.
+const HELLO_ATTEMPTS: u32 = 10;
 const HELLO_WAIT: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 4;
 /// Events that may wait to be taken; a caller that takes none loses the oldest.
