@@ -6,6 +6,9 @@
 
 use rand::Rng;
 
+/// What a disk or card writes whole or not at all, bytes. With less, ext4's own superblock may be torn, which no
+/// program above it can help.
+const BLOCK: usize = 4096;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
@@ -50,15 +53,19 @@ impl WriteLog {
     }
 
     /// Makes of the disk as it was what it may be when the power goes before entry `cut`: what was flushed, and of
-    /// each sector written since then, by chance, what it was or is.
+    /// each block written since then, by chance, what it was or is.
     pub fn replay(&self, disk: &mut [u8], cut: usize, random: &mut impl Rng) {
         let before = &self.entries[..cut];
         let flushed = before.iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);
         for (number, entry) in before.iter().enumerate() {
             let lasting = number < flushed || entry.flags & FUA != 0;
+            let (mut block, mut arrives) = (None, true);
             for (place, data) in entry.data.chunks(self.sector).enumerate() {
-                if lasting || random.random() {
-                    let at = entry.offset + place * self.sector;
+                let at = entry.offset + place * self.sector;
+                if block != Some(at / BLOCK) {
+                    (block, arrives) = (Some(at / BLOCK), lasting || random.random());
+                }
+                if arrives {
                     disk[at..at + data.len()].copy_from_slice(data);
                 }
             }
