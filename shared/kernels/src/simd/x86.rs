@@ -20,6 +20,60 @@ pub(super) unsafe fn run_avx512<T: Task>(task: T) {
     unsafe { task.run::<Avx512>() }
 }
 
+/// What the two sets do alike, by the names of their instructions.
+///
+/// SAFETY of every block: the trait's contract gives the CPU's features and pointers good for a vector.
+macro_rules! arithmetic {
+    ($splat:ident, $load:ident, $store:ident, $add:ident, $max:ident, $fmadd:ident) => {
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { $splat(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { $load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, vector: Self::V) {
+            // SAFETY: see above.
+            unsafe { $store(to, vector) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { $add(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { $max(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add<const P: usize>(
+            sums: &mut [[Self::V; P]],
+            weights: *const f32,
+            pixels: &[Self::V; P],
+        ) {
+            for (index, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: see above; the caller gives a readable weight for each sum.
+                unsafe {
+                    let weight = $splat(*weights.add(index));
+                    for (sum, pixel) in sums.iter_mut().zip(pixels) {
+                        *sum = $fmadd(weight, *pixel, *sum);
+                    }
+                }
+            }
+        }
+    };
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
 
@@ -29,52 +83,14 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE: usize = 4;
 
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm256_set1_ps(value) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, vector: Self::V) {
-        // SAFETY: see above.
-        unsafe { _mm256_storeu_ps(to, vector) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm256_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply_add<const P: usize>(
-        sums: &mut [[Self::V; P]],
-        weights: *const f32,
-        pixels: &[Self::V; P],
-    ) {
-        for (index, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: see above; the caller gives a readable weight for each sum.
-            unsafe {
-                let weight = _mm256_set1_ps(*weights.add(index));
-                for (sum, pixel) in sums.iter_mut().zip(pixels) {
-                    *sum = _mm256_fmadd_ps(weight, *pixel, *sum);
-                }
-            }
-        }
-    }
+    arithmetic!(
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_max_ps,
+        _mm256_fmadd_ps
+    );
 
     #[inline(always)]
     unsafe fn interleave(a: Self::V, b: Self::V) -> [Self::V; 2] {
@@ -105,52 +121,14 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: usize = 8;
 
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_ps(value) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, vector: Self::V) {
-        // SAFETY: see above.
-        unsafe { _mm512_storeu_ps(to, vector) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply_add<const P: usize>(
-        sums: &mut [[Self::V; P]],
-        weights: *const f32,
-        pixels: &[Self::V; P],
-    ) {
-        for (index, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: see above; the caller gives a readable weight for each sum.
-            unsafe {
-                let weight = _mm512_set1_ps(*weights.add(index));
-                for (sum, pixel) in sums.iter_mut().zip(pixels) {
-                    *sum = _mm512_fmadd_ps(weight, *pixel, *sum);
-                }
-            }
-        }
-    }
+    arithmetic!(
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_max_ps,
+        _mm512_fmadd_ps
+    );
 
     #[inline(always)]
     unsafe fn interleave(a: Self::V, b: Self::V) -> [Self::V; 2] {
