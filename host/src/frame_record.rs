@@ -4,6 +4,8 @@ use serde::Serialize;
 use shared::wire::{FrameReport, StageTimes};
 use shared::{Microseconds, PixelSize};
 
+use crate::brightness::percent;
+
 /// A frame's result for programs that read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FrameRecord {
@@ -87,7 +89,7 @@ impl FrameRecord {
             confluence: report.confluence,
             scale: report.scale,
             exposure_ms: report.exposure.map(milliseconds),
-            illumination_percent: f32::from(report.illumination.get()) / 10.0,
+            illumination_percent: percent(report.illumination),
             focus: report.focus,
             saturated: report.saturated,
             trusted: report.doubts.0 == 0,

@@ -1,6 +1,7 @@
 //! The nuclei host: train, export, flash, watch, capture and score.
 #![forbid(unsafe_code)]
 
+mod brightness;
 mod bundled;
 mod capture_folder;
 mod cli;

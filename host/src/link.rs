@@ -37,7 +37,7 @@ pub use ports::{PortKind, describe_ports, list_ports};
 pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
-pub use slots::{content, running};
+pub use slots::{RevertError, content, revert_running, running};
 pub use upload::Uploaded;
 pub use words::{camera_word, slot_name, state_word};
 

@@ -19,7 +19,7 @@ pub use page::page;
 pub use statistics::{CountStatistics, Estimate};
 
 /// What turns counts into what is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReportOptions {
     /// Which nuclei count.
     pub gates: Gates,

@@ -3,13 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 use host_console::{Exit, Failure, output};
 use serde::Serialize;
+use shared::PixelSize;
 use shared::wire::{
     Acquisition, CameraState, Identity, Setting, Settings, Slot, SlotReport, Status, Stream, Trust,
 };
-use shared::{DutyCycle, PixelSize};
 
 use super::port_args::PortArgs;
-use crate::link::{camera_word, content, running, slot_name, state_word};
+use crate::brightness::{from_percent, percent};
+use crate::link::{camera_word, content, revert_running, running, slot_name, state_word};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station --port /dev/ttyUSB0
@@ -93,20 +94,7 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
             tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
         }
         What::Revert => {
-            let before = station.slots()?;
-            if before.active == Slot::Factory {
-                return Err(Failure::failed(
-                    "the station runs its factory model, and there is none before that",
-                    "nuclei-host flash puts another model on it",
-                ));
-            }
-            let Some(digest) = running(&before) else {
-                return Err(Failure::failed(
-                    "the station does not say what it runs",
-                    "nuclei-host station slots",
-                ));
-            };
-            let after = station.revert(digest)?;
+            let (digest, after) = revert_running(&mut station)?;
             tell(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
                 format!("reverted from {digest}: {} runs again, model {runs}", slot_name(after.active))
@@ -133,13 +121,7 @@ fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
         Key::Illumination => {
             let percent: f64 =
                 value.trim_end_matches('%').parse().map_err(|_| wrong("per cent, 0 to 100"))?;
-            let thousandths = (percent * 10.0).round();
-            if !(0.0..=1000.0).contains(&thousandths) {
-                return Err(wrong("per cent, 0 to 100"));
-            }
-            Setting::Illumination(
-                DutyCycle::try_from(thousandths as u16).map_err(|_| wrong("per cent, 0 to 100"))?,
-            )
+            Setting::Illumination(from_percent(percent).ok_or_else(|| wrong("per cent, 0 to 100"))?)
         }
         Key::PixelSize if value == "none" => Setting::PixelSize(None),
         Key::PixelSize => {
@@ -290,7 +272,7 @@ struct SettingsRecord {
 impl SettingsRecord {
     fn new(settings: &Settings) -> Self {
         Self {
-            illumination_percent: f32::from(settings.illumination.get()) / 10.0,
+            illumination_percent: percent(settings.illumination),
             pixel_size_um: settings.pixel_size.map(PixelSize::get),
             acquisition: match settings.acquisition {
                 Acquisition::Continuous => "continuous",
@@ -318,6 +300,8 @@ fn settings_text(settings: &Settings) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::DutyCycle;
+
     use super::*;
 
     #[test]

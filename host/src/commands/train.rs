@@ -154,14 +154,6 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
     let backend = args.backend.resolve()?;
     let threads = threads_or_all(args.threads);
-    if args.ablate || args.front {
-        if !args.resume {
-            folder.save_config(&config)?;
-        }
-        let (config, folder, dataset) = (&config, &folder, &dataset);
-        let series = Series { config, folder, dataset, backend, threads };
-        return if args.front { series.front() } else { series.ablate() };
-    }
     let material = config.material(&dataset, threads)?;
     if !args.resume {
         // Only now: a data set that is refused begins no run.
@@ -175,6 +167,11 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         material.training_count,
         material.validation.len()
     ))?;
+    if args.ablate || args.front {
+        let (config, folder, dataset, material) = (&config, &folder, &dataset, &material);
+        let series = Series { config, folder, dataset, material, backend, threads };
+        return if args.front { series.front() } else { series.ablate() };
+    }
     let session = Session {
         config: &config,
         folder: &folder,

@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use host_console::Failure;
-use shared::DutyCycle;
 use shared::wire::{Downgrade, Setting, Settings};
 
 use super::viewer::Broken;
+use crate::brightness::from_percent;
 use crate::capture_folder::{CaptureFolder, first_token};
 use crate::frame_record::FrameRecord;
 use crate::link::{
-    CaptureError, FlashError, FlashStep, Flashed, LinkError, SerialLine, Shot, Station, flash, running,
-    slot_name,
+    CaptureError, FlashError, FlashStep, Flashed, LinkError, RevertError, SerialLine, Shot, Station, flash,
+    revert_running, slot_name,
 };
 use crate::model_check::check_model;
 use crate::page::{Command, Panel};
@@ -98,13 +98,9 @@ pub(super) fn act(
 }
 
 fn illuminate(station: &mut Station<SerialLine>, percent: f32) -> Result<(Settings, String), Broken> {
-    let thousandths = (percent * 10.0).round();
     let wrong = || Failure::usage(format!("{percent} is no brightness"), "0 to 100 per cent");
-    if !(0.0..=1000.0).contains(&thousandths) {
-        return Err(wrong().into());
-    }
-    let duty = DutyCycle::try_from(thousandths as u16).map_err(|_| wrong())?;
-    let settings = station.set(Setting::Illumination(duty))?;
+    let brightness = from_percent(percent.into()).ok_or_else(wrong)?;
+    let settings = station.set(Setting::Illumination(brightness))?;
     Ok((settings, format!("illumination {percent:.0} %")))
 }
 
@@ -128,16 +124,11 @@ fn snapshot(station: &mut Station<SerialLine>, stop: &AtomicBool) -> Result<Stri
 }
 
 fn revert(station: &mut Station<SerialLine>) -> Result<String, Broken> {
-    let before = station.slots()?;
-    let Some(digest) = running(&before) else {
-        return Err(Failure::failed("the station does not say what it runs", "look at it").into());
-    };
-    let after = station.revert(digest)?;
-    if after.active == before.active {
-        let problem = format!("{} is active, and there is no model before it", slot_name(before.active));
-        return Err(Failure::failed(problem, "flash another model instead").into());
+    match revert_running(station) {
+        Ok((_, after)) => Ok(format!("{} runs again", slot_name(after.active))),
+        Err(RevertError::Link(error)) => Err(error.into()),
+        Err(error) => Err(Failure::from(error).into()),
     }
-    Ok(format!("{} runs again", slot_name(after.active)))
 }
 
 /// Puts a model on the station, telling the page how far it is.

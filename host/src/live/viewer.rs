@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{CameraState, Event, FrameReport, Identity, Notice, StageProgress, Status, Stream};
+use shared::wire::{
+    CameraState, Event, FrameReport, Identity, Notice, Settings, StageProgress, Status, Stream,
+};
 
 use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
@@ -135,11 +137,12 @@ impl Viewer {
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
         let before = station.settings()?;
+        watch.set_pixel_size(before.pixel_size);
         if let Show::Page(panel) = &self.show {
             station.stream(Stream::On, Stream::On)?;
             panel.link(LinkState::Up, "");
         }
-        let ended = self.follow(station, identity, watch, end, stop)?;
+        let ended = self.follow(station, identity, before, watch, end, stop)?;
         if let Show::Page(_) = self.show {
             station.stream(before.masks, before.preview)?;
         }
@@ -150,12 +153,11 @@ impl Viewer {
         &mut self,
         station: &mut Station<SerialLine>,
         identity: &Identity,
+        mut settings: Settings,
         watch: &mut Watch,
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let mut settings = station.settings()?;
-        watch.set_pixel_size(settings.pixel_size);
         let mut status = station.status()?;
         let mut asked: Option<Instant> = None;
         loop {

@@ -28,7 +28,7 @@ const MAX_MODEL: usize = 64 << 20;
 const MAX_COMMAND: usize = 4096;
 /// What a viewer says when it has drawn a frame.
 const DRAWN: &str = "drawn";
-const PAGE: &str = include_str!("page.html");
+pub(super) const PAGE: &str = include_str!("page.html");
 /// Nothing comes from elsewhere, and nothing goes there.
 const POLICY: &str =
     "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:";

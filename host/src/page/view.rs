@@ -7,6 +7,7 @@ use shared::{Channels, Image, LabelImage, MeasureError, SizeError, measure_objec
 use thiserror::Error;
 
 use super::gates::Gates;
+use crate::brightness::percent;
 use crate::frame_record::FrameRecord;
 use crate::link::{Traffic, camera_word};
 
@@ -99,7 +100,7 @@ impl StationView {
             damaged_packets: status.damaged_packets.saturating_add(traffic.damaged),
             events_lost: traffic.events_lost,
             bytes_received: traffic.received,
-            illumination_percent: f32::from(settings.illumination.get()) / 10.0,
+            illumination_percent: percent(settings.illumination),
             pixel_size_um: settings.pixel_size.map(shared::PixelSize::get),
             viewers,
         }
@@ -189,6 +190,7 @@ impl NucleiView {
 
 #[cfg(test)]
 mod tests {
+    use super::super::server::PAGE;
     use super::*;
 
     #[test]
@@ -201,5 +203,12 @@ mod tests {
         assert_eq!(json["kind"], "nuclei");
         assert_eq!(json["nuclei"][0]["rings"][0].as_array().unwrap().len(), 8);
         assert_eq!(json["nuclei"][1]["within"], false);
+    }
+
+    #[test]
+    fn the_page_says_what_to_do_about_every_doubt() {
+        for (_, words) in shared::wire::Doubts::ALL {
+            assert!(PAGE.contains(&format!("\n  \"{words}\": \"")), "{words}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use host_console::{Exit, Failure, interrupt, output, write_whole};
-use host_modelling::{Dataset, Encoding};
+use host_modelling::{Dataset, Encoding, Graph};
 use host_training::{Backend, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
 use serde::{Deserialize, Serialize};
 use shared::SetScore;
@@ -19,6 +19,8 @@ pub(super) struct Series<'a> {
     pub config: &'a TrainConfig,
     pub folder: &'a RunFolder,
     pub dataset: &'a Dataset,
+    /// The data set as the settings' own recipe reads it.
+    pub material: &'a Material,
     pub backend: Backend,
     pub threads: NonZeroUsize,
 }
@@ -60,11 +62,10 @@ impl Series<'_> {
     /// [`Failure`].
     pub fn ablate(&self) -> Result<Exit, Failure> {
         self.needs_validation()?;
-        let material = self.config.material(self.dataset, self.threads)?;
         let mut done: Vec<Ablated> = Vec::new();
         for (variant, augmentation) in variants(self.config.augmentation, self.config.nucleus_px) {
             let config = TrainConfig { augmentation, ..self.config.clone() };
-            let (folder, _) = self.train(variant, &config, &material)?;
+            let (folder, _) = self.train(variant, &config, self.material)?;
             let score = folder.load_epochs()?.into_iter().rev().find_map(|epoch| epoch.validation);
             done.push(Ablated { variant, score });
         }
@@ -103,9 +104,14 @@ impl Series<'_> {
     }
 
     fn front_row(&self, name: &str, config: &TrainConfig, path: &Path) -> Result<FrontRow, Failure> {
-        let material = config.material(self.dataset, self.threads)?;
-        let (folder, outcome) = self.train(name, config, &material)?;
-        let Outcome::Finished(graph) = outcome else { return Err(self.stopped(name, config, 0)) };
+        let read;
+        let material = if config.recipe == self.config.recipe {
+            self.material
+        } else {
+            read = config.material(self.dataset, self.threads)?;
+            &read
+        };
+        let (folder, graph) = self.train(name, config, material)?;
         let model = finish(&graph, config, Encoding::Int8Weights, &material.validation, self.threads)?;
         folder.save_report(&model, &material.validation)?;
         let last = folder.load_epochs()?.pop();
@@ -130,7 +136,7 @@ impl Series<'_> {
         name: &str,
         config: &TrainConfig,
         material: &Material,
-    ) -> Result<(RunFolder, Outcome), Failure> {
+    ) -> Result<(RunFolder, Graph), Failure> {
         let folder = RunFolder::new(&self.folder.path().join(name));
         if !folder.is_begun() {
             folder.save_config(config)?;
@@ -145,18 +151,16 @@ impl Series<'_> {
             stop: interrupt::flag()?,
         };
         match session.run_on(self.backend)? {
-            Outcome::Interrupted { steps } => Err(self.stopped(name, config, steps)),
-            finished @ Outcome::Finished(_) => Ok((folder, finished)),
+            Outcome::Interrupted { steps } => {
+                let problem = format!("stopped after {steps} of {} steps of {name}", config.steps());
+                Err(Failure::failed(problem, "the same command with --resume goes on"))
+            }
+            Outcome::Finished(graph) => Ok((folder, graph)),
         }
     }
 
-    fn stopped(&self, name: &str, config: &TrainConfig, steps: u64) -> Failure {
-        let problem = format!("stopped after {steps} of {} steps of {name}", config.steps());
-        Failure::failed(problem, "the same command with --resume goes on")
-    }
-
     fn needs_validation(&self) -> Result<(), Failure> {
-        if self.config.validation_share > 0.0 {
+        if !self.material.validation.is_empty() {
             return Ok(());
         }
         let problem = "a series compares validation scores, and no picture is held back";
