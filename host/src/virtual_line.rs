@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::symlink;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::pty::{OpenptyResult, openpty};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::TempDir;
 
@@ -84,6 +86,8 @@ impl Drop for VirtualLine {
 struct End {
     path: PathBuf,
     master: File,
+    /// The far side of `master`, which `path` names.
+    terminal: PathBuf,
     was_open: bool,
     /// Bytes for whoever has it open.
     waiting: VecDeque<u8>,
@@ -91,8 +95,9 @@ struct End {
 
 impl End {
     fn new(path: PathBuf) -> io::Result<Self> {
-        let master = open_terminal(&path)?;
-        Ok(Self { path, master, was_open: false, waiting: VecDeque::new() })
+        let (master, terminal) = open_terminal()?;
+        name_terminal(&path, &terminal)?;
+        Ok(Self { path, master, terminal, was_open: false, waiting: VecDeque::new() })
     }
 
     /// Bytes that its user sent, at most as many as `room` holds; none while it is closed.
@@ -119,9 +124,16 @@ impl End {
     /// A terminal that a killed program held for itself cannot be opened by others any more, and holds
     /// what was left unread: the next one to open the end gets a new one.
     fn replace(&mut self) {
-        if let Ok(master) = open_terminal(&self.path) {
-            self.master = master;
+        let Ok((master, terminal)) = open_terminal() else { return };
+        if name_terminal(&self.path, &terminal).is_err() {
+            return;
+        }
+        if is_closed(&self.master) {
+            (self.master, self.terminal) = (master, terminal);
             self.was_open = false;
+        } else {
+            // Somebody opened the old one meanwhile, and would be hung up on.
+            let _ = name_terminal(&self.path, &self.terminal);
         }
     }
 
@@ -140,18 +152,33 @@ impl End {
     }
 }
 
-/// A raw terminal that does not block, with `path` as the name of its far side.
-fn open_terminal(path: &Path) -> io::Result<File> {
-    let OpenptyResult { master, slave } = openpty(None, None)?;
-    let mut settings = tcgetattr(&slave)?;
+/// A raw terminal that does not block, and the path of its far side. No program that is started meanwhile
+/// inherits it: a terminal lives for as long as anybody has its near side open.
+fn open_terminal() -> io::Result<(File, PathBuf)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let path = PathBuf::from(ptsname_r(&master)?);
+    let far_side = File::options().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&path)?;
+    let mut settings = tcgetattr(&far_side)?;
     cfmakeraw(&mut settings);
-    tcsetattr(&slave, SetArg::TCSANOW, &settings)?;
-    fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
-    let name = nix::unistd::ttyname(&slave)?;
+    tcsetattr(&far_side, SetArg::TCSANOW, &settings)?;
+    Ok((File::from(OwnedFd::from(master)), path))
+}
+
+/// Makes `path` a name of the terminal.
+fn name_terminal(path: &Path, terminal: &Path) -> io::Result<()> {
     let beside = path.with_extension("new");
-    symlink(name, &beside)?;
-    std::fs::rename(&beside, path)?;
-    Ok(File::from(master))
+    symlink(terminal, &beside)?;
+    std::fs::rename(&beside, path)
+}
+
+/// Whether nobody has the far side open.
+fn is_closed(master: &File) -> bool {
+    let mut polled = [PollFd::new(master.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
 /// What goes one way.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
@@ -37,7 +37,9 @@ impl Link for SerialLink {
         // holds the port for this program alone.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(&self.path)?;
-        let settings = TTYPort::open(&serialport::new(&self.path, self.baud).timeout(PATIENCE))?;
+        // By its descriptor: the path may name another device by now.
+        let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(PATIENCE))?;
         let end = End { port: Arc::new((file, settings)) };
         Ok(Line { reader: Box::new(End { port: Arc::clone(&end.port) }), writer: Box::new(end) })
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
@@ -47,7 +47,9 @@ impl SerialLine {
     pub fn open(path: &str, baud: u32) -> io::Result<Self> {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
-        let port = TTYPort::open(&serialport::new(path, baud)).map_err(|error| match error.kind() {
+        // By its descriptor: the path may name another device by now.
+        let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let port = TTYPort::open(&serialport::new(same, baud)).map_err(|error| match error.kind() {
             serialport::ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, error),
             _ => io::Error::from(error),
         })?;

@@ -79,3 +79,24 @@ fn an_end_closed_and_opened_again_begins_anew() {
     host.send(b"again").unwrap();
     assert_eq!(receive(&mut station, 5), b"again");
 }
+
+#[test]
+fn an_end_may_be_opened_in_the_very_moment_that_it_was_closed() {
+    let line = VirtualLine::new(921_600).unwrap();
+    let (host, mut station) = ends(&line, 921_600);
+    drop(host);
+    for round in 0..100 {
+        let mut host = SerialLine::open(line.host_end().to_str().unwrap(), 921_600).unwrap();
+        // Closed again at any time around the pump's tick.
+        std::thread::sleep(TICK * round / 33);
+        introduce(&mut host, &mut station);
+    }
+}
+
+#[test]
+fn programs_that_are_started_meanwhile_hold_no_terminal() {
+    let _line = VirtualLine::new(921_600).unwrap();
+    let listing = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    assert!(!listing.contains("ptmx"), "{listing}");
+}
