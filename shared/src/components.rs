@@ -1,28 +1,94 @@
 //! Connected components of a mask.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+/// Pixels of a row that follow each other in a mask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Their indices.
+    pub(crate) pixels: Range<usize>,
+    /// The component that they belong to, from 1.
+    pub(crate) component: u32,
+}
+
+/// The 4-connected components of a mask, as runs of pixels: there are far fewer of them than pixels.
+#[derive(Debug)]
+pub(crate) struct Components {
+    /// In raster order.
+    pub(crate) runs: Vec<Run>,
+    /// How many components there are, numbered in raster order of their first pixel.
+    pub(crate) count: u32,
+}
+
+impl Components {
+    /// Those of a mask `[height, width]`.
+    pub(crate) fn of(mask_hw: &[bool], width: usize) -> Self {
+        // Until they are numbered, `component` is the index of a run that a run is joined to, never a later one.
+        let mut runs: Vec<Run> = Vec::new();
+        let mut above = 0..0;
+        let mut next = 0;
+        for row in mask_hw.chunks_exact(width) {
+            let first = runs.len();
+            for pixels in row.chunk_by(|a, b| a == b) {
+                let start = next;
+                next += pixels.len();
+                if pixels[0] {
+                    runs.push(Run { pixels: start..next, component: runs.len() as u32 });
+                }
+            }
+            let mut near = above.start;
+            for here in first..runs.len() {
+                let (from, to) = (runs[here].pixels.start, runs[here].pixels.end);
+                while near < above.end && runs[near].pixels.end + width <= from {
+                    near += 1;
+                }
+                // The last of those that touch this run may touch the next one, too.
+                let touching = (near..above.end).take_while(|&at| runs[at].pixels.start + width < to).count();
+                for at in near..near + touching {
+                    join(&mut runs, at, here);
+                }
+            }
+            above = first..runs.len();
+        }
+        let mut count = 0;
+        for at in 0..runs.len() {
+            let joined = runs[at].component as usize;
+            runs[at].component = if joined == at {
+                count += 1;
+                count
+            } else {
+                runs[joined].component
+            };
+        }
+        Self { runs, count }
+    }
+}
+
+fn join(runs: &mut [Run], a: usize, b: usize) {
+    let (a, b) = (first_of(runs, a), first_of(runs, b));
+    runs[a.max(b)].component = a.min(b) as u32;
+}
+
+/// The first run that a run is joined to, by way of others; the way becomes shorter.
+fn first_of(runs: &mut [Run], mut at: usize) -> usize {
+    loop {
+        let joined = runs[at].component as usize;
+        if joined == at {
+            return at;
+        }
+        runs[at].component = runs[joined].component;
+        at = joined;
+    }
+}
 
 /// Numbers the 4-connected components of a mask `[height, width]` as `1..=n` in raster order of
 /// their first pixel; gives the labels and `n`.
 pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
+    let Components { runs, count } = Components::of(mask_hw, width);
     let mut labels_hw = vec![0u32; mask_hw.len()];
-    let mut stack = Vec::new();
-    let mut count = 0;
-    for start in 0..mask_hw.len() {
-        if !mask_hw[start] || labels_hw[start] != 0 {
-            continue;
-        }
-        count += 1;
-        labels_hw[start] = count;
-        stack.push(start);
-        while let Some(at) = stack.pop() {
-            for neighbour in neighbours(at, width, mask_hw.len()) {
-                if mask_hw[neighbour] && labels_hw[neighbour] == 0 {
-                    labels_hw[neighbour] = count;
-                    stack.push(neighbour);
-                }
-            }
-        }
+    for Run { pixels, component } in runs {
+        labels_hw[pixels].fill(component);
     }
     (labels_hw, count)
 }
@@ -42,6 +108,8 @@ pub(crate) fn neighbours(at: usize, width: usize, pixels: usize) -> impl Iterato
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -50,6 +118,37 @@ mod tests {
         let (labels, count) = components(&mask, 4);
         assert_eq!(count, 3);
         assert_eq!(labels, [1, 1, 0, 2, 0, 0, 2, 2, 0, 3, 0, 0]);
+    }
+
+    /// Pixel by pixel, as the definition says.
+    fn flooded(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
+        let mut labels_hw = vec![0; mask_hw.len()];
+        let mut count = 0;
+        for start in 0..mask_hw.len() {
+            if !mask_hw[start] || labels_hw[start] != 0 {
+                continue;
+            }
+            count += 1;
+            let mut stack = vec![start];
+            while let Some(at) = stack.pop() {
+                if core::mem::replace(&mut labels_hw[at], count) == 0 {
+                    let near = neighbours(at, width, mask_hw.len());
+                    stack.extend(near.filter(|&near| mask_hw[near] && labels_hw[near] == 0));
+                }
+            }
+        }
+        (labels_hw, count)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn runs_are_joined_as_pixels_would_be(
+            (mask, width) in (1usize..14, 0usize..12).prop_flat_map(|(width, height)| {
+                (proptest::collection::vec(proptest::bool::weighted(0.6), width * height), Just(width))
+            })
+        ) {
+            prop_assert_eq!(components(&mask, width), flooded(&mask, width));
+        }
     }
 
     #[test]

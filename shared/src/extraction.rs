@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::components::{components, neighbours};
+use crate::components::{Components, Run, components, neighbours};
 use crate::holes::fill_holes;
 use crate::units::Probability;
 
@@ -88,9 +88,8 @@ impl Extraction {
                 let (mut seeds_hw, count) = components(&seed_mask, width);
                 let seeds = drop_small(&mut seeds_hw, count, min_seed_area * area_factor);
                 let seeds = seed_the_rest(&mask, &mut seeds_hw, seeds, width);
-                let height_hw: Vec<f32> =
-                    nucleus_hw.iter().zip(seed_hw).map(|(n, s)| (n + s) * 0.5).collect();
-                watershed(&height_hw, &mask, &mut seeds_hw, width);
+                let height = |at: usize| (nucleus_hw[at] + seed_hw[at]) * 0.5;
+                watershed(height, &mask, &mut seeds_hw, width);
                 fill_holes(&mut seeds_hw, width);
                 drop_small(&mut seeds_hw, seeds, min_area * area_factor);
                 seeds_hw
@@ -106,8 +105,8 @@ fn above(map_hw: &[f32], threshold: Probability) -> Vec<bool> {
 /// Erases labels of fewer than `min_area` pixels and renumbers the rest; gives how many are left.
 fn drop_small(labels_hw: &mut [u32], count: u32, min_area: f32) -> u32 {
     let mut areas = vec![0u32; count as usize + 1];
-    for &label in labels_hw.iter() {
-        areas[label as usize] += 1;
+    for equal in labels_hw.chunk_by(|a, b| a == b) {
+        areas[equal[0] as usize] += equal.len() as u32;
     }
     let mut left = 0;
     let renumbered: Vec<u32> = areas
@@ -119,18 +118,18 @@ fn drop_small(labels_hw: &mut [u32], count: u32, min_area: f32) -> u32 {
             if keep { left } else { 0 }
         })
         .collect();
-    for label in labels_hw.iter_mut() {
-        *label = renumbered[*label as usize];
+    for equal in labels_hw.chunk_by_mut(|a, b| a == b) {
+        equal.fill(renumbered[equal[0] as usize]);
     }
     left
 }
 
 /// Makes every component of the mask without a seed a seed of its own; gives the new count.
 fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usize) -> u32 {
-    let (components_hw, count) = components(mask_hw, width);
+    let Components { runs, count } = Components::of(mask_hw, width);
     let mut seeded = vec![false; count as usize + 1];
-    for (&component, &seed) in components_hw.iter().zip(seeds_hw.iter()) {
-        seeded[component as usize] |= seed != 0;
+    for Run { pixels, component } in &runs {
+        seeded[*component as usize] |= seeds_hw[pixels.clone()].iter().any(|&seed| seed != 0);
     }
     let mut next = seeds;
     let labels: Vec<u32> = seeded
@@ -145,8 +144,11 @@ fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usiz
             }
         })
         .collect();
-    for (seed, &component) in seeds_hw.iter_mut().zip(&components_hw) {
-        *seed = (*seed).max(labels[component as usize]);
+    for Run { pixels, component } in runs {
+        let label = labels[component as usize];
+        if label != 0 {
+            seeds_hw[pixels].fill(label);
+        }
     }
     next
 }
@@ -154,7 +156,7 @@ fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usiz
 /// Levels of the flood: finer steps change no label in practice, coarser ones do.
 const LEVELS: usize = 256;
 
-/// Seeded watershed: seeds grow over the mask from high to low `height` (0 to 1), breadth first
+/// Seeded watershed: seeds grow over the mask from high to low `height` of a pixel (0 to 1), breadth first
 /// within a level, so that neighbours meet where the map is lowest.
 ///
 /// Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991, with a queue per level
@@ -162,13 +164,14 @@ const LEVELS: usize = 256;
 ///
 /// # Panics
 /// When the slices differ in length.
-pub fn watershed(height_hw: &[f32], mask_hw: &[bool], labels_hw: &mut [u32], width: usize) {
-    assert_eq!(height_hw.len(), labels_hw.len(), "one size");
+pub fn watershed(height: impl Fn(usize) -> f32, mask_hw: &[bool], labels_hw: &mut [u32], width: usize) {
     assert_eq!(mask_hw.len(), labels_hw.len(), "one size");
-    let level = |at: usize| ((height_hw[at].clamp(0.0, 1.0) * (LEVELS - 1) as f32) as usize).min(LEVELS - 1);
+    let level = |at: usize| ((height(at).clamp(0.0, 1.0) * (LEVELS - 1) as f32) as usize).min(LEVELS - 1);
     let mut queues: Vec<Vec<usize>> = vec![Vec::new(); LEVELS];
     for at in 0..labels_hw.len() {
-        if labels_hw[at] != 0 {
+        // A pixel floods nothing whose neighbours are taken.
+        let is_free = |near: usize| mask_hw[near] && labels_hw[near] == 0;
+        if labels_hw[at] != 0 && neighbours(at, width, labels_hw.len()).any(is_free) {
             queues[level(at)].push(at);
         }
     }
@@ -293,7 +296,7 @@ mod tests {
     fn basins_meet_at_the_valley() {
         let height = [0.9, 0.8, 0.3, 0.7, 0.6, 0.9];
         let mut labels = [1, 0, 0, 0, 0, 2];
-        watershed(&height, &[true; 6], &mut labels, 6);
+        watershed(|at| height[at], &[true; 6], &mut labels, 6);
         assert_eq!(labels, [1, 1, 1, 2, 2, 2]);
     }
 }

@@ -1,8 +1,9 @@
 //! Holes in instances: nuclei have none, and people draw none.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
-use crate::components::{components, neighbours};
+use crate::components::{Components, Run};
 
 /// What is known of a piece of background.
 #[derive(Clone, Copy, PartialEq)]
@@ -15,29 +16,41 @@ enum Piece {
     Open,
 }
 
+impl Piece {
+    /// What is known with these neighbours as well.
+    fn beside(self, labels: &[u32]) -> Self {
+        labels.iter().fold(self, |piece, &near| match piece {
+            Self::Unknown if near != 0 => Self::Within(near),
+            Self::Within(label) if near != 0 && near != label => Self::Open,
+            known => known,
+        })
+    }
+}
+
 /// Gives every 4-connected piece of background that one instance alone surrounds to that instance, in
 /// labels `[height, width]`. What reaches the picture's edge stays background.
 pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize) {
     let ground: Vec<bool> = labels_hw.iter().map(|&label| label == 0).collect();
-    let (pieces_hw, count) = components(&ground, width);
+    let Components { runs, count } = Components::of(&ground, width);
     let mut pieces = vec![Piece::Unknown; count as usize + 1];
-    for (at, &piece) in pieces_hw.iter().enumerate().filter(|&(_, &piece)| piece != 0) {
-        let (x, last) = (at % width, labels_hw.len() - width);
-        let piece = &mut pieces[piece as usize];
-        if x == 0 || x + 1 == width || at < width || at >= last {
-            *piece = Piece::Open;
-        }
-        for near in neighbours(at, width, labels_hw.len()).map(|near| labels_hw[near]) {
-            *piece = match *piece {
-                Piece::Unknown if near != 0 => Piece::Within(near),
-                Piece::Within(label) if near != 0 && near != label => Piece::Open,
-                known => known,
-            };
+    for Run { pixels: Range { start, end }, component } in &runs {
+        let is_at_edge = start % width == 0 || end % width == 0;
+        if is_at_edge || *start < width || end + width > labels_hw.len() {
+            pieces[*component as usize] = Piece::Open;
         }
     }
-    for (label, &piece) in labels_hw.iter_mut().zip(&pieces_hw) {
-        if let Piece::Within(instance) = pieces[piece as usize] {
-            *label = instance;
+    for Run { pixels: Range { start, end }, component } in runs.iter().cloned() {
+        let piece = &mut pieces[component as usize];
+        if *piece != Piece::Open {
+            *piece = piece
+                .beside(&[labels_hw[start - 1], labels_hw[end]])
+                .beside(&labels_hw[start - width..end - width])
+                .beside(&labels_hw[start + width..end + width]);
+        }
+    }
+    for Run { pixels, component } in runs {
+        if let Piece::Within(instance) = pieces[component as usize] {
+            labels_hw[pixels].fill(instance);
         }
     }
 }

@@ -258,8 +258,12 @@ impl<N: Network> Segmenter<N> {
             (_, false) => 1.0,
         };
         let found_hw = extraction.labels(at.plane(nucleus), seeds, at.width(), area_factor);
-        let labels_hw = sample_nearest(&found_hw, (at.width(), at.height()), (width, height));
-        let mut labels = LabelImage::new(image.width(), image.height(), labels_hw)?;
+        let found = (at.width(), at.height());
+        if found == (width, height) {
+            return Ok(LabelImage::new(image.width(), image.height(), found_hw)?);
+        }
+        let sampled_hw = sample_nearest(&found_hw, found, (width, height));
+        let mut labels = LabelImage::new(image.width(), image.height(), sampled_hw)?;
         labels.make_consecutive();
         Ok(labels)
     }
@@ -277,9 +281,6 @@ impl<N: Network> Segmenter<N> {
 
 /// Labels at the centres of the target's pixels.
 fn sample_nearest(labels_hw: &[u32], from: (usize, usize), to: (usize, usize)) -> Vec<u32> {
-    if from == to {
-        return labels_hw.to_vec();
-    }
     let nearest = |index: usize, from: usize, to: usize| (2 * index + 1) * from / (2 * to);
     let columns: Vec<usize> = (0..to.0).map(|x| nearest(x, from.0, to.0)).collect();
     let mut sampled = Vec::with_capacity(to.0 * to.1);
