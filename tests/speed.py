@@ -1,10 +1,11 @@
-"""Times the station's network beside ONNX Runtime: speed.py STATION MODEL [--rounds N] [--frames N] [--threads 1,2]
+"""Times the station's network beside others: speed.py STATION MODEL [--rounds N] [--frames N] [--threads 1,2]
 
 STATION is a built nuclei-station, MODEL a model file that it runs. Its own kernels, those of
-tract, and ONNX Runtime take turns on the same tile with the same number of threads, so that what
-else the machine does disturbs all alike. Prints the medians over the rounds: of the fastest tile
-of a round, and of the median CPU time of a tile, all threads together; and both as ratios to ONNX
-Runtime. Needs onnxruntime and numpy from PyPI. Exit code 77: a module is missing.
+tract, ONNX Runtime and OpenCV's DNN take turns on the same tile with the same number of threads,
+so that what else the machine does disturbs all alike. Prints the medians over the rounds: of the
+fastest tile of a round, and of the median CPU time of a tile, all threads together; and both as
+ratios to ONNX Runtime. OpenCV cannot read weights in bytes and gets them as floats. Needs
+onnxruntime, onnx, opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
 """
 
 import argparse
@@ -12,14 +13,22 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 
 try:
+    import cv2
     import numpy
+    import onnx
     import onnxruntime
 except ImportError as error:
     print(error, file=sys.stderr)
     sys.exit(77)
+
+
+# What the station's own bench runs: a tile.
+SHAPE = [1, 3, 256, 256]
 
 
 def station(args: argparse.Namespace, kernels: str, threads: int) -> tuple[float, float]:
@@ -29,30 +38,65 @@ def station(args: argparse.Namespace, kernels: str, threads: int) -> tuple[float
     return told["tile_ms"], told["tile_cpu_ms"]
 
 
-class OnnxRuntime:
-    """A session for a number of threads, warmed up."""
+def tile(shape: list[int]) -> numpy.ndarray:
+    count = int(numpy.prod(shape))
+    return (numpy.arange(count) % 251 / 250).astype(numpy.float32).reshape(shape)
 
-    def __init__(self, model: str, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
-        (source,) = self.session.get_inputs()
-        count = int(numpy.prod(source.shape))
-        tile = (numpy.arange(count) % 251 / 250).astype(numpy.float32).reshape(source.shape)
-        self.feed = {source.name: tile}
-        self.session.run(None, self.feed)
 
-    def measure(self, frames: int) -> tuple[float, float]:
-        wall, cpu = [], []
-        for _ in range(frames):
-            start, cpu_start = time.perf_counter(), time.process_time()
-            self.session.run(None, self.feed)
-            wall.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - cpu_start)
-        return 1e3 * min(wall), 1e3 * statistics.median(cpu)
+def measure(run: Callable[[], object], frames: int) -> tuple[float, float]:
+    wall, cpu = [], []
+    for _ in range(frames):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        run()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - cpu_start)
+    return 1e3 * min(wall), 1e3 * statistics.median(cpu)
+
+
+def onnx_runtime(model: str, threads: int) -> Callable[[], object]:
+    """Runs a tile by ONNX Runtime; warmed up."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (source,) = session.get_inputs()
+    feed = {source.name: tile(source.shape)}
+    session.run(None, feed)
+    return lambda: session.run(None, feed)
+
+
+def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network, with the weights that its DequantizeLinear nodes make."""
+    graph = model.graph
+    known = {it.name: onnx.numpy_helper.to_array(it) for it in graph.initializer}
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in known:
+            graph.node.append(node)
+            continue
+        values, scale, *zero = [known[name].astype(numpy.float32) for name in node.input]
+        axis = next((it.i for it in node.attribute if it.name == "axis"), 1)
+        each = [-1 if at == axis and scale.ndim else 1 for at in range(values.ndim)]
+        centred = values - zero[0].reshape(each) if zero else values
+        weights = numpy.ascontiguousarray(centred * scale.reshape(each))
+        graph.initializer.append(onnx.numpy_helper.from_array(weights, node.output[0]))
+    return model
+
+
+def open_cv(model: str, shape: list[int]) -> Callable[[], object]:
+    """Runs a tile by OpenCV's DNN, on as many threads as cv2.setNumThreads says; warmed up."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        onnx.save(with_float_weights(onnx.load(model)), file.name)
+        network = cv2.dnn.readNetFromONNX(file.name)
+    picture = tile(shape)
+
+    def run() -> object:
+        network.setInput(picture)
+        return network.forward()
+
+    run()
+    return run
 
 
 def main() -> None:
@@ -64,18 +108,21 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     args = parser.parse_args()
 
+    opencv = open_cv(args.model, SHAPE)
     print("threads  kernels        fastest ms   CPU ms   fastest/ORT   CPU/ORT")
     for threads in map(int, args.threads.split(",")):
-        runtime = OnnxRuntime(args.model, threads)
+        runtime = onnx_runtime(args.model, threads)
+        cv2.setNumThreads(threads)
         contenders = {
             "own": lambda: station(args, "own", threads),
             "tract": lambda: station(args, "tract", threads),
-            "ONNX Runtime": lambda: runtime.measure(args.frames),
+            "ONNX Runtime": lambda: measure(runtime, args.frames),
+            "OpenCV": lambda: measure(opencv, args.frames),
         }
         rounds = {name: [] for name in contenders}
         for _ in range(args.rounds):
-            for name, measure in contenders.items():
-                rounds[name].append(measure())
+            for name, contender in contenders.items():
+                rounds[name].append(contender())
         medians = {
             name: [statistics.median(column) for column in zip(*measures)]
             for name, measures in rounds.items()
