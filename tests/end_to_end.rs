@@ -33,6 +33,8 @@ mod process;
 mod real_pictures;
 #[path = "end_to_end/reports.rs"]
 mod reports;
+#[path = "end_to_end/soak.rs"]
+mod soak;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
 #[path = "end_to_end/strangers.rs"]

@@ -28,5 +28,8 @@ mod station_process;
 mod virtual_line;
 
 pub use cli::run;
-pub use link::{Line, LinkError, SerialLine, Station, Told, Traffic};
+pub use link::{
+    CaptureError, Captured, FlashError, FlashStep, Flashed, Line, LinkError, Numbering, SerialLine, Shot,
+    Station, Told, Traffic, Uploaded, Waits, flash,
+};
 pub use virtual_line::VirtualLine;

@@ -4,6 +4,7 @@ mod capture;
 mod error;
 mod flash;
 mod line;
+mod numbering;
 mod ports;
 mod quality;
 mod requests;
@@ -14,11 +15,12 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod waits;
 mod words;
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use shared::trust::SecretKey;
 use shared::wire::{
@@ -28,26 +30,28 @@ use shared::wire::{
 
 use crate::key_store::KeyStoreError;
 use error::Heard;
+use numbering::Place;
 
 pub use capture::{CaptureError, Captured, Shot};
 pub use error::LinkError;
 pub use flash::{FlashError, FlashStep, Flashed, flash};
 pub use line::{Line, SerialLine};
+pub use numbering::Numbering;
 pub use ports::{PortKind, describe_ports, list_ports};
 pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
 pub use slots::{RevertError, content, revert_running, running};
 pub use upload::Uploaded;
+pub use waits::Waits;
 pub use words::{camera_word, slot_name, state_word};
 
 /// The rate of the line unless another is named, bits a second.
 pub const DEFAULT_BAUD: u32 = 921_600;
 
-/// How often the first request is sent: with [`HELLO_WAIT`], longer than a station takes to open its port, and
-/// than an SD card may hold up a write that the station waits for.
+/// How often the first request is sent: with [`Waits::greeting`], longer than a station takes to open its port,
+/// and than an SD card may hold up a write that the station waits for.
 const HELLO_ATTEMPTS: u32 = 10;
-const HELLO_WAIT: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 4;
 /// Events that may wait to be taken; a caller that takes none loses the oldest.
 const MAX_EVENTS: usize = 8192;
@@ -87,6 +91,8 @@ pub struct Traffic {
     pub late: u32,
     /// Events that never arrived, by the gaps in their numbers.
     pub events_lost: u32,
+    /// Events that arrived once more, or after they were counted as lost; they are passed over.
+    pub events_stale: u32,
 }
 
 /// A station at the other end of a line.
@@ -96,10 +102,10 @@ pub struct Station<L> {
     port: String,
     baud: u32,
     accumulator: Accumulator,
-    sequence: u16,
+    numbering: Numbering,
     replies: VecDeque<Reply>,
     events: VecDeque<Told>,
-    last_event: Option<u16>,
+    waits: Waits,
     traffic: Traffic,
     heard: Heard,
     /// A version that the other side speaks and this one does not.
@@ -118,8 +124,16 @@ impl Station<SerialLine> {
     /// # Errors
     /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
     pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
+        Self::reopen(port, baud, Numbering::default())
+    }
+
+    /// Opens a port again whose line was lost, to go on where that conversation was.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reopen(port: &str, baud: u32, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
         let line = SerialLine::open(port, baud).map_err(|error| LinkError::of_open(port, error))?;
-        let mut station = Self::new(line, port, baud);
+        let mut station = Self::new(line, port, baud).with_numbering(numbering);
         let identity = station.greet()?;
         Ok((station, identity))
     }
@@ -128,17 +142,15 @@ impl Station<SerialLine> {
 impl<L: Line> Station<L> {
     /// A station to be greeted, on a line of that name and rate in bits a second.
     pub fn new(line: L, port: &str, baud: u32) -> Self {
-        // An answer to whoever used the line before must not fit a request of ours.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             line,
             port: port.to_owned(),
             baud,
             accumulator: Accumulator::new(),
-            sequence: (now.as_millis() % 65_536) as u16,
+            numbering: Numbering::default(),
             replies: VecDeque::new(),
             events: VecDeque::new(),
-            last_event: None,
+            waits: Waits::default(),
             traffic: Traffic::default(),
             heard: Heard::Silence,
             foreign: None,
@@ -148,13 +160,28 @@ impl<L: Line> Station<L> {
         }
     }
 
+    /// The same station with other waits.
+    pub fn with_waits(self, waits: Waits) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// The same station as the one whose line was lost at these numbers.
+    pub fn with_numbering(self, numbering: Numbering) -> Self {
+        Self { numbering, ..self }
+    }
+
+    /// The numbers that the conversation has come to.
+    pub const fn numbering(&self) -> Numbering {
+        self.numbering
+    }
+
     /// Opens the conversation, again and again until the station answers.
     ///
     /// # Errors
     /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
     pub fn greet(&mut self) -> Result<Identity, LinkError> {
         let request = Request::Hello { protocol: PROTOCOL_VERSION };
-        match self.ask(&request, &[], HELLO_ATTEMPTS, HELLO_WAIT) {
+        match self.ask(&request, &[], HELLO_ATTEMPTS, self.waits.greeting) {
             Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => Ok(identity),
             Ok((Response::Hello(Identity { protocol: station, .. }), _))
             | Err(LinkError::Refused(Refusal::Protocol { station })) => Err(self.protocol(station)),
@@ -177,8 +204,7 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError::Encode`] or [`LinkError::Lost`].
     pub fn send(&mut self, request: &Request, bulk: &[u8]) -> Result<u16, LinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
+        let sequence = self.numbering.next_request();
         self.transmit(sequence, request, bulk)?;
         Ok(sequence)
     }
@@ -247,10 +273,10 @@ impl<L: Line> Station<L> {
         &self.port
     }
 
-    /// How long an answer may take: a second for the station, and the longest packets both ways.
+    /// How long an answer may take: the station's time, and the longest packets both ways.
     fn reply_wait(&self) -> Duration {
         let bits = 4 * MAX_PACKET as u64 * 10;
-        Duration::from_secs(1) + Duration::from_millis(bits * 1000 / u64::from(self.baud.max(1)))
+        self.waits.answer + Duration::from_millis(bits * 1000 / u64::from(self.baud.max(1)))
     }
 
     fn ask(
@@ -260,8 +286,7 @@ impl<L: Line> Station<L> {
         attempts: u32,
         wait: Duration,
     ) -> Result<(Response, Vec<u8>), LinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
+        let sequence = self.numbering.next_request();
         for attempt in 0..attempts {
             self.traffic.retried += u32::from(attempt > 0);
             // Retried under its own number: an answer that was merely slow still counts.
@@ -323,12 +348,13 @@ impl<L: Line> Station<L> {
                 self.replies.push_back(Reply { sequence, response: Some(response), bulk });
             }
             Message::Event(event) => {
-                let gap = self.last_event.map_or(0, |last| sequence.wrapping_sub(last).wrapping_sub(1));
-                // A long way forward is a step back: the station began to count anew.
-                if gap < 1 << 15 {
-                    self.traffic.events_lost += u32::from(gap);
+                match self.numbering.place(sequence, &event) {
+                    Place::Stale => {
+                        self.traffic.events_stale += 1;
+                        return;
+                    }
+                    Place::New { lost } => self.traffic.events_lost += u32::from(lost),
                 }
-                self.last_event = Some(sequence);
                 if self.events.len() >= MAX_EVENTS {
                     self.events.pop_front();
                 }

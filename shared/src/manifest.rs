@@ -155,7 +155,7 @@ impl Manifest {
         if !(32..=1024).contains(&tile) || tile % 16 != 0 {
             return contradiction("a tile must be 32 to 1024 pixels a side and a multiple of 16");
         }
-        if overlap * 2 >= tile {
+        if overlap >= tile / 2 {
             return contradiction("the overlap must be under half of the tile");
         }
         if let Scaling::Stretch { low, high, .. } = scaling

@@ -1,5 +1,7 @@
 //! A model's network as it runs: a graph planned by tract, its layers computed by this project's kernels.
 
+mod limits;
+
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -86,11 +88,13 @@ pub struct TractNetwork {
 impl TractNetwork {
     pub(crate) fn plan(proto: &pb::ModelProto, tile: usize, execution: Execution) -> TractResult<Self> {
         let threads = Threads::new(execution.threads)?;
-        let mut model = tract_onnx::onnx()
+        limits::check_graph(proto.graph.as_ref().unwrap_or(&pb::GraphProto::default()))?;
+        let model = tract_onnx::onnx()
             .model_for_proto_model(proto)?
             .with_input_fact(0, f32::fact([1, 3, tile, tile]).into())?
-            .into_typed()?
-            .into_decluttered()?;
+            .into_typed()?;
+        limits::check_cost(&model, tile)?;
+        let mut model = model.into_decluttered()?;
         let mut kernels = "tract".to_owned();
         if execution.kernels == Kernels::Own {
             let isa = Isa::best();

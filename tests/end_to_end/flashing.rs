@@ -5,22 +5,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use crate::bench::{Bench, Process, json_lines, next_line, rest, text, until};
-use crate::fixture::brightness_model;
-
-/// The model with a comment of so many bytes: the file grows, the network does not.
-fn padded(mut onnx: Vec<u8>, bytes: usize) -> Vec<u8> {
-    const DOC_STRING: u8 = 6 << 3 | 2;
-    onnx.push(DOC_STRING);
-    let mut length = bytes;
-    while length >= 0x80 {
-        onnx.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    onnx.push(length as u8);
-    // Text that differs from place to place: a chunk in the wrong one would be noticed.
-    onnx.extend((0..bytes).map(|i| b'a' + (i / 4096 % 26) as u8));
-    onnx
-}
+use crate::fixture::{brightness_model, padded};
 
 fn replaced(mut onnx: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     let at = onnx.windows(from.len()).position(|window| window == from).unwrap();

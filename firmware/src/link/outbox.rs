@@ -25,6 +25,9 @@ pub struct Bulk {
 /// Answers go first, then frame results and notices in their order, then masks, then previews. Masks and
 /// previews go whole or not at all: one that was begun is finished, and of those that were not the newest
 /// stays. While no line is open, nothing is kept.
+///
+/// Every frame result and notice has its number, whether it is sent or not: the host knows by the gaps what it
+/// missed, also while the line was lost.
 #[derive(Debug)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
@@ -98,8 +101,8 @@ impl Outbox {
     /// The line is lost: what waits is forgotten, and everybody who waits goes on.
     pub fn close(&self) {
         let mut waiting = self.lock();
-        let Waiting { sequence, unsent, .. } = *waiting;
-        *waiting = Waiting { sequence, unsent, ..Waiting::default() };
+        let sequence = waiting.sequence.wrapping_add(waiting.events.len() as u16);
+        *waiting = Waiting { sequence, unsent: waiting.unsent, ..Waiting::default() };
         self.changed.notify_all();
     }
 
@@ -126,13 +129,18 @@ impl Outbox {
     }
 
     fn event(&self, event: Event) {
-        self.put(|waiting| {
-            if waiting.events.len() >= MAX_EVENTS {
-                waiting.events.pop_front();
-                waiting.unsent += 1;
-            }
-            waiting.events.push_back(event);
-        });
+        let mut waiting = self.lock();
+        if !waiting.is_open {
+            waiting.next_number();
+            return;
+        }
+        if waiting.events.len() >= MAX_EVENTS {
+            waiting.events.pop_front();
+            waiting.next_number();
+            waiting.unsent += 1;
+        }
+        waiting.events.push_back(event);
+        self.changed.notify_all();
     }
 
     fn put(&self, put: impl FnOnce(&mut Waiting)) {
@@ -149,6 +157,11 @@ impl Outbox {
 }
 
 impl Waiting {
+    const fn next_number(&mut self) -> u16 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
     fn take(&mut self, piece: usize) -> Option<Packet> {
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
@@ -161,8 +174,7 @@ impl Waiting {
             let (place, bytes) = self.preview.take(piece)?;
             (Event::Preview(place), bytes)
         };
-        self.sequence = self.sequence.wrapping_add(1);
-        Some(Packet { sequence: self.sequence, message: Message::Event(event), bulk })
+        Some(Packet { sequence: self.next_number(), message: Message::Event(event), bulk })
     }
 }
 
@@ -248,6 +260,25 @@ mod tests {
         outbox.close();
         assert_eq!(outbox.next(), None);
         outbox.wait_for_room();
+    }
+
+    #[test]
+    fn what_is_never_sent_has_its_number() {
+        let outbox = Outbox::new(9600);
+        let notice = || outbox.notice(Notice::Camera(CameraState::Absent));
+        let number = || outbox.next().unwrap().sequence;
+        outbox.open();
+        notice();
+        assert_eq!(number(), 1);
+        // Two wait when the line is lost, and three come before it is open again.
+        (0..2).for_each(|_| notice());
+        outbox.close();
+        (0..3).for_each(|_| notice());
+        outbox.open();
+        notice();
+        assert_eq!(number(), 7);
+        (0..MAX_EVENTS + 4).for_each(|_| notice());
+        assert_eq!(number(), 12);
     }
 
     #[test]

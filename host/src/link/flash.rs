@@ -10,8 +10,6 @@ use thiserror::Error;
 use super::upload::{Sending, send};
 use super::{Line, LinkError, Station, Uploaded};
 
-/// A station that says nothing for so long during an upload is gone; it may restart in between.
-pub(super) const RESTART_PATIENCE: Duration = Duration::from_secs(15);
 /// Loading and trying a model on a small processor takes its time.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(180);
 /// A trial goes on as long as frames come.
@@ -230,7 +228,7 @@ fn staging(answer: Result<StageProgress, LinkError>) -> Result<StageProgress, Fl
 
 /// How far it is now. A station that loads a model may be slow to answer, and may restart.
 fn ask<L: Line>(station: &mut Station<L>) -> Result<StageProgress, FlashError> {
-    let patience = Patience::new(RESTART_PATIENCE);
+    let patience = Patience::new(station.waits.restart);
     loop {
         match staging(station.stage_status()) {
             Err(FlashError::Link(LinkError::Silent { .. })) if !patience.is_over() => {}

@@ -129,13 +129,57 @@ fn events_are_kept_while_an_answer_is_awaited_and_gaps_are_counted() {
 }
 
 #[test]
+fn an_event_that_the_line_repeats_or_brings_late_counts_once() {
+    let mut line = silent();
+    // Two packets come again, one comes late, then the station is started anew and counts from one.
+    for (number, time_unix_ms) in
+        [(1, 10), (2, 20), (1, 10), (2, 20), (2, 20), (3, 30), (5, 50), (4, 40), (1, 60), (2, 70)]
+    {
+        let report = FrameReport { time_unix_ms, ..report(u32::from(number)) };
+        let mut bytes = Vec::new();
+        Packet::new(number, Event::Frame(report)).encode(&mut bytes).unwrap();
+        line.to_host.extend(bytes);
+    }
+    let mut station = station(line);
+    let mut frames = Vec::new();
+    while let Some(told) = station.next_event(Duration::ZERO).unwrap() {
+        let Event::Frame(report) = told.event else { panic!("{told:?}") };
+        frames.push((report.frame, report.time_unix_ms));
+    }
+    assert_eq!(frames, [(1, 10), (2, 20), (3, 30), (5, 50), (1, 60), (2, 70)]);
+    assert_eq!((station.traffic().events_stale, station.traffic().events_lost), (4, 1));
+}
+
+#[test]
+fn what_the_line_before_still_held_is_not_taken_for_new() {
+    let packet = |sequence, message: Message| {
+        let mut bytes = Vec::new();
+        Packet::new(sequence, message).encode(&mut bytes).unwrap();
+        bytes
+    };
+    let frame = |number: u16| packet(number, Event::Frame(report(u32::from(number))).into());
+    let mut line = memory_line(|_, _| (vec![], Some((Response::Echo, vec![]))));
+    line.to_host.extend([frame(7), frame(8)].concat());
+    let mut before = station(line);
+    before.request(&Request::Echo, &[]).unwrap();
+    let request = before.numbering.next_request();
+
+    let mut line = memory_line(|_, _| (vec![], Some((identity(PROTOCOL_VERSION), vec![]))));
+    line.to_host.extend([frame(8), packet(request, Response::Echo.into()), frame(9), frame(7)].concat());
+    let mut after = station(line).with_numbering(before.numbering());
+    assert!(after.greet().is_ok(), "an answer of the line before was taken for the greeting's");
+    let told: Vec<Told> = after.take_events().into();
+    assert!(matches!(&told[..], [Told { event: Event::Frame(report), .. }] if report.frame == 9), "{told:?}");
+    assert_eq!((after.traffic().late, after.traffic().events_stale), (1, 2));
+}
+
+#[test]
 fn late_and_unfitting_answers_are_not_taken_for_the_right_ones() {
     let mut line = memory_line(|_, _| (vec![], Some((identity(PROTOCOL_VERSION), vec![]))));
     let mut late = Vec::new();
     Packet::new(12345, Response::Echo).encode(&mut late).unwrap();
     line.to_host.extend(late);
     let mut station = station(line);
-    station.sequence = 77;
     assert!(matches!(station.status(), Err(LinkError::Unfitting { .. })));
     assert_eq!(station.traffic().late, 1);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{ModelDigest, Refusal, Request, Response, StageProgress, Upload, UploadOptions};
 
-use super::flash::{FlashError, FlashStep, Patience, RESTART_PATIENCE};
+use super::flash::{FlashError, FlashStep, Patience};
 use super::{Line, LinkError, Station};
 
 /// What an upload cost.
@@ -57,9 +57,11 @@ pub(super) fn send<L: Line>(
 ) -> Result<Sending, FlashError> {
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis() as u64;
-    let mut upload = Upload::new(onnx.len() as u32, received, UploadOptions::for_baud(station.baud()));
+    let answer_ms = u32::try_from(station.waits.answer.as_millis()).unwrap_or(u32::MAX);
+    let options = UploadOptions::for_baud(station.baud(), answer_ms);
+    let mut upload = Upload::new(onnx.len() as u32, received, options);
     let mut offsets: Vec<(u16, u32)> = Vec::new();
-    let mut patience = Patience::new(RESTART_PATIENCE);
+    let mut patience = Patience::new(station.waits.restart);
     let mut stored = received;
     let ended = loop {
         while let Some(offset) = upload.next_to_send(now_ms()) {
@@ -73,7 +75,7 @@ pub(super) fn send<L: Line>(
         let wait = upload.wake_ms().map_or(0, |wake| wake.saturating_sub(now_ms())).clamp(1, 250);
         match station.next_reply(Duration::from_millis(wait))? {
             Some(reply) => {
-                patience = Patience::new(RESTART_PATIENCE);
+                patience = Patience::new(station.waits.restart);
                 let Some(at) = offsets.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
                     station.traffic.late += 1;
                     continue;

@@ -11,7 +11,7 @@ use shared::wire::{
 use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
 use crate::frame_record::FrameRecord;
-use crate::link::{LinkError, SerialLine, Station, camera_word};
+use crate::link::{LinkError, Numbering, SerialLine, Station, Told, camera_word};
 use crate::page::{LinkState, Panel};
 use crate::recording::Recording;
 
@@ -105,10 +105,10 @@ impl Viewer {
                 Err(Broken::Link(error)) if error.is_passing() => {
                     self.link(LinkState::Lost, &format!("{error}; waiting for it to come back"));
                     let (port, baud) = (station.port().to_owned(), station.baud());
-                    let key = station.take_key();
+                    let (numbering, key) = (station.numbering(), station.take_key());
                     // The port must be closed before it can be opened again.
                     drop(station);
-                    (station, identity) = match wait_for(&port, baud, end, stop)? {
+                    (station, identity) = match wait_for(&port, baud, numbering, end, stop)? {
                         Awaited::Back(back) => *back,
                         Awaited::Over(ended) => return Ok((ended, watch.summary())),
                     };
@@ -142,7 +142,17 @@ impl Viewer {
             station.stream(Stream::On, Stream::On)?;
             panel.link(LinkState::Up, "");
         }
-        let ended = self.follow(station, identity, before, watch, end, stop)?;
+        let mut known = Known { identity, status: station.status()?, settings: before };
+        let followed = self.follow(station, &mut known, watch, end, stop);
+        if let Err(Broken::Link(_)) = followed {
+            // What came before the line was lost counts as well.
+            for told in station.take_events() {
+                if is_over(end, watch.frames(), stop).is_none() {
+                    self.take(told, &mut known.status, watch)?;
+                }
+            }
+        }
+        let ended = followed?;
         if let Show::Page(_) = self.show {
             station.stream(before.masks, before.preview)?;
         }
@@ -152,13 +162,12 @@ impl Viewer {
     fn follow(
         &mut self,
         station: &mut Station<SerialLine>,
-        identity: &Identity,
-        mut settings: Settings,
+        known: &mut Known<'_>,
         watch: &mut Watch,
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let mut status = station.status()?;
+        let Known { identity, status, settings } = known;
         let mut asked: Option<Instant> = None;
         loop {
             if let Some(ended) = is_over(end, watch.frames(), stop) {
@@ -166,16 +175,16 @@ impl Viewer {
             }
             if let Show::Page(panel) = &mut self.show {
                 while let Some(command) = panel.asked() {
-                    settings = act(command, station, panel, &mut self.recorder, stop)?.unwrap_or(settings);
+                    *settings = act(command, station, panel, &mut self.recorder, stop)?.unwrap_or(*settings);
                     asked = None;
                 }
             }
             if asked.is_none_or(|asked| asked.elapsed() >= self.status_every()) {
-                status = self.status(station)?;
+                *status = self.status(station)?;
                 asked = Some(Instant::now());
                 if let Show::Page(panel) = &self.show {
                     let line = (station.port(), station.baud());
-                    panel.station(line, identity, &status, &settings, station.traffic());
+                    panel.station(line, identity, status, settings, station.traffic());
                 }
             }
             let Some(told) = station.next_event(LOOK_AROUND)? else {
@@ -184,21 +193,27 @@ impl Viewer {
                 }
                 continue;
             };
-            match (told.event, &mut self.show) {
-                (Event::Frame(report), _) => {
-                    let line = watch.see(&report, status.frames_unsent);
-                    self.frame(&report, &line, watch)?;
-                }
-                (Event::Notice(Notice::Camera(camera)), _) => {
-                    status.camera = camera;
-                    eprintln!("camera: {}", camera_word(camera));
-                }
-                (Event::Notice(Notice::Stage(progress)), _) => notice(progress),
-                (Event::Masks(piece), Show::Page(panel)) => panel.masks(piece, &told.bulk),
-                (Event::Preview(piece), Show::Page(panel)) => panel.preview(piece, &told.bulk),
-                (Event::Masks(_) | Event::Preview(_), Show::Lines | Show::Json) => {}
-            }
+            self.take(told, status, watch)?;
         }
+    }
+
+    /// Shows and records what the station told.
+    fn take(&mut self, told: Told, status: &mut Status, watch: &mut Watch) -> Result<(), Failure> {
+        match (told.event, &mut self.show) {
+            (Event::Frame(report), _) => {
+                let line = watch.see(&report, status.frames_unsent);
+                self.frame(&report, &line, watch)?;
+            }
+            (Event::Notice(Notice::Camera(camera)), _) => {
+                status.camera = camera;
+                eprintln!("camera: {}", camera_word(camera));
+            }
+            (Event::Notice(Notice::Stage(progress)), _) => notice(progress),
+            (Event::Masks(piece), Show::Page(panel)) => panel.masks(piece, &told.bulk),
+            (Event::Preview(piece), Show::Page(panel)) => panel.preview(piece, &told.bulk),
+            (Event::Masks(_) | Event::Preview(_), Show::Lines | Show::Json) => {}
+        }
+        Ok(())
     }
 
     const fn status_every(&self) -> Duration {
@@ -251,6 +266,13 @@ fn is_over(end: End, frames: u32, stop: &AtomicBool) -> Option<Ended> {
     if in_time && wanted { None } else { Some(Ended::AsAsked) }
 }
 
+/// What is known of the station beside its frames.
+struct Known<'a> {
+    identity: &'a Identity,
+    status: Status,
+    settings: Settings,
+}
+
 /// What came of waiting.
 enum Awaited {
     Back(Box<(Station<SerialLine>, Identity)>),
@@ -258,7 +280,13 @@ enum Awaited {
 }
 
 /// Opens the line again as soon as that works.
-fn wait_for(port: &str, baud: u32, end: End, stop: &AtomicBool) -> Result<Awaited, LinkError> {
+fn wait_for(
+    port: &str,
+    baud: u32,
+    numbering: Numbering,
+    end: End,
+    stop: &AtomicBool,
+) -> Result<Awaited, LinkError> {
     loop {
         let until = Instant::now() + TRY_AGAIN;
         while Instant::now() < until {
@@ -267,7 +295,7 @@ fn wait_for(port: &str, baud: u32, end: End, stop: &AtomicBool) -> Result<Awaite
             }
             std::thread::sleep(LOOK_AROUND.min(TRY_AGAIN));
         }
-        match Station::open(port, baud) {
+        match Station::reopen(port, baud, numbering) {
             Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
             Err(error) if error.is_passing() => {}
             Err(error) => return Err(error),

@@ -161,8 +161,10 @@ fn manifest_survives_its_own_text() {
     assert!(matches!(Manifest::parse(&newer), Err(crate::ManifestError::Format { found: 2 })));
     let unknown = json.replacen("{", "{\"surprise\":1,", 1);
     assert!(matches!(Manifest::parse(&unknown), Err(crate::ManifestError::Json { .. })));
-    let wide = json.replacen("\"overlap\":8", "\"overlap\":32", 1);
-    assert!(matches!(Manifest::parse(&wide), Err(crate::ManifestError::Contradiction { .. })));
+    for overlap in [32, u32::MAX] {
+        let wide = json.replacen("\"overlap\":8", &format!("\"overlap\":{overlap}"), 1);
+        assert!(matches!(Manifest::parse(&wide), Err(crate::ManifestError::Contradiction { .. })));
+    }
     for (low, high) in [(0.9, 0.1), (0.5, 0.5), (-0.1, 0.9), (0.1, 1.5), (f32::NAN, 0.9)] {
         let mut manifest = manifest.clone();
         manifest.input.scaling = Scaling::Stretch { low, high, min_span: 16 };

@@ -18,14 +18,15 @@ pub struct UploadOptions {
 }
 
 impl UploadOptions {
-    /// Eight chunks on their way, and twice the time that these take at `baud` bits a second plus a
-    /// second for the station to answer.
-    pub fn for_baud(baud: u32) -> Self {
+    /// Eight chunks on their way, and twice the time that these take at `baud` bits a second plus
+    /// `answer_ms` for the station to answer.
+    pub fn for_baud(baud: u32, answer_ms: u32) -> Self {
         const WINDOW: u16 = 8;
         // A byte is ten bits on the line: start, eight, stop.
         let window_bits = u64::from(WINDOW) * MAX_PACKET as u64 * 10;
         let window_ms = window_bits * 1000 / u64::from(baud.max(1));
-        Self { window: WINDOW, timeout_ms: u32::try_from(2 * window_ms + 1000).unwrap_or(u32::MAX) }
+        let timeout_ms = u32::try_from(2 * window_ms).unwrap_or(u32::MAX).saturating_add(answer_ms);
+        Self { window: WINDOW, timeout_ms }
     }
 }
 

@@ -92,7 +92,7 @@ fn goes_back_with_a_station_that_forgot() {
 #[test]
 fn timeout_covers_the_window() {
     for baud in [9_600, 115_200, 921_600, 3_000_000] {
-        let options = UploadOptions::for_baud(baud);
+        let options = UploadOptions::for_baud(baud, 1000);
         let window_ms = u64::from(options.window) * u64::from(CHUNK) * 10_000 / u64::from(baud);
         let range = 2 * window_ms + 1000..3 * window_ms + 1000;
         assert!(range.contains(&u64::from(options.timeout_ms)), "{baud}: {options:?}");
@@ -144,7 +144,7 @@ fn simulate(chunks: u32, line: Line, seed: u64) -> Outcome {
     let model = ModelFile { digest: ModelDigest([0; 32]), length: at(chunks) - 7 };
     let mut map = ChunkMap::new(model);
     let mut synced = map.encode();
-    let mut upload = Upload::new(model.length, 0, UploadOptions::for_baud(921_600));
+    let mut upload = Upload::new(model.length, 0, UploadOptions::for_baud(921_600, 1000));
     // Arrival times, in order.
     let mut to_station: VecDeque<(u64, u32)> = VecDeque::new();
     let mut to_host: VecDeque<(u64, u32, u32)> = VecDeque::new();

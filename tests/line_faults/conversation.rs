@@ -1,0 +1,446 @@
+//! One conversation: all that a host asks of a station, done again where the line lost it, and checked.
+
+use std::fmt::{self, Display, Formatter};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use firmware::{
+    CameraSource, FolderStorage, Grab, IlluminationConfig, Pace, Play, RunError, Station as Appliance,
+    StatusLight, Stop,
+};
+use host::{
+    CaptureError, FlashError, Flashed, LinkError, Numbering, Shot, Station, Told, Traffic, Waits, flash,
+};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use shared::trust::{Keyring, SecretKey, TrustedKey};
+use shared::wire::{
+    Acquisition, CHUNK, Downgrade, Event, ModelDigest, Name, Request, Response, Setting, Settings, Slot,
+    SlotState, Stream, UnixSeconds,
+};
+use shared::{DutyCycle, Execution, Image, Kernels, PixelSize, decode_image};
+
+use crate::fixture::{brightness_model, padded};
+use crate::ledger::Ledger;
+use crate::line::{FaultyLine, HostEnd};
+use crate::schedule::FAULTS;
+
+/// A line of this rate takes no time.
+const BAUD: u32 = 12_000_000;
+const WAITS: Waits = Waits {
+    greeting: Duration::from_millis(150),
+    answer: Duration::from_millis(150),
+    restart: Duration::from_secs(3),
+};
+/// No conversation takes so long, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(180);
+const CAPTURES: usize = 3;
+const CAMERA: CameraSource =
+    CameraSource::Simulated { width: 96, height: 64, seed: 5, nuclei: 4, frames_per_second: 60.0 };
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+static FACTORY: LazyLock<Vec<u8>> = LazyLock::new(|| brightness_model(0.4));
+/// What the camera shows first.
+static PICTURES: LazyLock<Vec<Image>> = LazyLock::new(|| {
+    let mut camera = CAMERA.open().unwrap();
+    let mut next = || match camera.grab(Pace::Every).unwrap() {
+        Grab::Frame(frame) => frame.image,
+        Grab::Finished => panic!("a simulated microscope has no end"),
+    };
+    (0..CAPTURES).map(|_| next()).collect()
+});
+
+/// What conversations went through.
+#[derive(Default)]
+pub struct Outcome {
+    pub faults: [u32; FAULTS.len()],
+    counts: u32,
+    conversations: u32,
+    damaged_at_station: u32,
+    traffic: Traffic,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.faults.iter_mut().zip(other.faults) {
+            *sum += count;
+        }
+        self.counts += other.counts;
+        self.conversations += other.conversations;
+        self.damaged_at_station += other.damaged_at_station;
+        self.sum(other.traffic);
+    }
+
+    fn sum(&mut self, other: Traffic) {
+        let sum = &mut self.traffic;
+        sum.sent += other.sent;
+        sum.received += other.received;
+        sum.damaged += other.damaged;
+        sum.retried += other.retried;
+        sum.late += other.late;
+        sum.events_lost += other.events_lost;
+        sum.events_stale += other.events_stale;
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { counts, conversations, damaged_at_station, traffic, .. } = self;
+        write!(
+            f,
+            "{counts} counts came once each, over {conversations} openings of the line; {} bytes to stations and {} \
+             to hosts, {damaged_at_station} and {} packets of them damaged; {} requests sent again, {} late answers \
+             passed over, {} events known to be lost, {} that came again or late passed over",
+            traffic.sent,
+            traffic.received,
+            traffic.damaged,
+            traffic.retried,
+            traffic.late,
+            traffic.events_lost,
+            traffic.events_stale
+        )
+    }
+}
+
+/// Talks over the line of that seed; every second one to a station that trusts one key alone.
+pub fn converse(seed: u64) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let key = (seed % 2 == 1).then(|| SecretKey::from_seed(&[7; 32]));
+    let line = FaultyLine::new(seed, WAITS.answer);
+    let appliance = Running::start(line.clone(), folder.path(), key.as_ref());
+    let mut talk = Talk {
+        line,
+        host: None,
+        numbering: Numbering::default(),
+        key,
+        random: SmallRng::seed_from_u64(seed),
+        settings: SETTINGS,
+        ledger: Ledger::default(),
+        outcome: Outcome::default(),
+        until: Instant::now() + PATIENCE,
+    };
+
+    talk.set_all();
+    talk.echo(12);
+    talk.watch(20);
+    let first = talk.flash(folder.path(), 0.35);
+    talk.watch(10);
+    assert_eq!(talk.ledger.model, Some(first), "another model counts than the one confirmed");
+    talk.set_all();
+    let second = talk.flash(folder.path(), 0.45);
+    talk.echo(6);
+    talk.revert(second, first);
+    talk.capture();
+    talk.set_all();
+    talk.watch(10);
+    talk.end(appliance)
+}
+
+const SETTINGS: Settings = Settings {
+    illumination: DutyCycle::OFF,
+    pixel_size: None,
+    acquisition: Acquisition::Continuous,
+    masks: Stream::On,
+    preview: Stream::On,
+};
+
+/// A station on a thread.
+struct Running {
+    stop: Stop,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Running {
+    fn start(line: FaultyLine, folder: &Path, key: Option<&SecretKey>) -> Self {
+        let keys = key.map(|key| TrustedKey { name: Name::new(), key: key.public() });
+        let appliance = Appliance {
+            camera: Box::new(|| CAMERA.open()),
+            play: Play::Recording,
+            link: Box::new(line),
+            baud: BAUD,
+            storage: Box::new(FolderStorage::open(folder).unwrap()),
+            illumination: IlluminationConfig::open_optional(None).unwrap(),
+            light: StatusLight::none(),
+            settings: SETTINGS,
+            name: "faulty".to_owned(),
+            execution: Execution { threads: NonZeroUsize::MIN, kernels: Kernels::default() },
+            factory: &FACTORY,
+            keyring: Keyring::new(keys.into_iter().collect()).unwrap(),
+        };
+        let stop = Stop::default();
+        let thread = std::thread::spawn({
+            let stop = stop.clone();
+            move || appliance.run(&stop, |_| {})
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+/// Why something is to be done again, or never will be.
+trait Passing: fmt::Debug {
+    fn is_passing(&self) -> bool;
+}
+
+impl Passing for LinkError {
+    fn is_passing(&self) -> bool {
+        self.is_passing()
+    }
+}
+
+impl Passing for FlashError {
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_passing())
+    }
+}
+
+impl Passing for CaptureError {
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_passing())
+    }
+}
+
+/// A host's side of the conversation.
+struct Talk {
+    line: FaultyLine,
+    host: Option<Station<HostEnd>>,
+    numbering: Numbering,
+    key: Option<SecretKey>,
+    random: SmallRng,
+    /// As the station must have them.
+    settings: Settings,
+    ledger: Ledger,
+    outcome: Outcome,
+    until: Instant,
+}
+
+impl Talk {
+    /// Does something, on a line opened anew where that one is lost, until it is done.
+    fn insist<T, E: Passing>(
+        &mut self,
+        what: &str,
+        mut act: impl FnMut(&mut Self, &mut Station<HostEnd>) -> Result<T, E>,
+    ) -> T {
+        loop {
+            assert!(Instant::now() < self.until, "{what} is not done in {PATIENCE:?}");
+            let mut host = match self.host.take() {
+                Some(host) => host,
+                None => match self.open() {
+                    Some(host) => host,
+                    None => continue,
+                },
+            };
+            match act(self, &mut host) {
+                Ok(done) => {
+                    self.host = Some(host);
+                    return done;
+                }
+                Err(error) => {
+                    assert!(error.is_passing(), "{what}: {error:?}");
+                    self.close(host);
+                }
+            }
+        }
+    }
+
+    /// The line opened and the station greeted, where that works.
+    fn open(&mut self) -> Option<Station<HostEnd>> {
+        let Ok(end) = self.line.open_host() else {
+            std::thread::sleep(Duration::from_millis(5));
+            return None;
+        };
+        let mut host = Station::new(end, "memory", BAUD).with_waits(WAITS).with_numbering(self.numbering);
+        if let Some(key) = &self.key {
+            host.sign_with(Ok(key.clone()));
+        }
+        self.outcome.conversations += 1;
+        match host.greet() {
+            Ok(identity) => assert_eq!(identity.name.as_str(), "faulty"),
+            Err(error) => {
+                assert!(error.is_passing(), "greeting: {error:?}");
+                self.close(host);
+                return None;
+            }
+        }
+        Some(host)
+    }
+
+    fn close(&mut self, mut host: Station<HostEnd>) {
+        host.take_events().iter().for_each(|told| self.take(told));
+        self.numbering = host.numbering();
+        self.outcome.sum(host.traffic());
+    }
+
+    /// Changes every setting; the station then has these and no others.
+    fn set_all(&mut self) {
+        let random = &mut self.random;
+        let stream = |on| if on { Stream::On } else { Stream::Off };
+        self.settings = Settings {
+            illumination: DutyCycle::try_from(random.random_range(0..=1000)).unwrap(),
+            pixel_size: Some(PixelSize::try_from(random.random_range(0.1..2.0)).unwrap()),
+            acquisition: Acquisition::Continuous,
+            masks: stream(random.random()),
+            preview: stream(random.random()),
+        };
+        let wanted = self.settings;
+        let all = [
+            Setting::Illumination(wanted.illumination),
+            Setting::PixelSize(wanted.pixel_size),
+            Setting::Acquisition(wanted.acquisition),
+            Setting::Masks(wanted.masks),
+            Setting::Preview(wanted.preview),
+        ];
+        let found = self.insist("setting", |_, host| {
+            for setting in all {
+                host.set(setting)?;
+            }
+            host.settings()
+        });
+        assert_eq!(found, wanted);
+    }
+
+    /// Every echo is of the bytes sent, and no earlier ones.
+    fn echo(&mut self, times: usize) {
+        for _ in 0..times {
+            let mut bytes = vec![0; self.random.random_range(0..=CHUNK as usize)];
+            self.random.fill_bytes(&mut bytes);
+            let (response, back) = self.insist("an echo", |_, host| host.request(&Request::Echo, &bytes));
+            assert!(response == Response::Echo && back == bytes, "another echo than what was sent");
+        }
+    }
+
+    /// Takes in counts until so many came, through whatever happens to the line.
+    fn watch(&mut self, counts: u32) {
+        let target = self.ledger.counts() + counts;
+        let lost_before = self.insist("asking", |talk, host| {
+            host.status()?;
+            host.take_events();
+            talk.ledger.listen();
+            Ok::<_, LinkError>(talk.lost(host))
+        });
+        let lost = self.insist("watching", |talk, host| {
+            let mut listened = Ok(());
+            while listened.is_ok() && talk.ledger.counts() < target {
+                assert!(Instant::now() < talk.until, "no counts come");
+                listened = match host.next_event(WAITS.answer) {
+                    Ok(Some(told)) => {
+                        talk.take(&told);
+                        Ok(())
+                    }
+                    // Nothing may mean that nobody is there any more.
+                    Ok(None) => host.status().map(drop),
+                    Err(error) => Err(error),
+                };
+            }
+            listened.map(|()| talk.lost(host))
+        });
+        self.ledger.check(lost - lost_before);
+    }
+
+    fn take(&mut self, told: &Told) {
+        if let Event::Frame(report) = &told.event {
+            self.ledger.enter(report);
+        }
+    }
+
+    /// Events known to be lost so far, on this line and all before.
+    const fn lost(&self, host: &Station<HostEnd>) -> u32 {
+        self.outcome.traffic.events_lost + host.traffic().events_lost
+    }
+
+    /// A model onto the station; its digest.
+    fn flash(&mut self, folder: &Path, threshold: f32) -> ModelDigest {
+        let length = self.random.random_range(20_000..60_000);
+        let mut onnx = padded(brightness_model(threshold), length);
+        if let Some(key) = &self.key {
+            onnx = key.sign_model(&onnx, UnixSeconds((threshold * 1000.0) as u64));
+        }
+        let digest = ModelDigest::of(&onnx);
+        let flashed =
+            self.insist("flashing", |_, host| flash(host, &onnx, Downgrade::Refused, &GO_ON, |_| {}));
+        assert!(matches!(flashed, Flashed::Confirmed(_)), "{flashed:?}");
+        let (status, slots) =
+            self.insist("asking", |_, host| Ok::<_, LinkError>((host.status()?, host.slots()?)));
+        assert_eq!(status.model, digest);
+        let (name, content) = match slots.active {
+            Slot::A => ("a.onnx", slots.a),
+            Slot::B => ("b.onnx", slots.b),
+            Slot::Factory => panic!("{slots:?}"),
+        };
+        assert_eq!((content.state, content.digest), (SlotState::Confirmed, Some(digest)));
+        assert!(std::fs::read(folder.join(name)).unwrap() == onnx, "the station holds other bytes");
+        digest
+    }
+
+    /// Leaves a model for the one before, and no other, however often it is asked.
+    fn revert(&mut self, from: ModelDigest, to: ModelDigest) {
+        self.insist("reverting", |_, host| host.revert(from));
+        loop {
+            let (status, slots) =
+                self.insist("asking", |_, host| Ok::<_, LinkError>((host.status()?, host.slots()?)));
+            let active = if slots.active == Slot::A { slots.a } else { slots.b };
+            assert_eq!(active.digest, Some(to), "{slots:?}");
+            if status.model == to {
+                return;
+            }
+            assert!(Instant::now() < self.until, "the model before does not run");
+        }
+    }
+
+    /// The camera's first pictures, each once, none beside them.
+    fn capture(&mut self) {
+        let first = self.random.random::<u32>();
+        let mut token = first;
+        let captured = self.insist("capturing", |_, host| {
+            host.stream(Stream::Off, Stream::Off)?;
+            host.set(Setting::Acquisition(Acquisition::Continuous))?;
+            host.set(Setting::Acquisition(Acquisition::Triggered))?;
+            let mut captured = Vec::new();
+            while captured.len() < CAPTURES {
+                token = token.wrapping_add(1);
+                match host.capture(token, &GO_ON)? {
+                    Shot::Taken(shot) => captured.push(shot),
+                    // The camera is being opened anew.
+                    Shot::CameraAbsent => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Ok::<_, CaptureError>(captured)
+        });
+        for (index, shot) in captured.iter().enumerate() {
+            let number = captured[0].report.frame + index as u32;
+            assert_eq!(shot.report.frame, number, "a frame was taken beside those captured");
+            assert!(
+                decode_image(&shot.picture_png).unwrap() == PICTURES[index],
+                "another picture than asked for"
+            );
+            assert_eq!(shot.labels.max_label(), shot.report.count);
+            assert_eq!(shot.truth.as_ref().map(|truth| truth.count()), shot.report.true_count);
+        }
+    }
+
+    /// The station still works, and ends when it is told to.
+    fn end(mut self, mut appliance: Running) -> Outcome {
+        let status = self.insist("asking", |_, host| host.status());
+        if let Some(host) = self.host.take() {
+            self.close(host);
+        }
+        let thread = appliance.thread.take().unwrap();
+        assert!(!thread.is_finished(), "the station ended by itself");
+        appliance.stop.set();
+        thread.join().unwrap().unwrap();
+        self.outcome.damaged_at_station = status.damaged_packets;
+        self.outcome.counts = self.ledger.counts();
+        self.outcome.faults = self.line.tally();
+        self.outcome
+    }
+}
