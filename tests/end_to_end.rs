@@ -10,6 +10,8 @@ mod bad_input;
 mod bench;
 #[path = "end_to_end/browser.rs"]
 mod browser;
+#[path = "end_to_end/calibration.rs"]
+mod calibration;
 #[path = "end_to_end/captures.rs"]
 mod captures;
 #[path = "end_to_end/demo.rs"]
@@ -37,6 +39,8 @@ mod reports;
 mod station_bench;
 #[path = "end_to_end/strangers.rs"]
 mod strangers;
+#[path = "end_to_end/terminal.rs"]
+mod terminal;
 #[path = "end_to_end/training.rs"]
 mod training;
 #[path = "end_to_end/watching.rs"]

@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    audit, bench, capture, convert, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda,
-    quantize, report, score, segment, sign, split, station, train,
+    audit, bench, capture, convert, demo, doctor, explore, export, flash, key, link_test,
+    live, probe_cuda, quantize, report, score, segment, sign, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
