@@ -16,6 +16,8 @@ mod calibration;
 mod captures;
 #[path = "end_to_end/demo.rs"]
 mod demo;
+#[path = "end_to_end/dilutions.rs"]
+mod dilutions;
 #[path = "end_to_end/exports.rs"]
 mod exports;
 mod fixture;

@@ -7,6 +7,7 @@ mod calibration;
 mod capture_folder;
 mod cli;
 mod commands;
+mod dilution;
 mod exploration;
 mod exports;
 mod frame_record;
