@@ -10,10 +10,14 @@ mod bad_input;
 mod bench;
 #[path = "end_to_end/browser.rs"]
 mod browser;
+#[path = "end_to_end/calibration.rs"]
+mod calibration;
 #[path = "end_to_end/captures.rs"]
 mod captures;
 #[path = "end_to_end/demo.rs"]
 mod demo;
+#[path = "end_to_end/dilutions.rs"]
+mod dilutions;
 #[path = "end_to_end/exports.rs"]
 mod exports;
 mod fixture;
@@ -39,6 +43,8 @@ mod soak;
 mod station_bench;
 #[path = "end_to_end/strangers.rs"]
 mod strangers;
+#[path = "end_to_end/terminal.rs"]
+mod terminal;
 #[path = "end_to_end/training.rs"]
 mod training;
 #[path = "end_to_end/watching.rs"]

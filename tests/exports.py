@@ -1,8 +1,9 @@
 """Reads exports back with the readers of others: exports.py DIR
 
 DIR is what `nuclei-host convert` wrote with every format but overlay. The TIFF label images are the
-reference; every other file must give the same nuclei with the same pixels. Prints what was
-read as one line of JSON. Exit code 77: a module is missing.
+reference; every other file must give the same nuclei with the same pixels. Where DIR holds frames.parquet, it is what
+became of a recording: Parquet and CSV must hold the same. Prints what was read as one line of JSON. Exit code 77: a
+module is missing.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ import sys
 
 try:
     import numpy
+    import pyarrow
+    import pyarrow.parquet
     import roifile
     import shapely
     import tifffile
@@ -118,7 +121,41 @@ def check_objects(path: pathlib.Path, images: dict[str, numpy.ndarray]) -> list[
     return list(reader.fieldnames or [])
 
 
+def check_parquet(path: pathlib.Path, beside: pathlib.Path) -> pyarrow.Table:
+    """Every cell of the table against the CSV's."""
+    table = pyarrow.parquet.read_table(path)
+    with beside.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    check(f"{path}: rows", table.num_rows, len(rows))
+    for name in table.column_names:
+        values = table.column(name).to_pylist()
+        is_time = pyarrow.types.is_timestamp(table.schema.field(name).type)
+        for at, (value, row) in enumerate(zip(values, rows)):
+            text = row[f"{name}_unix_ms" if is_time else name]
+            where = f"{path}: {name} of row {at}"
+            if value is None:
+                check(where, "", text)
+            elif is_time:
+                check(where, round(value.timestamp() * 1000), int(text))
+            elif isinstance(value, bool):
+                check(where, "yes" if value else "no", text)
+            elif isinstance(value, float):
+                check(where, abs(value - float(text)) <= 0.01 * max(1.0, abs(value)), True)
+            else:
+                check(where, str(value), text)
+    return table
+
+
+def check_recording(folder: pathlib.Path) -> None:
+    table = check_parquet(folder / "frames.parquet", folder / "frames.csv")
+    counts = table.column("count").to_pylist()
+    print(json.dumps({"frames": len(counts), "counts": counts, "columns": table.column_names}))
+
+
 def main(folder: pathlib.Path) -> None:
+    if (folder / "frames.parquet").exists():
+        check_recording(folder)
+        return
     images = {
         path.name.removesuffix("_masks.tif"): tifffile.imread(path)
         for path in sorted((folder / "tiff").glob("*.tif"))
@@ -132,6 +169,7 @@ def main(folder: pathlib.Path) -> None:
     holed = check_coco(folder / "coco.json", images)
     check_kaggle(folder / "run_lengths.csv", images)
     columns = check_objects(folder / "objects.csv", images)
+    check_parquet(folder / "objects.parquet", folder / "objects.csv")
     all_areas = [area for labels in images.values() for area in areas_of(labels).values()]
     print(
         json.dumps(
@@ -143,7 +181,8 @@ def main(folder: pathlib.Path) -> None:
                 "run_lengths_in_coco": holed,
                 "columns": columns,
                 "versions": {
-                    module.__name__: module.__version__ for module in (roifile, shapely, tifffile)
+                    module.__name__: module.__version__
+                    for module in (pyarrow, roifile, shapely, tifffile)
                 },
             }
         )

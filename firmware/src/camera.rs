@@ -8,6 +8,7 @@ use shared::wire::Name;
 use shared::{Image, LabelImage, Microseconds};
 
 mod error;
+mod flat_fielded;
 mod frame_clock;
 mod newest;
 mod picture_store;
@@ -17,6 +18,7 @@ mod simulated;
 mod v4l2;
 
 pub use error::CameraError;
+pub use flat_fielded::FlatFielded;
 
 /// A camera image with what the camera knows about it.
 #[derive(Debug, Clone)]

@@ -51,6 +51,7 @@ pub struct Findings {
 pub fn check(config: &Config) -> Findings {
     let findings = vec![
         camera(&config.camera),
+        flat_field(config),
         port(&config.link),
         storage(&config.storage.folder),
         slots(config),
@@ -111,6 +112,18 @@ fn camera(source: &CameraSource) -> Finding {
             Told(&error).to_string(),
             "mend that; a running station finds the camera by itself",
         ),
+    }
+}
+
+fn flat_field(config: &Config) -> Finding {
+    match config.load_flat_field() {
+        Ok(None) => well("flat field", "none configured"),
+        Ok(Some(loaded)) => {
+            let origin = loaded.flat_field.origin();
+            let from = format!("of {} bright and {} dark frames", origin.bright_frames, origin.dark_frames);
+            well("flat field", format!("{from}, by {}", origin.by))
+        }
+        Err(error) => broken("flat field", error.to_string(), "correct the configuration"),
     }
 }
 

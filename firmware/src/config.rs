@@ -5,10 +5,12 @@ use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::trust::{Keyring, KeyringError, PublicKey, TrustedKey};
-use shared::{Execution, Kernels, PixelSize};
+use shared::wire::FlatFieldDigest;
+use shared::{Execution, FlatField, Kernels, PixelSize};
 use thiserror::Error;
 
 use crate::camera::CameraSource;
@@ -31,6 +33,8 @@ pub struct Config {
     pub kernels: Kernels,
     /// The camera's scale, µm/px.
     pub pixel_size: Option<PixelSize>,
+    /// The camera's flat field, a file that nuclei-host station calibrate wrote.
+    pub flat_field: Option<PathBuf>,
     /// Where frames come from.
     pub camera: CameraSource,
     /// The line to the host.
@@ -78,6 +82,7 @@ impl Default for Config {
             threads: 0,
             kernels: Kernels::default(),
             pixel_size: None,
+            flat_field: None,
             camera: CameraSource::default(),
             link: LinkConfig::default(),
             storage: StorageConfig::default(),
@@ -134,6 +139,16 @@ pub enum ConfigError {
         /// What it may be.
         range: &'static str,
     },
+    /// The flat field cannot be read.
+    #[error(
+        "flat_field = {path:?}: {reason}: make it with nuclei-host station calibrate, or remove the setting"
+    )]
+    FlatField {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The keys cannot be trusted together.
     #[error("{0}: correct [trust.keys]")]
     Keys(#[from] KeyringError),
@@ -184,6 +199,18 @@ impl Config {
         self.keyring().map(drop)
     }
 
+    /// The flat field that frames are corrected by, if any.
+    ///
+    /// # Errors
+    /// [`ConfigError::FlatField`].
+    pub fn load_flat_field(&self) -> Result<Option<LoadedFlatField>, ConfigError> {
+        let Some(path) = &self.flat_field else { return Ok(None) };
+        let failed = |reason: String| ConfigError::FlatField { path: path.clone(), reason };
+        let file = fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let flat_field = FlatField::decode(&file).map_err(|error| failed(error.to_string()))?;
+        Ok(Some(LoadedFlatField { digest: FlatFieldDigest::of(&file), flat_field: Arc::new(flat_field) }))
+    }
+
     /// The keys that are trusted.
     ///
     /// # Errors
@@ -197,6 +224,15 @@ impl Config {
     pub fn execution(&self) -> Execution {
         Execution { threads: threads_or_all(self.threads), kernels: self.kernels }
     }
+}
+
+/// A flat field with the digest of its file.
+#[derive(Debug, Clone)]
+pub struct LoadedFlatField {
+    /// SHA-256 of the file.
+    pub digest: FlatFieldDigest,
+    /// The flat field.
+    pub flat_field: Arc<FlatField>,
 }
 
 /// As many threads as asked for, or one for each core.
@@ -242,6 +278,7 @@ mod tests {
             .map(|line| line.trim_start_matches("# "))
             .filter(|line| line.starts_with('[') || line.contains(" = ") && !line.contains(','))
             .filter(|line| !line.starts_with("Or ") && !line.contains("pixel_size"))
+            .filter(|line| !line.contains("flat_field"))
             .collect();
         let all = parse(&settings.join("\n")).unwrap();
         assert!(all.illumination.is_some() && all.status_light.is_some());
@@ -273,6 +310,24 @@ mod tests {
         assert!(error.contains("\"ana\" and \"ben\" are the same: correct [trust.keys]"), "{error}");
         let error = parse("[link]\nbaud = 7").unwrap().check().unwrap_err();
         assert!(error.to_string().contains("link.baud = 7: must be 300"), "{error}");
+    }
+
+    #[test]
+    fn a_flat_field_must_be_there_and_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flat-field.nff");
+        let load = || Config { flat_field: Some(path.clone()), ..Config::default() }.load_flat_field();
+        assert!(load().unwrap_err().to_string().contains("flat-field.nff\": No such file"));
+        std::fs::write(&path, "no flat field").unwrap();
+        assert!(
+            load().unwrap_err().to_string().contains("damaged: make it with nuclei-host station calibrate")
+        );
+        let grey = |value| shared::Image::new(2, 1, shared::Channels::Grey, vec![value; 2]).unwrap();
+        let sum = |value| shared::FrameSum::new(&grey(value));
+        let file = FlatField::new(&sum(100), &sum(0), "ana", 0).unwrap().encode();
+        std::fs::write(&path, &file).unwrap();
+        assert_eq!(load().unwrap().unwrap().digest, FlatFieldDigest::of(&file));
+        assert!(Config::default().load_flat_field().unwrap().is_none());
     }
 
     #[test]

@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use shared::slots::SlotEvent;
 use shared::trust::{Guard, Keyring};
-use shared::wire::{Acquisition, ModelRefusal, Settings, Slot, Stream};
+use shared::wire::{Acquisition, FlatFieldDigest, ModelRefusal, Settings, Slot, Stream};
 use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
 use crate::announcement::Announcement;
-use crate::camera::CameraSource;
+use crate::camera::{CameraSource, FlatFielded};
 use crate::config::{Config, ConfigError};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play};
 use crate::illumination::{Illumination, IlluminationConfig, IlluminationError};
@@ -61,7 +61,7 @@ pub enum RunError {
     /// The status light cannot be had.
     #[error("the status light cannot be used: {0}")]
     StatusLight(#[from] StatusLightError),
-    /// The keys cannot be trusted.
+    /// The keys cannot be trusted, or the flat field not be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system gives no random bytes.
@@ -84,6 +84,8 @@ pub struct Station {
     pub camera: OpenCamera,
     /// What opening it anew does.
     pub play: Play,
+    /// The flat field that the camera's frames are corrected by.
+    pub flat_field: Option<FlatFieldDigest>,
     /// Its line.
     pub link: Box<dyn Link>,
     /// Bits a second of the line.
@@ -110,8 +112,8 @@ impl Station {
     /// The station of a configuration. Camera and port may be absent.
     ///
     /// # Errors
-    /// [`RunError`] when another station runs on the same storage, or configured pins or keys cannot be
-    /// had.
+    /// [`RunError`] when another station runs on the same storage, or configured pins, keys or flat
+    /// field cannot be had.
     pub fn open(config: &Config) -> Result<Self, RunError> {
         let storage: Box<dyn SlotStorage> = match FolderStorage::open(&config.storage.folder) {
             Ok(storage) => Box::new(storage),
@@ -122,6 +124,8 @@ impl Station {
             }
         };
         let source = config.camera.clone();
+        let loaded = config.load_flat_field()?;
+        let corrects = loaded.as_ref().map(|loaded| Arc::clone(&loaded.flat_field));
         let play = match source {
             CameraSource::V4l2 { .. } => Play::Live,
             CameraSource::Pictures { .. } | CameraSource::Simulated { .. } => Play::Recording,
@@ -138,8 +142,15 @@ impl Station {
             preview: Stream::On,
         };
         Ok(Self {
-            camera: Box::new(move || source.open()),
+            camera: Box::new(move || {
+                let camera = source.open()?;
+                Ok(match &corrects {
+                    Some(flat_field) => Box::new(FlatFielded::new(camera, Arc::clone(flat_field))),
+                    None => camera,
+                })
+            }),
             play,
+            flat_field: loaded.map(|loaded| loaded.digest),
             link: Box::new(SerialLink::new(config.link.port.clone(), config.link.baud)),
             baud: config.link.baud,
             storage,
@@ -192,6 +203,7 @@ impl Station {
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             settings,
+            flat_field: self.flat_field,
             illumination: self.illumination,
             light: self.light,
             name: short_name(&self.name),

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use shared::slots::{SlotEvent, SlotRecord};
 use shared::trust::Guard;
 use shared::wire::{
-    Acquisition, CameraState, Change, Doubts, Downgrade, Identity, Kind, Message, ModelDigest, ModelRefusal,
-    Name, Notice, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request, Response, Setting, Settings,
-    StageProgress, Status,
+    Acquisition, CameraState, Change, Doubts, Downgrade, FlatFieldDigest, Identity, Kind, Message,
+    ModelDigest, ModelRefusal, Name, Notice, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request,
+    Response, Setting, Settings, StageProgress, Status,
 };
 
 use crate::announcement::Announcement;
@@ -84,6 +84,8 @@ pub struct ServiceParts {
     pub counters: Arc<Counters>,
     /// The settings in force at the start.
     pub settings: Settings,
+    /// The flat field that frames are corrected by.
+    pub flat_field: Option<FlatFieldDigest>,
     /// The lamp.
     pub illumination: Box<dyn Illumination>,
     /// The light that shows how the station is.
@@ -245,6 +247,7 @@ impl Service {
             Request::Echo => return Ok((Response::Echo, bulk)),
             Request::Challenge => Response::Challenge(self.parts.guard.challenge()),
             Request::Change(signed) => return self.signed(&signed),
+            Request::FlatField => Response::FlatField(self.parts.flat_field),
         };
         Ok((response, Vec::new()))
     }

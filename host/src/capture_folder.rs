@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use host_console::{Failure, write_whole};
 use serde::Serialize;
 use shared::wire::FrameReport;
-use shared::{PixelSize, encode_label_png, picture_stem};
+use shared::{encode_label_png, picture_stem};
 
 use crate::frame_record::FrameRecord;
 use crate::link::Captured;
+use crate::provenance::Provenance;
 use crate::recording::{Recording, digest};
 
 pub use reading::{Witness, read_evidence};
@@ -60,15 +61,11 @@ impl CaptureFolder {
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
-    pub fn write(
-        &mut self,
-        captured: &Captured,
-        pixel_size: Option<PixelSize>,
-    ) -> Result<CaptureRecord, Failure> {
+    pub fn write(&mut self, captured: &Captured, provenance: &Provenance) -> Result<CaptureRecord, Failure> {
         let name = self.name(&captured.report);
         let truth = captured.truth.as_ref().map(|labels| (format!("{PICTURES}/{name}_masks.png"), labels));
         let mut record = CaptureRecord {
-            frame: FrameRecord::new(&captured.report, pixel_size),
+            frame: FrameRecord::new(&captured.report, provenance),
             labels: format!("{name}.png"),
             picture: format!("{PICTURES}/{name}.png"),
             truth: truth.as_ref().map(|(path, _)| path.clone()),
@@ -167,7 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut captures = CaptureFolder::new(folder.path());
         for name in ["one", "two"] {
-            captures.write(&captured(name), None).unwrap();
+            captures.write(&captured(name), &Provenance::of_nothing(None)).unwrap();
         }
         let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
         assert_eq!(read("pictures/one.png"), b"a picture");
@@ -186,5 +183,6 @@ mod tests {
         assert!(found.is_sound() && found.files == 6, "{found:?}");
         let witnesses = read_evidence(folder.path()).unwrap().unwrap();
         assert!(witnesses["two"].trusted && witnesses["two"].reasons().is_empty());
+        assert_eq!(witnesses["two"].gates, Some(crate::gates::Gates::default()));
     }
 }

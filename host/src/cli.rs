@@ -7,8 +7,8 @@ use host_console::{Exit, Failure};
 use host_training::PROBE_COMMAND;
 
 use crate::commands::{
-    audit, bench, capture, convert, demo, doctor, explore, export, flash, key, link_test, live, probe_cuda,
-    quantize, report, score, segment, sign, split, station, train,
+    audit, bench, capture, convert, demo, dilution_series, doctor, explore, export, flash, key, link_test,
+    live, probe_cuda, quantize, report, score, segment, sign, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -32,6 +32,7 @@ enum Command {
     Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
     Report(report::ReportArgs),
+    DilutionSeries(dilution_series::DilutionSeriesArgs),
     Score(score::ScoreArgs),
     Key(key::KeyArgs),
     Sign(sign::SignArgs),
@@ -59,6 +60,7 @@ impl Command {
             Self::Segment(args) => segment::run(&args),
             Self::Convert(args) => convert::run(&args),
             Self::Report(args) => report::run(&args),
+            Self::DilutionSeries(args) => dilution_series::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Key(args) => key::run(&args),
             Self::Sign(args) => sign::run(&args),

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod capture;
 pub mod convert;
 pub mod demo;
+pub mod dilution_series;
 pub mod doctor;
 pub mod explore;
 pub mod export;

@@ -4,11 +4,14 @@
 //! | --- | --- | --- |
 //! | `png`, `tiff` | `png/x_masks.png`, `tiff/x_masks.tif`, 16 bits | Cellpose, StarDist, any image reader |
 //! | `csv` | `objects.csv`, a row a nucleus | spreadsheets, R, pandas |
+//! | `parquet` | `objects.parquet`, the same | pandas, Polars, R's arrow, DuckDB |
 //! | `coco` | `coco.json`, one for all pictures | pycocotools, FiftyOne, CVAT |
 //! | `geojson` | `geojson/x.geojson` | QuPath, shapely |
 //! | `imagej` | `imagej/x_RoiSet.zip` | the ROI Manager of ImageJ and Fiji |
 //! | `kaggle` | `run_lengths.csv`, a row a nucleus | the Data Science Bowl 2018 |
 //! | `overlay` | `overlays/x.png` | eyes |
+//!
+//! A recording becomes `frames.csv` or `frames.parquet`, a row a frame.
 //!
 //! Corners of outlines lie on the corners of pixels, the picture's upper left one being (0, 0), so that the
 //! area within an outline is the number of the nucleus's pixels.
@@ -17,9 +20,13 @@ mod coco;
 mod format;
 mod geojson;
 mod objects_csv;
+mod objects_parquet;
+mod parquet_table;
+mod recording_table;
 mod roi;
 mod run_length;
 mod writer;
 
 pub use format::Format;
+pub use recording_table::{RecordingTableError, recording_csv, recording_parquet};
 pub use writer::{ExportError, Exporter, Field, WRITTEN_FOLDERS};

@@ -5,6 +5,7 @@ use shared::wire::{FrameReport, StageTimes};
 use shared::{Microseconds, PixelSize};
 
 use crate::brightness::percent;
+use crate::provenance::Provenance;
 
 /// A frame's result for programs that read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +52,9 @@ pub struct FrameRecord {
     pub stages_ms: StageMs,
     /// Camera frames passed over before this one.
     pub skipped: u32,
+    /// What the count rests on besides the picture.
+    #[serde(flatten)]
+    pub provenance: Provenance,
 }
 
 /// Where a frame's time went, ms.
@@ -71,8 +75,9 @@ pub struct StageMs {
 }
 
 impl FrameRecord {
-    /// The record of a report; `pixel_size` is the camera's, where it is known.
-    pub fn new(report: &FrameReport, pixel_size: Option<PixelSize>) -> Self {
+    /// The record of a report.
+    pub fn new(report: &FrameReport, provenance: &Provenance) -> Self {
+        let pixel_size = provenance.pixel_size;
         let diameter = Some(report.median_diameter_px).filter(|&px| px > 0.0);
         Self {
             frame: report.frame,
@@ -96,6 +101,7 @@ impl FrameRecord {
             doubts: report.doubts.reasons().collect(),
             stages_ms: StageMs::from(report.times),
             skipped: report.skipped,
+            provenance: provenance.clone(),
         }
     }
 }

@@ -7,6 +7,8 @@ use host_console::{Failure, write_whole};
 use serde::{Deserialize, Serialize};
 use shared::Object;
 
+use crate::user_config;
+
 /// What becomes of nuclei that the picture's edge cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -62,9 +64,21 @@ impl Gates {
 
     /// Where a person's gates are kept from one time to the next, where there is a home.
     pub fn place() -> Option<PathBuf> {
-        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-        let config = config.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
-        Some(config?.join("nuclei/gates.toml"))
+        user_config::place("gates.toml")
+    }
+
+    /// The gates that the person keeps.
+    ///
+    /// # Errors
+    /// [`Failure`] when their file is damaged.
+    pub fn kept() -> Result<Self, Failure> {
+        Ok(Self::place().as_deref().map(Self::load).transpose()?.unwrap_or_default())
+    }
+
+    /// The gates in words.
+    pub fn words(&self) -> String {
+        let most = self.max_area_px.map_or("any".to_owned(), |most| format!("{most} px"));
+        format!("area from {} px to {most}; at the edge: {}", self.min_area_px, self.border.words())
     }
 
     /// The gates kept there; none where no file is.

@@ -1,6 +1,5 @@
 //! Secret keys in the user's configuration folder: a file a key, that nobody else may read.
 
-use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -10,6 +9,8 @@ use std::str::FromStr;
 use host_console::Failure;
 use shared::trust::{KeyError, SecretKey};
 use thiserror::Error;
+
+use crate::user_config;
 
 const ENDING: &str = "key";
 /// More than any key file has.
@@ -135,9 +136,7 @@ impl KeyStore {
     /// # Errors
     /// [`KeyStoreError::NoFolder`].
     pub fn of_user() -> Result<Self, KeyStoreError> {
-        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-        Ok(Self::at(config.ok_or(KeyStoreError::NoFolder)?.join("nuclei/keys")))
+        Ok(Self::at(user_config::place("keys").ok_or(KeyStoreError::NoFolder)?))
     }
 
     /// The keys in a folder, which need not be there yet.

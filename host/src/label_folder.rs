@@ -7,6 +7,7 @@ use host_console::{Failure, one_line};
 use shared::{Image, LabelImage, PixelSize};
 
 use crate::capture_folder::{Witness, read_evidence};
+use crate::gates::Gates;
 use crate::label_files::LabelFiles;
 use crate::pictures::Pictures;
 
@@ -87,6 +88,22 @@ impl LabelFolder {
     /// What the evidence says of a picture.
     pub fn witness(&self, name: &str) -> Option<&Witness> {
         self.evidence.as_ref()?.get(name)
+    }
+
+    /// The gates in force when the frames were captured, where the evidence tells.
+    ///
+    /// # Errors
+    /// [`Failure`] when they changed between frames.
+    pub fn gates(&self) -> Result<Option<Gates>, Failure> {
+        let mut recorded = self.evidence.iter().flatten().map(|(_, witness)| witness.gates);
+        let first = recorded.next().flatten();
+        if recorded.any(|gates| gates != first) {
+            return Err(Failure::usage(
+                "the frames were captured under several gates",
+                "choose with --gates kept or --gates none, and --border, --min-area-px, --max-area-px",
+            ));
+        }
+        Ok(first)
     }
 
     /// The size of a pixel: that asked for, else the station's at the time of the capture, if it knew one.

@@ -3,9 +3,11 @@
 
 mod brightness;
 mod bundled;
+mod calibration;
 mod capture_folder;
 mod cli;
 mod commands;
+mod dilution;
 mod exploration;
 mod exports;
 mod frame_record;
@@ -16,15 +18,19 @@ mod label_files;
 mod label_folder;
 mod link;
 mod live;
+mod micrometer;
 mod model_check;
 mod model_file;
 mod page;
 mod pictures;
 mod prediction;
+mod provenance;
 mod recording;
 mod report;
 mod scoring;
 mod station_process;
+mod terminal;
+mod user_config;
 mod virtual_line;
 
 pub use cli::run;

@@ -81,11 +81,6 @@ impl Watch {
         self.pixel_size = pixel_size;
     }
 
-    /// The camera's scale, where it is known.
-    pub const fn pixel_size(&self) -> Option<PixelSize> {
-        self.pixel_size
-    }
-
     /// Frames seen.
     pub const fn frames(&self) -> u32 {
         self.totals.frames

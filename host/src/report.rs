@@ -257,6 +257,9 @@ impl Report {
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{:<26}{}", "fields counted", self.counts.fields)];
         let mut row = |what: &str, value: String| lines.push(format!("{what:<26}{value}"));
+        if self.options.gates != Gates::default() {
+            row("gates", self.options.gates.words());
+        }
         row("nuclei counted", self.counts.total.to_string());
         row("nuclei a field", told(self.counts.mean));
         if let Some(deviation) = self.counts.standard_deviation {

@@ -22,6 +22,7 @@ mod decode;
 mod encode;
 mod evidence;
 mod extraction;
+mod flat_field;
 mod golden;
 mod holes;
 mod image;
@@ -51,6 +52,7 @@ pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, 
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_FOCUS, focus_score};
 pub use extraction::{Extraction, watershed};
+pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
 pub use label_image::LabelImage;

@@ -15,6 +15,8 @@ mod stored_v1;
 mod v1;
 #[path = "golden_bytes/v2.rs"]
 mod v2;
+#[path = "golden_bytes/v3.rs"]
+mod v3;
 
 /// The variants of an enum: the match fails to compile when one is missing.
 struct Variants<T> {
@@ -33,6 +35,9 @@ macro_rules! variants {
     };
     ($enum:ident: $($variant:ident)*) => {
         $crate::variants!(@ $enum () ($($variant)*) ())
+    };
+    ($enum:ident: $($earlier:ident)*; $($variant:ident)* ..) => {
+        $crate::variants!(@ $enum ($($earlier)*) ($($variant)*) (_ => "later"))
     };
     ($enum:ident: $($earlier:ident)*; $($variant:ident)*) => {
         $crate::variants!(@ $enum ($($earlier)*) ($($variant)*) ())

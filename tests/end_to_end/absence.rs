@@ -68,8 +68,8 @@ fn a_station_of_another_protocol_version() {
     let older = Response::Hello(Identity { protocol: 0, version: Name::new(), name: Name::new() });
     let newer = Response::Refused(Refusal::Protocol { station: 9 });
     for (response, words) in [
-        (older, ["speaks protocol 0, this program 2", "update the station"]),
-        (newer, ["speaks protocol 9, this program 2", "update nuclei-host"]),
+        (older, ["speaks protocol 0, this program 3", "update the station"]),
+        (newer, ["speaks protocol 9, this program 3", "update nuclei-host"]),
     ] {
         answered_by(&response, |port| assert_absent(&status(port), &words));
     }

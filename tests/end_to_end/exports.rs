@@ -43,7 +43,7 @@ fn labels(rows: &[&str]) -> Vec<u8> {
     encode_label_png(&LabelImage::new(width, height, labels).unwrap()).unwrap()
 }
 
-const FORMATS: &str = "png,tiff,csv,coco,geojson,imagej,kaggle";
+const FORMATS: &str = "png,tiff,csv,parquet,coco,geojson,imagej,kaggle";
 
 #[test]
 fn odd_nuclei_come_back_from_every_format() {
@@ -91,6 +91,7 @@ fn segment_and_convert_write_the_same() {
         "png/a_masks.png",
         "tiff/b_masks.tif",
         "objects.csv",
+        "objects.parquet",
         "coco.json",
         "geojson/a.geojson",
         "imagej/b_RoiSet.zip",
@@ -124,6 +125,31 @@ fn captures_are_converted_with_their_pictures() {
     assert!(!table.contains(",,"), "the brightness was seen");
     if let Some(read) = read_back(&out) {
         assert_eq!(read["nuclei"], count);
+    }
+}
+
+#[test]
+fn a_recording_becomes_a_table_with_its_evidence() {
+    let bench = Bench::simulated();
+    bench.flash("model.onnx", &brightness_model(0.4));
+    let (record, out) = (bench.path("counts.jsonl"), bench.path("out"));
+    let frames = bench.json(&["live", "--json", "--frames", "12", "--record", record.to_str().unwrap()]);
+    let host = crate::bench::program("nuclei-host");
+    let convert = |format: &str| {
+        let mut command = Command::new(&host);
+        command.args(["convert", record.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
+        command.args(["--format", format]).output().unwrap()
+    };
+    let told = json(&convert("parquet,csv"));
+    assert_eq!((&told["frames"], told["files"].as_array().unwrap().len()), (&12.into(), 2));
+    assert_eq!(convert("coco").status.code(), Some(2));
+    let Some(read) = read_back(&out) else { return };
+    let counts: Vec<&Value> = frames.iter().map(|frame| &frame["count"]).collect();
+    assert_eq!(read["counts"].as_array().unwrap().iter().collect::<Vec<_>>(), counts);
+    let columns = read["columns"].as_array().unwrap();
+    for column in ["gate_border", "station_version", "pixel_size_by", "flat_field_sha256", "previous_sha256"]
+    {
+        assert!(columns.contains(&column.into()), "{column}");
     }
 }
 

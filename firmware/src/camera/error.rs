@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use shared::FlatFieldError;
 use thiserror::Error;
 
 /// Why a camera cannot be opened or gives no frame.
@@ -111,4 +112,7 @@ pub enum CameraError {
         /// The number given.
         given: u32,
     },
+    /// The flat field is another camera's, or of another picture size.
+    #[error("{0}: make a flat field of such frames with nuclei-host station calibrate, or remove flat_field")]
+    FlatField(#[source] FlatFieldError),
 }

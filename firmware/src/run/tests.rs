@@ -51,6 +51,7 @@ impl Running {
         let station = Station {
             camera: Box::new(move || source.open()),
             play: Play::Recording,
+            flat_field: None,
             link: Box::new(SerialLink::new(port.display().to_string(), 921_600)),
             baud: 921_600,
             storage: Box::new(storage.clone()),

@@ -51,6 +51,7 @@ impl Bench {
             outbox,
             counters: Arc::new(Counters::default()),
             settings,
+            flat_field: None,
             illumination: IlluminationConfig::open_optional(None).unwrap(),
             light: StatusLight::none(),
             name: short_name("bench"),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use shared::picture_stem;
 
 use super::EVIDENCE;
+use crate::gates::Gates;
 
 /// What the evidence says of a frame, as far as later work needs it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Witness {
     /// Size of a pixel in the specimen, µm, where the station knew it.
     #[serde(default)]
     pub pixel_size_um: Option<f32>,
+    /// The gates in force then; absent from captures of earlier versions.
+    #[serde(default)]
+    pub gates: Option<Gates>,
 }
 
 impl Witness {

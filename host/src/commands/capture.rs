@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use clap::Args;
 use host_console::{Exit, Failure, Progress, interrupt, output};
-use shared::PixelSize;
 use shared::wire::{Acquisition, Setting};
 
 use self::cost::Cost;
 use super::port_args::PortArgs;
 use crate::capture_folder::{CaptureFolder, EVIDENCE, first_token};
+use crate::gates::Gates;
 use crate::link::{SerialLine, Shot, Station};
+use crate::provenance::Provenance;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10
@@ -58,10 +59,11 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
             "name another folder with --out, or move the earlier one away",
         ));
     }
-    let (mut station, _) = args.port.open()?;
+    let (mut station, identity) = args.port.open()?;
     let start = Instant::now();
     let before = station.quieten()?;
-    let taken = capture(args, &mut station, before.pixel_size, stop);
+    let provenance = Provenance::of(&mut station, &identity, &before, Gates::kept()?)?;
+    let taken = capture(args, &mut station, &provenance, stop);
     // Also after a failure, as far as the line still allows it.
     let restored = station
         .set(Setting::Acquisition(Acquisition::Continuous))
@@ -85,7 +87,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
 fn capture(
     args: &CaptureArgs,
     station: &mut Station<SerialLine>,
-    pixel_size: Option<PixelSize>,
+    provenance: &Provenance,
     stop: &AtomicBool,
 ) -> Result<Cost, Failure> {
     // From one to the other, so that a station that plays pictures begins with the first.
@@ -127,7 +129,7 @@ fn capture(
             break;
         }
         first.get_or_insert(source);
-        let record = folder.write(&captured, pixel_size)?;
+        let record = folder.write(&captured, provenance)?;
         taken.add(&captured);
         if let Some(progress) = &progress {
             progress.advance(1);

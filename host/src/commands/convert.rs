@@ -3,28 +3,33 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, one_line, output};
+use host_console::{Exit, Failure, Progress, one_line, output, write_whole};
 use serde::Serialize;
 use shared::PixelSize;
 
 use super::pixel_size_arg::pixel_size;
-use crate::exports::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
+use crate::exports::{
+    ExportError, Exporter, Field, Format, RecordingTableError, WRITTEN_FOLDERS, recording_csv,
+    recording_parquet,
+};
 use crate::label_folder::LabelFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host convert captures --out shared --format imagej,csv
   nuclei-host convert found --pictures pictures/ --out shared --format coco,geojson,overlay
-  nuclei-host convert labels/ --out shared --format csv --pixel-size 0.65";
+  nuclei-host convert labels/ --out shared --format csv --pixel-size 0.65
+  nuclei-host convert counts.jsonl --out shared --format parquet       (a recording: a row a frame)";
 
-/// Write label images in the formats of other programs: ImageJ, QuPath, COCO, Kaggle, spreadsheets.
+/// Write label images or recordings in the formats of other programs: ImageJ, QuPath, COCO, Kaggle, spreadsheets.
 ///
 /// LABELS is a folder that segment or capture wrote, or any folder of 16-bit label images: x.png or x.tif, or
 /// x_masks.png beside x.png. Pictures are needed for overlays and for the brightness of nuclei alone; those of a
 /// capture are found. Columns in µm are written where the pixel size is known: from the capture, or as told.
+/// A recording of live becomes frames.csv or frames.parquet, with the evidence of every frame.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConvertArgs {
-    /// Folder of label images
+    /// Folder of label images, or a recording
     #[arg(value_name = "LABELS")]
     labels: PathBuf,
     /// Folder of what is written
@@ -59,6 +64,9 @@ struct Summary {
 /// # Errors
 /// [`Failure`]. What was written before is whole.
 pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
+    if args.labels.is_file() {
+        return convert_recording(args);
+    }
     let folder = LabelFolder::open(&args.labels, &args.pictures)?;
     refuse_own_folder(&folder, &args.labels, &args.out)?;
     let pixel_size = folder.pixel_size(args.pixel_size)?;
@@ -106,6 +114,49 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     }
     eprintln!("{} label images were not written; they are named above", failed.len());
     Ok(Exit::Failed)
+}
+
+/// What was written of a recording, for a program.
+#[derive(Debug, Serialize)]
+struct RecordingSummary {
+    frames: u64,
+    files: Vec<PathBuf>,
+}
+
+fn convert_recording(args: &ConvertArgs) -> Result<Exit, Failure> {
+    let failed = |error: RecordingTableError| {
+        Failure::failed(one_line(&error), "name a recording of live, or a folder of label images")
+    };
+    let mut summary = RecordingSummary { frames: 0, files: Vec::new() };
+    for format in &args.format {
+        let (name, bytes, frames) = match format {
+            Format::Parquet => {
+                let (bytes, frames) = recording_parquet(&args.labels).map_err(failed)?;
+                ("frames.parquet", bytes, frames)
+            }
+            Format::Csv => {
+                let (text, frames) = recording_csv(&args.labels).map_err(failed)?;
+                ("frames.csv", text.into_bytes(), frames)
+            }
+            _ => {
+                let problem = format!("{} is a recording, which has no outlines", args.labels.display());
+                return Err(Failure::usage(
+                    problem,
+                    "use --format csv or parquet, or name a folder of label images",
+                ));
+            }
+        };
+        let file = args.out.join(name);
+        write_whole(&file, &bytes)?;
+        summary.frames = frames;
+        summary.files.push(file);
+    }
+    if args.json {
+        output::json(&summary)?;
+    } else {
+        output::line(&format!("{} frames are in {}", summary.frames, args.out.display()))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Refuses to write where pictures or labels lie that are read.

@@ -72,7 +72,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
+fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     let program = find_station_program()?;
     let (name, model) = model(args.model.as_deref())?;
     if let Some(frames) = &args.frames
@@ -123,7 +123,7 @@ fn demo(args: &DemoArgs, stop: &AtomicBool) -> Result<Exit, Failure> {
     };
     tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
 
-    let show = args.view.open()?;
+    let show = args.view.open(stop)?;
     let (start, carried) = (Instant::now(), line.carried());
     let at = Some(start + Duration::from_secs(args.seconds));
     let (ended, summary) =

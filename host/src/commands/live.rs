@@ -14,6 +14,7 @@ use crate::recording::Recording;
 const EXAMPLES: &str = "Examples:
   nuclei-host live --port /dev/ttyUSB0
   nuclei-host live --view page --listen 0.0.0.0:8070     (for other machines; prints a token)
+  nuclei-host live --view terminal                       (over SSH; keys for what the page's buttons do)
   nuclei-host live --seconds 600 --record counts.jsonl
   nuclei-host live --json --frames 100 | jq .count";
 
@@ -46,10 +47,12 @@ pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
     let record = args.record.as_deref().map(Recording::open).transpose()?;
     let opened = args.port.open()?;
-    let show = args.view.open()?;
+    let show = args.view.open(stop)?;
     let at = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut viewer = Viewer::new(show, record);
     let (ended, summary) = viewer.watch(opened, End { at, frames: args.frames }, stop)?;
+    // A terminal is as before only when its view is gone.
+    drop(viewer);
     if ended == Ended::Finished {
         eprintln!("the station's pictures came to their end");
     }

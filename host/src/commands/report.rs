@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use host_console::{Exit, Failure, output, write_whole};
 use shared::PixelSize;
 
@@ -30,12 +30,15 @@ pub struct ReportArgs {
     /// Pictures that were segmented; folders or zips of pictures
     #[arg(long, value_name = "INPUT", num_args = 1..)]
     pictures: Vec<PathBuf>,
+    /// Gates to begin with: those in force when the frames were captured, those that the page keeps now, or none
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "recorded")]
+    gates: GatesFrom,
     /// Nuclei that the picture's edge cuts: all count, none, or those at the upper and left edge
-    #[arg(long, value_enum, default_value = "count")]
-    border: Border,
+    #[arg(long, value_enum)]
+    border: Option<Border>,
     /// Least area of a nucleus that counts, px
-    #[arg(long, value_name = "PX", default_value_t = 0)]
-    min_area_px: u32,
+    #[arg(long, value_name = "PX")]
+    min_area_px: Option<u32>,
     /// Greatest area of a nucleus that counts, px
     #[arg(long, value_name = "PX")]
     max_area_px: Option<u32>,
@@ -54,6 +57,44 @@ pub struct ReportArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Which gates to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GatesFrom {
+    /// Those of the capture's evidence; none where there is none
+    Recorded,
+    /// Those that the page keeps
+    Kept,
+    /// None
+    None,
+}
+
+impl ReportArgs {
+    /// The gates to begin with, and what is asked for beyond.
+    fn gates(&self, folder: &LabelFolder) -> Result<Gates, Failure> {
+        let begin = match self.gates {
+            GatesFrom::Recorded => folder.gates()?.unwrap_or_default(),
+            GatesFrom::Kept => Gates::kept()?,
+            GatesFrom::None => Gates::default(),
+        };
+        let gates = Gates {
+            min_area_px: self.min_area_px.unwrap_or(begin.min_area_px),
+            max_area_px: self.max_area_px.or(begin.max_area_px),
+            border: self.border.unwrap_or(begin.border),
+        };
+        match gates.max_area_px {
+            Some(most) if most < gates.min_area_px => {
+                let problem =
+                    format!("the greatest area, {most} px, is below the least, {} px", gates.min_area_px);
+                Err(Failure::usage(
+                    problem,
+                    "no nucleus would count: mend --min-area-px, --max-area-px or --gates",
+                ))
+            }
+            _ => Ok(gates),
+        }
+    }
 }
 
 fn depth(text: &str) -> Result<f64, String> {
@@ -75,9 +116,6 @@ fn dilution(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    if args.max_area_px.is_some_and(|most| most < args.min_area_px) {
-        return Err(Failure::usage("--max-area-px is below --min-area-px", "no nucleus would count"));
-    }
     let folder = LabelFolder::open(&args.folder, &args.pictures)?;
     let pixel_size = folder.pixel_size(args.pixel_size)?;
     if args.chamber_depth_um.is_some() && pixel_size.is_none() {
@@ -87,7 +125,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         ));
     }
     let options = ReportOptions {
-        gates: Gates { min_area_px: args.min_area_px, max_area_px: args.max_area_px, border: args.border },
+        gates: args.gates(&folder)?,
         pixel_size,
         chamber_depth_um: args.chamber_depth_um,
         dilution: args.dilution,

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
 use serde::Serialize;
-use shared::{Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png};
+use shared::{FlatField, Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png};
 
 use super::pixel_size_arg::pixel_size;
+use super::station::load_flat_field;
 use super::train::threads_or_all;
 use crate::exports::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
 use crate::model_file::OpenModel;
@@ -43,6 +44,9 @@ pub struct SegmentArgs {
     /// Size of a pixel in the specimen, µm: adds columns in µm to the CSV
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
+    /// Correct the pictures by this flat field first, as a station with it does
+    #[arg(long, value_name = "FILE")]
+    flat_field: Option<PathBuf>,
     /// Short for --format overlay
     #[arg(long)]
     overlay: bool,
@@ -90,6 +94,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     let (pictures, unusable) = Pictures::open(&args.inputs)?;
     refuse_own_folder(&pictures, &args.out)?;
     let model = OpenModel::load(&args.model, threads_or_all(args.threads))?;
+    let flat_field = args.flat_field.as_deref().map(load_flat_field).transpose()?;
     let progress = Progress::new("segmenting", pictures.len() as u64);
     let mut work = Work {
         args,
@@ -100,6 +105,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
             nuclei: 0,
             failed: Vec::new(),
         },
+        flat_field,
         model,
     };
     for error in unusable {
@@ -157,6 +163,7 @@ impl From<WriteError> for Trouble {
 
 struct Work<'a> {
     args: &'a SegmentArgs,
+    flat_field: Option<FlatField>,
     model: OpenModel,
     exporter: Exporter,
     summary: Summary,
@@ -164,9 +171,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn segment(&mut self, pictures: &Pictures, index: usize) -> Result<Found, Trouble> {
-        let image = pictures.load(index).map_err(|error| Trouble::Picture(error.line()))?;
+        let mut image = pictures.load(index).map_err(|error| Trouble::Picture(error.line()))?;
         let (name, file) = (pictures.name(index), pictures.file(index));
         let named = |error: &(dyn std::error::Error + 'static)| format!("{file}: {}", one_line(error));
+        if let Some(flat_field) = &self.flat_field {
+            flat_field.correct(&mut image).map_err(|error| Trouble::Picture(named(&error)))?;
+        }
         let found = self.model.segmenter.segment(&image, ScaleChoice::PerPicture);
         let found = found.map_err(|error| match error {
             SegmentError::Size(_) => Trouble::Picture(format!("{}; cut it into parts", named(&error))),

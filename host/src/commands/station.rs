@@ -1,5 +1,7 @@
 //! `nuclei-host station`: how the station is, what it runs, and what is set.
 
+mod calibrate;
+
 use clap::{Args, Subcommand, ValueEnum};
 use host_console::{Exit, Failure, output};
 use serde::Serialize;
@@ -8,15 +10,19 @@ use shared::wire::{
     Acquisition, CameraState, Identity, Setting, Settings, Slot, SlotReport, Status, Stream, Trust,
 };
 
+use self::calibrate::CalibrateArgs;
 use super::port_args::PortArgs;
 use crate::brightness::{from_percent, percent};
 use crate::link::{camera_word, content, revert_running, running, slot_name, state_word};
+
+pub use calibrate::load_flat_field;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station --port /dev/ttyUSB0
   nuclei-host station slots --json
   nuclei-host station set illumination 40
   nuclei-host station set pixel-size 0.325
+  nuclei-host station calibrate --micrometer --spacing-um 10
   nuclei-host station revert
   nuclei-host station revert --key ana              (where the station trusts keys)";
 
@@ -35,6 +41,14 @@ pub struct StationArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Asked(Asked),
+    Calibrate(Box<CalibrateArgs>),
+}
+
+/// What the station is asked.
+#[derive(Debug, Clone, Subcommand)]
+enum Asked {
     /// How the station is (the default)
     Status,
     /// What the factory slot and slots A and B hold
@@ -69,31 +83,35 @@ enum Key {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
-    let what = args.what.clone().unwrap_or(What::Status);
-    let setting = match &what {
-        What::Set { key, value } => Some(parse(*key, value)?),
+    let asked = match &args.what {
+        Some(What::Calibrate(wanted)) => return calibrate::run(wanted, &args.port, args.json),
+        Some(What::Asked(asked)) => asked.clone(),
+        None => Asked::Status,
+    };
+    let setting = match &asked {
+        Asked::Set { key, value } => Some(parse(*key, value)?),
         _ => None,
     };
     let (mut station, identity) = args.port.open()?;
-    match what {
-        What::Status => {
+    match asked {
+        Asked::Status => {
             let (status, trust) = (station.status()?, station.trust()?);
             tell(args.json, &StatusRecord::new(&identity, &status, trust), || {
                 status_text(&identity, &status, trust)
             })?;
         }
-        What::Slots => {
+        Asked::Slots => {
             let slots = station.slots()?;
             tell(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
         }
-        What::Settings | What::Set { .. } => {
+        Asked::Settings | Asked::Set { .. } => {
             let settings = match setting {
                 Some(setting) => station.set(setting)?,
                 None => station.settings()?,
             };
             tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
         }
-        What::Revert => {
+        Asked::Revert => {
             let (digest, after) = revert_running(&mut station)?;
             tell(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());

@@ -9,8 +9,10 @@ pub enum Format {
     Png,
     /// 16-bit label images, tiff/x_masks.tif
     Tiff,
-    /// Measures of every nucleus, objects.csv
+    /// Measures of every nucleus, objects.csv; of a recording its frames, frames.csv
     Csv,
+    /// The same as Parquet, objects.parquet or frames.parquet
+    Parquet,
     /// COCO JSON of all pictures, coco.json
     Coco,
     /// QuPath's GeoJSON, geojson/x.geojson

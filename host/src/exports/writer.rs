@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use host_console::{Failure, WriteError, write_whole};
 use host_modelling::{draw_outlines, trace_polygons};
+use parquet::errors::ParquetError;
 use shared::{
     Channels, EncodeError, Image, LabelImage, MeasureError, PixelSize, SizeError, encode_label_png,
     encode_label_tiff, encode_picture_png, measure_objects,
@@ -15,6 +16,7 @@ use super::coco::Coco;
 use super::format::Format;
 use super::geojson::geojson;
 use super::objects_csv::{Brightness, ObjectsCsv};
+use super::objects_parquet::ObjectsParquet;
 use super::roi::{RoiError, roi_zip};
 use super::run_length::KaggleCsv;
 
@@ -53,6 +55,9 @@ pub enum ExportError {
     /// ImageJ cannot hold them.
     #[error(transparent)]
     Roi(#[from] RoiError),
+    /// The table of nuclei cannot be written.
+    #[error(transparent)]
+    Parquet(#[from] ParquetError),
     /// An overlay needs the picture.
     #[error("there is no picture to draw on")]
     NoPicture,
@@ -65,6 +70,7 @@ impl ExportError {
             Self::Write(_) => "free space on the disk, or name another place",
             Self::Measure(_) => "name the pictures that were segmented, at their own size",
             Self::NoPicture => "name the pictures with --pictures, or leave overlays out",
+            Self::Parquet(_) => "write it as csv",
             Self::Encode(_) | Self::Size(_) | Self::Roi(_) => "cut the picture into parts",
         }
     }
@@ -77,6 +83,7 @@ pub struct Exporter {
     formats: BTreeSet<Format>,
     pixel_size: Option<PixelSize>,
     table: ObjectsCsv,
+    parquet: Option<ObjectsParquet>,
     coco: Coco,
     kaggle: KaggleCsv,
     pictures: usize,
@@ -87,6 +94,7 @@ impl Exporter {
     pub fn new(folder: &Path, formats: BTreeSet<Format>, pixel_size: Option<PixelSize>) -> Self {
         Self {
             folder: folder.to_owned(),
+            parquet: None,
             formats,
             pixel_size,
             table: ObjectsCsv::new(pixel_size),
@@ -137,9 +145,16 @@ impl Exporter {
         if wants(Format::Coco) {
             self.coco.add(file_name, labels, &objects, &polygons);
         }
+        let brightness = if image.is_some() { Brightness::Seen } else { Brightness::Unknown };
         if self.formats.contains(&Format::Csv) {
-            let brightness = if image.is_some() { Brightness::Seen } else { Brightness::Unknown };
             self.table.add(name, &objects, brightness);
+        }
+        if self.formats.contains(&Format::Parquet) {
+            let table = match &mut self.parquet {
+                Some(table) => table,
+                None => self.parquet.insert(ObjectsParquet::new(self.pixel_size)?),
+            };
+            table.add(name, &objects, brightness)?;
         }
         if self.formats.contains(&Format::Kaggle) {
             self.kaggle.add(name, labels);
@@ -153,18 +168,23 @@ impl Exporter {
     /// # Errors
     /// [`Failure`] when a file cannot be written.
     pub fn finish(self) -> Result<(), Failure> {
-        if self.pictures == 0 {
+        let Self { folder, formats, table, parquet, coco, kaggle, pictures, .. } = self;
+        if pictures == 0 {
             return Ok(());
         }
         let write = |format, name: &str, bytes: &[u8]| -> Result<(), Failure> {
-            if self.formats.contains(&format) {
-                write_whole(&self.folder.join(name), bytes)?;
+            if formats.contains(&format) {
+                write_whole(&folder.join(name), bytes)?;
             }
             Ok(())
         };
-        write(Format::Csv, "objects.csv", self.table.as_bytes())?;
-        write(Format::Kaggle, "run_lengths.csv", self.kaggle.as_bytes())?;
-        let coco = serde_json::to_vec(&self.coco).map_err(std::io::Error::from)?;
+        write(Format::Csv, "objects.csv", table.as_bytes())?;
+        if let Some(table) = parquet {
+            let bytes = table.into_bytes().map_err(|error| Failure::failed(error, "write it as csv"))?;
+            write(Format::Parquet, "objects.parquet", &bytes)?;
+        }
+        write(Format::Kaggle, "run_lengths.csv", kaggle.as_bytes())?;
+        let coco = serde_json::to_vec(&coco).map_err(std::io::Error::from)?;
         write(Format::Coco, "coco.json", &coco)
     }
 }

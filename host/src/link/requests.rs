@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use shared::wire::{
-    Change, ModelDigest, Request, Response, Setting, Settings, SlotReport, StageProgress, Status, Stream,
+    Change, FlatFieldDigest, ModelDigest, Request, Response, Setting, Settings, SlotReport, StageProgress,
+    Status, Stream,
 };
 
 use super::{Line, LinkError, Station};
@@ -104,6 +105,17 @@ impl<L: Line> Station<L> {
     fn settings_of(&self, answer: Response) -> Result<Settings, LinkError> {
         match answer {
             Response::Settings(settings) => Ok(settings),
+            _ => Err(self.unfitting()),
+        }
+    }
+
+    /// The flat field that its frames are corrected by, if any.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn flat_field(&mut self) -> Result<Option<FlatFieldDigest>, LinkError> {
+        match self.request(&Request::FlatField, &[])?.0 {
+            Response::FlatField(digest) => Ok(digest),
             _ => Err(self.unfitting()),
         }
     }

@@ -87,7 +87,7 @@ fn another_version_is_told_however_it_is_said() {
         assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
         let told = host_console::Failure::from(error);
         assert_eq!(told.exit(), host_console::Exit::StationAbsent);
-        assert!(told.to_string().contains("protocol 7, this program 2"), "{told}");
+        assert!(told.to_string().contains(&format!("protocol 7, this program {PROTOCOL_VERSION}")), "{told}");
     }
 }
 

@@ -17,6 +17,7 @@ use crate::link::{
 };
 use crate::model_check::check_model;
 use crate::page::{Command, Panel};
+use crate::provenance::Provenance;
 use crate::recording::Recording;
 
 /// Where frames are recorded, and whether.
@@ -61,6 +62,7 @@ pub(super) fn act(
     station: &mut Station<SerialLine>,
     panel: &mut Panel,
     recorder: &mut Recorder,
+    provenance: &Provenance,
     stop: &AtomicBool,
 ) -> Result<Option<Settings>, Broken> {
     let mut settings = None;
@@ -80,7 +82,7 @@ pub(super) fn act(
             panel.work(|work| work.recording = file.map(|file| file.display().to_string()));
             told
         }),
-        Command::Snapshot => snapshot(station, stop),
+        Command::Snapshot => snapshot(station, provenance, stop),
         Command::Revert => revert(station),
         Command::Flash { name, onnx } => {
             let outcome = put(station, panel, &name, &onnx, stop);
@@ -105,8 +107,11 @@ fn illuminate(station: &mut Station<SerialLine>, percent: f32) -> Result<(Settin
 }
 
 /// Writes the next frame, its labels and its evidence into a folder of its own.
-fn snapshot(station: &mut Station<SerialLine>, stop: &AtomicBool) -> Result<String, Broken> {
-    let pixel_size = station.settings()?.pixel_size;
+fn snapshot(
+    station: &mut Station<SerialLine>,
+    provenance: &Provenance,
+    stop: &AtomicBool,
+) -> Result<String, Broken> {
     let captured = match station.capture(first_token(), stop) {
         Ok(Shot::Taken(captured)) => captured,
         Ok(Shot::Stopped) => return Ok("stopped".into()),
@@ -119,7 +124,7 @@ fn snapshot(station: &mut Station<SerialLine>, stop: &AtomicBool) -> Result<Stri
         Err(error) => return Err(Failure::from(error).into()),
     };
     let path = PathBuf::from(dated("snapshot", ""));
-    let record = CaptureFolder::new(&path).write(&captured, pixel_size)?;
+    let record = CaptureFolder::new(&path).write(&captured, provenance)?;
     Ok(format!("frame {} with {} nuclei is in {}", record.frame.frame, record.frame.count, path.display()))
 }
 

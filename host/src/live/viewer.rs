@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{
-    CameraState, Event, FrameReport, Identity, Notice, Settings, StageProgress, Status, Stream,
-};
+use shared::wire::{CameraState, Event, Identity, Notice, Settings, StageProgress, Status, Stream};
 
 use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
 use crate::frame_record::FrameRecord;
+use crate::gates::Gates;
 use crate::link::{LinkError, Numbering, SerialLine, Station, Told, camera_word};
 use crate::page::{LinkState, Panel};
+use crate::provenance::{Provenance, ProvenanceError};
 use crate::recording::Recording;
+use crate::terminal::Terminal;
 
 /// A host that asks nothing for long counts as gone at the station.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
@@ -33,6 +34,38 @@ pub enum Show {
     Json,
     /// On a page.
     Page(Box<Panel>),
+    /// On this terminal.
+    Terminal {
+        /// What its viewer is shown.
+        panel: Box<Panel>,
+        /// The terminal is as before when this is gone.
+        _terminal: Terminal,
+    },
+}
+
+impl Show {
+    /// What viewers are shown, where there are viewers.
+    fn panel(&self) -> Option<&Panel> {
+        match self {
+            Self::Lines | Self::Json => None,
+            Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
+        }
+    }
+
+    fn panel_mut(&mut self) -> Option<&mut Panel> {
+        match self {
+            Self::Lines | Self::Json => None,
+            Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
+        }
+    }
+
+    /// Tells what happened at the station, where it does not spoil what is shown.
+    fn note(&mut self, message: String) {
+        match self {
+            Self::Lines | Self::Json | Self::Page(_) => eprintln!("{message}"),
+            Self::Terminal { panel, .. } => panel.told(Ok(message)),
+        }
+    }
 }
 
 /// When watching ends by itself.
@@ -68,6 +101,15 @@ impl From<LinkError> for Broken {
     }
 }
 
+impl From<ProvenanceError> for Broken {
+    fn from(error: ProvenanceError) -> Self {
+        match error {
+            ProvenanceError::Link(error) => Self::Link(error),
+            ProvenanceError::Kept(failure) => Self::Output(failure),
+        }
+    }
+}
+
 impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
         Self::Output(failure)
@@ -83,7 +125,10 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer that also records, where it is given a recording.
-    pub const fn new(show: Show, record: Option<Recording>) -> Self {
+    pub fn new(mut show: Show, record: Option<Recording>) -> Self {
+        if let (Some(panel), Some(record)) = (show.panel_mut(), &record) {
+            panel.work(|work| work.recording = Some(record.path().display().to_string()));
+        }
         Self { show, recorder: Recorder::new(record) }
     }
 
@@ -121,13 +166,13 @@ impl Viewer {
     }
 
     fn link(&self, state: LinkState, message: &str) {
-        match &self.show {
-            Show::Lines | Show::Json => eprintln!("{message}"),
-            Show::Page(panel) => panel.link(state, message),
+        match self.show.panel() {
+            None => eprintln!("{message}"),
+            Some(panel) => panel.link(state, message),
         }
     }
 
-    /// Watches as long as the line lasts. Where a page is shown, masks and previews are streamed for it.
+    /// Watches as long as the line lasts. For viewers masks are streamed, and previews where they show pictures.
     fn session(
         &mut self,
         station: &mut Station<SerialLine>,
@@ -138,22 +183,25 @@ impl Viewer {
     ) -> Result<Ended, Broken> {
         let before = station.settings()?;
         watch.set_pixel_size(before.pixel_size);
-        if let Show::Page(panel) = &self.show {
-            station.stream(Stream::On, Stream::On)?;
+        let gates = self.show.panel().map_or_else(Gates::kept, |panel| Ok(panel.gates()))?;
+        let provenance = Provenance::of(station, identity, &before, gates)?;
+        if let Some(panel) = self.show.panel() {
+            let preview = if matches!(self.show, Show::Page(_)) { Stream::On } else { Stream::Off };
+            station.stream(Stream::On, preview)?;
             panel.link(LinkState::Up, "");
         }
-        let mut known = Known { identity, status: station.status()?, settings: before };
+        let mut known = Known { identity, status: station.status()?, settings: before, provenance };
         let followed = self.follow(station, &mut known, watch, end, stop);
         if let Err(Broken::Link(_)) = followed {
             // What came before the line was lost counts as well.
             for told in station.take_events() {
                 if is_over(end, watch.frames(), stop).is_none() {
-                    self.take(told, &mut known.status, watch)?;
+                    self.take(told, &mut known, watch)?;
                 }
             }
         }
         let ended = followed?;
-        if let Show::Page(_) = self.show {
+        if self.show.panel().is_some() {
             station.stream(before.masks, before.preview)?;
         }
         Ok(ended)
@@ -167,51 +215,58 @@ impl Viewer {
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let Known { identity, status, settings } = known;
         let mut asked: Option<Instant> = None;
         loop {
             if let Some(ended) = is_over(end, watch.frames(), stop) {
                 return Ok(ended);
             }
-            if let Show::Page(panel) = &mut self.show {
+            if let Some(panel) = self.show.panel_mut() {
                 while let Some(command) = panel.asked() {
-                    *settings = act(command, station, panel, &mut self.recorder, stop)?.unwrap_or(*settings);
+                    let changed = act(command, station, panel, &mut self.recorder, &known.provenance, stop)?;
+                    known.settings = changed.unwrap_or(known.settings);
+                    known.provenance.gates = panel.gates();
                     asked = None;
                 }
             }
             if asked.is_none_or(|asked| asked.elapsed() >= self.status_every()) {
-                *status = self.status(station)?;
+                known.status = self.status(station)?;
                 asked = Some(Instant::now());
-                if let Show::Page(panel) = &self.show {
+                if let Some(panel) = self.show.panel() {
                     let line = (station.port(), station.baud());
+                    let Known { identity, status, settings, .. } = &*known;
                     panel.station(line, identity, status, settings, station.traffic());
                 }
             }
             let Some(told) = station.next_event(LOOK_AROUND)? else {
-                if status.camera == CameraState::Finished {
+                if known.status.camera == CameraState::Finished {
                     return Ok(Ended::Finished);
                 }
                 continue;
             };
-            self.take(told, status, watch)?;
+            self.take(told, known, watch)?;
         }
     }
 
     /// Shows and records what the station told.
-    fn take(&mut self, told: Told, status: &mut Status, watch: &mut Watch) -> Result<(), Failure> {
-        match (told.event, &mut self.show) {
-            (Event::Frame(report), _) => {
-                let line = watch.see(&report, status.frames_unsent);
-                self.frame(&report, &line, watch)?;
+    fn take(&mut self, told: Told, known: &mut Known<'_>, watch: &mut Watch) -> Result<(), Failure> {
+        match told.event {
+            Event::Frame(report) => {
+                let line = watch.see(&report, known.status.frames_unsent);
+                self.frame(&FrameRecord::new(&report, &known.provenance), &line, watch)?;
             }
-            (Event::Notice(Notice::Camera(camera)), _) => {
-                status.camera = camera;
-                eprintln!("camera: {}", camera_word(camera));
+            Event::Notice(Notice::Camera(camera)) => {
+                known.status.camera = camera;
+                self.show.note(format!("camera: {}", camera_word(camera)));
             }
-            (Event::Notice(Notice::Stage(progress)), _) => notice(progress),
-            (Event::Masks(piece), Show::Page(panel)) => panel.masks(piece, &told.bulk),
-            (Event::Preview(piece), Show::Page(panel)) => panel.preview(piece, &told.bulk),
-            (Event::Masks(_) | Event::Preview(_), Show::Lines | Show::Json) => {}
+            Event::Notice(Notice::Stage(progress)) => {
+                notice(progress).into_iter().for_each(|message| self.show.note(message));
+            }
+            Event::Masks(piece) => {
+                self.show.panel_mut().into_iter().for_each(|panel| panel.masks(piece, &told.bulk));
+            }
+            Event::Preview(piece) => {
+                self.show.panel_mut().into_iter().for_each(|panel| panel.preview(piece, &told.bulk));
+            }
         }
         Ok(())
     }
@@ -219,13 +274,13 @@ impl Viewer {
     const fn status_every(&self) -> Duration {
         match self.show {
             Show::Lines | Show::Json => STATUS_EVERY,
-            Show::Page(_) => PAGE_STATUS_EVERY,
+            Show::Page(_) | Show::Terminal { .. } => PAGE_STATUS_EVERY,
         }
     }
 
     /// Asks how the station is; a page is told soon when no answer comes.
     fn status(&self, station: &mut Station<SerialLine>) -> Result<Status, LinkError> {
-        let Show::Page(panel) = &self.show else { return station.status() };
+        let Some(panel) = self.show.panel() else { return station.status() };
         if let Some(status) = station.status_within(PAGE_PATIENCE)? {
             return Ok(status);
         }
@@ -235,25 +290,24 @@ impl Viewer {
         Ok(status)
     }
 
-    fn frame(&mut self, report: &FrameReport, line: &str, watch: &Watch) -> Result<(), Failure> {
-        let record = FrameRecord::new(report, watch.pixel_size());
-        self.recorder.add(&record)?;
+    fn frame(&mut self, record: &FrameRecord, line: &str, watch: &Watch) -> Result<(), Failure> {
+        self.recorder.add(record)?;
         match &mut self.show {
             Show::Lines => output::line(line),
-            Show::Json => output::json(&record),
-            Show::Page(panel) => {
-                panel.frame(&record, watch.direction().word(), watch.frames_per_second());
+            Show::Json => output::json(record),
+            Show::Page(panel) | Show::Terminal { panel, .. } => {
+                panel.frame(record, watch.direction().word(), watch.frames_per_second());
                 Ok(())
             }
         }
     }
 }
 
-fn notice(progress: StageProgress) {
+fn notice(progress: StageProgress) -> Option<String> {
     match progress {
-        StageProgress::Failed { digest, reason } => eprintln!("model {digest} does not run: {reason}"),
-        StageProgress::Confirmed { digest } => eprintln!("model {digest} is confirmed"),
-        _ => {}
+        StageProgress::Failed { digest, reason } => Some(format!("model {digest} does not run: {reason}")),
+        StageProgress::Confirmed { digest } => Some(format!("model {digest} is confirmed")),
+        _ => None,
     }
 }
 
@@ -271,6 +325,7 @@ struct Known<'a> {
     identity: &'a Identity,
     status: Status,
     settings: Settings,
+    provenance: Provenance,
 }
 
 /// What came of waiting.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::ws::Message;
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
+
+use super::command::Command;
 
 /// Changes that a viewer may lag behind before it misses some.
 const LAG: usize = 64;
@@ -39,6 +42,15 @@ pub struct Change {
     pub frame: Option<u32>,
     /// What viewers get.
     pub message: Message,
+}
+
+/// What a viewer needs: what is told, and a place for what it asks for.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// What is told.
+    pub feed: Arc<Feed>,
+    /// What is asked for.
+    pub commands: SyncSender<Command>,
 }
 
 /// The last of each topic, and the changes as they come.

@@ -1,6 +1,5 @@
-//! The page's side of the thread that holds the station.
+//! The viewers' side of the thread that holds the station.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -10,18 +9,18 @@ use shared::decode_masks;
 use shared::wire::{Identity, Piece, Settings, Status};
 
 use super::command::Command;
-use super::feed::{Feed, Topic};
+use super::feed::{Feed, Seat, Topic};
 use super::gates::Gates;
 use super::pieces::Pieces;
-use super::server::{PageAddress, serve};
 use super::view::{LinkState, NucleiView, StationView, View, Work};
+use super::words::FrameWords;
 use crate::frame_record::FrameRecord;
 use crate::link::Traffic;
 
 /// Things asked for that may wait.
 const MAX_COMMANDS: usize = 16;
 
-/// What a page shows, and what is asked for on it.
+/// What viewers are shown, and what they ask for.
 #[derive(Debug)]
 pub struct Panel {
     feed: Arc<Feed>,
@@ -36,20 +35,28 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// Serves a page at that address, with the gates kept from last time.
+    /// With the gates kept from last time, and a seat for whoever serves viewers.
     ///
     /// # Errors
-    /// [`Failure`] when the address is taken or the gates' file is damaged.
-    pub fn open(address: SocketAddr) -> Result<(Self, PageAddress), Failure> {
-        let place = Gates::place();
-        let gates = place.as_deref().map(Gates::load).transpose()?.unwrap_or_default();
+    /// [`Failure`] when the gates' file is damaged.
+    pub fn new() -> Result<(Self, Seat), Failure> {
+        Ok(Self::with_gates(Gates::kept()?, Gates::place()))
+    }
+
+    /// With these gates; others are kept at `place`, where there is one.
+    pub fn with_gates(gates: Gates, place: Option<PathBuf>) -> (Self, Seat) {
         let feed = Arc::new(Feed::default());
         let (sender, commands) = sync_channel(MAX_COMMANDS);
-        let page = serve(address, Arc::clone(&feed), sender)?;
         feed.tell(Topic::Gates, &View::Gates(gates));
         feed.tell(Topic::Work, &View::Work(&Work::default()));
+        let seat = Seat { feed: Arc::clone(&feed), commands: sender };
         let (masks, preview, pixels, work) = Default::default();
-        Ok((Self { feed, commands, gates, place, masks, preview, pixels, work }, page))
+        (Self { feed, commands, gates, place, masks, preview, pixels, work }, seat)
+    }
+
+    /// The gates in force.
+    pub const fn gates(&self) -> Gates {
+        self.gates
     }
 
     /// What was asked for next, if anything.
@@ -78,7 +85,8 @@ impl Panel {
     /// Tells a frame's result.
     pub fn frame(&mut self, record: &FrameRecord, trend: &'static str, frames_per_second: f64) {
         self.pixels = record.width.saturating_mul(record.height);
-        self.feed.tell(Topic::Frame, &View::Frame { record, trend, frames_per_second });
+        let words = FrameWords::new(record, frames_per_second);
+        self.feed.tell(Topic::Frame, &View::Frame { record, trend, frames_per_second, words });
     }
 
     /// Takes a piece of a frame's masks in, and shows its nuclei when they are whole.

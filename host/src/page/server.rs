@@ -1,8 +1,6 @@
 //! The page's server: one file, a WebSocket to follow, and a place to put a model.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -18,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::access::Access;
 use super::command::Command;
-use super::feed::{Feed, Pace};
+use super::feed::{Pace, Seat};
 
 /// Where the page is unless it is told otherwise: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
@@ -28,7 +26,7 @@ const MAX_MODEL: usize = 64 << 20;
 const MAX_COMMAND: usize = 4096;
 /// What a viewer says when it has drawn a frame.
 const DRAWN: &str = "drawn";
-pub(super) const PAGE: &str = include_str!("page.html");
+const PAGE: &str = include_str!("page.html");
 /// Nothing comes from elsewhere, and nothing goes there.
 const POLICY: &str =
     "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:";
@@ -43,21 +41,11 @@ impl std::fmt::Display for PageAddress {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Served {
-    feed: Arc<Feed>,
-    commands: SyncSender<Command>,
-}
-
 /// Serves the page in threads of its own until the program ends.
 ///
 /// # Errors
 /// [`Failure`] when the address is taken or is none of this machine.
-pub(super) fn serve(
-    address: SocketAddr,
-    feed: Arc<Feed>,
-    commands: SyncSender<Command>,
-) -> Result<PageAddress, Failure> {
+pub fn serve(address: SocketAddr, seat: Seat) -> Result<PageAddress, Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(
             format!("no page can be served at {address}: {error}"),
@@ -69,7 +57,7 @@ pub(super) fn serve(
     let bound = listener.local_addr().map_err(failed)?;
     let access = Access::of(bound);
     let page = PageAddress(format!("http://{bound}/{}", access.query()));
-    let router = router(Served { feed, commands }, access);
+    let router = router(seat, access);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     std::thread::spawn(move || {
         runtime.block_on(async {
@@ -82,12 +70,12 @@ pub(super) fn serve(
     Ok(page)
 }
 
-fn router(served: Served, access: Access) -> Router {
+fn router(seat: Seat, access: Access) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/follow", get(follow))
         .route("/model", post(model).layer(DefaultBodyLimit::max(MAX_MODEL)))
-        .with_state(served)
+        .with_state(seat)
         .layer(middleware::from_fn(guard))
         .layer(Extension(access))
 }
@@ -114,12 +102,12 @@ async fn page() -> Html<&'static str> {
     Html(PAGE)
 }
 
-async fn follow(State(served): State<Served>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, served))
+async fn follow(State(seat): State<Seat>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, seat))
 }
 
 /// Tells one viewer what happens, and passes on what it asks for, until it leaves.
-async fn view(mut socket: WebSocket, Served { feed, commands }: Served) {
+async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
     let (latest, mut changes, _viewing) = feed.follow();
     let mut pace = Pace::default();
     for message in latest {
@@ -159,11 +147,11 @@ struct ModelName {
 }
 
 async fn model(
-    State(served): State<Served>,
+    State(seat): State<Seat>,
     Query(ModelName { name }): Query<ModelName>,
     body: Bytes,
 ) -> Response {
-    match served.commands.try_send(Command::Flash { name, onnx: body.to_vec() }) {
+    match seat.commands.try_send(Command::Flash { name, onnx: body.to_vec() }) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the station is busy; try again\n").into_response(),
     }

@@ -1,15 +1,16 @@
 //! What viewers are told, as JSON: units stand in the names, reasons in words.
 
 use host_modelling::trace_polygons;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::wire::{Identity, Settings, Status};
 use shared::{Channels, Image, LabelImage, MeasureError, SizeError, measure_objects};
 use thiserror::Error;
 
 use super::gates::Gates;
+use super::words::{FrameWords, StationWords};
 use crate::brightness::percent;
 use crate::frame_record::FrameRecord;
-use crate::link::{Traffic, camera_word};
+use crate::link::Traffic;
 
 /// Something told to viewers.
 #[derive(Debug, Serialize)]
@@ -37,13 +38,15 @@ pub enum View<'a> {
         trend: &'static str,
         /// Frames a second.
         frames_per_second: f64,
+        /// What a person is told of it.
+        words: FrameWords,
     },
     /// A frame's nuclei.
     Nuclei(NucleiView),
 }
 
 /// Whether the station answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// It does.
@@ -53,32 +56,26 @@ pub enum LinkState {
 }
 
 /// Who and how the station is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct StationView {
-    name: String,
-    version: String,
-    port: String,
-    baud: u32,
-    uptime_s: f64,
-    camera: &'static str,
-    camera_name: String,
-    model: String,
-    frames: u32,
-    frames_skipped: u32,
-    frames_unsent: u32,
-    /// Damaged packets, at both ends.
-    damaged_packets: u32,
-    events_lost: u32,
-    bytes_received: u64,
-    illumination_percent: f32,
-    pixel_size_um: Option<f32>,
-    viewers: usize,
+    /// Its own name.
+    pub name: String,
+    /// SHA-256 of the model that runs, hexadecimal.
+    pub model: String,
+    /// Brightness of the illumination, per cent.
+    pub illumination_percent: f32,
+    /// Size of a pixel in the specimen, µm, where it is known.
+    pub pixel_size_um: Option<f32>,
+    /// How many watch.
+    pub viewers: usize,
+    /// What a person is told of it.
+    pub words: StationWords,
 }
 
 impl StationView {
     /// The view of a station at `port`.
     pub fn new(
-        (port, baud): (&str, u32),
+        line: (&str, u32),
         identity: &Identity,
         status: &Status,
         settings: &Settings,
@@ -87,28 +84,17 @@ impl StationView {
     ) -> Self {
         Self {
             name: identity.name.to_string(),
-            version: identity.version.to_string(),
-            port: port.to_owned(),
-            baud,
-            uptime_s: status.uptime_ms as f64 / 1000.0,
-            camera: camera_word(status.camera),
-            camera_name: status.camera_name.to_string(),
             model: format!("{:#}", status.model),
-            frames: status.frames,
-            frames_skipped: status.frames_skipped,
-            frames_unsent: status.frames_unsent,
-            damaged_packets: status.damaged_packets.saturating_add(traffic.damaged),
-            events_lost: traffic.events_lost,
-            bytes_received: traffic.received,
             illumination_percent: percent(settings.illumination),
             pixel_size_um: settings.pixel_size.map(shared::PixelSize::get),
             viewers,
+            words: StationWords::new(line, status, settings, traffic),
         }
     }
 }
 
 /// What goes on besides counting.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Work {
     /// The file that frames are recorded in.
     pub recording: Option<String>,
@@ -190,7 +176,6 @@ impl NucleiView {
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::PAGE;
     use super::*;
 
     #[test]
@@ -203,12 +188,5 @@ mod tests {
         assert_eq!(json["kind"], "nuclei");
         assert_eq!(json["nuclei"][0]["rings"][0].as_array().unwrap().len(), 8);
         assert_eq!(json["nuclei"][1]["within"], false);
-    }
-
-    #[test]
-    fn the_page_says_what_to_do_about_every_doubt() {
-        for (_, words) in shared::wire::Doubts::ALL {
-            assert!(PAGE.contains(&format!("\n  \"{words}\": \"")), "{words}");
-        }
     }
 }

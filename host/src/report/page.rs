@@ -61,15 +61,10 @@ fn by_distance(report: &Report) -> Vec<&FieldCount> {
 }
 
 fn numbers(html: &mut String, report: &Report) {
-    let gates = report.options.gates;
-    let most = gates.max_area_px.map_or("any".to_owned(), |most| format!("{most} px"));
     let mut rows = vec![
         ("nuclei counted", report.counts.total.to_string()),
         ("confluence", format!("{:.1} %", 100.0 * report.confluence)),
-        (
-            "gates",
-            format!("area from {} px to {most}; at the edge: {}", gates.min_area_px, gates.border.words()),
-        ),
+        ("gates", report.options.gates.words()),
     ];
     rows.extend(report.counts.standard_deviation.map(|s| ("standard deviation over fields", number(s))));
     rows.extend(

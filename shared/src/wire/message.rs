@@ -15,6 +15,7 @@
 //! | [`Request::ReadCapture`] | [`Response::CaptureData`] | data, on the response |
 //! | [`Request::Echo`] | [`Response::Echo`] | the same bytes on both |
 //! | [`Request::Challenge`] | [`Response::Challenge`] | |
+//! | [`Request::FlatField`] | [`Response::FlatField`] | |
 //! | [`Request::Change`] | as the request without a signature | |
 //! | any | [`Response::Refused`] | |
 //!
@@ -25,6 +26,7 @@
 //! | --- | --- |
 //! | 1 | all that is not named below |
 //! | 2 | [`Request::Challenge`], [`Request::Change`], [`Response::Challenge`], [`Refusal::Trust`], and of [`ModelRefusal`] those of signatures |
+//! | 3 | [`Request::FlatField`], [`Response::FlatField`] |
 
 mod frame;
 mod settings;
@@ -43,7 +45,7 @@ pub use trust::{
 };
 
 /// Version of everything in this module and of the packet layout.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Longest name of a picture, camera or station, in bytes of UTF-8.
 pub const MAX_NAME: usize = 96;
@@ -67,6 +69,16 @@ impl core::fmt::Display for ModelDigest {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let shown = if f.alternate() { 32 } else { 8 };
         self.0[..shown].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// SHA-256 of a flat field's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FlatFieldDigest(pub [u8; 32]);
+
+impl core::fmt::Display for FlatFieldDigest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -133,6 +145,8 @@ pub enum Request {
     /// A change with the word of a key for it. The last one taken may be repeated: it is answered as
     /// before and not done again.
     Change(SignedChange),
+    /// Which flat field frames are corrected by.
+    FlatField,
 }
 
 /// What the station answers.
@@ -163,6 +177,8 @@ pub enum Response {
     Refused(Refusal),
     /// Whom the station trusts, and what to sign a change for.
     Challenge(Challenge),
+    /// The flat field that frames are corrected by, if any.
+    FlatField(Option<FlatFieldDigest>),
 }
 
 /// What the station tells unasked.

@@ -1,0 +1,288 @@
+//! `nuclei-host station calibrate`: the pixel size and the flat field, with who measured them, when and how.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+use host_console::{Exit, Failure, Progress, interrupt, one_line, output, write_whole};
+use serde::Serialize;
+use shared::wire::{FlatFieldDigest, Setting};
+use shared::{FlatField, FlatFieldError, FrameSum, PixelSize, decode_image};
+
+use super::super::pixel_size_arg::pixel_size;
+use super::super::port_args::PortArgs;
+use crate::calibration::{CalibrationStore, MeasuredFlatField, MeasuredPixelSize, Origin};
+use crate::capture_folder::first_token;
+use crate::link::{SerialLine, Shot, Station};
+use crate::micrometer::{self, NoRuling, Ruling};
+use crate::pictures::Pictures;
+use crate::recording::digest;
+
+const EXAMPLES: &str = "Examples:
+  nuclei-host station calibrate --micrometer                          (of what the station sees now)
+  nuclei-host station calibrate --micrometer ruling.png --spacing-um 10
+  nuclei-host station calibrate --um-per-px 0.325
+  nuclei-host capture --out bright --count 20; nuclei-host capture --out dark --count 20
+  nuclei-host station calibrate --bright bright/pictures --dark dark/pictures --out flat-field.nff";
+
+/// Frames of each kind from which on their noise is small beside what they correct.
+const ENOUGH_FRAMES: u32 = 10;
+
+/// Measure the pixel size from a stage micrometer, or the flat field from bright and dark frames.
+///
+/// The pixel size is set on the station until it restarts; the line for its TOML file is printed. Who measured it,
+/// when and how is kept on this machine, and goes into every record and capture. Bright frames are of an evenly lit
+/// empty field, dark ones without light, all with the exposure that is used for counting, and from a station
+/// without flat_field in its settings. The flat field is a file for the station's settings and for segment.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["micrometer", "um_per_px", "bright"]))]
+pub struct CalibrateArgs {
+    /// A picture of a stage micrometer; without a name, the station takes one
+    #[arg(long, value_name = "PICTURE", num_args = 0..=1)]
+    micrometer: Option<Option<PathBuf>>,
+    /// From line to line of the micrometer, µm
+    #[arg(long, value_name = "UM", default_value_t = 10.0, value_parser = spacing)]
+    spacing_um: f64,
+    /// The pixel size, where it is known, µm a pixel
+    #[arg(long, value_name = "UM", value_parser = pixel_size)]
+    um_per_px: Option<PixelSize>,
+    /// Bright frames; folders, zips or pictures
+    #[arg(long, value_name = "INPUT", num_args = 1.., requires = "dark")]
+    bright: Vec<PathBuf>,
+    /// Dark frames; folders, zips or pictures
+    #[arg(long, value_name = "INPUT", num_args = 1.., requires = "bright")]
+    dark: Vec<PathBuf>,
+    /// The flat field's file
+    #[arg(long, value_name = "FILE", default_value = "flat-field.nff")]
+    out: PathBuf,
+    /// Who measures [default: the user's name]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+fn spacing(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && value <= 1e5 => Ok(value),
+        _ => Err("µm above 0 and up to 100000 are wanted".to_owned()),
+    }
+}
+
+/// What came of it, for a program.
+#[derive(Debug, Serialize)]
+struct PixelSizeRecord {
+    station: String,
+    #[serde(flatten)]
+    measured: MeasuredPixelSize,
+    /// Of a micrometer: from line to line, px.
+    period_px: Option<f64>,
+    /// Its standard error, px.
+    period_uncertainty_px: Option<f64>,
+    /// Lines found.
+    lines: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct FlatFieldRecord {
+    file: PathBuf,
+    #[serde(flatten)]
+    measured: MeasuredFlatField,
+    bright_frames: u32,
+    dark_frames: u32,
+    /// Light of the worst lit part of the picture, as a share of the mean.
+    least_light: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &CalibrateArgs, port: &PortArgs, json: bool) -> Result<Exit, Failure> {
+    let by = args.by.clone().or_else(|| std::env::var("USER").ok()).filter(|name| !name.is_empty());
+    let by = by.ok_or_else(|| Failure::usage("nobody says who measures", "give your name with --by"))?;
+    if args.bright.is_empty() { pixel_size_of(args, by, port, json) } else { flat_field_of(args, by, json) }
+}
+
+/// A pixel size before it is set: µm a pixel, its uncertainty, and how it was found.
+struct Found {
+    um_per_px: f64,
+    ruling: Option<Ruling>,
+    how: String,
+}
+
+fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) -> Result<Exit, Failure> {
+    // A picture is judged before anything is asked of the station.
+    let measured = match (&args.micrometer, args.um_per_px) {
+        (Some(Some(path)), _) => {
+            let next = "name a picture of a stage micrometer";
+            let bytes = fs::read(path)
+                .map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
+            Some(of_micrometer(&bytes, &path.display().to_string(), args.spacing_um)?)
+        }
+        (_, Some(size)) => {
+            Some(Found { um_per_px: size.get().into(), ruling: None, how: "typed".to_owned() })
+        }
+        _ => None,
+    };
+    let (mut station, identity) = port.open()?;
+    let found = match measured {
+        Some(found) => found,
+        None => of_micrometer(&captured(&mut station)?, "the station's picture", args.spacing_um)?,
+    };
+    let um_per_px = rounded(found.um_per_px)?;
+    let relative = found.ruling.map(|ruling| ruling.uncertainty_px / ruling.period_px);
+    let measured = MeasuredPixelSize {
+        um_per_px: um_per_px.get(),
+        uncertainty_um_per_px: relative.map(|relative| relative * found.um_per_px),
+        origin: Origin::now(by, found.how),
+    };
+    station.set(Setting::PixelSize(Some(um_per_px)))?;
+    CalibrationStore::of_user().keep_pixel_size(&identity.name, &measured)?;
+    if json {
+        output::json(&PixelSizeRecord {
+            station: identity.name.to_string(),
+            measured,
+            period_px: found.ruling.map(|ruling| ruling.period_px),
+            period_uncertainty_px: found.ruling.map(|ruling| ruling.uncertainty_px),
+            lines: found.ruling.map(|ruling| ruling.lines),
+        })?;
+        return Ok(Exit::Done);
+    }
+    let sure = measured.uncertainty_um_per_px.map_or_else(String::new, |off| format!(" ± {off:.1e}"));
+    output::line(&format!("pixel size   {}{sure} µm a pixel, {}", measured.um_per_px, measured.origin.how))?;
+    output::line(&format!(
+        "set on {} until it restarts; for good, put into its settings: pixel_size = {}",
+        identity.name, measured.um_per_px
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<Found, Failure> {
+    let next = "name a picture of a stage micrometer: PNG, TIFF or JPEG";
+    let image = decode_image(picture)
+        .map_err(|error| Failure::failed(format!("{name}: {}", one_line(&error)), next))?;
+    let ruling = micrometer::measure(&image)
+        .map_err(|error| Failure::failed(format!("{name}: {error}"), advice(error)))?;
+    let Ruling { period_px, uncertainty_px, lines, degrees } = ruling;
+    let how = format!(
+        "stage micrometer, {spacing_um} µm a division: {period_px:.3} ± {uncertainty_px:.3} px over {lines} lines, \
+         {degrees:.1}° across; picture {}",
+        &digest(picture)[..16]
+    );
+    Ok(Found { um_per_px: spacing_um / period_px, ruling: Some(ruling), how })
+}
+
+const fn advice(refused: NoRuling) -> &'static str {
+    match refused {
+        NoRuling::Unclear | NoRuling::Uneven => {
+            "nothing was set; focus on the ruling, let it fill the picture with nothing else in it, and try again"
+        }
+        NoRuling::TooFew { .. } => "nothing was set; use a finer ruling, or a lower magnification",
+        NoRuling::TooFine => "nothing was set; use a coarser ruling, or a higher magnification",
+    }
+}
+
+/// The next frame that the station takes, PNG.
+fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
+    let before = station.quieten()?;
+    let shot = station.capture(first_token(), interrupt::flag()?);
+    station.stream(before.masks, before.preview)?;
+    match shot? {
+        Shot::Taken(captured) => Ok(captured.picture_png),
+        Shot::Stopped => Err(Failure::failed("stopped", "nothing was set")),
+        Shot::Finished | Shot::CameraAbsent => {
+            Err(Failure::failed("the station has no camera that delivers", "connect one; nothing was set"))
+        }
+    }
+}
+
+/// As many digits as a person types, so that station, settings file and record have one number.
+fn rounded(um_per_px: f64) -> Result<PixelSize, Failure> {
+    let text = format!("{um_per_px:.4e}");
+    Ok(PixelSize::try_from(text.parse::<f32>().unwrap_or(um_per_px as f32))?)
+}
+
+fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, Failure> {
+    let (bright, dark) = (sum(&args.bright, "bright")?, sum(&args.dark, "dark")?);
+    let origin =
+        Origin::now(by.clone(), format!("{} bright and {} dark frames", bright.frames(), dark.frames()));
+    let field = FlatField::new(&bright, &dark, &by, origin.time_unix_ms).map_err(|error| {
+        let next = match error {
+            FlatFieldError::Saturated { .. } => "turn the light down, and take the bright frames again",
+            FlatFieldError::TooDark { .. } => "turn the light up, and take the bright frames again",
+            FlatFieldError::Unlit { .. } => "centre the light, or remove what shades the picture",
+            FlatFieldError::Size { .. } | FlatFieldError::Damaged => {
+                "take all frames with one camera setting"
+            }
+        };
+        Failure::failed(error, next)
+    })?;
+    let file = field.encode();
+    write_whole(&args.out, &file)?;
+    let measured = MeasuredFlatField { sha256: FlatFieldDigest::of(&file).to_string(), origin: Some(origin) };
+    CalibrationStore::of_user().keep_flat_field(&measured)?;
+    for (frames, what) in [(bright.frames(), "bright"), (dark.frames(), "dark")] {
+        if frames < ENOUGH_FRAMES {
+            eprintln!(
+                "caution: {frames} {what} frames are few: their noise goes into every frame; take {ENOUGH_FRAMES} or more"
+            );
+        }
+    }
+    let record = FlatFieldRecord {
+        file: args.out.clone(),
+        measured,
+        bright_frames: bright.frames(),
+        dark_frames: dark.frames(),
+        least_light: field.least_light(),
+    };
+    if json {
+        output::json(&record)?;
+    } else {
+        output::line(&format!(
+            "the worst lit part of the picture gets {:.0} % of the mean light; wrote {}",
+            100.0 * record.least_light,
+            args.out.display()
+        ))?;
+        output::line(
+            "copy it to the station, and put its place into the settings: flat_field = \"/var/lib/nuclei/flat-field.nff\"",
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The sum of the frames of some places.
+fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
+    let (pictures, unusable) = Pictures::open(inputs)?;
+    if let Some(error) = unusable.into_iter().next() {
+        return Err(error.into());
+    }
+    let progress = Progress::new(&format!("adding {what} frames"), pictures.len() as u64);
+    let mut sum: Option<FrameSum> = None;
+    for at in 0..pictures.len() {
+        let image = pictures
+            .load(at)
+            .map_err(|error| Failure::failed(error.line(), "take it away, or take it again"))?;
+        match &mut sum {
+            None => sum = Some(FrameSum::new(&image)),
+            Some(sum) => sum.add(&image).map_err(|error| {
+                Failure::failed(
+                    format!("{}: {error}", pictures.file(at)),
+                    "take all frames with one camera setting",
+                )
+            })?,
+        }
+        progress.advance(1);
+    }
+    drop(progress);
+    sum.ok_or_else(|| Failure::usage(format!("there are no {what} frames"), "name folders with pictures"))
+}
+
+/// Reads a flat field's file.
+///
+/// # Errors
+/// [`Failure`] that names it.
+pub fn load_flat_field(path: &Path) -> Result<FlatField, Failure> {
+    let next = "name a file that nuclei-host station calibrate --bright --dark wrote";
+    let named = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()), next);
+    let file = fs::read(path).map_err(|error| named(&error))?;
+    FlatField::decode(&file).map_err(|error| named(&error))
+}

@@ -1,0 +1,202 @@
+//! What a dilution series says of a counter: whether counts follow the dilution, and how well they repeat.
+//!
+//! In the manner of ISO 20391-2, which judges a counter without a reference: a sample thinned to known shares must
+//! give counts in proportion to the share, whatever the true number is. That does not tell whether the counter is
+//! right at any one of them: one that misses a tenth everywhere is proportional too.
+//!
+//! With x the share of the sample (1 / dilution) and y the mean count of a dilution over its n fields:
+//!
+//! | number | is |
+//! | --- | --- |
+//! | slope | b = Σ n y / Σ n x, least squares through the origin with the variance in proportion to the count |
+//! | R² | 1 - Σ n (y - b x)² / Σ n (y - mean y)² |
+//! | bent fit | y = c x + d x², weighted as the slope is |
+//! | proportionality index | Σ n \|c x + d x² - b x\| / Σ n b x: how far the bent fit leaves the straight one, 0 at best |
+//! | shortfall | -d x / c at the densest step: what it lacks against what the thin ones promise |
+//! | bend's p | chance that a straight counter bends so much: Student's t of d, over fields |
+//! | CV | standard deviation over mean of the fields of a dilution, with the 95 % interval of Vangel (1996) |
+
+mod page;
+mod statistics;
+
+use serde::Serialize;
+
+pub use page::page;
+pub use statistics::{NoSeries, Series};
+
+/// What a series is judged by.
+const MOST_INDEX: f64 = 0.05;
+const BENT: f64 = 0.01;
+/// Dilutions and fields from which on the judgement is worth something.
+const ENOUGH_STEPS: usize = 4;
+const ENOUGH_FIELDS: usize = 3;
+/// Fields vary more than by chance when the dispersion is above this.
+const CLUMPED: f64 = 2.0;
+
+/// What a series shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Counts follow the dilution.
+    Proportional,
+    /// Dense steps lack counts.
+    FallsShort,
+    /// Dense steps have too many, or thin ones too few.
+    Overshoots,
+    /// Steps are off here and there, as by wrong dilutions.
+    Scattered,
+}
+
+/// A series with what it means.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judged {
+    /// The numbers.
+    #[serde(flatten)]
+    pub series: Series,
+    /// What they show.
+    pub verdict: Verdict,
+    /// The same in plain words.
+    pub words: String,
+    /// What speaks against these numbers.
+    pub cautions: Vec<String>,
+}
+
+impl Judged {
+    /// Judges a series.
+    pub fn new(series: Series) -> Self {
+        let bends = series.bend_p.is_some_and(|p| p < BENT);
+        let verdict = match () {
+            () if bends && series.shortfall > 0.0 => Verdict::FallsShort,
+            () if bends => Verdict::Overshoots,
+            () if series.index > MOST_INDEX || series.worst_step().is_some() => Verdict::Scattered,
+            () => Verdict::Proportional,
+        };
+        let words = words(&series, verdict);
+        let cautions = cautions(&series);
+        Self { series, verdict, words, cautions }
+    }
+
+    /// Whether counts follow the dilution.
+    pub fn is_proportional(&self) -> bool {
+        self.verdict == Verdict::Proportional
+    }
+
+    /// The series as lines for a person.
+    pub fn to_lines(&self) -> Vec<String> {
+        let series = &self.series;
+        let mut lines = vec![
+            self.words.clone(),
+            String::new(),
+            format!("{:<26}{:.1} nuclei a field, undiluted", "slope", series.slope),
+            format!("{:<26}{:.4}", "R² of the straight fit", series.r_squared),
+            format!(
+                "{:<26}{:.1} %  (0: perfectly proportional)",
+                "proportionality index",
+                100.0 * series.index
+            ),
+        ];
+        if let Some(p) = series.bend_p {
+            let what = if series.shortfall < 0.0 { "excess" } else { "shortfall" };
+            lines.push(format!(
+                "{:<26}{:.1} % at the densest step, p = {p:.2e}",
+                format!("{what} by the bend"),
+                100.0 * series.shortfall.abs()
+            ));
+        }
+        lines.push(String::new());
+        lines.push(format!(
+            "{:>9} {:>7} {:>10} {:>10} {:>9} {:>8}  {:<18} {:>8}",
+            "dilution", "fields", "mean", "expected", "off", "CV", "95 %", "by chance"
+        ));
+        for step in &series.steps {
+            let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+            let interval = step
+                .cv_interval
+                .map_or_else(String::new, |[low, high]| format!("{} to {}", percent(low), percent(high)));
+            lines.push(format!(
+                "{:>9} {:>7} {:>10.1} {:>10.1} {:>9} {:>8}  {interval:<18} {:>8}",
+                step.dilution,
+                step.fields,
+                step.mean,
+                step.expected,
+                format!("{:+.1} %", 100.0 * step.off),
+                step.cv.map_or_else(String::new, percent),
+                percent(step.poisson_cv),
+            ));
+        }
+        lines.push(String::new());
+        lines.extend(self.cautions.iter().map(|caution| format!("caution: {caution}")));
+        lines
+    }
+}
+
+fn words(series: &Series, verdict: Verdict) -> String {
+    let index = 100.0 * series.index;
+    let densest = series.steps.first().map_or(1.0, |step| step.dilution);
+    let short = 100.0 * series.shortfall.abs();
+    match verdict {
+        Verdict::Proportional => format!(
+            "Counts follow the dilution: no bend that could not be chance, and {index:.1} % off a straight line."
+        ),
+        Verdict::FallsShort => format!(
+            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % fewer than thinner steps \
+             promise. The counter loses nuclei where they are dense: dilute further."
+        ),
+        Verdict::Overshoots => format!(
+            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % more than thinner steps \
+             promise. Thin steps lose nuclei, or dense ones count what is none."
+        ),
+        Verdict::Scattered => match series.worst_step() {
+            Some(step) => format!(
+                "Counts do not follow the dilution: they are {:+.0} % off at 1 in {}. Was that step pipetted as told?",
+                100.0 * step.off,
+                step.dilution
+            ),
+            None => format!(
+                "Counts are {index:.1} % off a straight line, more than {:.0} %, though that may be chance: take more fields.",
+                100.0 * MOST_INDEX
+            ),
+        },
+    }
+}
+
+fn cautions(series: &Series) -> Vec<String> {
+    let mut cautions = Vec::new();
+    let steps = series.steps.len();
+    if steps < ENOUGH_STEPS {
+        cautions.push(format!(
+            "{steps} dilutions are few: take {ENOUGH_STEPS} or more, over the range that you use"
+        ));
+    }
+    let few: Vec<String> = series
+        .steps
+        .iter()
+        .filter(|step| step.fields < ENOUGH_FIELDS)
+        .map(|step| format!("1 in {}", step.dilution))
+        .collect();
+    if !few.is_empty() {
+        let which = few.join(", ");
+        cautions
+            .push(format!("fewer than {ENOUGH_FIELDS} fields at {which}: repeatability means little there"));
+    }
+    let clumped: Vec<String> = series
+        .steps
+        .iter()
+        .filter(|step| step.dispersion.is_some_and(|dispersion| dispersion > CLUMPED))
+        .map(|step| format!("1 in {}", step.dilution))
+        .collect();
+    if !clumped.is_empty() {
+        let which = clumped.join(", ");
+        cautions.push(format!(
+            "fields vary more than nuclei strewn at random would at {which}: clumps, or a sample that was not mixed"
+        ));
+    }
+    cautions.push(
+        "proportional is not right: a counter that misses a share everywhere is proportional too; score tells that"
+            .to_owned(),
+    );
+    cautions
+}
+
+#[cfg(test)]
+mod tests;

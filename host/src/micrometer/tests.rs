@@ -1,0 +1,142 @@
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use shared::{Channels, Image};
+
+use super::*;
+
+struct Scene {
+    period: f64,
+    degrees: f64,
+    /// Width of a line as a share of the period.
+    line: f64,
+    /// Brightness of ground and lines.
+    ground: f64,
+    ink: f64,
+    noise: f64,
+    /// Every tenth line is as long as the picture; the others are so long, as a share.
+    short: f64,
+    size: (u32, u32),
+}
+
+const PLAIN: Scene = Scene {
+    period: 31.37,
+    degrees: 0.0,
+    line: 0.12,
+    ground: 190.0,
+    ink: 40.0,
+    noise: 6.0,
+    short: 1.0,
+    size: (640, 480),
+};
+
+/// The scene, uneven in its light, each pixel the mean of 16 points in it.
+fn drawn(scene: &Scene, seed: u64) -> Image {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (width, height) = scene.size;
+    let (sin, cos) = scene.degrees.to_radians().sin_cos();
+    let ink = |x: f64, y: f64| {
+        let (across, along) = (x * cos + y * sin, y * cos - x * sin);
+        let number = (across / scene.period).round();
+        let is_near = (across - number * scene.period).abs() < scene.line * scene.period / 2.0;
+        let is_long = number.rem_euclid(10.0) == 0.0 || along.rem_euclid(400.0) < 400.0 * scene.short;
+        is_near && is_long
+    };
+    let mut samples = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            let points = (0..16).filter(|&point| {
+                ink(f64::from(x) + f64::from(point % 4) / 4.0, f64::from(y) + f64::from(point / 4) / 4.0)
+            });
+            let share = points.count() as f64 / 16.0;
+            let off = (f64::from(x) / f64::from(width) - 0.5).powi(2)
+                + (f64::from(y) / f64::from(height) - 0.5).powi(2);
+            let light = 1.0 - 0.6 * off;
+            let noise: f64 = (0..4).map(|_| random.random_range(-1.0..1.0)).sum::<f64>() * scene.noise;
+            let value = light * (scene.ground + share * (scene.ink - scene.ground)) + noise;
+            samples.push(value.clamp(0.0, 255.0) as u8);
+        }
+    }
+    Image::new(width, height, Channels::Grey, samples).unwrap()
+}
+
+#[test]
+fn the_period_is_found_whatever_the_rotation_and_the_uncertainty_is_honest() {
+    let cases = [
+        PLAIN,
+        Scene { degrees: 3.3, ..PLAIN },
+        Scene { degrees: 90.0, period: 17.9, ..PLAIN },
+        Scene { degrees: -41.0, period: 12.21, ..PLAIN },
+        Scene { degrees: 67.5, period: 55.5, ..PLAIN },
+        // Bright lines on a dark ground, thick lines, thin ones, long ones among shorter, and much noise.
+        Scene { ground: 20.0, ink: 120.0, ..PLAIN },
+        Scene { line: 0.4, ..PLAIN },
+        Scene { line: 0.05, period: 40.0, ..PLAIN },
+        Scene { short: 0.5, degrees: 1.0, ..PLAIN },
+        Scene { noise: 25.0, degrees: 10.0, ..PLAIN },
+        Scene { period: 6.3, line: 0.3, ..PLAIN },
+    ];
+    for (at, scene) in cases.iter().enumerate() {
+        let ruling = measure(&drawn(scene, at as u64)).unwrap_or_else(|error| panic!("case {at}: {error}"));
+        let error = ruling.period_px - scene.period;
+        println!("case {at}: {ruling:?}, error {error:+.4} px");
+        assert!(error.abs() < 0.002 * scene.period, "case {at}: {ruling:?} for {}", scene.period);
+        assert!(
+            error.abs() < 4.0 * ruling.uncertainty_px + 2e-4 * scene.period,
+            "case {at}: {ruling:?}, {error}"
+        );
+        let turned = (ruling.degrees - scene.degrees + 90.0).rem_euclid(180.0) - 90.0;
+        assert!(turned.abs() < 0.15, "case {at}: {ruling:?} for {} degrees", scene.degrees);
+    }
+}
+
+#[test]
+fn what_is_no_ruling_is_refused() {
+    let few = Scene { period: 200.0, ..PLAIN };
+    assert!(measure(&drawn(&few, 1)).is_err());
+    let faint = Scene { ink: 190.0, ..PLAIN };
+    for seed in 0..3 {
+        assert_eq!(measure(&drawn(&faint, seed)), Err(NoRuling::Unclear), "seed {seed}");
+    }
+    let black = Image::black(64, 48, Channels::Grey).unwrap();
+    assert_eq!(measure(&black), Err(NoRuling::Unclear));
+    assert!(measure(&Image::black(1, 1, Channels::Grey).unwrap()).is_err());
+    // Discs strewn at random, as nuclei are.
+    for seed in 0..8 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let discs: Vec<[f64; 3]> = (0..60)
+            .map(|_| {
+                [
+                    random.random_range(0.0..640.0),
+                    random.random_range(0.0..480.0),
+                    random.random_range(8.0..16.0),
+                ]
+            })
+            .collect();
+        let sample = |at: u32| {
+            let (x, y) = (f64::from(at % 640), f64::from(at / 640));
+            let inside = discs.iter().any(|[cx, cy, r]| (x - cx).powi(2) + (y - cy).powi(2) < r * r);
+            if inside { 180 } else { 20 }
+        };
+        let picture = Image::new(640, 480, Channels::Grey, (0..640 * 480).map(sample).collect()).unwrap();
+        let found = measure(&picture);
+        assert!(found.is_err(), "seed {seed}: {found:?}");
+    }
+}
+
+#[test]
+fn an_uneven_ruling_is_refused() {
+    let mut random = StdRng::seed_from_u64(3);
+    let mut places = Vec::new();
+    let mut at = 10.0;
+    while at < 630.0 {
+        places.push(at);
+        at += 30.0 + random.random_range(-9.0..9.0);
+    }
+    let sample = |at: u32| {
+        let x = f64::from(at % 640);
+        if places.iter().any(|place| (x - place).abs() < 2.0) { 30 } else { 200 }
+    };
+    let picture = Image::new(640, 100, Channels::Grey, (0..64_000).map(sample).collect()).unwrap();
+    let found = measure(&picture);
+    assert!(found.is_err(), "{found:?}");
+}
