@@ -160,6 +160,7 @@ impl Running {
         let appliance = Appliance {
             camera: Box::new(|| CAMERA.open()),
             play: Play::Recording,
+            flat_field: None,
             link: Box::new(line),
             baud: BAUD,
             storage: Box::new(FolderStorage::open(folder).unwrap()),
