@@ -296,7 +296,7 @@ impl Service {
     fn acquire(&mut self, acquisition: Acquisition) {
         let before = std::mem::replace(&mut self.parts.settings.acquisition, acquisition);
         if (before, acquisition) == (Acquisition::Continuous, Acquisition::Triggered) {
-            self.opening = self.parts.control.rewind();
+            self.opening = self.parts.control.rewind(&self.parts.settings);
             if self.camera == CameraState::Finished {
                 self.camera = CameraState::Running;
             }

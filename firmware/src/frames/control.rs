@@ -23,6 +23,13 @@ pub struct Shot {
     pub token: Option<u32>,
 }
 
+impl Shot {
+    const fn of(settings: &Settings) -> Self {
+        let Settings { acquisition, illumination, masks, preview, .. } = *settings;
+        Self { acquisition, illumination, masks, preview, token: None }
+    }
+}
+
 /// What the frames' thread does next.
 pub enum Order {
     /// Run this model from now on.
@@ -62,28 +69,13 @@ struct Wanted {
 impl FrameControl {
     /// A control with these settings in force.
     pub const fn new(settings: &Settings) -> Self {
-        let shot = Shot {
-            acquisition: settings.acquisition,
-            illumination: settings.illumination,
-            masks: settings.masks,
-            preview: settings.preview,
-            token: None,
-        };
-        let wanted = Wanted { is_over: false, shot, pipeline: None, opening: 0 };
+        let wanted = Wanted { is_over: false, shot: Shot::of(settings), pipeline: None, opening: 0 };
         Self { wanted: Mutex::new(wanted), changed: Condvar::new() }
     }
 
     /// Puts settings in force from the next frame on.
     pub fn set(&self, settings: &Settings) {
-        self.change(|wanted| {
-            wanted.shot = Shot {
-                acquisition: settings.acquisition,
-                illumination: settings.illumination,
-                masks: settings.masks,
-                preview: settings.preview,
-                token: wanted.shot.token,
-            }
-        });
+        self.change(|wanted| wanted.shot = Shot { token: wanted.shot.token, ..Shot::of(settings) });
     }
 
     /// Wants the next frame for a capture; `None` wants it no more.
@@ -96,10 +88,12 @@ impl FrameControl {
         self.change(|wanted| wanted.pipeline = Some(pipeline));
     }
 
-    /// Wants a recording to begin anew; the number of the opening that will answer it.
-    pub fn rewind(&self) -> u32 {
+    /// Wants a recording to begin anew with these settings in force, from its first picture on; the number of
+    /// the opening that will answer it.
+    pub fn rewind(&self, settings: &Settings) -> u32 {
         let mut opening = 0;
         self.change(|wanted| {
+            wanted.shot = Shot { token: wanted.shot.token, ..Shot::of(settings) };
             wanted.opening = wanted.opening.wrapping_add(1);
             opening = wanted.opening;
         });
@@ -188,10 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn no_picture_of_a_recording_that_begins_anew_for_captures_goes_to_nobody() {
+        let control = FrameControl::new(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
+        let opening = control.rewind(&SETTINGS);
+        assert!(matches!(control.next(Readiness::Never, 0), Some(Order::Rewind(_))));
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| control.next(Readiness::Ready, opening));
+            control.trigger(Some(1));
+            let Some(Order::Grab(shot)) = next.join().unwrap() else { panic!("no frame") };
+            assert_eq!((shot.acquisition, shot.token), (Acquisition::Triggered, Some(1)));
+        });
+    }
+
+    #[test]
     fn an_absent_camera_is_looked_for_and_a_finished_one_is_not() {
         let control = FrameControl::new(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
         assert!(matches!(control.next(Readiness::After(Instant::now()), 0), Some(Order::Open)));
-        let opening = control.rewind();
+        let opening = control.rewind(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
         assert!(matches!(control.next(Readiness::Never, 0), Some(Order::Rewind(found)) if found == opening));
         assert!(matches!(control.next(Readiness::Ready, opening), Some(Order::Grab(_))));
         control.end();
