@@ -169,11 +169,13 @@ fn shrunk(image: &Image, factor: usize) -> Option<Image> {
         let mut sums = vec![0u32; width * channels];
         let mut counts = vec![0u32; width];
         for row in rows.chunks_exact(row_length) {
-            for (x, pixel) in row.chunks_exact(channels).enumerate() {
-                let block = x / factor;
-                counts[block] += 1;
-                for (sum, &sample) in sums[block * channels..].iter_mut().zip(pixel) {
-                    *sum += u32::from(sample);
+            let blocks = row.chunks(factor * channels).zip(sums.chunks_exact_mut(channels));
+            for ((block, sums), count) in blocks.zip(&mut counts) {
+                for pixel in block.chunks_exact(channels) {
+                    *count += 1;
+                    for (sum, &sample) in sums.iter_mut().zip(pixel) {
+                        *sum += u32::from(sample);
+                    }
                 }
             }
         }

@@ -60,9 +60,13 @@ impl LabelImage {
 
     /// Pixels of every label, indexed by label; index 0 is the background.
     pub fn areas(&self) -> Vec<u32> {
-        let mut areas = vec![0; self.max_label() as usize + 1];
+        let mut areas = vec![0];
         for equal in self.labels_hw.chunk_by(|a, b| a == b) {
-            areas[equal[0] as usize] += equal.len() as u32;
+            let label = equal[0] as usize;
+            if label >= areas.len() {
+                areas.resize(label + 1, 0);
+            }
+            areas[label] += equal.len() as u32;
         }
         areas
     }

@@ -189,11 +189,9 @@ impl Network for TractNetwork {
         self.ready(tiles_nchw.len().div_ceil(share)).map_err(NetworkError::of)?;
         let parts = self.states.iter_mut().zip(tiles_nchw.chunks(share)).collect();
         let results = self.threads.map(parts, |(state, part)| run_each(state, part, tile));
-        let mut maps_nchw = Vec::new();
-        for result in results {
-            maps_nchw.extend(result.map_err(NetworkError::of)?);
-        }
-        Ok(maps_nchw)
+        let maps: Vec<Vec<f32>> =
+            results.into_iter().collect::<TractResult<_>>().map_err(NetworkError::of)?;
+        Ok(maps.concat())
     }
 }
 
