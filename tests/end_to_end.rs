@@ -47,5 +47,7 @@ mod strangers;
 mod terminal;
 #[path = "end_to_end/training.rs"]
 mod training;
+#[path = "end_to_end/viewers.rs"]
+mod viewers;
 #[path = "end_to_end/watching.rs"]
 mod watching;

@@ -51,6 +51,15 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Time of the cores that it took so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name, in parentheses, may hold anything; user and system time follow as the 12th and 13th field.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        // A tick is a hundredth of a second on every architecture of Linux.
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+    }
+
     pub fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.child.stdout.take().unwrap())
     }

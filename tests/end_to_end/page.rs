@@ -16,14 +16,14 @@ use crate::browser::Browser;
 use crate::fixture::brightness_model;
 
 /// A bench whose station is watched by a page.
-struct Watched {
-    bench: Bench,
-    address: String,
-    _live: Process,
+pub struct Watched {
+    pub bench: Bench,
+    pub address: String,
+    pub live: Process,
 }
 
 impl Watched {
-    fn new(bench: Bench, listen: &str) -> Self {
+    pub fn new(bench: Bench, listen: &str) -> Self {
         let mut command =
             bench.host(&["live", "--view", "page", "--listen", listen, "--record", "counts.jsonl"]);
         command.current_dir(bench.folder.path()).env("XDG_CONFIG_HOME", bench.path("config"));
@@ -31,7 +31,7 @@ impl Watched {
         let line = next_line(&mut live.stdout()).unwrap();
         let address =
             line.strip_prefix("the page is at ").unwrap().split_whitespace().next().unwrap().to_owned();
-        Self { bench, address, _live: live }
+        Self { bench, address, live }
     }
 
     /// The counts recorded so far, by frame.
@@ -43,7 +43,7 @@ impl Watched {
     }
 }
 
-const CONNECTED: &str = "document.getElementById('link').className === 'pill up'";
+pub const CONNECTED: &str = "document.getElementById('link').className === 'pill up'";
 /// Of the count: its frame and the number; of the picture: its frame, the nuclei outlined, and whether both are there.
 const SHOWN: &str = "(() => { const c = document.getElementById('count'), p = document.getElementById('picture').dataset; \
     return [c.dataset.frame, c.textContent, p.frame, p.outlined].map(Number).concat([p.paired === 'true']); })()";
