@@ -79,7 +79,9 @@ fn show(mut terminal: DefaultTerminal, seat: &Seat, stop: &AtomicBool, ended: &A
         loop {
             match changes.try_recv() {
                 Ok(change) => hear(&mut screen, &change.message),
-                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Lagged(_)) => {
+                    seat.feed.state().iter().for_each(|message| hear(&mut screen, message));
+                }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }

@@ -15,8 +15,10 @@ use crate::fixture::brightness_model;
 
 const COLUMNS: u16 = 110;
 const ROWS: u16 = 34;
-/// A program that says nothing for so long has drawn what it had to.
-const QUIET: Duration = Duration::from_millis(25);
+/// How long the next drawing is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Hides the cursor: what a drawing ends with.
+const DRAWN: &str = "?25l";
 
 /// Nothing takes so long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -27,6 +29,8 @@ struct Terminal {
     output: Receiver<Vec<u8>>,
     unread: Vec<u8>,
     cells: Vec<Vec<char>>,
+    /// The last whole drawing.
+    screen: Vec<Vec<char>>,
     at: (usize, usize),
     /// Whether the program draws on a screen of its own.
     alternate: bool,
@@ -60,25 +64,23 @@ impl Terminal {
         });
         let cells = vec![vec![' '; COLUMNS.into()]; ROWS.into()];
         let (unread, at, plain) = (Vec::new(), (0, 0), String::new());
-        (Self { keyboard, output, unread, cells, at, alternate: false, plain }, process)
+        let screen = cells.clone();
+        (Self { keyboard, output, unread, cells, screen, at, alternate: false, plain }, process)
     }
 
     fn press(&mut self, key: &str) {
         self.keyboard.write_all(key.as_bytes()).unwrap();
     }
 
-    /// The screen as it is between two drawings; `false` when the program is gone.
+    /// Takes in what was drawn meanwhile; `false` when the program is gone.
     fn look(&mut self) -> bool {
-        loop {
-            match self.output.recv_timeout(QUIET) {
-                Ok(bytes) => {
-                    self.unread.extend(bytes);
-                    self.draw();
-                }
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
-            }
+        let first = self.output.recv_timeout(LOOK_AGAIN);
+        if let Ok(bytes) = &first {
+            self.unread.extend(bytes);
+            self.unread.extend(self.output.try_iter().flatten());
+            self.draw();
         }
+        !matches!(first, Err(RecvTimeoutError::Disconnected))
     }
 
     fn draw(&mut self) {
@@ -108,6 +110,7 @@ impl Terminal {
         match control {
             "?1049h" => self.alternate = true,
             "?1049l" => self.alternate = false,
+            DRAWN => self.screen.clone_from(&self.cells),
             "2J" => self.cells.iter_mut().for_each(|row| row.fill(' ')),
             _ => {
                 if let Some(place) = control.strip_suffix('H') {
@@ -119,7 +122,7 @@ impl Terminal {
     }
 
     fn text(&self) -> String {
-        self.cells.iter().map(|row| row.iter().collect::<String>() + "\n").collect()
+        self.screen.iter().map(|row| row.iter().collect::<String>() + "\n").collect()
     }
 
     fn wait_for(&mut self, words: &str) {

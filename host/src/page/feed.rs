@@ -14,7 +14,7 @@ use super::command::Command;
 /// Changes that a viewer may lag behind before it misses some.
 const LAG: usize = 64;
 
-/// What is told of; a new viewer gets the last of each.
+/// What is told of, the state before what is of one frame; a new viewer gets the last of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// Who and how the station is.
@@ -105,6 +105,14 @@ impl Feed {
         (latest.values().cloned().collect(), self.changes.subscribe(), Viewing(Arc::clone(self)))
     }
 
+    /// The state as it is, for a viewer that missed changes. What still waits for it ends with the same state.
+    /// Frames that it missed stay missed.
+    pub fn state(&self) -> Vec<Message> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_state = |topic: &Topic| *topic < Topic::Frame;
+        latest.iter().filter(|(topic, _)| is_state(topic)).map(|(_, message)| message.clone()).collect()
+    }
+
     /// How many are watching.
     pub fn viewers(&self) -> usize {
         self.viewers.load(Ordering::Relaxed)
@@ -183,6 +191,17 @@ mod tests {
         assert!(!pace.takes(&nuclei(3)));
         pace.drawn();
         assert!(pace.takes(&nuclei(4)) && !pace.takes(&preview(3)) && pace.takes(&preview(4)));
+    }
+
+    #[test]
+    fn a_viewer_that_missed_changes_learns_the_state() {
+        let feed = Arc::new(Feed::default());
+        feed.tell(Topic::Link, &"lost");
+        let (_, mut changes, _viewing) = feed.follow();
+        feed.tell(Topic::Link, &"up");
+        (0..2 * LAG).for_each(|count| feed.tell(Topic::Frame, &count));
+        assert!(matches!(changes.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(_))));
+        assert_eq!(feed.state(), [Message::Text("\"up\"".into())]);
     }
 
     #[test]

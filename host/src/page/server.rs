@@ -123,7 +123,13 @@ async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
                         return;
                     }
                 }
-                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => {
+                    for message in feed.state() {
+                        if socket.send(message).await.is_err() {
+                            return;
+                        }
+                    }
+                }
                 Err(RecvError::Closed) => return,
             },
             asked = socket.recv() => match asked {
