@@ -30,12 +30,18 @@ pub fn brightness_model(threshold: f32) -> Vec<u8> {
     let mut builder = GraphBuilder::new(ValueShape::new(3, TILE, TILE).unwrap()).unwrap();
     let mean = builder.conv("mean", ValueId::INPUT, convolution).unwrap();
     let output = builder.sigmoid("sigmoid", mean).unwrap();
+    let draft = draft("brightness of 5x5 pixels", TILE, 16);
+    export_model(builder.finish(output).unwrap(), &draft, Encoding::F32, &discs(96, 96)).unwrap()
+}
+
+/// What a file says of a network that gives nucleus and interior of tiles of that side.
+pub fn draft(architecture: &str, tile: usize, overlap: u32) -> ModelDraft {
     let probability = |value| Probability::try_from(value).unwrap();
-    let draft = ModelDraft {
-        architecture: "brightness of 5x5 pixels".into(),
+    ModelDraft {
+        architecture: architecture.into(),
         input: InputSpec {
-            tile: TILE as u32,
-            overlap: 16,
+            tile: tile as u32,
+            overlap,
             colour: ColourOrder::Rgb,
             scaling: Scaling::STRETCH,
             scale: ScaleRule::Native,
@@ -51,8 +57,7 @@ pub fn brightness_model(threshold: f32) -> Vec<u8> {
         native_nucleus_px: 20.0,
         data_digest: "none".into(),
         scores: Scores { float: None, int8: None },
-    };
-    export_model(builder.finish(output).unwrap(), &draft, Encoding::F32, &discs(96, 96)).unwrap()
+    }
 }
 
 /// The model with a comment of so many bytes: the file grows, the network does not.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::components::{Components, Run, components, neighbours};
 use crate::holes::fill_holes;
+use crate::label_image::keep_large;
 use crate::units::Probability;
 
 /// How nuclei are taken out of the network's maps. Areas are in pixels of the maps at the scale
@@ -74,8 +75,8 @@ impl Extraction {
         match self {
             Self::Components { nucleus_threshold, min_area } => {
                 let mask = above(nucleus_hw, nucleus_threshold);
-                let (mut labels_hw, count) = components(&mask, width);
-                drop_small(&mut labels_hw, count, min_area * area_factor);
+                let (mut labels_hw, _) = components(&mask, width);
+                keep_large(&mut labels_hw, min_area * area_factor);
                 labels_hw
             }
             Self::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area, .. } => {
@@ -85,13 +86,13 @@ impl Extraction {
                     .zip(&mask)
                     .map(|(&seed, &inside)| inside && seed > seed_threshold.get())
                     .collect();
-                let (mut seeds_hw, count) = components(&seed_mask, width);
-                let seeds = drop_small(&mut seeds_hw, count, min_seed_area * area_factor);
-                let seeds = seed_the_rest(&mask, &mut seeds_hw, seeds, width);
+                let (mut seeds_hw, _) = components(&seed_mask, width);
+                let seeds = keep_large(&mut seeds_hw, min_seed_area * area_factor);
+                seed_the_rest(&mask, &mut seeds_hw, seeds, width);
                 let height = |at: usize| (nucleus_hw[at] + seed_hw[at]) * 0.5;
                 watershed(height, &mask, &mut seeds_hw, width);
                 fill_holes(&mut seeds_hw, width);
-                drop_small(&mut seeds_hw, seeds, min_area * area_factor);
+                keep_large(&mut seeds_hw, min_area * area_factor);
                 seeds_hw
             }
         }
@@ -102,30 +103,8 @@ fn above(map_hw: &[f32], threshold: Probability) -> Vec<bool> {
     map_hw.iter().map(|&value| value > threshold.get()).collect()
 }
 
-/// Erases labels of fewer than `min_area` pixels and renumbers the rest; gives how many are left.
-fn drop_small(labels_hw: &mut [u32], count: u32, min_area: f32) -> u32 {
-    let mut areas = vec![0u32; count as usize + 1];
-    for equal in labels_hw.chunk_by(|a, b| a == b) {
-        areas[equal[0] as usize] += equal.len() as u32;
-    }
-    let mut left = 0;
-    let renumbered: Vec<u32> = areas
-        .iter()
-        .enumerate()
-        .map(|(label, &area)| {
-            let keep = label != 0 && area > 0 && area as f32 >= min_area;
-            left += u32::from(keep);
-            if keep { left } else { 0 }
-        })
-        .collect();
-    for equal in labels_hw.chunk_by_mut(|a, b| a == b) {
-        equal.fill(renumbered[equal[0] as usize]);
-    }
-    left
-}
-
-/// Makes every component of the mask without a seed a seed of its own; gives the new count.
-fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usize) -> u32 {
+/// Makes every component of the mask without a seed a seed of its own, numbered after the `seeds` that there are.
+fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usize) {
     let Components { runs, count } = Components::of(mask_hw, width);
     let mut seeded = vec![false; count as usize + 1];
     for Run { pixels, component } in &runs {
@@ -150,7 +129,6 @@ fn seed_the_rest(mask_hw: &[bool], seeds_hw: &mut [u32], seeds: u32, width: usiz
             seeds_hw[pixels].fill(label);
         }
     }
-    next
 }
 
 /// Levels of the flood: finer steps change no label in practice, coarser ones do.

@@ -60,15 +60,7 @@ impl LabelImage {
 
     /// Pixels of every label, indexed by label; index 0 is the background.
     pub fn areas(&self) -> Vec<u32> {
-        let mut areas = vec![0];
-        for equal in self.labels_hw.chunk_by(|a, b| a == b) {
-            let label = equal[0] as usize;
-            if label >= areas.len() {
-                areas.resize(label + 1, 0);
-            }
-            areas[label] += equal.len() as u32;
-        }
-        areas
+        areas(&self.labels_hw)
     }
 
     /// Number of nuclei: labels that own at least one pixel.
@@ -78,24 +70,38 @@ impl LabelImage {
 
     /// Renumbers the labels to `1..=n`, keeping their order.
     pub fn make_consecutive(&mut self) {
-        let areas = self.areas();
-        let mut next = 0;
-        let renumbered: Vec<u32> = areas
-            .iter()
-            .enumerate()
-            .map(|(label, &area)| {
-                if label == 0 || area == 0 {
-                    0
-                } else {
-                    next += 1;
-                    next
-                }
-            })
-            .collect();
-        for label in &mut self.labels_hw {
-            *label = renumbered[*label as usize];
-        }
+        keep_large(&mut self.labels_hw, 0.0);
     }
+}
+
+fn areas(labels_hw: &[u32]) -> Vec<u32> {
+    let mut areas = vec![0];
+    for equal in labels_hw.chunk_by(|a, b| a == b) {
+        let label = equal[0] as usize;
+        if label >= areas.len() {
+            areas.resize(label + 1, 0);
+        }
+        areas[label] += equal.len() as u32;
+    }
+    areas
+}
+
+/// Erases labels of fewer than `min_area` pixels and renumbers the rest to `1..=n`, keeping their order; gives `n`.
+pub(crate) fn keep_large(labels_hw: &mut [u32], min_area: f32) -> u32 {
+    let mut left = 0;
+    let renumbered: Vec<u32> = areas(labels_hw)
+        .into_iter()
+        .enumerate()
+        .map(|(label, area)| {
+            let keep = label != 0 && area > 0 && area as f32 >= min_area;
+            left += u32::from(keep);
+            if keep { left } else { 0 }
+        })
+        .collect();
+    for equal in labels_hw.chunk_by_mut(|a, b| a == b) {
+        equal.fill(renumbered[equal[0] as usize]);
+    }
+    left
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{Cursor, Write as _};
 
 use host_modelling::{
-    Convolution, Encoding, GraphBuilder, ModelDraft, PoolWindow, Tensor4, ValueId, ValueShape, export_model,
+    Convolution, Encoding, GraphBuilder, PoolWindow, Tensor4, ValueId, ValueShape, export_model,
 };
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
@@ -13,11 +13,11 @@ use shared::wire::{
     UnixSeconds,
 };
 use shared::{
-    Channels, ColourOrder, DutyCycle, Extraction, Image, InputSpec, LabelImage, Microseconds, OutputChannel,
-    PixelSize, Probability, ScaleRule, Scaling, Scores, encode_masks, encode_picture_png, read_manifest,
+    Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks, encode_picture_png,
+    read_manifest,
 };
 
-use crate::fixture::{brightness_model, discs};
+use crate::fixture::{brightness_model, discs, draft};
 
 /// Each target's.
 pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
@@ -162,27 +162,7 @@ fn models() -> Vec<Vec<u8>> {
         let both = builder.concat("concat", [sum, top]).unwrap();
         let head = builder.conv("head", both, convolution(8, 2, 1, 1, 0)).unwrap();
         let output = builder.sigmoid("sigmoid", head).unwrap();
-        let draft = ModelDraft {
-            architecture: "every operator".into(),
-            input: InputSpec {
-                tile: 32,
-                overlap: 8,
-                colour: ColourOrder::Rgb,
-                scaling: Scaling::STRETCH,
-                scale: ScaleRule::Native,
-            },
-            outputs: vec![OutputChannel::Nucleus, OutputChannel::Interior],
-            extraction: Extraction::Watershed {
-                nucleus_threshold: Probability::try_from(0.5).unwrap(),
-                seed_threshold: Probability::try_from(0.5).unwrap(),
-                distance_share: Probability::ZERO,
-                min_seed_area: 8.0,
-                min_area: 20.0,
-            },
-            native_nucleus_px: 20.0,
-            data_digest: "none".into(),
-            scores: Scores { float: None, int8: None },
-        };
+        let draft = draft("every operator", 32, 8);
         export_model(builder.finish(output).unwrap(), &draft, encoding, &discs(32, 32)).unwrap()
     };
     let signed = SecretKey::from_seed(&[3; 32]).sign_model(&brightness_model(0.4), UnixSeconds(5));

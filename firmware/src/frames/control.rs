@@ -66,6 +66,13 @@ struct Wanted {
     opening: u32,
 }
 
+impl Wanted {
+    /// Settings, with a capture that is wanted still wanted.
+    const fn set(&mut self, settings: &Settings) {
+        self.shot = Shot { token: self.shot.token, ..Shot::of(settings) };
+    }
+}
+
 impl FrameControl {
     /// A control with these settings in force.
     pub const fn new(settings: &Settings) -> Self {
@@ -75,7 +82,7 @@ impl FrameControl {
 
     /// Puts settings in force from the next frame on.
     pub fn set(&self, settings: &Settings) {
-        self.change(|wanted| wanted.shot = Shot { token: wanted.shot.token, ..Shot::of(settings) });
+        self.change(|wanted| wanted.set(settings));
     }
 
     /// Wants the next frame for a capture; `None` wants it no more.
@@ -93,7 +100,7 @@ impl FrameControl {
     pub fn rewind(&self, settings: &Settings) -> u32 {
         let mut opening = 0;
         self.change(|wanted| {
-            wanted.shot = Shot { token: wanted.shot.token, ..Shot::of(settings) };
+            wanted.set(settings);
             wanted.opening = wanted.opening.wrapping_add(1);
             opening = wanted.opening;
         });

@@ -106,14 +106,19 @@ async fn follow(State(seat): State<Seat>, upgrade: WebSocketUpgrade) -> Response
     upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, seat))
 }
 
+async fn send_all(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), axum::Error> {
+    for message in messages {
+        socket.send(message).await?;
+    }
+    Ok(())
+}
+
 /// Tells one viewer what happens, and passes on what it asks for, until it leaves.
 async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
     let (latest, mut changes, _viewing) = feed.follow();
     let mut pace = Pace::default();
-    for message in latest {
-        if socket.send(message).await.is_err() {
-            return;
-        }
+    if send_all(&mut socket, latest).await.is_err() {
+        return;
     }
     loop {
         tokio::select! {
@@ -124,10 +129,8 @@ async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
                     }
                 }
                 Err(RecvError::Lagged(_)) => {
-                    for message in feed.state() {
-                        if socket.send(message).await.is_err() {
-                            return;
-                        }
+                    if send_all(&mut socket, feed.state()).await.is_err() {
+                        return;
                     }
                 }
                 Err(RecvError::Closed) => return,
