@@ -30,7 +30,8 @@ const LEAST_FOUND: f64 = 0.75;
 pub struct Ruling {
     /// From line to line, px.
     pub period_px: f64,
-    /// Standard error of the period, px.
+    /// Standard error of the period by the scatter of the lines, px. What all lines share is not in it: on drawn
+    /// rulings the period was off by up to 0.09 %.
     pub uncertainty_px: f64,
     /// Lines that were found.
     pub lines: usize,
