@@ -32,24 +32,28 @@ def up(channels_in, channels_out):
 
 
 class Unet(nn.Module):
-    """The lean form alone: half resolution, added skips."""
+    """Either form: half resolution or full, skips added or stacked."""
 
-    def __init__(self, width, depth, decoder_convolutions, outputs=3):
+    def __init__(self, width, depth, half, added, decoder_convolutions, outputs=3):
         super().__init__()
         channels = [width << level for level in range(depth)]
-        self.stem = conv_norm(3, width, 2)
+        self.added = added
+        self.stem = conv_norm(3, width, 2) if half else None
+        first = width if half else 3
         self.encoder = nn.ModuleList(
-            stage(channels[max(level - 1, 0)], channels[level], 2) for level in range(depth)
+            stage(channels[level - 1] if level else first, channels[level], 2) for level in range(depth)
         )
         downwards = range(depth - 2, -1, -1)
         self.ups = nn.ModuleList(up(channels[level + 1], channels[level]) for level in downwards)
         self.decoder = nn.ModuleList(
-            stage(channels[level], channels[level], decoder_convolutions) for level in downwards
+            stage(channels[level] * (1 if added else 2), channels[level], decoder_convolutions)
+            for level in downwards
         )
-        self.head = nn.ConvTranspose2d(width, outputs, 2, 2)
+        self.head = nn.ConvTranspose2d(width, outputs, 2, 2) if half else nn.Conv2d(width, outputs, 1)
 
     def forward(self, x):
-        x = self.stem(x)
+        if self.stem is not None:
+            x = self.stem(x)
         skips = []
         for level, layers in enumerate(self.encoder):
             if level > 0:
@@ -57,7 +61,8 @@ class Unet(nn.Module):
                 x = functional.max_pool2d(x, 2)
             x = layers(x)
         for grow, layers in zip(self.ups, self.decoder):
-            x = layers(grow(x) + skips.pop())
+            x, skip = grow(x), skips.pop()
+            x = layers(x + skip if self.added else torch.cat([x, skip], 1))
         return self.head(x)
 
 
@@ -70,13 +75,14 @@ def loss_of(logits, truth):
 
 def main():
     ours = json.load(sys.stdin)
-    form = r"U-Net width (\d+) depth (\d+), half resolution, added skips, (\d) convolutions a decoder level"
+    form = r"U-Net width (\d+) depth (\d+), (\w+) resolution, (\w+) skips, (\d) convolutions a decoder level"
     found = re.fullmatch(form, ours["architecture"])
     if found is None:
-        sys.exit(f"no twin of this network here: {ours['architecture']}; bench the lean form")
+        sys.exit(f"no twin of this network here: {ours['architecture']}; bench a plain encoder")
+    width, depth, resolution, skips, convolutions = found.groups()
     device = "cuda" if ours["backend"] == "CUDA" else "cpu"
     batch, crop, steps = ours["batch"], ours["crop"], ours["steps"]
-    network = Unet(*map(int, found.groups())).to(device)
+    network = Unet(int(width), int(depth), resolution == "half", skips == "added", int(convolutions)).to(device)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     picture, truth = torch.rand(batch, 3, crop, crop), torch.rand(batch, 3, crop, crop).round()
     table = {"ours": ours["crops_per_s"]}

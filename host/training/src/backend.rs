@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Once;
 
 #[cfg(test)]
 use burn::backend::Flex;
 use burn::backend::{Autodiff, Cuda};
 use burn::tensor::{Distribution, Tensor};
 use clap::ValueEnum;
+use cubecl_runtime::config::autotune::AutotuneLevel;
+use cubecl_runtime::config::cache::CacheConfig;
+use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig as _};
 use thiserror::Error;
 
 /// What `--backend` asks for.
@@ -55,10 +59,13 @@ impl BackendChoice {
     /// [`CudaMissing`] when CUDA was asked for by name.
     pub fn resolve(self) -> Result<Backend, CudaMissing> {
         match self {
-            Self::Cpu => Ok(Backend::Cpu),
-            Self::Cuda => probe_cuda().map(|()| Backend::Cuda),
-            Self::Auto => Ok(probe_cuda().map_or(Backend::Cpu, |()| Backend::Cuda)),
+            Self::Cpu => return Ok(Backend::Cpu),
+            Self::Cuda => probe_cuda()?,
+            Self::Auto if probe_cuda().is_err() => return Ok(Backend::Cpu),
+            Self::Auto => {}
         }
+        keep_kernels();
+        Ok(Backend::Cuda)
     }
 }
 
@@ -101,9 +108,49 @@ pub fn probe_cuda() -> Result<(), CudaMissing> {
     Err(failed(line.unwrap_or("it ended without a word").to_owned()))
 }
 
+/// Keeps what is compiled and tuned for CUDA from one run to the next. On an H200's machine the first step of a
+/// network took six minutes, nearly all of it the compiler's, and with these files half a minute.
+fn keep_kernels() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let config = keeping_kernels(CubeClRuntimeConfig::from_current_dir());
+        CubeClRuntimeConfig::set(config.override_from_env());
+    });
+}
+
+/// `config` with compiled kernels kept beside what tuning found: in `target` within a Cargo project, else in the
+/// user's cache folder. Of every kernel few candidates are tried: with more, the first step did not end in
+/// three minutes. `CUBECL_AUTOTUNE_LEVEL=balanced` asks for them.
+fn keeping_kernels(mut config: CubeClRuntimeConfig) -> CubeClRuntimeConfig {
+    config.compilation.cache.get_or_insert(CacheConfig::Target);
+    if matches!(config.autotune.level, AutotuneLevel::Balanced) {
+        config.autotune.level = AutotuneLevel::Minimal;
+    }
+    config
+}
+
 /// Multiplies two matrices on the first CUDA device; panics where that does not work.
 pub fn compute_on_cuda() -> f32 {
+    keep_kernels();
     let device = Default::default();
     let a = Tensor::<Cuda, 2>::random([64, 64], Distribution::Default, &device);
     a.clone().matmul(a.transpose()).sum().into_scalar()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiled_kernels_are_kept_and_a_users_own_choices_too() {
+        let kept = keeping_kernels(CubeClRuntimeConfig::default());
+        assert!(matches!(kept.compilation.cache, Some(CacheConfig::Target)));
+        assert!(matches!(kept.autotune.level, AutotuneLevel::Minimal));
+        let mut own = CubeClRuntimeConfig::default();
+        own.compilation.cache = Some(CacheConfig::Local);
+        own.autotune.level = AutotuneLevel::Full;
+        let kept = keeping_kernels(own);
+        assert!(matches!(kept.compilation.cache, Some(CacheConfig::Local)));
+        assert!(matches!(kept.autotune.level, AutotuneLevel::Full));
+    }
 }

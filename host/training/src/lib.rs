@@ -47,6 +47,8 @@ pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
 pub use validation::ValidationPicture;
 
+use std::num::NonZeroUsize;
+
 use backend::{CudaMissing, CudaTraining};
 use host_console::Failure;
 use host_modelling::Graph;
@@ -60,8 +62,9 @@ impl Session<'_> {
     /// As [`Session::run`].
     pub fn run_on(&self, backend: Backend) -> Result<Outcome, Failure> {
         match backend {
-            Backend::Cuda => self.run::<CudaTraining>(&Default::default()),
-            Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default()),
+            // The GPU leaves the cores to the crops, and takes more than one core makes.
+            Backend::Cuda => self.run::<CudaTraining>(&Default::default(), self.threads),
+            Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which picture the next crop is of, and batches of crops made ahead of the network.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
@@ -78,24 +79,31 @@ impl Batch {
     }
 }
 
-/// Batches that wait for the network at most.
+/// Batches of each maker that wait for the network at most.
 const AHEAD: usize = 3;
 
-/// Makes the batches of `from..to` in a thread of `scope`. It ends when the receiver is dropped.
+/// The batches of `from..to` in order, made in `makers` threads of `scope`, each of which takes its turn. They end
+/// when the iterator is dropped.
 pub fn batches<'scope>(
     scope: &'scope Scope<'scope, '_>,
     sampler: &'scope Sampler,
     config: &'scope TrainConfig,
     from: u64,
     to: u64,
-) -> Receiver<Batch> {
-    let (sender, receiver) = sync_channel(AHEAD);
-    scope.spawn(move || {
-        for step in from..to {
-            if sender.send(Batch::of_step(sampler, config, step)).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
+    makers: NonZeroUsize,
+) -> impl Iterator<Item = Batch> + use<> {
+    let receivers: Vec<Receiver<Batch>> = (0..makers.get())
+        .map(|maker| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for step in (from..to).skip(maker).step_by(makers.get()) {
+                    if sender.send(Batch::of_step(sampler, config, step)).is_err() {
+                        break;
+                    }
+                }
+            });
+            receiver
+        })
+        .collect();
+    (from..to).zip((0..makers.get()).cycle()).map_while(move |(_, maker)| receivers[maker].recv().ok())
 }

@@ -43,6 +43,9 @@ pub struct Session<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Steps from one reading of the loss to the next: each waits for the GPU.
+const LOSS_READ_EVERY: u64 = 16;
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -56,11 +59,15 @@ pub enum Outcome {
 }
 
 impl Session<'_> {
-    /// Trains to the end, from the folder's checkpoint where there is one.
+    /// Trains to the end, from the folder's checkpoint where there is one, on crops that `makers` threads make.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, or the loss is no longer finite.
-    pub fn run<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Result<Outcome, Failure> {
+    pub fn run<B: AutodiffBackend + TrainingOps>(
+        &self,
+        device: &B::Device,
+        makers: NonZeroUsize,
+    ) -> Result<Outcome, Failure> {
         let resumed = self.folder.checkpoint().exists();
         let model: Unet<B> = if resumed {
             self.config.unet.init(self.config.seed, device)
@@ -80,26 +87,34 @@ impl Session<'_> {
         let (before, start) = (position.seconds, Instant::now());
 
         let interrupted = std::thread::scope(|scope| {
-            let batches = batches(scope, self.sampler, self.config, position.steps, steps);
+            let batches = batches(scope, self.sampler, self.config, position.steps, steps, makers);
+            let mut unread = Tensor::<B::InnerBackend, 1>::zeros([1], device);
             for batch in batches {
                 let rate = learning_rate(self.config.learning_rate, position.steps, steps);
                 let loss;
                 (weights.model, loss) =
                     step(self.config.step_shape(), weights.model, &mut optimizer, batch, rate, device);
-                if !loss.is_finite() {
-                    let next = "lower --learning-rate and begin a new run";
-                    return Err(Failure::failed(
-                        format!("the loss is {loss} at step {}", position.steps),
-                        next,
-                    ));
-                }
+                unread = unread + loss;
                 position.steps += 1;
                 let keep = share_kept(position.steps, self.config.averaging);
                 weights.average = blend(weights.average, &weights.model.valid(), keep);
-                position.epoch_loss += loss;
-                position.seconds = before + start.elapsed().as_secs_f64();
                 progress.advance(1);
-                if position.steps.is_multiple_of(epoch_steps) {
+                let (epoch_ends, stop) =
+                    (position.steps.is_multiple_of(epoch_steps), self.stop.load(Ordering::Relaxed));
+                if epoch_ends || stop || position.steps.is_multiple_of(LOSS_READ_EVERY) {
+                    let loss: f64 = unread.into_scalar().elem();
+                    unread = Tensor::zeros([1], device);
+                    if !loss.is_finite() {
+                        let next = "lower --learning-rate and begin a new run";
+                        return Err(Failure::failed(
+                            format!("the loss is {loss} at step {} or shortly before", position.steps),
+                            next,
+                        ));
+                    }
+                    position.epoch_loss += loss;
+                    position.seconds = before + start.elapsed().as_secs_f64();
+                }
+                if epoch_ends {
                     let epoch = self.end_epoch(&weights, &optimizer, &mut position, rate)?;
                     progress.tell(&self.line(&epoch, &position))?;
                     epochs.retain(|old| old.epoch < epoch.epoch);
@@ -107,7 +122,7 @@ impl Session<'_> {
                     self.folder.save_epochs(&epochs)?;
                     self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
                 }
-                if self.stop.load(Ordering::Relaxed) && position.steps < steps {
+                if stop && position.steps < steps {
                     self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
                     return Ok(true);
                 }
@@ -193,7 +208,8 @@ impl Session<'_> {
     }
 }
 
-/// One step: the model after it, and the loss before it.
+/// One step: the model after it, and the loss before it, not read back: a GPU computes on while the next steps
+/// are prepared.
 pub(super) fn step<B: AutodiffBackend + TrainingOps>(
     StepShape { side, masks }: StepShape,
     model: Unet<B>,
@@ -201,7 +217,7 @@ pub(super) fn step<B: AutodiffBackend + TrainingOps>(
     batch: Batch,
     rate: f64,
     device: &B::Device,
-) -> (Unet<B>, f64) {
+) -> (Unet<B>, Tensor<B::InnerBackend, 1>) {
     let crops = batch.image_nchw.len() / (3 * side * side);
     let tensor = |values: Vec<f32>| {
         let shape = [crops, values.len() / (crops * side * side), side, side];
@@ -210,8 +226,8 @@ pub(super) fn step<B: AutodiffBackend + TrainingOps>(
     let logits = model.forward(tensor(batch.image_nchw));
     let loss = segmentation_loss(logits, tensor(batch.truth_nchw), tensor(batch.weight_nchw), masks);
     let grads = GradientsParams::from_grads(loss.backward(), &model);
-    let value: f64 = loss.into_scalar().elem();
-    (optimizer.step(rate, model, grads), value)
+    let loss = loss.inner();
+    (optimizer.step(rate, model, grads), loss)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn run(folder: &RunFolder, sampler: &Sampler, stop: &AtomicBool) -> Outcome {
     let config = config();
     let session =
         Session { config: &config, folder, sampler, validation: &[], threads: NonZeroUsize::MIN, stop };
-    session.run::<Autodiff<Flex>>(&Default::default()).unwrap()
+    session.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN).unwrap()
 }
 
 fn finished(outcome: Outcome) -> Graph {
@@ -120,6 +120,6 @@ fn a_damaged_checkpoint_is_named() {
         threads: NonZeroUsize::MIN,
         stop: &stop,
     };
-    let failure = session.run::<Autodiff<Flex>>(&Default::default()).unwrap_err();
+    let failure = session.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN).unwrap_err();
     assert!(failure.to_string().contains("last.checkpoint is damaged"), "{failure}");
 }
