@@ -80,7 +80,7 @@ impl Pipeline {
         }
 
         let start = Instant::now();
-        let evidence = Evidence::of(&frame.image, &found.labels, found.limited);
+        let evidence = Evidence::of(&frame.image, &found.labels, found.limited, found.confidence);
         let evidence_time = start.elapsed();
         let start = Instant::now();
         let masks = encode_masks(&found.labels);

@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod components;
+mod confidence;
 #[cfg(feature = "decode")]
 mod decode;
 #[cfg(feature = "decode")]
@@ -46,11 +47,12 @@ mod units;
 pub mod wire;
 
 pub use components::components;
+pub use confidence::soft_dice_confidence;
 #[cfg(feature = "decode")]
 pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, decode_mask};
 #[cfg(feature = "decode")]
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
-pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_FOCUS, focus_score};
+pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
 pub use extraction::{Extraction, watershed};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};

@@ -3,6 +3,7 @@
 use alloc::{vec, vec::Vec};
 use thiserror::Error;
 
+use crate::confidence::soft_dice_confidence;
 use crate::extraction::Extraction;
 use crate::golden::GoldenError;
 use crate::image::{Image, SizeError};
@@ -62,6 +63,8 @@ pub struct Segmentation {
     pub limited: Limited,
     /// Area-weighted median equivalent diameter, px.
     pub median_diameter_px: Option<f32>,
+    /// How sure the network is, 0 to 1, where it found anything: see [`soft_dice_confidence`].
+    pub confidence: Option<f32>,
 }
 
 /// Why a picture was not segmented.
@@ -180,6 +183,7 @@ impl<N: Network> Segmenter<N> {
             suggested_scale: suggestion.map(|(scale, _)| scale),
             limited: suggestion.map_or(Limited::No, |(_, limited)| limited),
             median_diameter_px,
+            confidence: soft_dice_confidence(maps.plane(self.nucleus_channel())),
         })
     }
 
@@ -247,7 +251,7 @@ impl<N: Network> Segmenter<N> {
         let smaller = maps.width() * maps.height() < width * height;
         let enlarged = if smaller { Some(maps.resized(width, height)) } else { None };
         let at = enlarged.as_ref().unwrap_or(maps);
-        let nucleus = self.manifest.channel(OutputChannel::Nucleus).unwrap_or(0);
+        let nucleus = self.nucleus_channel();
         let plane = |channel| self.manifest.channel(channel).map(|index| at.plane(index));
         let extraction = self.manifest.extraction;
         let seeds = extraction.seed_map(plane(OutputChannel::Interior), plane(OutputChannel::Distance));
@@ -266,6 +270,10 @@ impl<N: Network> Segmenter<N> {
         let mut labels = LabelImage::new(image.width(), image.height(), sampled_hw)?;
         labels.make_consecutive();
         Ok(labels)
+    }
+
+    fn nucleus_channel(&self) -> usize {
+        self.manifest.channel(OutputChannel::Nucleus).unwrap_or(0)
     }
 
     /// Runs the golden frame and compares its labels with those expected.

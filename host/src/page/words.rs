@@ -8,12 +8,13 @@ use crate::frame_record::FrameRecord;
 use crate::link::{Traffic, camera_word};
 
 /// What to do about each doubt.
-const WHAT_TO_DO: [(Doubts, &str); 5] = [
+const WHAT_TO_DO: [(Doubts, &str); 6] = [
     (Doubts::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
     (Doubts::SATURATED, "turn the light or the exposure down"),
     (Doubts::BLANK, "is the lamp on, and a sample in place?"),
     (Doubts::TOO_DENSE, "dilute the sample, or look at another place"),
     (Doubts::OFF_SCALE, "change the magnification"),
+    (Doubts::UNFAMILIAR, "look at the outlines; this kind of picture may need a model of its own"),
 ];
 
 /// What a person is told of a frame.

@@ -101,14 +101,17 @@ impl Doubts {
     pub const TOO_DENSE: Self = Self(1 << 3);
     /// The nuclei are smaller or larger than the model can be resized to.
     pub const OFF_SCALE: Self = Self(1 << 4);
+    /// The network is unsure: the picture is unlike those that the model learnt from.
+    pub const UNFAMILIAR: Self = Self(1 << 5);
 
     /// Every reason with what a person is told.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::OUT_OF_FOCUS, "out of focus"),
         (Self::SATURATED, "saturated"),
         (Self::BLANK, "blank picture"),
         (Self::TOO_DENSE, "too dense"),
         (Self::OFF_SCALE, "nuclei too small or too large"),
+        (Self::UNFAMILIAR, "unlike what the model knows"),
     ];
 
     /// Both sets of reasons.
