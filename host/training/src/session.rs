@@ -88,13 +88,13 @@ impl Session<'_> {
 
         let interrupted = std::thread::scope(|scope| {
             let batches = batches(scope, self.sampler, self.config, position.steps, steps, makers);
-            let mut unread = Tensor::<B::InnerBackend, 1>::zeros([1], device);
+            let mut unread: Vec<Tensor<B::InnerBackend, 1>> = Vec::new();
             for batch in batches {
                 let rate = learning_rate(self.config.learning_rate, position.steps, steps);
                 let loss;
                 (weights.model, loss) =
                     step(self.config.step_shape(), weights.model, &mut optimizer, batch, rate, device);
-                unread = unread + loss;
+                unread.push(loss);
                 position.steps += 1;
                 let keep = share_kept(position.steps, self.config.averaging);
                 weights.average = blend(weights.average, &weights.model.valid(), keep);
@@ -102,8 +102,7 @@ impl Session<'_> {
                 let (epoch_ends, stop) =
                     (position.steps.is_multiple_of(epoch_steps), self.stop.load(Ordering::Relaxed));
                 if epoch_ends || stop || position.steps.is_multiple_of(LOSS_READ_EVERY) {
-                    let loss: f64 = unread.into_scalar().elem();
-                    unread = Tensor::zeros([1], device);
+                    let loss: f64 = unread.drain(..).map(|loss| loss.into_scalar().elem::<f64>()).sum();
                     if !loss.is_finite() {
                         let next = "lower --learning-rate and begin a new run";
                         return Err(Failure::failed(
