@@ -39,6 +39,8 @@ mod real_pictures;
 mod reports;
 #[path = "end_to_end/soak.rs"]
 mod soak;
+#[path = "end_to_end/speeds.rs"]
+mod speeds;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
 #[path = "end_to_end/strangers.rs"]

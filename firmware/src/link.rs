@@ -3,6 +3,7 @@
 //! One thread reads and one writes while the line is open. What the station has to say waits in the
 //! [`Outbox`]; what the host asks goes to the service as [`LineEvent`]s.
 
+mod babble;
 #[cfg(test)]
 mod memory;
 mod outbox;
@@ -13,12 +14,13 @@ mod tests;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::wire::{Accumulator, Packet, PacketError};
 
 use crate::journal::note;
 use crate::stop::Stop;
+use babble::Babble;
 
 #[cfg(test)]
 pub use memory::MemoryLink;
@@ -46,7 +48,12 @@ pub struct Line {
     pub reader: Box<dyn Read + Send>,
     /// Bytes to the host.
     pub writer: Box<dyn Write + Send>,
+    /// Takes up the next of the line's speeds; none where it has one only.
+    pub next_speed: Option<NextSpeed>,
 }
+
+/// Takes up the next slower speed of a line, after the slowest the fastest, and tells it, bits a second.
+pub type NextSpeed = Box<dyn FnMut() -> io::Result<u32> + Send>;
 
 /// How long a line's ends wait for a byte to move before they look whether they should stop.
 pub const PATIENCE: Duration = Duration::from_millis(50);
@@ -120,13 +127,14 @@ fn serve(
     stop: &Stop,
     on_event: &(impl Fn(LineEvent) + Sync),
 ) {
-    let Line { mut reader, mut writer } = line;
+    let Line { mut reader, mut writer, mut next_speed } = line;
     outbox.open();
     let lost = AtomicBool::new(false);
     let over = || stop.is_set() || lost.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            read_packets(&mut *reader, outbox, accumulator, damaged, &over, on_event);
+            let next_speed = next_speed.as_mut();
+            read_packets(&mut *reader, next_speed, outbox, accumulator, damaged, &over, on_event);
             lost.store(true, Ordering::Relaxed);
             outbox.close();
         });
@@ -138,6 +146,7 @@ fn serve(
 
 fn read_packets(
     reader: &mut dyn Read,
+    mut next_speed: Option<&mut NextSpeed>,
     outbox: &Outbox,
     accumulator: &mut Accumulator,
     damaged: &AtomicU32,
@@ -145,12 +154,27 @@ fn read_packets(
     on_event: &impl Fn(LineEvent),
 ) {
     let mut bytes = [0; 4096];
+    let (mut babble, mut untold) = (Babble::default(), None);
     while !over() {
         match reader.read(&mut bytes) {
             Ok(0) => return,
             Ok(read) => {
-                accumulator.push(&bytes[..read], |packet| on_event(LineEvent::Packet(packet)));
+                let mut understood = false;
+                accumulator.push(&bytes[..read], |packet| {
+                    understood |= !matches!(packet, Err(PacketError::Damaged | PacketError::Oversize));
+                    on_event(LineEvent::Packet(packet));
+                });
                 damaged.store(accumulator.damaged(), Ordering::Relaxed);
+                if let Some(speed) = untold.take_if(|_| understood) {
+                    note!("the host is understood at {speed} baud");
+                }
+                if let Some(next_speed) = next_speed.as_mut()
+                    && babble.hear(read, understood, Instant::now())
+                {
+                    let Ok(speed) = next_speed() else { return };
+                    untold = Some(speed);
+                    accumulator.reset();
+                }
                 outbox.wait_for_room();
             }
             Err(error) if is_pause(&error) => {}

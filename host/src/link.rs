@@ -12,6 +12,7 @@ mod requests;
 mod scripted;
 mod signing;
 mod slots;
+mod speed;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -42,6 +43,7 @@ pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
 pub use slots::{RevertError, content, revert_running, running};
+pub use speed::{Climb, LineSpeed};
 pub use upload::Uploaded;
 pub use waits::Waits;
 pub use words::{camera_word, slot_name, state_word};
@@ -100,7 +102,7 @@ pub struct Traffic {
 pub struct Station<L> {
     line: L,
     port: String,
-    baud: u32,
+    speed: LineSpeed,
     accumulator: Accumulator,
     numbering: Numbering,
     replies: VecDeque<Reply>,
@@ -119,22 +121,27 @@ pub struct Station<L> {
 }
 
 impl Station<SerialLine> {
-    /// Opens a serial port and greets the station there.
+    /// Opens a serial port and greets the station there, at `baud` or the fastest slower speed that is answered.
     ///
     /// # Errors
     /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
     pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
-        Self::reopen(port, baud, Numbering::default())
+        Self::reopen(port, LineSpeed::top(baud), Numbering::default())
     }
 
     /// Opens a port again whose line was lost, to go on where that conversation was.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn reopen(port: &str, baud: u32, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
-        let line = SerialLine::open(port, baud).map_err(|error| LinkError::of_open(port, error))?;
-        let mut station = Self::new(line, port, baud).with_numbering(numbering);
-        let identity = station.greet()?;
+    pub fn reopen(port: &str, speed: LineSpeed, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
+        let line = SerialLine::open(port, speed.now).map_err(|error| LinkError::of_open(port, error))?;
+        let mut station = Self { speed, ..Self::new(line, port, speed.top) }.with_numbering(numbering);
+        let identity = match station.greet() {
+            Err(silence @ LinkError::NoStation { heard: Heard::Silence | Heard::Noise, .. }) => {
+                station.greet_slower()?.ok_or(silence)?
+            }
+            greeted => greeted?,
+        };
         Ok((station, identity))
     }
 }
@@ -145,7 +152,7 @@ impl<L: Line> Station<L> {
         Self {
             line,
             port: port.to_owned(),
-            baud,
+            speed: LineSpeed::top(baud),
             accumulator: Accumulator::new(),
             numbering: Numbering::default(),
             replies: VecDeque::new(),
@@ -180,8 +187,12 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
     pub fn greet(&mut self) -> Result<Identity, LinkError> {
+        self.greet_within(HELLO_ATTEMPTS, self.waits.greeting)
+    }
+
+    fn greet_within(&mut self, attempts: u32, wait: Duration) -> Result<Identity, LinkError> {
         let request = Request::Hello { protocol: PROTOCOL_VERSION };
-        match self.ask(&request, &[], HELLO_ATTEMPTS, self.waits.greeting) {
+        match self.ask(&request, &[], attempts, wait) {
             Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => Ok(identity),
             Ok((Response::Hello(Identity { protocol: station, .. }), _))
             | Err(LinkError::Refused(Refusal::Protocol { station })) => Err(self.protocol(station)),
@@ -265,7 +276,12 @@ impl<L: Line> Station<L> {
 
     /// The line's rate, bits a second.
     pub const fn baud(&self) -> u32 {
-        self.baud
+        self.speed.now
+    }
+
+    /// The same with the fastest that was asked for.
+    pub const fn speed(&self) -> LineSpeed {
+        self.speed
     }
 
     /// The port's name.
@@ -276,7 +292,7 @@ impl<L: Line> Station<L> {
     /// How long an answer may take: the station's time, and the longest packets both ways.
     fn reply_wait(&self) -> Duration {
         let bits = 4 * MAX_PACKET as u64 * 10;
-        self.waits.answer + Duration::from_millis(bits * 1000 / u64::from(self.baud.max(1)))
+        self.waits.answer + Duration::from_millis(bits * 1000 / u64::from(self.speed.now.max(1)))
     }
 
     fn ask(

@@ -1,4 +1,5 @@
-//! A serial line without hardware: two pseudo-terminals, joined by a pump that is no faster than a wire.
+//! A serial line without hardware: two pseudo-terminals, joined by a pump that is no faster than a wire, and that
+//! garbles what its ends send at different speeds or faster than the wire is good for.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -7,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 
 /// The pump moves what a wire would have moved since it last looked.
@@ -30,13 +33,15 @@ const MAX_WAITING: usize = 1 << 18;
 pub struct VirtualLine {
     folder: TempDir,
     stop: Arc<AtomicBool>,
+    clean_up_to: Arc<AtomicU32>,
     to_station: Arc<AtomicU64>,
     to_host: Arc<AtomicU64>,
     pump: Option<JoinHandle<()>>,
 }
 
 impl VirtualLine {
-    /// A line that carries at most `baud` bits a second each way, ten bits a byte.
+    /// A line that carries at most `baud` bits a second each way, ten bits a byte, and no more than its ends are set
+    /// to.
     ///
     /// # Errors
     /// When the system gives no pseudo-terminals.
@@ -46,15 +51,22 @@ impl VirtualLine {
         let station = End::new(folder.path().join("station"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (to_station, to_host) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let clean_up_to = Arc::new(AtomicU32::new(u32::MAX));
         let down = Direction { credit: 0.0, carried: Arc::clone(&to_station) };
         let up = Direction { credit: 0.0, carried: Arc::clone(&to_host) };
         let pump = {
-            let stop = Arc::clone(&stop);
+            let (stop, clean_up_to) = (Arc::clone(&stop), Arc::clone(&clean_up_to));
+            let wire = Wire { baud, clean_up_to, noise: SmallRng::seed_from_u64(0) };
             std::thread::Builder::new()
                 .name("virtual line".into())
-                .spawn(move || pump(host, station, down, up, baud, &stop))?
+                .spawn(move || pump(host, station, down, up, wire, &stop))?
         };
-        Ok(Self { folder, stop, to_station, to_host, pump: Some(pump) })
+        Ok(Self { folder, stop, clean_up_to, to_station, to_host, pump: Some(pump) })
+    }
+
+    /// From now on the wire garbles what is faster than `baud` bits a second, as a long cable does.
+    pub fn garble_above(&self, baud: u32) {
+        self.clean_up_to.store(baud, Ordering::Relaxed);
     }
 
     /// The host's end.
@@ -137,6 +149,11 @@ impl End {
         }
     }
 
+    /// The speed that its user set, bits a second.
+    fn speed(&self) -> Option<u32> {
+        rustix::termios::tcgetattr(&self.master).ok().map(|settings| settings.output_speed())
+    }
+
     fn give(&mut self, bytes: &[u8]) {
         let room = MAX_WAITING - self.waiting.len();
         if self.was_open {
@@ -181,6 +198,25 @@ fn is_closed(master: &File) -> bool {
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
+/// What the ends are joined by.
+struct Wire {
+    baud: u32,
+    clean_up_to: Arc<AtomicU32>,
+    noise: SmallRng,
+}
+
+impl Wire {
+    /// Bytes a second between ends of these speeds.
+    fn bytes_per_second(&self, speeds: [Option<u32>; 2]) -> f64 {
+        f64::from(speeds.into_iter().flatten().fold(self.baud, u32::min)) / 10.0
+    }
+
+    fn garbles(&self, speeds: [Option<u32>; 2]) -> bool {
+        let [host, station] = speeds;
+        host != station || host > Some(self.clean_up_to.load(Ordering::Relaxed))
+    }
+}
+
 /// What goes one way.
 struct Direction {
     /// Bytes that may go now.
@@ -189,12 +225,21 @@ struct Direction {
 }
 
 impl Direction {
-    fn carry(&mut self, from: &mut End, to: &mut End, earned: f64, room: &mut [u8]) {
+    fn carry(
+        &mut self,
+        [from, to]: [&mut End; 2],
+        earned: f64,
+        room: &mut [u8],
+        noise: Option<&mut SmallRng>,
+    ) {
         self.credit = (self.credit + earned).min(room.len() as f64);
         let affordable = self.credit as usize;
         let count = if affordable == 0 { 0 } else { from.take(&mut room[..affordable]) };
         self.credit -= count as f64;
         self.carried.fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(noise) = noise {
+            room[..count].iter_mut().for_each(|byte| *byte ^= noise.random_range(1..=u8::MAX));
+        }
         to.give(&room[..count]);
     }
 }
@@ -204,19 +249,20 @@ fn pump(
     mut station: End,
     mut down: Direction,
     mut up: Direction,
-    baud: u32,
+    mut wire: Wire,
     stop: &AtomicBool,
 ) {
-    let bytes_per_second = f64::from(baud) / 10.0;
-    let mut room = vec![0; (bytes_per_second * MAX_CREDIT.as_secs_f64()).max(1.0) as usize];
+    let mut room = vec![0; (wire.bytes_per_second([None; 2]) * MAX_CREDIT.as_secs_f64()).max(1.0) as usize];
     let mut last = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(TICK);
         let now = Instant::now();
-        let earned = bytes_per_second * (now - last).as_secs_f64();
+        let speeds = [host.speed(), station.speed()];
+        let earned = wire.bytes_per_second(speeds) * (now - last).as_secs_f64();
         last = now;
-        down.carry(&mut host, &mut station, earned, &mut room);
-        up.carry(&mut station, &mut host, earned, &mut room);
+        let garbles = wire.garbles(speeds);
+        down.carry([&mut host, &mut station], earned, &mut room, garbles.then_some(&mut wire.noise));
+        up.carry([&mut station, &mut host], earned, &mut room, garbles.then_some(&mut wire.noise));
     }
 }
 

@@ -8,10 +8,13 @@
 //!   it speaks.
 //! * What has shipped is frozen: `tests/golden_bytes.rs` holds the bytes of every message.
 //! * A response carries its request's sequence number. Every request may be retried safely.
+//! * The host chooses the line's speed, among [`speeds`], by asking at it. A station that gets bytes and no packet
+//!   out of them goes on to the next slower speed, and after the slowest to the fastest, until it understands.
 
 mod accumulator;
 mod message;
 mod packet;
+mod speed;
 mod window;
 
 pub use accumulator::Accumulator;
@@ -20,4 +23,5 @@ pub use packet::{
     CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,
 };
 pub(crate) use packet::{CRC_32, decode_whole};
+pub use speed::speeds;
 pub use window::{Upload, UploadOptions};

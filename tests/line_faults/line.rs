@@ -373,7 +373,7 @@ impl firmware::Link for FaultyLine {
     fn open(&mut self) -> io::Result<firmware::Line> {
         let hang_ups = self.lock().opened()?;
         let end = || StationEnd { line: self.clone(), hang_ups };
-        Ok(firmware::Line { reader: Box::new(end()), writer: Box::new(end()) })
+        Ok(firmware::Line { reader: Box::new(end()), writer: Box::new(end()), next_speed: None })
     }
 }
 

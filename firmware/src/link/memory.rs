@@ -80,7 +80,7 @@ impl Link for MemoryLink {
         }
         let pulls = state.pulls;
         let end = |link: &Self| End { link: link.clone(), pulls };
-        Ok(Line { reader: Box::new(end(self)), writer: Box::new(end(self)) })
+        Ok(Line { reader: Box::new(end(self)), writer: Box::new(end(self)), next_speed: None })
     }
 }
 

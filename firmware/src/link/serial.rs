@@ -4,13 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serialport::TTYPort;
+use serialport::{SerialPort as _, TTYPort};
+use shared::wire::speeds;
 
-use super::{Line, Link, PATIENCE};
+use super::{Line, Link, NextSpeed, PATIENCE};
 
 /// A serial port by its path, such as `/dev/ttyUSB0`.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct SerialLink {
 }
 
 impl SerialLink {
-    /// A port that is yet to be opened, at so many bits a second.
+    /// A port that is yet to be opened, at so many bits a second to begin with and the common speeds below to follow.
     pub const fn new(path: String, baud: u32) -> Self {
         Self { path, baud }
     }
@@ -40,14 +41,31 @@ impl Link for SerialLink {
         // By its descriptor: the path may name another device by now.
         let same = format!("/proc/self/fd/{}", file.as_raw_fd());
         let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(PATIENCE))?;
-        let end = End { port: Arc::new((file, settings)) };
-        Ok(Line { reader: Box::new(End { port: Arc::clone(&end.port) }), writer: Box::new(end) })
+        let port = Arc::new((file, Mutex::new(settings)));
+        let end = || End { port: Arc::clone(&port) };
+        Ok(Line {
+            reader: Box::new(end()),
+            writer: Box::new(end()),
+            next_speed: next_speed(end(), self.baud),
+        })
     }
+}
+
+/// Takes up the speeds below `baud`, and begins anew; none where there are none below.
+fn next_speed(end: End, baud: u32) -> Option<NextSpeed> {
+    let mut next = speeds(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
+    (speeds(baud).count() > 1).then(|| -> NextSpeed {
+        Box::new(move || {
+            let speed = next.next().unwrap_or(baud);
+            end.port.1.lock().unwrap_or_else(PoisonError::into_inner).set_baud_rate(speed)?;
+            Ok(speed)
+        })
+    })
 }
 
 /// One end of an open port; the port closes with the last of them.
 struct End {
-    port: Arc<(File, TTYPort)>,
+    port: Arc<(File, Mutex<TTYPort>)>,
 }
 
 impl End {

@@ -1,20 +1,23 @@
 //! `nuclei-host link-test`: how good the line to the station is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use host_console::{Exit, Failure, Progress, interrupt, output};
+use serde::Serialize;
 
 use super::port_args::PortArgs;
-use crate::link::{LineQuality, measure};
+use crate::link::{LineQuality, LinkError, SerialLine, Station, measure};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host link-test --port /dev/ttyUSB0
   nuclei-host link-test --seconds 60 --json";
 
-/// Measure the line to the station: packets lost, time there and back, bytes a second.
+/// Measure the line to the station: packets lost, time there and back, bytes a second, the best speed.
 ///
-/// Packets go to the station and come back. Ends with exit code 1 where any was lost or altered.
+/// Packets go to the station and come back. Where any was lost or altered, slower speeds are measured too, down to the
+/// first that loses none, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LinkTestArgs {
@@ -38,22 +41,58 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
     let before = station.quieten()?;
     let progress = Progress::new("testing the line, % of the time", 100);
     let time = Duration::from_secs(args.seconds);
-    let quality = measure(&mut station, time, stop, |share| progress.reach((100.0 * share) as u64));
-    station.stream(before.masks, before.preview)?;
+    let baud = station.baud();
+    let quality = measure(&mut station, time, stop, |share| progress.reach((100.0 * share) as u64))?;
     drop(progress);
-    let quality = quality?;
+    let best_baud = if quality.is_clean() { Some(baud) } else { fastest_clean(&mut station, time, stop)? };
+    station.stream(before.masks, before.preview)?;
     if args.json {
-        output::json(&quality)?;
+        output::json(&Tested { baud, best_baud, quality })?;
     } else {
         output::line(&text(&quality))?;
+        let best = best_baud.map_or("none that loses nothing".to_owned(), |baud| format!("{baud} baud"));
+        output::line(&format!("best speed  {best} (measured at {baud})"))?;
     }
-    if quality.lost + quality.altered > 0 {
+    if !quality.is_clean() {
+        let next = match best_baud {
+            Some(best) => format!("use a shorter or better cable, or --baud {best}: the station follows"),
+            None => "use a shorter or better cable".to_owned(),
+        };
         return Err(Failure::failed(
             format!("{} of {} packets were lost or altered", quality.lost + quality.altered, quality.packets),
-            "use a shorter or better cable, or a lower baud rate on both sides",
+            next,
         ));
     }
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Tested {
+    /// The speed that was measured, bits a second.
+    baud: u32,
+    /// The fastest from there on down that loses nothing.
+    best_baud: Option<u32>,
+    #[serde(flatten)]
+    quality: LineQuality,
+}
+
+/// The fastest of the slower speeds that loses nothing, each measured as long.
+fn fastest_clean(
+    station: &mut Station<SerialLine>,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Option<u32>, Failure> {
+    for speed in station.speed().slower() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        match station.move_to(speed) {
+            Ok(true) if measure(station, time, stop, |_| ())?.is_clean() => return Ok(Some(speed)),
+            Ok(_) | Err(LinkError::Silent { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 fn text(quality: &LineQuality) -> String {

@@ -5,7 +5,7 @@ use host_console::{Exit, Failure, one_line};
 use shared::wire::Identity;
 
 use crate::key_store::{KeyName, KeyStore};
-use crate::link::{DEFAULT_BAUD, PortKind, SerialLine, Station, describe_ports, list_ports};
+use crate::link::{DEFAULT_BAUD, LineSpeed, PortKind, SerialLine, Station, describe_ports, list_ports};
 
 /// Which station is meant.
 #[derive(Debug, Clone, Args)]
@@ -13,7 +13,7 @@ pub struct PortArgs {
     /// The station's serial port, such as /dev/ttyUSB0 [default: the only one on USB]
     #[arg(long, value_name = "PORT", global = true)]
     pub port: Option<String>,
-    /// The line's rate in bits a second, as in the station's settings
+    /// The line's rate in bits a second; where it is not answered, slower common ones are tried
     #[arg(
         long,
         value_name = "RATE",
@@ -63,6 +63,10 @@ impl PortArgs {
             return Err(Failure::usage(one_line(error), error.next_step()));
         }
         let (mut station, identity) = Station::open(&self.path()?, self.baud)?;
+        let LineSpeed { top, now } = station.speed();
+        if now < top {
+            eprintln!("the station answers at {now} baud, and not at {top}");
+        }
         station.sign_with(key);
         Ok((station, identity))
     }

@@ -36,7 +36,7 @@ pub struct SerialLine {
     // bytes go through a handle that does not block. serialport sets the line's parameters and holds the
     // port for this program alone.
     file: File,
-    _port: TTYPort,
+    port: TTYPort,
 }
 
 impl SerialLine {
@@ -55,7 +55,16 @@ impl SerialLine {
         })?;
         // What a station said to nobody is no answer.
         port.clear(ClearBuffer::Input)?;
-        Ok(Self { file, _port: port })
+        Ok(Self { file, port })
+    }
+
+    /// Goes on at `baud` bits a second; what came at the old speed is dropped.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_speed(&mut self, baud: u32) -> io::Result<()> {
+        self.port.set_baud_rate(baud)?;
+        Ok(self.port.clear(ClearBuffer::Input)?)
     }
 
     /// Whether the port is ready within `wait`.

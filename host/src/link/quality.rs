@@ -40,6 +40,13 @@ pub struct LineQuality {
     pub line_share: f64,
 }
 
+impl LineQuality {
+    /// Whether nothing was lost or altered.
+    pub const fn is_clean(&self) -> bool {
+        self.lost == 0 && self.altered == 0
+    }
+}
+
 /// Sends packets for `time` and looks at what comes back. `on_step` hears the share of the time that is over.
 ///
 /// # Errors

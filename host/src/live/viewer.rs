@@ -10,7 +10,7 @@ use super::buttons::{Recorder, act};
 use super::{Summary, Watch};
 use crate::frame_record::FrameRecord;
 use crate::gates::Gates;
-use crate::link::{LinkError, Numbering, SerialLine, Station, Told, camera_word};
+use crate::link::{Climb, LineSpeed, LinkError, Numbering, SerialLine, Station, Told, camera_word};
 use crate::page::{LinkState, Panel};
 use crate::provenance::{Provenance, ProvenanceError};
 use crate::recording::Recording;
@@ -149,16 +149,21 @@ impl Viewer {
                 Err(Broken::Output(failure)) => return Err(failure),
                 Err(Broken::Link(error)) if error.is_passing() => {
                     self.link(LinkState::Lost, &format!("{error}; waiting for it to come back"));
-                    let (port, baud) = (station.port().to_owned(), station.baud());
+                    let port = station.port().to_owned();
+                    // A line that still hangs together and gets nothing across may do so at a slower speed.
+                    let speed = match error {
+                        LinkError::Silent { .. } => station.speed().lowered(),
+                        _ => LineSpeed::top(station.speed().top),
+                    };
                     let (numbering, key) = (station.numbering(), station.take_key());
                     // The port must be closed before it can be opened again.
                     drop(station);
-                    (station, identity) = match wait_for(&port, baud, numbering, end, stop)? {
+                    (station, identity) = match wait_for(&port, speed, numbering, end, stop)? {
                         Awaited::Back(back) => *back,
                         Awaited::Over(ended) => return Ok((ended, watch.summary())),
                     };
                     station.sign_with(key);
-                    self.link(LinkState::Up, "the station is back");
+                    self.link(LinkState::Up, &format!("the station is back{}", slowed(station.speed())));
                 }
                 Err(Broken::Link(error)) => return Err(error.into()),
             }
@@ -216,6 +221,7 @@ impl Viewer {
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
         let mut asked: Option<Instant> = None;
+        let mut climb = Climb::new();
         loop {
             if let Some(ended) = is_over(end, watch.frames(), stop) {
                 return Ok(ended);
@@ -227,6 +233,9 @@ impl Viewer {
                     known.provenance.gates = panel.gates();
                     asked = None;
                 }
+            }
+            if let Some(speed) = climb.when_due(station)? {
+                self.show.note(format!("the line runs at {speed} baud again"));
             }
             if asked.is_none_or(|asked| asked.elapsed() >= self.status_every()) {
                 known.status = self.status(station)?;
@@ -328,6 +337,11 @@ struct Known<'a> {
     provenance: Provenance,
 }
 
+/// What is told of a line that is slower than it was asked to be.
+fn slowed(LineSpeed { top, now }: LineSpeed) -> String {
+    if now == top { String::new() } else { format!(", at {now} baud instead of {top}") }
+}
+
 /// What came of waiting.
 enum Awaited {
     Back(Box<(Station<SerialLine>, Identity)>),
@@ -337,7 +351,7 @@ enum Awaited {
 /// Opens the line again as soon as that works.
 fn wait_for(
     port: &str,
-    baud: u32,
+    speed: LineSpeed,
     numbering: Numbering,
     end: End,
     stop: &AtomicBool,
@@ -350,7 +364,7 @@ fn wait_for(
             }
             std::thread::sleep(LOOK_AROUND.min(TRY_AGAIN));
         }
-        match Station::reopen(port, baud, numbering) {
+        match Station::reopen(port, speed, numbering) {
             Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
             Err(error) if error.is_passing() => {}
             Err(error) => return Err(error),

@@ -1,0 +1,144 @@
+//! The line's speed: found where the first is not answered, lowered where the line is bad, raised again later.
+
+use std::time::{Duration, Instant};
+
+use shared::wire::{Identity, speeds};
+
+use super::{LinkError, SerialLine, Station};
+
+/// How often a request is sent at a speed that the station may yet have to find: with [`SEARCH_WAIT`], longer than it
+/// takes through all of them.
+const SEARCH_ATTEMPTS: u32 = 12;
+const SEARCH_WAIT: Duration = Duration::from_millis(250);
+
+/// The speed of a line, bits a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineSpeed {
+    /// The fastest, as asked for.
+    pub top: u32,
+    /// The one that is used.
+    pub now: u32,
+}
+
+impl LineSpeed {
+    /// The fastest one is used.
+    pub const fn top(baud: u32) -> Self {
+        Self { top: baud, now: baud }
+    }
+
+    /// As after a station that no longer answered: the next slower speed, after the slowest the fastest.
+    #[must_use]
+    pub fn lowered(self) -> Self {
+        Self { now: self.slower().next().unwrap_or(self.top), ..self }
+    }
+
+    /// The slower ones, fastest first.
+    pub fn slower(self) -> impl Iterator<Item = u32> {
+        speeds(self.top).filter(move |&speed| speed < self.now)
+    }
+
+    /// The next faster one, where there is one.
+    fn faster(self) -> Option<u32> {
+        speeds(self.top).take_while(|&speed| speed > self.now).last()
+    }
+}
+
+impl Station<SerialLine> {
+    /// Greets at the slower speeds, the fastest of them first; `None` where none is answered. The line is then at its
+    /// first speed again.
+    pub(super) fn greet_slower(&mut self) -> Result<Option<Identity>, LinkError> {
+        let first = self.speed.now;
+        for speed in self.speed.slower() {
+            self.take_up(speed)?;
+            match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
+                Err(LinkError::NoStation { .. }) => {}
+                greeted => return greeted.map(Some),
+            }
+        }
+        self.take_up(first)?;
+        Ok(None)
+    }
+
+    /// Goes on at `speed`, or as before where that is not answered; whether it was.
+    ///
+    /// # Errors
+    /// [`LinkError`] when neither is answered.
+    pub fn move_to(&mut self, speed: u32) -> Result<bool, LinkError> {
+        let before = self.speed.now;
+        for speed in [speed, before] {
+            self.take_up(speed)?;
+            match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
+                Err(LinkError::NoStation { .. }) => {}
+                greeted => return greeted.map(|_| speed != before),
+            }
+        }
+        Err(LinkError::Silent { port: self.port.clone() })
+    }
+
+    fn take_up(&mut self, speed: u32) -> Result<(), LinkError> {
+        self.line.set_speed(speed).map_err(|error| self.lost(error))?;
+        self.accumulator.reset();
+        self.speed.now = speed;
+        Ok(())
+    }
+}
+
+/// The pause before a line that was slowed down is tried at the next faster speed.
+const FIRST_PAUSE: Duration = Duration::from_secs(20);
+/// The longest pause, after several trials in vain: each holds up the counts for some seconds.
+const LAST_PAUSE: Duration = Duration::from_secs(20 * 60);
+
+/// When to try a faster speed.
+#[derive(Debug)]
+pub struct Climb {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Climb {
+    /// A pause from now.
+    pub fn new() -> Self {
+        Self { since: Instant::now(), pause: FIRST_PAUSE }
+    }
+
+    /// Climbs where it is time and the line is below its fastest speed; the speed that it came to.
+    ///
+    /// # Errors
+    /// As [`Station::move_to`].
+    pub fn when_due(&mut self, station: &mut Station<SerialLine>) -> Result<Option<u32>, LinkError> {
+        let Some(faster) = station.speed.faster().filter(|_| self.since.elapsed() >= self.pause) else {
+            return Ok(None);
+        };
+        let climbed = station.move_to(faster)?;
+        self.since = Instant::now();
+        self.pause = if climbed { FIRST_PAUSE } else { (2 * self.pause).min(LAST_PAUSE) };
+        Ok(climbed.then_some(faster))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_down_step_by_step_and_round() {
+        let mut speed = LineSpeed::top(921_600);
+        let down: Vec<u32> = (0..4)
+            .map(|_| {
+                speed = speed.lowered();
+                speed.now
+            })
+            .collect();
+        assert_eq!(down, [460_800, 230_400, 115_200, 921_600]);
+        assert_eq!(LineSpeed::top(9_600).lowered(), LineSpeed::top(9_600));
+    }
+
+    #[test]
+    fn a_line_climbs_step_by_step_to_its_top() {
+        let at = |now| LineSpeed { top: 500_000, now }.faster();
+        assert_eq!(
+            [115_200, 230_400, 460_800, 500_000].map(at),
+            [Some(230_400), Some(460_800), Some(500_000), None]
+        );
+    }
+}
