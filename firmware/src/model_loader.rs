@@ -113,7 +113,9 @@ mod tests {
     fn maps(kernels: Kernels, threads: usize, tiles_nchw: &[f32], n: usize) -> Vec<f32> {
         let execution = Execution { threads: NonZeroUsize::new(threads).unwrap(), kernels };
         let mut model = Model::load(FACTORY_MODEL, execution).unwrap();
-        model.network_mut().run(tiles_nchw, n).unwrap()
+        let mut maps_nchw = vec![9.0; 5];
+        model.network_mut().run(tiles_nchw, n, &mut maps_nchw).unwrap();
+        maps_nchw
     }
 
     #[test]

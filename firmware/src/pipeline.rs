@@ -93,7 +93,7 @@ impl Pipeline {
             model: self.digest,
             width: frame.image.width(),
             height: frame.image.height(),
-            count: found.labels.max_label(),
+            count: found.count,
             true_count: frame.truth.as_ref().map(LabelImage::count),
             median_diameter_px: found.median_diameter_px.unwrap_or(0.0),
             confluence: evidence.confluence,

@@ -3,6 +3,8 @@
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
+use crate::stretch::stretches;
+
 /// Pixels of a row that follow each other in a mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -22,35 +24,60 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Those of a mask `[height, width]`.
-    pub(crate) fn of(mask_hw: &[bool], width: usize) -> Self {
-        // Until they are numbered, `component` is the index of a run that a run is joined to, never a later one.
-        let mut runs: Vec<Run> = Vec::new();
-        let mut above = 0..0;
-        let mut next = 0;
-        for row in mask_hw.chunks_exact(width) {
-            let first = runs.len();
-            for pixels in row.chunk_by(|a, b| a == b) {
-                let start = next;
-                next += pixels.len();
-                if pixels[0] {
-                    runs.push(Run { pixels: start..next, component: runs.len() as u32 });
-                }
-            }
-            let mut near = above.start;
-            for here in first..runs.len() {
-                let (from, to) = (runs[here].pixels.start, runs[here].pixels.end);
-                while near < above.end && runs[near].pixels.end + width <= from {
-                    near += 1;
-                }
-                // The last of those that touch this run may touch the next one, too.
-                let touching = (near..above.end).take_while(|&at| runs[at].pixels.start + width < to).count();
-                for at in near..near + touching {
-                    join(&mut runs, at, here);
-                }
-            }
-            above = first..runs.len();
+    /// Pixels of every component, indexed by component; index 0 is of none.
+    pub(crate) fn areas(&self) -> Vec<u32> {
+        let mut areas = vec![0; self.count as usize + 1];
+        for run in &self.runs {
+            areas[run.component as usize] += run.pixels.len() as u32;
         }
+        areas
+    }
+}
+
+/// Finds the components of a mask that comes row by row.
+#[derive(Debug)]
+pub(crate) struct ComponentRows {
+    width: usize,
+    /// Pixels of the rows so far.
+    pixels: usize,
+    /// Until they are numbered, `component` is the index of a run that a run is joined to, never a later one.
+    runs: Vec<Run>,
+    /// The runs of the last row.
+    above: Range<usize>,
+}
+
+impl ComponentRows {
+    pub(crate) const fn new(width: usize) -> Self {
+        Self { width, pixels: 0, runs: Vec::new(), above: 0..0 }
+    }
+
+    /// Takes in the next row of the mask.
+    pub(crate) fn push(&mut self, row: &[bool]) {
+        let Self { width, pixels, runs, above } = self;
+        let first = runs.len();
+        for (stretch, _) in stretches(row).filter(|&(_, is_set)| is_set) {
+            let component = runs.len() as u32;
+            runs.push(Run { pixels: *pixels + stretch.start..*pixels + stretch.end, component });
+        }
+        let mut near = above.start;
+        for here in first..runs.len() {
+            let (from, to) = (runs[here].pixels.start, runs[here].pixels.end);
+            while near < above.end && runs[near].pixels.end + *width <= from {
+                near += 1;
+            }
+            // The last of those that touch this run may touch the next one, too.
+            let touching = (near..above.end).take_while(|&at| runs[at].pixels.start + *width < to).count();
+            for at in near..near + touching {
+                join(runs, at, here);
+            }
+        }
+        *above = first..runs.len();
+        *pixels += *width;
+    }
+
+    /// The components, numbered.
+    pub(crate) fn finish(self) -> Components {
+        let Self { mut runs, .. } = self;
         let mut count = 0;
         for at in 0..runs.len() {
             let joined = runs[at].component as usize;
@@ -61,7 +88,7 @@ impl Components {
                 runs[joined].component
             };
         }
-        Self { runs, count }
+        Components { runs, count }
     }
 }
 
@@ -85,7 +112,9 @@ fn first_of(runs: &mut [Run], mut at: usize) -> usize {
 /// Numbers the 4-connected components of a mask `[height, width]` as `1..=n` in raster order of
 /// their first pixel; gives the labels and `n`.
 pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
-    let Components { runs, count } = Components::of(mask_hw, width);
+    let mut rows = ComponentRows::new(width);
+    mask_hw.chunks_exact(width).for_each(|row| rows.push(row));
+    let Components { runs, count } = rows.finish();
     let mut labels_hw = vec![0u32; mask_hw.len()];
     for Run { pixels, component } in runs {
         labels_hw[pixels].fill(component);
@@ -94,6 +123,7 @@ pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
 }
 
 /// Indices of the four neighbours that lie inside a picture of `pixels` pixels.
+#[cfg(test)]
 pub(crate) fn neighbours(at: usize, width: usize, pixels: usize) -> impl Iterator<Item = usize> {
     let x = at % width;
     [

@@ -1,8 +1,8 @@
 //! Whether a count can be believed: focus, saturation, contrast, density, scale, and how sure the network is.
 
-use crate::image::Image;
+use crate::image::{Channels, Image};
 use crate::label_image::LabelImage;
-use crate::preprocess::Scaling;
+use crate::preprocess::{Scaling, histogram};
 use crate::scale::Limited;
 use crate::wire::Doubts;
 
@@ -39,14 +39,11 @@ impl Evidence {
     pub fn of(image: &Image, labels: &LabelImage, limited: Limited, confidence: Option<f32>) -> Self {
         let luma_hw = image.luma_hw();
         assert_eq!(luma_hw.len(), labels.labels_hw().len(), "labels of the picture's size");
-        let channels = image.channels().count();
-        let (mut saturated, mut nuclear, mut nuclear_saturated) = (0u32, 0u32, 0u32);
-        for (samples, &label) in image.samples_hwc().chunks_exact(channels).zip(labels.labels_hw()) {
-            let full = u32::from(samples.contains(&255));
-            saturated += full;
-            nuclear += u32::from(label != 0);
-            nuclear_saturated += if label != 0 { full } else { 0 };
-        }
+        let (samples_hwc, labels_hw) = (image.samples_hwc(), labels.labels_hw());
+        let Coverage { saturated, nuclear, nuclear_saturated } = match image.channels() {
+            Channels::Grey => Coverage::of(samples_hwc.as_chunks::<1>().0, labels_hw),
+            Channels::Rgb => Coverage::of(samples_hwc.as_chunks::<3>().0, labels_hw),
+        };
         let pixels = luma_hw.len() as f32;
         let confluence = nuclear as f32 / pixels;
         let focus = focus_score(&luma_hw, image.width() as usize);
@@ -68,11 +65,33 @@ impl Evidence {
     }
 }
 
+/// Pixels of a picture: those with a sample at 255, those in nuclei, those of which both is true.
+struct Coverage {
+    saturated: u32,
+    nuclear: u32,
+    nuclear_saturated: u32,
+}
+
+impl Coverage {
+    fn of<const CHANNELS: usize>(pixels: &[[u8; CHANNELS]], labels_hw: &[u32]) -> Self {
+        let none = Self { saturated: 0, nuclear: 0, nuclear_saturated: 0 };
+        // No count is over the number of pixels; a check of each addition would cost more than the addition.
+        pixels.iter().zip(labels_hw).fold(none, |sums, (pixel, &label)| {
+            let full = pixel.iter().fold(false, |any, &sample| any | (sample == 255));
+            let inside = label != 0;
+            Self {
+                saturated: sums.saturated.wrapping_add(u32::from(full)),
+                nuclear: sums.nuclear.wrapping_add(u32::from(inside)),
+                nuclear_saturated: sums.nuclear_saturated.wrapping_add(u32::from(full & inside)),
+            }
+        })
+    }
+}
+
 /// Whether the brightest and darkest hundredth differ by less than the least span of the stretch.
 fn is_blank(luma_hw: &[u8]) -> bool {
     let Scaling::Stretch { min_span, .. } = Scaling::STRETCH else { return false };
-    let mut histogram = [0usize; 256];
-    luma_hw.iter().for_each(|&luma| histogram[usize::from(luma)] += 1);
+    let histogram = histogram(luma_hw).map(|count| count as usize);
     let edge = luma_hw.len() / 100;
     let low = reach(&histogram, 0..256, edge);
     let high = reach(&histogram, (0..256).rev(), edge);
@@ -99,18 +118,12 @@ const BLUR_REACH: usize = 4;
 /// blur metric", 2007; the score is one minus theirs, over a 9-pixel mean.
 pub fn focus_score(luma_hw: &[u8], width: usize) -> f32 {
     let (mut across, mut down) = (Variation::default(), Variation::default());
-    for row in luma_hw.chunks_exact(width) {
-        for near in row.windows(2 * BLUR_REACH + 2) {
-            across.add(near[BLUR_REACH], near[BLUR_REACH + 1], near[0], near[2 * BLUR_REACH + 1]);
-        }
+    for row in luma_hw.chunks_exact(width).filter(|row| row.len() > 2 * BLUR_REACH + 1) {
+        across.add(&row[BLUR_REACH..], &row[BLUR_REACH + 1..], row, &row[2 * BLUR_REACH + 1..]);
     }
     let row = |y: usize| &luma_hw[y * width..][..width];
     for y in BLUR_REACH + 1..(luma_hw.len() / width).saturating_sub(BLUR_REACH) {
-        let pairs = row(y - 1).iter().zip(row(y));
-        let ends = row(y - 1 - BLUR_REACH).iter().zip(row(y + BLUR_REACH));
-        for ((&before, &at), (&first, &last)) in pairs.zip(ends) {
-            down.add(before, at, first, last);
-        }
+        down.add(row(y - 1), row(y), row(y - 1 - BLUR_REACH), row(y + BLUR_REACH));
     }
     across.lost_share().min(down.lost_share())
 }
@@ -123,12 +136,19 @@ struct Variation {
 }
 
 impl Variation {
-    /// Takes in two neighbours. The means of 9 around them differ only by the pixels at the ends:
-    /// the `first` of the one's and the `last` of the other's.
-    fn add(&mut self, before: u8, at: u8, first: u8, last: u8) {
-        let sharp = 9 * u32::from(before.abs_diff(at));
+    /// Takes in pairs of neighbours, as many as `last` has. The means of 9 around them differ only by the pixels at
+    /// the ends: the `first` of the one's and the `last` of the other's.
+    fn add(&mut self, before: &[u8], at: &[u8], first: &[u8], last: &[u8]) {
+        let pairs = before.iter().zip(at).zip(first.iter().zip(last));
+        // A row is too short for its sums to overflow; a check of each addition would cost more than the addition.
+        let (sharp, lost) = pairs.fold((0u32, 0u32), |(sharp, lost), ((&before, &at), (&first, &last))| {
+            let difference = u16::from(before.abs_diff(at)).wrapping_mul(9);
+            let left = u16::from(first.abs_diff(last));
+            let gone = difference.saturating_sub(left);
+            (sharp.wrapping_add(u32::from(difference)), lost.wrapping_add(u32::from(gone)))
+        });
         self.sharp += u64::from(sharp);
-        self.lost += u64::from(sharp.saturating_sub(u32::from(first.abs_diff(last))));
+        self.lost += u64::from(lost);
     }
 
     fn lost_share(&self) -> f32 {
@@ -141,7 +161,6 @@ mod tests {
     use alloc::{vec, vec::Vec};
 
     use super::*;
-    use crate::image::Channels;
     use crate::preprocess::Planes;
 
     fn discs(blur: usize) -> Vec<u8> {
@@ -192,6 +211,27 @@ mod tests {
     fn focus_falls_with_blur() {
         let scores: Vec<f32> = [1, 2, 4].map(|blur| focus_score(&discs(blur), 128)).to_vec();
         assert!(scores.windows(2).all(|pair| pair[0] > pair[1] + 0.1), "{scores:?}");
+    }
+
+    #[test]
+    fn shares_are_those_of_a_count_pixel_by_pixel() {
+        let noise = |at: usize| (at as u32).wrapping_mul(2_654_435_761) >> 24;
+        for channels in [Channels::Grey, Channels::Rgb] {
+            let samples: Vec<u8> =
+                (0..97 * 31 * channels.count()).map(|at| if noise(at) % 5 == 0 { 255 } else { 9 }).collect();
+            let labels: Vec<u32> = (0..97 * 31).map(|at| noise(7 * at + 3) % 3).collect();
+            let full = samples.chunks_exact(channels.count()).filter(|pixel| pixel.contains(&255)).count();
+            let nuclear = labels.iter().filter(|&&label| label != 0).count();
+            let image = Image::new(97, 31, channels, samples.clone()).unwrap();
+            let labels = LabelImage::new(97, 31, labels).unwrap();
+            let evidence = Evidence::of(&image, &labels, Limited::No, None);
+            let share = |count: usize| count as f32 / (97 * 31) as f32;
+            assert_eq!(
+                (evidence.saturated, evidence.confluence),
+                (share(full), share(nuclear)),
+                "{channels:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Holes in instances: nuclei have none, and people draw none.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec;
 use core::ops::Range;
 
-use crate::components::{Components, Run};
+use crate::components::{ComponentRows, Components, Run};
 
 /// What is known of a piece of background.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,8 +30,15 @@ impl Piece {
 /// Gives every 4-connected piece of background that one instance alone surrounds to that instance, in
 /// labels `[height, width]`. What reaches the picture's edge stays background.
 pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize) {
-    let ground: Vec<bool> = labels_hw.iter().map(|&label| label == 0).collect();
-    let Components { runs, count } = Components::of(&ground, width);
+    let mut rows = ComponentRows::new(width);
+    let mut ground = vec![false; width];
+    for row in labels_hw.chunks_exact(width) {
+        for (is_ground, &label) in ground.iter_mut().zip(row) {
+            *is_ground = label == 0;
+        }
+        rows.push(&ground);
+    }
+    let Components { runs, count } = rows.finish();
     let mut pieces = vec![Piece::Unknown; count as usize + 1];
     for Run { pixels: Range { start, end }, component } in &runs {
         let is_at_edge = start % width == 0 || end % width == 0;
@@ -57,6 +64,8 @@ pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 use alloc::{vec, vec::Vec};
 
 use crate::image::{SizeError, checked_pixels};
+use crate::stretch::stretches;
 
 /// The nuclei of one picture, `[height, width]`, row-major; 0 background, `1..=n` instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,30 +77,41 @@ impl LabelImage {
 
 fn areas(labels_hw: &[u32]) -> Vec<u32> {
     let mut areas = vec![0];
-    for equal in labels_hw.chunk_by(|a, b| a == b) {
-        let label = equal[0] as usize;
+    for (stretch, label) in stretches(labels_hw) {
+        let label = label as usize;
         if label >= areas.len() {
             areas.resize(label + 1, 0);
         }
-        areas[label] += equal.len() as u32;
+        areas[label] += stretch.len() as u32;
     }
     areas
 }
 
+/// Numbers the labels of at least `min_area` pixels `1..=n` in their order: for each label its number, 0 for the
+/// others; and `n`.
+pub(crate) fn number_large(areas: &[u32], min_area: f32) -> (Vec<u32>, u32) {
+    let mut left = 0;
+    let numbers = areas.iter().enumerate().map(|(label, &area)| {
+        let keep = label != 0 && area > 0 && area as f32 >= min_area;
+        left += u32::from(keep);
+        if keep { left } else { 0 }
+    });
+    let numbers = numbers.collect();
+    (numbers, left)
+}
+
 /// Erases labels of fewer than `min_area` pixels and renumbers the rest to `1..=n`, keeping their order; gives `n`.
 pub(crate) fn keep_large(labels_hw: &mut [u32], min_area: f32) -> u32 {
-    let mut left = 0;
-    let renumbered: Vec<u32> = areas(labels_hw)
-        .into_iter()
-        .enumerate()
-        .map(|(label, area)| {
-            let keep = label != 0 && area > 0 && area as f32 >= min_area;
-            left += u32::from(keep);
-            if keep { left } else { 0 }
-        })
-        .collect();
-    for equal in labels_hw.chunk_by_mut(|a, b| a == b) {
-        equal.fill(renumbered[equal[0] as usize]);
+    let (numbers, left) = number_large(&areas(labels_hw), min_area);
+    if numbers.iter().zip(0..).any(|(&number, label)| number != label) {
+        let mut rest = labels_hw;
+        loop {
+            let next = stretches(rest).next();
+            let Some((stretch, label)) = next else { break };
+            let (equal, after) = rest.split_at_mut(stretch.len());
+            equal.fill(numbers[label as usize]);
+            rest = after;
+        }
     }
     left
 }

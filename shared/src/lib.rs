@@ -41,9 +41,11 @@ mod preprocess;
 mod scale;
 mod segmenter;
 pub mod slots;
+mod stretch;
 mod tile;
 pub mod trust;
 mod units;
+mod watershed;
 pub mod wire;
 
 pub use components::components;
@@ -53,7 +55,7 @@ pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, 
 #[cfg(feature = "decode")]
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
-pub use extraction::{Extraction, watershed};
+pub use extraction::Extraction;
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};

@@ -79,8 +79,10 @@ pub struct Layer {
 pub struct TractNetwork {
     plan: Arc<TypedRunnableModel>,
     /// As many as tiles have run at once; they keep their memory.
-    states: Vec<TypedSimpleState>,
+    states: Vec<State>,
     tile: usize,
+    /// Values that it gives for a tile.
+    map_values: usize,
     threads: Threads,
     kernels: String,
 }
@@ -102,7 +104,8 @@ impl TractNetwork {
             kernels = isa.to_string();
         }
         let plan = model.into_optimized()?.into_runnable()?;
-        Ok(Self { plan, states: Vec::new(), tile, threads, kernels })
+        let map_values = usize::try_from(plan.model().output_fact(0)?.shape.volume().to_i64()?)?;
+        Ok(Self { plan, states: Vec::new(), tile, map_values, threads, kernels })
     }
 
     /// The instruction set that the kernels were compiled for, or `tract`.
@@ -145,9 +148,9 @@ impl TractNetwork {
     ) -> Result<Vec<f32>, NetworkError> {
         self.ready(1).map_err(NetworkError::of)?;
         let mut index = 0;
-        let input = tile_tensor(tile_chw, self.tile).map_err(NetworkError::of)?;
-        let inputs = core::iter::once(input).collect();
-        let outputs = self.states[0].run_plan_with_eval(inputs, |context, state, node, inputs| {
+        let State { state, input } = &mut self.states[0];
+        let inputs = input_of(input, tile_chw).map_err(NetworkError::of)?;
+        let outputs = state.run_plan_with_eval(inputs, |context, state, node, inputs| {
             let outputs = eval(context, state, node, inputs);
             observe(index);
             index += 1;
@@ -161,37 +164,52 @@ impl TractNetwork {
     /// Makes sure that there are `count` states.
     fn ready(&mut self, count: usize) -> TractResult<()> {
         while self.states.len() < count {
-            self.states.push(self.plan.spawn()?);
+            let input = Arc::new(Tensor::zero::<f32>(&[1, 3, self.tile, self.tile])?);
+            self.states.push(State { state: self.plan.spawn()?, input });
         }
         Ok(())
     }
 }
 
-fn tile_tensor(tile_chw: &[f32], tile: usize) -> TractResult<TValue> {
-    Ok(Tensor::from_shape(&[1, 3, tile, tile], tile_chw)?.into())
+/// What runs one tile at a time.
+#[derive(Debug)]
+struct State {
+    state: TypedSimpleState,
+    /// `[1, 3, tile, tile]`.
+    input: Arc<Tensor>,
 }
 
-fn run_each(state: &mut TypedSimpleState, tiles_nchw: &[f32], tile: usize) -> TractResult<Vec<f32>> {
-    let mut maps_nchw = Vec::new();
-    for tile_chw in tiles_nchw.chunks_exact(3 * tile * tile) {
-        let outputs = state.run(core::iter::once(tile_tensor(tile_chw, tile)?).collect())?;
-        maps_nchw.extend_from_slice(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?);
+impl State {
+    /// Runs a tile, `[3, tile, tile]`, and puts its maps, `[channels, tile, tile]`, where they are wanted.
+    fn run(&mut self, tile_chw: &[f32], maps_chw: &mut [f32]) -> TractResult<()> {
+        let outputs = self.state.run(input_of(&mut self.input, tile_chw)?)?;
+        maps_chw.copy_from_slice(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?);
+        Ok(())
     }
-    Ok(maps_nchw)
+}
+
+/// Puts a tile into a tensor that is used again: a run that has ended holds it no more.
+fn input_of(tensor: &mut Arc<Tensor>, tile_chw: &[f32]) -> TractResult<TVec<TValue>> {
+    let values = Arc::make_mut(tensor);
+    values.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(tile_chw);
+    Ok(core::iter::once(TValue::from_const(Arc::clone(tensor))).collect())
 }
 
 impl Network for TractNetwork {
     type Error = NetworkError;
 
-    fn run(&mut self, tiles_nchw: &[f32], n: usize) -> Result<Vec<f32>, NetworkError> {
-        let (tile, area) = (self.tile, 3 * self.tile * self.tile);
-        let share = n.div_ceil(self.threads.count()).max(1) * area;
-        self.ready(tiles_nchw.len().div_ceil(share)).map_err(NetworkError::of)?;
-        let parts = self.states.iter_mut().zip(tiles_nchw.chunks(share)).collect();
-        let results = self.threads.map(parts, |(state, part)| run_each(state, part, tile));
-        let maps: Vec<Vec<f32>> =
-            results.into_iter().collect::<TractResult<_>>().map_err(NetworkError::of)?;
-        Ok(maps.concat())
+    fn run(&mut self, tiles_nchw: &[f32], n: usize, maps_nchw: &mut Vec<f32>) -> Result<(), NetworkError> {
+        let (tile_values, map_values) = (3 * self.tile * self.tile, self.map_values);
+        maps_nchw.resize(n * map_values, 0.0);
+        let share = n.div_ceil(self.threads.count()).max(1);
+        self.ready(n.div_ceil(share)).map_err(NetworkError::of)?;
+        let tiles = tiles_nchw.chunks(share * tile_values);
+        let parts = tiles.zip(maps_nchw.chunks_mut(share * map_values)).zip(&mut self.states).collect();
+        let results = self.threads.map(parts, |((tiles, maps), state)| {
+            let mut each = tiles.chunks_exact(tile_values).zip(maps.chunks_exact_mut(map_values));
+            each.try_for_each(|(tile_chw, maps_chw)| state.run(tile_chw, maps_chw))
+        });
+        results.into_iter().collect::<TractResult<()>>().map_err(NetworkError::of)
     }
 }
 

@@ -46,14 +46,7 @@ impl Scaling {
 
 /// The sample values at two quantiles of all samples of a picture.
 fn quantiles(image: &Image, low: f32, high: f32) -> (u32, u32) {
-    // Neighbours are often equal, and one would wait until the other is counted: they take turns.
-    let mut turns = [[0u32; 256]; 4];
-    for samples in image.samples_hwc().chunks(turns.len()) {
-        for (histogram, &sample) in turns.iter_mut().zip(samples) {
-            histogram[usize::from(sample)] += 1;
-        }
-    }
-    let histogram: [u32; 256] = core::array::from_fn(|value| turns.iter().map(|turn| turn[value]).sum());
+    let histogram = histogram(image.samples_hwc());
     let total = image.samples_hwc().len() as f32;
     let value_at = |quantile: f32| {
         let rank = (quantile * total) as u64;
@@ -64,6 +57,18 @@ fn quantiles(image: &Image, low: f32, high: f32) -> (u32, u32) {
         })
     };
     (value_at(low).unwrap_or(255) as u32, value_at(high).unwrap_or(255) as u32)
+}
+
+/// How often each value occurs.
+pub(crate) fn histogram(samples: &[u8]) -> [u32; 256] {
+    // Neighbours are often equal, and one would wait until the other is counted: they take turns.
+    let mut turns = [[0u32; 256]; 4];
+    for samples in samples.chunks(turns.len()) {
+        for (histogram, &sample) in turns.iter_mut().zip(samples) {
+            histogram[usize::from(sample)] += 1;
+        }
+    }
+    core::array::from_fn(|value| turns.iter().map(|turn| turn[value]).sum())
 }
 
 /// Planes of numbers, `[planes, height, width]`, row-major.
@@ -91,17 +96,26 @@ impl Planes {
 
     /// The picture's values as the network's, one plane for grey and three (red, green, blue) for colour.
     pub fn from_image(image: &Image, scaling: Scaling) -> Self {
+        Self::from_image_within(image, scaling, Vec::new())
+    }
+
+    /// The same, in memory that planes had before, see [`Planes::into_values`].
+    pub fn from_image_within(image: &Image, scaling: Scaling, memory: Vec<f32>) -> Self {
         let table = scaling.table(image);
         let channels = image.channels().count();
         let (width, height) = (image.width() as usize, image.height() as usize);
-        let mut planes = Self::zeros(channels, width, height);
-        for (channel, plane) in planes.values_chw.chunks_exact_mut(width * height).enumerate() {
-            let samples = image.samples_hwc().iter().skip(channel).step_by(channels);
-            for (value, &sample) in plane.iter_mut().zip(samples) {
-                *value = table[usize::from(sample)];
-            }
+        let mut values_chw = memory;
+        values_chw.resize(channels * width * height, 0.0);
+        match image.channels() {
+            Channels::Grey => look_up(&table, image.samples_hwc().as_chunks::<1>().0, &mut values_chw),
+            Channels::Rgb => look_up(&table, image.samples_hwc().as_chunks::<3>().0, &mut values_chw),
         }
-        planes
+        Self { width, height, values_chw }
+    }
+
+    /// The values, `[planes, height, width]`.
+    pub fn into_values(self) -> Vec<f32> {
+        self.values_chw
     }
 
     /// Values across.
@@ -159,6 +173,15 @@ impl Planes {
             }
         }
         resized
+    }
+}
+
+/// Puts the table's values for the samples of pixels, `[height, width, channels]`, into planes.
+fn look_up<const CHANNELS: usize>(table: &[f32; 256], pixels: &[[u8; CHANNELS]], values_chw: &mut [f32]) {
+    for (channel, plane) in values_chw.chunks_exact_mut(pixels.len()).enumerate() {
+        for (value, pixel) in plane.iter_mut().zip(pixels) {
+            *value = table[usize::from(pixel[channel])];
+        }
     }
 }
 

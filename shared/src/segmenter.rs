@@ -1,10 +1,11 @@
 //! A picture in, labels out: the one path that training's validation, scoring and the station take.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
+use core::mem::take;
 use thiserror::Error;
 
 use crate::confidence::soft_dice_confidence;
-use crate::extraction::Extraction;
+use crate::extraction::{Extraction, SeedMap};
 use crate::golden::GoldenError;
 use crate::image::{Image, SizeError};
 use crate::label_image::LabelImage;
@@ -14,6 +15,7 @@ use crate::preprocess::{Planes, scaled_side};
 use crate::scale::{Limited, ScaleRule, same_scale};
 use crate::tile::{Blend, TilePlan};
 use crate::units::Scale;
+use crate::watershed::Watershed;
 
 /// A network that maps tiles to probabilities, whatever runs it.
 pub trait Network {
@@ -21,11 +23,11 @@ pub trait Network {
     type Error;
 
     /// Runs `n` tiles: `tiles_nchw` is `[n, 3, tile, tile]` of 0 to 1, the result
-    /// `[n, channels, tile, tile]` of 0 to 1.
+    /// `[n, channels, tile, tile]` of 0 to 1, which takes the place of what `maps_nchw` held.
     ///
     /// # Errors
     /// Whatever keeps the network from running.
-    fn run(&mut self, tiles_nchw: &[f32], n: usize) -> Result<Vec<f32>, Self::Error>;
+    fn run(&mut self, tiles_nchw: &[f32], n: usize, maps_nchw: &mut Vec<f32>) -> Result<(), Self::Error>;
 }
 
 /// At which scale the network sees a picture.
@@ -55,6 +57,8 @@ pub enum Stage {
 pub struct Segmentation {
     /// The nuclei, consecutive labels, of the picture's own size.
     pub labels: LabelImage,
+    /// How many there are.
+    pub count: u32,
     /// The scale that they were found at.
     pub scale: Scale,
     /// The scale that suits them best, where the model's rule tells one.
@@ -96,17 +100,28 @@ const MORE_PASSES: usize = 2;
 /// Tiles given to the network at once: bounds memory, and leaves work for several threads.
 const BATCH: usize = 8;
 
-/// A network with the settings of its manifest.
+/// A network with the settings of its manifest. What it takes of memory for a picture it keeps for the next one.
 #[derive(Debug)]
 pub struct Segmenter<N> {
     network: N,
     manifest: Manifest,
+    buffers: Buffers,
+}
+
+/// Memory kept from picture to picture.
+#[derive(Debug, Default)]
+struct Buffers {
+    picture_chw: Vec<f32>,
+    tiles_nchw: Vec<f32>,
+    maps_nchw: Vec<f32>,
+    blend: Option<Blend>,
+    watershed: Watershed,
 }
 
 impl<N: Network> Segmenter<N> {
     /// A segmenter from a network and what its file says about it.
-    pub const fn new(network: N, manifest: Manifest) -> Self {
-        Self { network, manifest }
+    pub fn new(network: N, manifest: Manifest) -> Self {
+        Self { network, manifest, buffers: Buffers::default() }
     }
 
     /// The settings.
@@ -172,18 +187,23 @@ impl<N: Network> Segmenter<N> {
         scale: Scale,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Segmentation, SegmentError<N::Error>> {
-        let maps = self.probabilities(image, scale, observe)?;
+        let mut blend = self.blended(image, scale, observe)?;
         observe(Stage::Extraction);
-        let labels = self.extract(image, scale, &maps)?;
-        let median_diameter_px = area_weighted_median_diameter(&labels.areas()[1..]);
+        let maps = blend.finish();
+        let confidence = soft_dice_confidence(maps.plane(self.nucleus_channel()));
+        let labels = self.extract(image, scale, maps)?;
+        self.buffers.blend = Some(blend);
+        let areas = labels.areas();
+        let median_diameter_px = area_weighted_median_diameter(&areas[1..]);
         let suggestion = self.manifest.input.scale.suggest(median_diameter_px);
         Ok(Segmentation {
             labels,
+            count: areas.len() as u32 - 1,
             scale,
             suggested_scale: suggestion.map(|(scale, _)| scale),
             limited: suggestion.map_or(Limited::No, |(_, limited)| limited),
             median_diameter_px,
-            confidence: soft_dice_confidence(maps.plane(self.nucleus_channel())),
+            confidence,
         })
     }
 
@@ -197,6 +217,18 @@ impl<N: Network> Segmenter<N> {
         scale: Scale,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Planes, SegmentError<N::Error>> {
+        let mut blend = self.blended(image, scale, observe)?;
+        blend.finish();
+        Ok(blend.into_planes())
+    }
+
+    /// The same, before it is finished.
+    fn blended(
+        &mut self,
+        image: &Image,
+        scale: Scale,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Blend, SegmentError<N::Error>> {
         observe(Stage::Preprocess);
         let input = self.manifest.input;
         let (tile, channels) = (input.tile as usize, self.manifest.outputs.len());
@@ -207,33 +239,34 @@ impl<N: Network> Segmenter<N> {
             }
         };
         crate::image::checked_pixels(width as u32, height as u32)?;
-        let picture = Planes::from_image(image, input.scaling).resized(width, height);
+        let Buffers { picture_chw, tiles_nchw, maps_nchw, blend, .. } = &mut self.buffers;
+        let mut picture = Planes::from_image_within(image, input.scaling, take(picture_chw));
+        if (picture.width(), picture.height()) != (width, height) {
+            picture = picture.resized(width, height);
+        }
         let plan = TilePlan::new(width, height, tile, input.overlap as usize);
-        let mut blend = Blend::new(&plan, channels, width, height);
+        // A canvas of another size goes before there is a new one.
+        let kept = blend.take().filter(|blend| blend.fits(&plan, channels, width, height));
+        let mut blend = kept.unwrap_or_else(|| Blend::new(plan.clone(), channels, width, height));
         let area = tile * tile;
-        let mut tiles_nchw = vec![0.0; 3 * area * plan.len().min(BATCH)];
-        let indices: Vec<usize> = (0..plan.len()).collect();
-        for batch in indices.chunks(BATCH) {
+        for first in (0..plan.len()).step_by(BATCH) {
             observe(Stage::Preprocess);
-            for (&index, tile_chw) in batch.iter().zip(tiles_nchw.chunks_exact_mut(3 * area)) {
+            let tiles = BATCH.min(plan.len() - first);
+            tiles_nchw.resize(3 * area * tiles, 0.0);
+            for (index, tile_chw) in (first..).zip(tiles_nchw.chunks_exact_mut(3 * area)) {
                 plan.cut(&picture, index, tile_chw);
             }
             observe(Stage::Network);
-            let maps_nchw = self
-                .network
-                .run(&tiles_nchw[..3 * area * batch.len()], batch.len())
-                .map_err(SegmentError::Network)?;
-            let expected = channels * area * batch.len();
-            if maps_nchw.len() != expected {
-                let actual = maps_nchw.len();
-                return Err(SegmentError::OutputLength { tiles: batch.len(), expected, actual });
+            self.network.run(tiles_nchw, tiles, maps_nchw).map_err(SegmentError::Network)?;
+            let (expected, actual) = (channels * area * tiles, maps_nchw.len());
+            if actual != expected {
+                return Err(SegmentError::OutputLength { tiles, expected, actual });
             }
             observe(Stage::Extraction);
-            for (&index, maps_chw) in batch.iter().zip(maps_nchw.chunks_exact(channels * area)) {
-                blend.add(index, maps_chw);
-            }
+            maps_nchw.chunks_exact(channels * area).for_each(|maps_chw| blend.add(maps_chw));
         }
-        Ok(blend.finish())
+        *picture_chw = picture.into_values();
+        Ok(blend)
     }
 
     /// The labels of a picture from its maps at `scale`. Maps smaller than the picture are enlarged
@@ -242,7 +275,7 @@ impl<N: Network> Segmenter<N> {
     /// # Errors
     /// [`SegmentError::Size`] when the picture is over the limits.
     pub fn extract(
-        &self,
+        &mut self,
         image: &Image,
         scale: Scale,
         maps: &Planes,
@@ -254,14 +287,15 @@ impl<N: Network> Segmenter<N> {
         let nucleus = self.nucleus_channel();
         let plane = |channel| self.manifest.channel(channel).map(|index| at.plane(index));
         let extraction = self.manifest.extraction;
-        let seeds = extraction.seed_map(plane(OutputChannel::Interior), plane(OutputChannel::Distance));
-        let seeds = seeds.as_deref().unwrap_or_else(|| at.plane(nucleus));
+        let seed_map = extraction.seed_map(plane(OutputChannel::Interior), plane(OutputChannel::Distance));
+        let seed_map = seed_map.unwrap_or_else(|| SeedMap::One(at.plane(nucleus)));
         let area_factor = match (self.manifest.input.scale, smaller) {
             (ScaleRule::Fit, true) => (width * height) as f32 / (maps.width() * maps.height()) as f32,
             (ScaleRule::Native | ScaleRule::Nucleus { .. }, true) => 1.0 / (scale.get() * scale.get()),
             (_, false) => 1.0,
         };
-        let found_hw = extraction.labels(at.plane(nucleus), seeds, at.width(), area_factor);
+        let watershed = &mut self.buffers.watershed;
+        let found_hw = extraction.labels(at.plane(nucleus), seed_map, at.width(), area_factor, watershed);
         let found = (at.width(), at.height());
         if found == (width, height) {
             return Ok(LabelImage::new(image.width(), image.height(), found_hw)?);

@@ -46,16 +46,25 @@ impl TilePlan {
     pub fn cut(&self, planes: &Planes, index: usize, tile_chw: &mut [f32]) {
         let (left, top) = self.corner(index);
         let area = self.tile * self.tile;
-        let columns: Vec<usize> = (left..left + self.tile).map(|x| reflect(x, planes.width())).collect();
+        let within = self.tile.min(planes.width() - left);
         for (channel, target) in tile_chw.chunks_exact_mut(area).enumerate() {
             let source = planes.plane(channel.min(planes.count() - 1));
             for (y, row) in target.chunks_exact_mut(self.tile).enumerate() {
                 let source_row = &source[reflect(top + y, planes.height()) * planes.width()..];
-                for (value, &x) in row.iter_mut().zip(&columns) {
-                    *value = source_row[x];
+                let (inside, beyond) = row.split_at_mut(within);
+                inside.copy_from_slice(&source_row[left..left + within]);
+                for (value, x) in beyond.iter_mut().zip(left + within..) {
+                    *value = source_row[reflect(x, planes.width())];
                 }
             }
         }
+    }
+
+    /// The first column and row of a tile that no tile before it reaches.
+    fn untouched(&self, index: usize) -> (usize, usize) {
+        let after =
+            |starts: &[usize], at: usize| at.checked_sub(1).map_or(0, |before| starts[before] + self.tile);
+        (after(&self.lefts, index % self.lefts.len()), after(&self.tops, index / self.lefts.len()))
     }
 }
 
@@ -79,51 +88,96 @@ fn reflect(x: usize, side: usize) -> usize {
     if x < side { x } else { period - x }
 }
 
-/// Puts tiles together: where they overlap, a weight that falls linearly to the edge blends them.
+/// Puts tiles together: where they overlap, a weight that falls linearly to the edge blends them. Serves for one
+/// picture after the other of the same plan.
 #[derive(Debug)]
-pub struct Blend<'plan> {
-    plan: &'plan TilePlan,
+pub struct Blend {
+    plan: TilePlan,
     sums: Planes,
+    /// Sum of the tiles' weights at every pixel.
     weights: Vec<f32>,
     ramp: Vec<f32>,
+    /// The tile that comes next.
+    next: usize,
 }
 
-impl<'plan> Blend<'plan> {
-    /// An empty canvas of `planes` planes of the picture's size.
-    pub fn new(plan: &'plan TilePlan, planes: usize, width: usize, height: usize) -> Self {
+/// Pixels whose weights are looked at together.
+const BLOCK: usize = 32;
+
+impl Blend {
+    /// A canvas of `planes` planes of the picture's size.
+    pub fn new(plan: TilePlan, planes: usize, width: usize, height: usize) -> Self {
         let reach = plan.overlap + 1;
-        let ramp =
+        let ramp: Vec<f32> =
             (0..plan.tile).map(|i| (i + 1).min(plan.tile - i).min(reach) as f32 / reach as f32).collect();
-        Self { plan, sums: Planes::zeros(planes, width, height), weights: vec![0.0; width * height], ramp }
+        let mut weights = vec![0.0; width * height];
+        for index in 0..plan.len() {
+            let (left, top) = plan.corner(index);
+            let columns = plan.tile.min(width - left);
+            for (y, ramp_y) in (top..height).zip(&ramp) {
+                for (weight, ramp_x) in weights[y * width + left..][..columns].iter_mut().zip(&ramp) {
+                    *weight += ramp_x * ramp_y;
+                }
+            }
+        }
+        Self { plan, sums: Planes::zeros(planes, width, height), weights, ramp, next: 0 }
     }
 
-    /// Adds a tile, `[planes, tile, tile]`.
-    pub fn add(&mut self, index: usize, tile_chw: &[f32]) {
-        let (left, top) = self.plan.corner(index);
+    /// Whether it serves for this plan and size.
+    pub fn fits(&self, plan: &TilePlan, planes: usize, width: usize, height: usize) -> bool {
+        self.plan == *plan
+            && (self.sums.count(), self.sums.width(), self.sums.height()) == (planes, width, height)
+    }
+
+    /// Adds the next tile, `[planes, tile, tile]`: they come in the plan's order, and after the last one begins the
+    /// next picture.
+    pub fn add(&mut self, tile_chw: &[f32]) {
+        let (left, top) = self.plan.corner(self.next);
+        let (untouched_left, untouched_top) = self.plan.untouched(self.next);
         let (tile, width) = (self.plan.tile, self.sums.width());
         let columns = tile.min(width - left);
         let rows = tile.min(self.sums.height() - top);
         for y in 0..rows {
             let at = (top + y) * width + left;
-            for (weight, ramp) in self.weights[at..at + columns].iter_mut().zip(&self.ramp) {
-                *weight += ramp * self.ramp[y];
-            }
+            let ramp_y = self.ramp[y];
+            // What lies beyond was put there for the picture before.
+            let touched = if top + y < untouched_top { columns } else { untouched_left.saturating_sub(left) };
             for (channel, source) in tile_chw.chunks_exact(tile * tile).enumerate() {
-                let target = &mut self.sums.plane_mut(channel)[at..at + columns];
-                for ((sum, value), ramp) in target.iter_mut().zip(&source[y * tile..]).zip(&self.ramp) {
-                    *sum += value * ramp * self.ramp[y];
+                let source = &source[y * tile..][..columns];
+                let target = &mut self.sums.plane_mut(channel)[at..][..columns];
+                let (sums, firsts) = target.split_at_mut(touched);
+                let (ramp_of_sums, ramp_of_firsts) = self.ramp.split_at(touched);
+                for ((sum, value), ramp_x) in sums.iter_mut().zip(source).zip(ramp_of_sums) {
+                    *sum += value * ramp_x * ramp_y;
+                }
+                for ((first, value), ramp_x) in firsts.iter_mut().zip(&source[touched..]).zip(ramp_of_firsts)
+                {
+                    *first = value * ramp_x * ramp_y;
                 }
             }
         }
+        self.next = (self.next + 1) % self.plan.len();
     }
 
-    /// The blended planes.
-    pub fn finish(mut self) -> Planes {
-        for index in 0..self.sums.count() {
-            for (value, weight) in self.sums.plane_mut(index).iter_mut().zip(&self.weights) {
-                *value /= weight;
+    /// Ends a picture, all of whose tiles were added.
+    pub fn finish(&mut self) -> &Planes {
+        let width = self.sums.width();
+        for (y, weights) in self.weights.chunks_exact(width).enumerate() {
+            for index in 0..self.sums.count() {
+                let row = &mut self.sums.plane_mut(index)[y * width..(y + 1) * width];
+                for (values, weights) in row.chunks_mut(BLOCK).zip(weights.chunks(BLOCK)) {
+                    // Most pixels lie in one tile alone, away from its edge.
+                    if weights.iter().fold(false, |any, &weight| any | (weight != 1.0)) {
+                        values.iter_mut().zip(weights).for_each(|(value, weight)| *value /= weight);
+                    }
+                }
             }
         }
+        &self.sums
+    }
+
+    /// The planes of the picture that was ended last.
+    pub fn into_planes(self) -> Planes {
         self.sums
     }
 }
@@ -145,18 +199,20 @@ mod tests {
     #[test]
     fn cutting_and_blending_gives_the_picture_back() {
         for (width, height) in [(1, 1), (5, 40), (16, 16), (33, 17), (50, 61)] {
-            let values: Vec<f32> = (0..width * height).map(|i| (i * 7919 % 101) as f32).collect();
+            let values: Vec<f32> = (0..width * height).map(|i| (1 + i * 7919 % 101) as f32).collect();
             let picture = Planes::new(width, height, values);
             let plan = TilePlan::new(width, height, 16, 4);
-            let mut blend = Blend::new(&plan, 3, width, height);
+            let mut blend = Blend::new(plan.clone(), 3, width, height);
             let mut tile = vec![0.0; 3 * 16 * 16];
-            for index in 0..plan.len() {
-                plan.cut(&picture, index, &mut tile);
-                blend.add(index, &tile);
-            }
-            let blended = blend.finish();
-            for (got, want) in blended.plane(2).iter().zip(picture.plane(0)) {
-                assert!((got - want).abs() < 1e-3, "{width}x{height}: {got} is not {want}");
+            // The second picture must not show what is left of the first.
+            for picture in [Planes::new(width, height, vec![1e6; width * height]), picture] {
+                for index in 0..plan.len() {
+                    plan.cut(&picture, index, &mut tile);
+                    blend.add(&tile);
+                }
+                for (got, want) in blend.finish().plane(2).iter().zip(picture.plane(0)) {
+                    assert!((got / want - 1.0).abs() < 1e-5, "{width}x{height}: {got} is not {want}");
+                }
             }
         }
     }
@@ -166,9 +222,9 @@ mod tests {
         // Two tiles of 16 over 28 pixels share columns 12 to 15.
         let plan = TilePlan::new(28, 16, 16, 4);
         assert_eq!(plan.len(), 2);
-        let mut blend = Blend::new(&plan, 1, 28, 16);
-        blend.add(0, &[0.0; 256]);
-        blend.add(1, &[1.0; 256]);
+        let mut blend = Blend::new(plan, 1, 28, 16);
+        blend.add(&[0.0; 256]);
+        blend.add(&[1.0; 256]);
         let blended = blend.finish();
         for row in blended.plane(0).chunks_exact(28) {
             for (x, &value) in row.iter().enumerate() {

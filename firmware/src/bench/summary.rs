@@ -68,6 +68,8 @@ pub(super) struct Summary {
     network_ms: f64,
     /// All that the station does for a frame.
     frame_ms: f64,
+    /// The share of a frame that is not the network's, 0 to 1.
+    rest_share: f64,
     stages_ms: Stages,
     /// Tiles of a frame, over all passes.
     tiles: usize,
@@ -110,6 +112,7 @@ impl Summary {
             milliseconds(median(samples, |sample| time(&sample.report).0))
         };
         let network_ms = stage(|report| report.times.network);
+        let frame_ms = milliseconds(median(samples, |sample| sample.frame_us));
         Self {
             model: model.to_string(),
             frames: samples.len(),
@@ -118,7 +121,8 @@ impl Summary {
             height: median(samples, |sample| sample.report.height),
             count: median(samples, |sample| sample.report.count),
             network_ms,
-            frame_ms: milliseconds(median(samples, |sample| sample.frame_us)),
+            frame_ms,
+            rest_share: 1.0 - network_ms / frame_ms.max(1e-3),
             stages_ms: Stages {
                 convert: stage(|report| report.times.convert),
                 preprocess: stage(|report| report.times.preprocess),
@@ -169,9 +173,11 @@ impl Summary {
         }
         let _ = write!(
             table,
-            "\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
+            "  {:<12}{:>9.1}% of it\n\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
              peak of memory {} MB\n\
              on the wire {} bytes of report, {} of masks, {} of preview\n\n{}",
+            "not network",
+            100.0 * self.rest_share,
             self.tiles,
             self.gmac,
             self.gmac / (self.network_ms / 1000.0).max(1e-9),

@@ -70,6 +70,20 @@ fn a_triggered_frame_is_segmented_as_a_picture_by_itself_whatever_came_before() 
 }
 
 #[test]
+fn threads_change_no_result() {
+    let frames = frames(2);
+    let [one, two] = [1, 2].map(|threads| {
+        let model = Model::load(FACTORY_MODEL, NonZeroUsize::new(threads).unwrap()).unwrap();
+        let mut pipeline = Pipeline::new(model);
+        let mut process = |frame: &Frame| {
+            pipeline.process(1, frame.clone(), DutyCycle::OFF, Acquisition::Continuous).unwrap().masks
+        };
+        frames.iter().map(&mut process).collect::<Vec<_>>()
+    });
+    assert_eq!(one, two);
+}
+
+#[test]
 fn a_stream_keeps_the_scale_that_it_learnt() {
     let mut pipeline = Pipeline::new(model());
     let scales: Vec<f32> = frames(4)
@@ -106,4 +120,7 @@ fn shrinking_takes_the_mean_of_each_block() {
     let image = Image::new(3, 2, Channels::Grey, vec![0, 10, 7, 20, 30, 9]).unwrap();
     assert_eq!(shrunk(&image, 2).unwrap().samples_hwc(), [15, 8]);
     assert_eq!(shrunk(&image, 1), None);
+    let samples = vec![0, 100, 7, 10, 120, 8, 5, 255, 0, 20, 100, 9, 30, 120, 10, 6, 253, 3];
+    let image = Image::new(3, 2, Channels::Rgb, samples).unwrap();
+    assert_eq!(shrunk(&image, 2).unwrap().samples_hwc(), [15, 110, 9, 6, 254, 2]);
 }

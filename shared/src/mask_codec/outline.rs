@@ -2,6 +2,8 @@
 
 use alloc::{vec, vec::Vec};
 
+use crate::stretch::stretches;
+
 /// Columns of background that every row has on either side, more than any look-up reaches.
 const MARGIN: usize = 24;
 /// Rows that are looked at above the one being coded.
@@ -18,6 +20,16 @@ const CHOICES: usize = 4;
 pub(super) const CHOICE_CONTEXTS: usize = CHOICES * 8;
 /// Equal pixels to the left that a calm pixel needs.
 const CALM_LEFT: u32 = 3;
+/// The ends of runs: 255, 254, ... 1.
+const FALLING: [u8; u8::MAX as usize] = {
+    let mut falling = [0; u8::MAX as usize];
+    let mut at = 0;
+    while at < falling.len() {
+        falling[at] = u8::MAX - at as u8;
+        at += 1;
+    }
+    falling
+};
 
 /// The row being coded and those above it, `ROWS + 1` of them, the nearest first.
 pub(super) struct Neighbourhood {
@@ -140,10 +152,12 @@ impl Neighbourhood {
         self.runs.rotate_right(1);
         core::mem::swap(&mut self.rows[0], &mut self.current);
         let (row, runs) = (&self.rows[0], &mut self.runs[0]);
-        let mut run = 0u8;
-        for at in (0..row.len()).rev() {
-            run = if row.get(at + 1) == Some(&row[at]) { run.saturating_add(1) } else { 1 };
-            runs[at] = run;
+        for (stretch, _) in stretches(row) {
+            let (long, falling) =
+                (stretch.len().saturating_sub(FALLING.len()), stretch.len().min(FALLING.len()));
+            let (most, end) = runs[stretch].split_at_mut(long);
+            most.fill(u8::MAX);
+            end.copy_from_slice(&FALLING[FALLING.len() - falling..]);
         }
         self.left_run = CALM_LEFT;
     }
@@ -184,6 +198,23 @@ mod tests {
             }
         }
         labels
+    }
+
+    #[test]
+    fn runs_are_counted_from_the_right_up_to_255() {
+        let mut neighbourhood = Neighbourhood::new(900);
+        for (end, label) in [(3, 7), (257, 0), (512, 2), (768, 0), (769, 2), (899, 4), (900, 0)] {
+            for x in 0..900 {
+                neighbourhood.push(x, 1, if x < end { label } else { 0 });
+            }
+            neighbourhood.end_row();
+            let (row, runs) = (&neighbourhood.rows[0], &neighbourhood.runs[0]);
+            let mut run = 0u8;
+            for at in (0..row.len()).rev() {
+                run = if row.get(at + 1) == Some(&row[at]) { run.saturating_add(1) } else { 1 };
+                assert_eq!(runs[at], run, "{label} up to {end}, at {at}");
+            }
+        }
     }
 
     #[test]
