@@ -13,6 +13,7 @@ mod exports;
 mod frame_record;
 mod gates;
 mod html;
+mod http_server;
 mod key_store;
 mod label_files;
 mod label_folder;
