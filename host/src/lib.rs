@@ -26,6 +26,7 @@ mod page;
 mod pictures;
 mod prediction;
 mod provenance;
+mod publishing;
 mod recording;
 mod report;
 mod scoring;
