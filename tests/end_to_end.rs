@@ -8,6 +8,8 @@ mod absence;
 mod bad_input;
 #[path = "end_to_end/bench.rs"]
 mod bench;
+#[path = "end_to_end/broker.rs"]
+mod broker;
 #[path = "end_to_end/browser.rs"]
 mod browser;
 #[path = "end_to_end/calibration.rs"]
@@ -33,6 +35,8 @@ mod page;
 mod place;
 #[allow(dead_code, reason = "shared with the emulator")]
 mod process;
+#[path = "end_to_end/publish.rs"]
+mod publish;
 #[path = "end_to_end/real_pictures.rs"]
 mod real_pictures;
 #[path = "end_to_end/reports.rs"]

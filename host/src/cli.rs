@@ -8,7 +8,7 @@ use host_training::PROBE_COMMAND;
 
 use crate::commands::{
     audit, bench, capture, convert, demo, dilution_series, doctor, explore, export, flash, key, link_test,
-    live, probe_cuda, quantize, report, score, segment, sign, split, station, train,
+    live, probe_cuda, publish, quantize, report, score, segment, sign, split, station, train,
 };
 
 /// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
@@ -40,6 +40,7 @@ enum Command {
     Station(station::StationArgs),
     Live(live::LiveArgs),
     Capture(capture::CaptureArgs),
+    Publish(publish::PublishArgs),
     Audit(audit::AuditArgs),
     LinkTest(link_test::LinkTestArgs),
     Bench(bench::BenchArgs),
@@ -68,6 +69,7 @@ impl Command {
             Self::Station(args) => station::run(&args),
             Self::Live(args) => live::run(&args),
             Self::Capture(args) => capture::run(&args),
+            Self::Publish(args) => publish::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::LinkTest(args) => link_test::run(&args),
             Self::Bench(args) => bench::run(&args),

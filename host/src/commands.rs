@@ -17,6 +17,7 @@ mod network_args;
 mod pixel_size_arg;
 mod port_args;
 pub mod probe_cuda;
+pub mod publish;
 pub mod quantize;
 pub mod report;
 pub mod score;

@@ -147,7 +147,8 @@ impl Browser {
     }
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+/// A program of this machine.
+pub fn in_path(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|program| program.is_file())
 }

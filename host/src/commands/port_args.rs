@@ -1,4 +1,4 @@
-//! Which station: the arguments that every command on the line takes.
+//! Which station, or stations: the arguments that every command on the line takes.
 
 use clap::Args;
 use host_console::{Exit, Failure, one_line};
@@ -33,23 +33,7 @@ impl PortArgs {
     /// # Errors
     /// [`Exit::StationAbsent`] where there is none, [`Exit::Usage`] where there are several.
     pub fn path(&self) -> Result<String, Failure> {
-        if let Some(port) = &self.port {
-            return Ok(port.clone());
-        }
-        let ports = list_ports();
-        let mut usb = ports.iter().filter(|port| port.kind == PortKind::Usb);
-        match (usb.next(), usb.next()) {
-            (Some(port), None) => Ok(port.path.clone()),
-            (None, _) => Err(Failure::new(
-                Exit::StationAbsent,
-                "no station is plugged in by USB",
-                format!("name its port with --port; {}", describe_ports(&ports)),
-            )),
-            _ => Err(Failure::usage(
-                "there are several serial ports on USB",
-                format!("name the station's with --port; {}", describe_ports(&ports)),
-            )),
-        }
+        self.port.clone().map_or_else(only_usb_port, Ok)
     }
 
     /// Opens the port and greets the station. A key that is not named is looked for, and missed only where
@@ -62,12 +46,63 @@ impl PortArgs {
         if let (Some(_), Err(error)) = (&self.sign_with, &key) {
             return Err(Failure::usage(one_line(error), error.next_step()));
         }
-        let (mut station, identity) = Station::open(&self.path()?, self.baud)?;
-        let LineSpeed { top, now } = station.speed();
-        if now < top {
-            eprintln!("the station answers at {now} baud, and not at {top}");
-        }
+        let (mut station, identity) = open(&self.path()?, self.baud)?;
         station.sign_with(key);
         Ok((station, identity))
+    }
+}
+
+/// Opens a port and greets the station there, and tells where that works at a slower speed alone.
+fn open(port: &str, baud: u32) -> Result<(Station<SerialLine>, Identity), Failure> {
+    let (station, identity) = Station::open(port, baud)?;
+    let LineSpeed { top, now } = station.speed();
+    if now < top {
+        eprintln!("the station on {port} answers at {now} baud, and not at {top}");
+    }
+    Ok((station, identity))
+}
+
+fn only_usb_port() -> Result<String, Failure> {
+    let ports = list_ports();
+    let mut usb = ports.iter().filter(|port| port.kind == PortKind::Usb);
+    match (usb.next(), usb.next()) {
+        (Some(port), None) => Ok(port.path.clone()),
+        (None, _) => Err(Failure::new(
+            Exit::StationAbsent,
+            "no station is plugged in by USB",
+            format!("name its port with --port; {}", describe_ports(&ports)),
+        )),
+        _ => Err(Failure::usage(
+            "there are several serial ports on USB",
+            format!("name the station's with --port; {}", describe_ports(&ports)),
+        )),
+    }
+}
+
+/// Which stations are meant.
+#[derive(Debug, Clone, Args)]
+pub struct FleetArgs {
+    /// A station's serial port; once for each station [default: the only one on USB]
+    #[arg(long = "port", value_name = "PORT")]
+    ports: Vec<String>,
+    /// The lines' rate in bits a second; where it is not answered, slower common ones are tried
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = DEFAULT_BAUD,
+        value_parser = clap::value_parser!(u32).range(1200..=12_000_000),
+    )]
+    baud: u32,
+}
+
+impl FleetArgs {
+    /// Opens every port and greets the station there, to read from alone: nothing is signed.
+    ///
+    /// # Errors
+    /// [`Failure`], mostly of [`Exit::StationAbsent`].
+    pub fn open(&self) -> Result<Vec<(Station<SerialLine>, Identity)>, Failure> {
+        let only = if self.ports.is_empty() { Some(only_usb_port()?) } else { None };
+        let ports = self.ports.iter().chain(&only);
+        ports.map(|port| open(port, self.baud)).collect()
     }
 }

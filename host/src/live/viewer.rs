@@ -13,6 +13,7 @@ use crate::gates::Gates;
 use crate::link::{Climb, LineSpeed, LinkError, Numbering, SerialLine, Station, Told, camera_word};
 use crate::page::{LinkState, Panel};
 use crate::provenance::{Provenance, ProvenanceError};
+use crate::publishing::Outlet;
 use crate::recording::Recording;
 use crate::terminal::Terminal;
 
@@ -32,6 +33,8 @@ pub enum Show {
     Lines,
     /// A JSON object a line.
     Json,
+    /// To an MQTT broker.
+    Broker(Box<Outlet>),
     /// On a page.
     Page(Box<Panel>),
     /// On this terminal.
@@ -47,14 +50,14 @@ impl Show {
     /// What viewers are shown, where there are viewers.
     fn panel(&self) -> Option<&Panel> {
         match self {
-            Self::Lines | Self::Json => None,
+            Self::Lines | Self::Json | Self::Broker(_) => None,
             Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
         }
     }
 
     fn panel_mut(&mut self) -> Option<&mut Panel> {
         match self {
-            Self::Lines | Self::Json => None,
+            Self::Lines | Self::Json | Self::Broker(_) => None,
             Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
         }
     }
@@ -63,6 +66,7 @@ impl Show {
     fn note(&mut self, message: String) {
         match self {
             Self::Lines | Self::Json | Self::Page(_) => eprintln!("{message}"),
+            Self::Broker(outlet) => outlet.note(&message),
             Self::Terminal { panel, .. } => panel.told(Ok(message)),
         }
     }
@@ -171,9 +175,10 @@ impl Viewer {
     }
 
     fn link(&self, state: LinkState, message: &str) {
-        match self.show.panel() {
-            None => eprintln!("{message}"),
-            Some(panel) => panel.link(state, message),
+        match &self.show {
+            Show::Lines | Show::Json => eprintln!("{message}"),
+            Show::Broker(outlet) => outlet.link(state, message),
+            Show::Page(panel) | Show::Terminal { panel, .. } => panel.link(state, message),
         }
     }
 
@@ -282,7 +287,7 @@ impl Viewer {
 
     const fn status_every(&self) -> Duration {
         match self.show {
-            Show::Lines | Show::Json => STATUS_EVERY,
+            Show::Lines | Show::Json | Show::Broker(_) => STATUS_EVERY,
             Show::Page(_) | Show::Terminal { .. } => PAGE_STATUS_EVERY,
         }
     }
@@ -304,6 +309,7 @@ impl Viewer {
         match &mut self.show {
             Show::Lines => output::line(line),
             Show::Json => output::json(record),
+            Show::Broker(outlet) => outlet.frame(record),
             Show::Page(panel) | Show::Terminal { panel, .. } => {
                 panel.frame(record, watch.direction().word(), watch.frames_per_second());
                 Ok(())

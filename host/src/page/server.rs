@@ -1,6 +1,6 @@
 //! The page's server: one file, a WebSocket to follow, and a place to put a model.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -17,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::access::Access;
 use super::command::Command;
 use super::feed::{Pace, Seat};
+use crate::http_server::HttpServer;
 
 /// Where the page is unless it is told otherwise: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
@@ -41,32 +42,20 @@ impl std::fmt::Display for PageAddress {
     }
 }
 
-/// Serves the page in threads of its own until the program ends.
+/// Serves the page in a thread of its own until the program ends.
 ///
 /// # Errors
 /// [`Failure`] when the address is taken or is none of this machine.
 pub fn serve(address: SocketAddr, seat: Seat) -> Result<PageAddress, Failure> {
-    let failed = |error: std::io::Error| {
+    let server = HttpServer::bind(address).map_err(|error| {
         Failure::usage(
             format!("no page can be served at {address}: {error}"),
             "name another address with --listen, such as 127.0.0.1:0 for any free port",
         )
-    };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let access = Access::of(bound);
-    let page = PageAddress(format!("http://{bound}/{}", access.query()));
-    let router = router(seat, access);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
-            if let Err(error) = served.await {
-                eprintln!("the page has ended: {error}");
-            }
-        });
-    });
+    })?;
+    let access = Access::of(server.address());
+    let page = PageAddress(format!("http://{}/{}", server.address(), access.query()));
+    server.serve("page", router(seat, access));
     Ok(page)
 }
 

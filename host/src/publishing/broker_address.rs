@@ -1,0 +1,82 @@
+//! Where a broker is.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+const SCHEME: &str = "mqtt://";
+/// The port that IANA gives to MQTT.
+const DEFAULT_PORT: u16 = 1883;
+
+/// A broker's host and port, written `mqtt://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Name or address; an IPv6 address stands in brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// A text is no broker's address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("it is written mqtt://HOST or mqtt://HOST:PORT, without encryption, user or path")]
+pub struct BrokerAddressError;
+
+impl FromStr for BrokerAddress {
+    type Err = BrokerAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let place = text.strip_prefix(SCHEME).ok_or(BrokerAddressError)?;
+        let place = place.strip_suffix('/').unwrap_or(place);
+        // The colons of an IPv6 address stand within its brackets.
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| BrokerAddressError)?)
+            }
+            _ => (place, DEFAULT_PORT),
+        };
+        let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_address = name.is_some_and(|name| name.parse::<std::net::Ipv6Addr>().is_ok());
+        let is_name = !host.is_empty()
+            && host.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_'));
+        if port == 0 || !(is_address || is_name) {
+            return Err(BrokerAddressError);
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl Display for BrokerAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        for (text, expected) in [
+            ("mqtt://broker", Some("mqtt://broker:1883")),
+            ("mqtt://broker.lab:18830/", Some("mqtt://broker.lab:18830")),
+            ("mqtt://192.168.1.7", Some("mqtt://192.168.1.7:1883")),
+            ("mqtt://[::1]:1884", Some("mqtt://[::1]:1884")),
+            ("mqtt://[::1]", Some("mqtt://[::1]:1883")),
+            ("broker", None),
+            ("mqtts://broker", None),
+            ("mqtt://", None),
+            ("mqtt://:1883", None),
+            ("mqtt://broker:0", None),
+            ("mqtt://broker:mqtt", None),
+            ("mqtt://user:word@broker", None),
+            ("mqtt://broker/topic", None),
+            ("mqtt://::1", None),
+        ] {
+            let parsed = text.parse::<BrokerAddress>();
+            assert_eq!(parsed.ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The topic tree, and how Home Assistant finds it.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+use shared::wire::Identity;
+use thiserror::Error;
+
+/// What status topics hold while counts come; these are the words that Home Assistant expects.
+pub const ONLINE: &str = "online";
+/// What they hold while none can.
+pub const OFFLINE: &str = "offline";
+
+/// One level of a topic: letters, digits, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(String);
+
+/// A text is no level of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("it is made of letters, digits, - and _")]
+pub struct LevelError;
+
+impl Level {
+    /// The level for a station's name: what a level does not take becomes `_`.
+    pub fn of_name(name: &str) -> Self {
+        let level: String = name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
+        Self(if level.is_empty() { "_".to_owned() } else { level })
+    }
+}
+
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')
+}
+
+impl FromStr for Level {
+    type Err = LevelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || !text.chars().all(is_plain) {
+            return Err(LevelError);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Display for Level {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the messages of one host go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// The first level of every topic.
+    pub root: Level,
+    /// The host's MQTT client identifier.
+    pub client: Level,
+}
+
+impl Topics {
+    /// A station's counts.
+    pub fn count(&self, station: &Level) -> String {
+        format!("{}/{station}/count", self.root)
+    }
+
+    /// Whether a station answers; retained.
+    pub fn status(&self, station: &Level) -> String {
+        format!("{}/{station}/status", self.root)
+    }
+
+    /// Whether the host is there; retained, and its last will. A level deeper than a station's, so that no
+    /// station's name can be in the way.
+    pub fn host_status(&self) -> String {
+        format!("{}/host/{}/status", self.root, self.client)
+    }
+
+    /// Topic and content of the message by which Home Assistant finds a station's count under `prefix`; retained.
+    pub fn discovery(&self, prefix: &Level, station: &Level, identity: &Identity) -> (String, Value) {
+        let device = format!("{}_{station}", self.root);
+        let content = json!({
+            "name": "Nuclei",
+            "unique_id": format!("{device}_count"),
+            "state_topic": self.count(station),
+            "value_template": "{{ value_json.count }}",
+            "unit_of_measurement": "nuclei",
+            "state_class": "measurement",
+            "json_attributes_topic": self.count(station),
+            "availability": [{ "topic": self.status(station) }, { "topic": self.host_status() }],
+            "availability_mode": "all",
+            "device": {
+                "identifiers": [device],
+                "name": identity.name,
+                "model": "nuclei-station",
+                "sw_version": identity.version,
+            },
+            "origin": { "name": "nuclei-host", "sw_version": env!("CARGO_PKG_VERSION") },
+        });
+        (format!("{prefix}/sensor/{device}/count/config"), content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_holds_nothing_that_a_topic_gives_a_meaning() {
+        for (name, expected) in
+            [("bench-1", "bench-1"), ("a/b+c#", "a_b_c_"), ("Zähler 2", "Z_hler_2"), ("", "_")]
+        {
+            let level = Level::of_name(name);
+            assert_eq!(level.to_string(), expected);
+            assert_eq!(expected.parse(), Ok(level));
+        }
+        for text in ["", "a/b", "+", "#", "$SYS", "a b"] {
+            assert_eq!(text.parse::<Level>(), Err(LevelError), "{text}");
+        }
+    }
+}
