@@ -168,16 +168,19 @@ fn read_packets(
                 if let Some(speed) = untold.take_if(|_| understood) {
                     note!("the host is understood at {speed} baud");
                 }
+                babble.hear(read, understood, Instant::now());
+                outbox.wait_for_room();
+            }
+            Err(error) if is_pause(&error) => {
                 if let Some(next_speed) = next_speed.as_mut()
-                    && babble.hear(read, understood, Instant::now())
+                    && babble.is_over(Instant::now())
                 {
                     let Ok(speed) = next_speed() else { return };
                     untold = Some(speed);
+                    outbox.set_speed(speed);
                     accumulator.reset();
                 }
-                outbox.wait_for_room();
             }
-            Err(error) if is_pause(&error) => {}
             Err(_) => return,
         }
     }

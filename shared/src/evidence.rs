@@ -55,7 +55,10 @@ impl Evidence {
             (blank, Doubts::BLANK),
             (confluence > MAX_CONFLUENCE, Doubts::TOO_DENSE),
             (limited == Limited::Yes, Doubts::OFF_SCALE),
-            (confidence.is_some_and(|confidence| confidence < MIN_CONFIDENCE), Doubts::UNFAMILIAR),
+            (
+                confidence.is_some_and(|confidence| confidence.is_nan() || confidence < MIN_CONFIDENCE),
+                Doubts::UNFAMILIAR,
+            ),
         ] {
             if found {
                 doubts = doubts.and(doubt);
@@ -246,6 +249,7 @@ mod tests {
             (&sharp, &background, Limited::No, None, Doubts::NONE),
             (&sharp, &background, Limited::No, Some(0.95), Doubts::NONE),
             (&sharp, &background, Limited::No, Some(0.7), Doubts::UNFAMILIAR),
+            (&sharp, &background, Limited::No, Some(f32::NAN), Doubts::UNFAMILIAR),
             (&sharp, &background, Limited::Yes, None, Doubts::OFF_SCALE),
             (&sharp, &full, Limited::No, None, Doubts::TOO_DENSE),
             (&white, &full, Limited::No, None, Doubts::BLANK.and(Doubts::SATURATED).and(Doubts::TOO_DENSE)),

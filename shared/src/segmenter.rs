@@ -203,7 +203,8 @@ impl<N: Network> Segmenter<N> {
             suggested_scale: suggestion.map(|(scale, _)| scale),
             limited: suggestion.map_or(Limited::No, |(_, limited)| limited),
             median_diameter_px,
-            confidence,
+            // A model whose own threshold is lower may find what is no more than half likely anywhere.
+            confidence: confidence.or((areas.len() > 1).then_some(0.0)),
         })
     }
 

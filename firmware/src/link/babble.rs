@@ -4,30 +4,44 @@ use std::time::{Duration, Instant};
 
 /// How long bytes may come without a packet: longer than the longest one takes at the slowest common speed.
 const PATIENCE: Duration = Duration::from_millis(450);
+/// After such a silence, what came before has nothing to do with what comes now.
+const FORGOTTEN: Duration = Duration::from_secs(3);
 /// Bytes that it takes beside the time; fewer are the noise of a plug.
 const LEAST: usize = 8;
 
 /// The bytes since the last packet.
 #[derive(Debug, Default)]
 pub struct Babble {
-    since: Option<Instant>,
+    /// Since when, and when the last of them came.
+    times: Option<(Instant, Instant)>,
     bytes: usize,
 }
 
 impl Babble {
-    /// Hears so many bytes, in which a packet ended that was `understood` or none; whether it is time to listen at
-    /// another speed.
-    pub fn hear(&mut self, bytes: usize, understood: bool, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
-        self.bytes += bytes;
-        let is_over = self.bytes >= LEAST && now.saturating_duration_since(since) >= PATIENCE;
+    /// Hears so many bytes, in which a packet ended that was `understood` or none.
+    pub fn hear(&mut self, bytes: usize, understood: bool, now: Instant) {
         if understood {
             *self = Self::default();
-        } else if is_over {
-            // The next speed has its time from now on.
-            *self = Self { since: Some(now), bytes: 0 };
+            return;
         }
-        is_over && !understood
+        let known = self.times.filter(|&(_, last)| now.saturating_duration_since(last) < FORGOTTEN);
+        if known.is_none() {
+            self.bytes = 0;
+        }
+        self.times = Some((known.map_or(now, |(since, _)| since), now));
+        self.bytes += bytes;
+    }
+
+    /// Whether it is time to listen at another speed. To be asked in a pause of the line: a packet that has begun is
+    /// whole by then.
+    pub fn is_over(&mut self, now: Instant) -> bool {
+        let lasted = |&(since, last): &(Instant, Instant)| last.saturating_duration_since(since) >= PATIENCE;
+        let is_over = self.bytes >= LEAST && self.times.as_ref().is_some_and(lasted);
+        if is_over {
+            // The next speed has its time from now on.
+            *self = Self { times: Some((now, now)), bytes: 0 };
+        }
+        is_over
     }
 }
 
@@ -46,21 +60,37 @@ mod tests {
     #[test]
     fn many_bytes_for_long_without_a_packet_are_babble() {
         let (start, mut babble) = (Instant::now(), Babble::default());
-        assert!(!babble.hear(500, false, start));
-        assert!(!babble.hear(500, false, start + PATIENCE / 2));
-        assert!(babble.hear(1, false, start + PATIENCE));
-        assert!(!babble.hear(500, false, start + PATIENCE * 3 / 2));
-        assert!(babble.hear(500, false, start + PATIENCE * 2));
+        babble.hear(500, false, start);
+        assert!(!babble.is_over(start + PATIENCE / 8));
+        babble.hear(500, false, start + PATIENCE);
+        assert!(babble.is_over(start + PATIENCE * 9 / 8));
+        // The next speed has as long.
+        babble.hear(500, false, start + PATIENCE * 3 / 2);
+        assert!(!babble.is_over(start + PATIENCE * 13 / 8));
+        babble.hear(500, false, start + PATIENCE * 9 / 4);
+        assert!(babble.is_over(start + PATIENCE * 5 / 2));
     }
 
     #[test]
-    fn a_packet_and_a_few_stray_bytes_are_none() {
+    fn a_damaged_packet_is_none_and_neither_are_a_few_stray_bytes() {
         let (start, mut babble) = (Instant::now(), Babble::default());
-        assert!(!babble.hear(100, false, start));
-        assert!(!babble.hear(100, true, start + PATIENCE));
-        assert!(!babble.hear(100, false, start + PATIENCE * 3 / 2));
+        // Damaged, then a pause, then the same again in two parts, of which the first makes no packet.
+        babble.hear(100, false, start);
+        assert!(!babble.is_over(start + PATIENCE / 8));
+        babble.hear(50, false, start + PATIENCE * 2);
+        babble.hear(50, true, start + PATIENCE * 2);
+        assert!(!babble.is_over(start + PATIENCE * 3));
         let mut babble = Babble::default();
-        assert!(!babble.hear(2, false, start));
-        assert!(!babble.hear(2, false, start + PATIENCE * 4));
+        babble.hear(2, false, start);
+        babble.hear(2, false, start + PATIENCE * 4);
+        assert!(!babble.is_over(start + PATIENCE * 5));
+    }
+
+    #[test]
+    fn what_came_long_ago_is_forgotten() {
+        let (start, mut babble) = (Instant::now(), Babble::default());
+        babble.hear(100, false, start);
+        babble.hear(100, false, start + FORGOTTEN);
+        assert!(!babble.is_over(start + FORGOTTEN + PATIENCE));
     }
 }

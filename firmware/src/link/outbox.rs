@@ -32,7 +32,7 @@ pub struct Bulk {
 pub struct Outbox {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    piece: usize,
+    top_speed: u32,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +44,13 @@ struct Waiting {
     preview: Lane,
     sequence: u16,
     unsent: u32,
+    /// Bits a second, where they are fewer than the line's fastest.
+    slower: Option<u32>,
+}
+
+/// Bytes of a piece on a line of so many bits a second, of which a byte takes ten.
+fn piece(speed: u32) -> usize {
+    (speed as usize / 200).clamp(256, CHUNK as usize)
 }
 
 /// Masks, or previews.
@@ -54,12 +61,15 @@ struct Lane {
 }
 
 impl Outbox {
-    /// An outbox for a line of `baud` bits a second: an answer never waits longer than a twentieth of a
+    /// An outbox for a line of `baud` bits a second at its fastest: an answer never waits longer than a twentieth of a
     /// second for a piece of something else, or a piece of 256 bytes.
     pub fn new(baud: u32) -> Self {
-        // A byte is ten bits on the line.
-        let piece = (baud as usize / 200).clamp(256, CHUNK as usize);
-        Self { waiting: Mutex::default(), changed: Condvar::new(), piece }
+        Self { waiting: Mutex::default(), changed: Condvar::new(), top_speed: baud }
+    }
+
+    /// The line goes on at another speed until it is lost.
+    pub fn set_speed(&self, baud: u32) {
+        self.lock().slower = (baud < self.top_speed).then_some(baud);
     }
 
     /// Queues the answer to the request of that sequence number.
@@ -113,7 +123,8 @@ impl Outbox {
             if !waiting.is_open {
                 return None;
             }
-            if let Some(packet) = waiting.take(self.piece) {
+            let piece = piece(waiting.slower.unwrap_or(self.top_speed));
+            if let Some(packet) = waiting.take(piece) {
                 self.changed.notify_all();
                 return Some(packet);
             }

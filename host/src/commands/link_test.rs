@@ -42,10 +42,15 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
     let progress = Progress::new("testing the line, % of the time", 100);
     let time = Duration::from_secs(args.seconds);
     let baud = station.baud();
-    let quality = measure(&mut station, time, stop, |share| progress.reach((100.0 * share) as u64))?;
+    let quality = measure(&mut station, time, stop, |share| progress.reach((100.0 * share) as u64));
     drop(progress);
-    let best_baud = if quality.is_clean() { Some(baud) } else { fastest_clean(&mut station, time, stop)? };
-    station.stream(before.masks, before.preview)?;
+    let best_baud = match &quality {
+        Ok(quality) if quality.is_clean() => Ok(Some(baud)),
+        Ok(_) => fastest_clean(&mut station, time, stop),
+        Err(_) => Ok(None),
+    };
+    let restored = station.stream(before.masks, before.preview);
+    let (quality, best_baud) = (quality?, best_baud?);
     if args.json {
         output::json(&Tested { baud, best_baud, quality })?;
     } else {
@@ -53,6 +58,7 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
         let best = best_baud.map_or("none that loses nothing".to_owned(), |baud| format!("{baud} baud"));
         output::line(&format!("best speed  {best} (measured at {baud})"))?;
     }
+    restored?;
     if !quality.is_clean() {
         let next = match best_baud {
             Some(best) => format!("use a shorter or better cable, or --baud {best}: the station follows"),
@@ -87,7 +93,9 @@ fn fastest_clean(
             break;
         }
         match station.move_to(speed) {
-            Ok(true) if measure(station, time, stop, |_| ())?.is_clean() => return Ok(Some(speed)),
+            Ok(true) if measure(station, time, stop, |_| ())?.is_clean() && !stop.load(Ordering::Relaxed) => {
+                return Ok(Some(speed));
+            }
             Ok(_) | Err(LinkError::Silent { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -143,10 +143,11 @@ impl LinkError {
                 "look at the cable and the station's power, then run the command again".into()
             }
             Self::NoStation { heard: Heard::Silence, .. } => {
-                "is it the right port, is the station on, and its baud rate that of --baud?".into()
+                "is it the right port, is the station on, and --baud no less than the rate in its settings?"
+                    .into()
             }
             Self::NoStation { heard: Heard::Noise, .. } => {
-                "set --baud to the station's baud rate, or name another port".into()
+                "set --baud to the rate in the station's settings, or name another port".into()
             }
             Self::NoStation { heard: Heard::Echo, .. } => {
                 "take the loop off the line's end, or name another port".into()

@@ -61,6 +61,9 @@ pub fn measure<L: Line>(
     let mut tally = Tally::default();
     let mut round_trips = Vec::new();
     for _ in 0..PINGS {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         let sent = Instant::now();
         tally.send(station, PING_BYTES)?;
         if tally.hear(station)? > 0 {

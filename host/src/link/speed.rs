@@ -85,7 +85,8 @@ impl Station<SerialLine> {
 
 /// The pause before a line that was slowed down is tried at the next faster speed.
 const FIRST_PAUSE: Duration = Duration::from_secs(20);
-/// The longest pause, after several trials in vain: each holds up the counts for some seconds.
+/// The longest pause, after several trials in vain: what the station tells during one is lost with the line, and counted
+/// as lost.
 const LAST_PAUSE: Duration = Duration::from_secs(20 * 60);
 
 /// When to try a faster speed.
@@ -93,12 +94,22 @@ const LAST_PAUSE: Duration = Duration::from_secs(20 * 60);
 pub struct Climb {
     since: Instant,
     pause: Duration,
+    /// It was climbed since the line last fell.
+    climbed: bool,
 }
 
 impl Climb {
     /// A pause from now.
     pub fn new() -> Self {
-        Self { since: Instant::now(), pause: FIRST_PAUSE }
+        Self { since: Instant::now(), pause: FIRST_PAUSE, climbed: false }
+    }
+
+    /// The line fell to a slower speed; if it had climbed, that was too early.
+    pub fn fell(&mut self) {
+        if std::mem::take(&mut self.climbed) {
+            self.pause = (2 * self.pause).min(LAST_PAUSE);
+        }
+        self.since = Instant::now();
     }
 
     /// Climbs where it is time and the line is below its fastest speed; the speed that it came to.
@@ -109,10 +120,13 @@ impl Climb {
         let Some(faster) = station.speed.faster().filter(|_| self.since.elapsed() >= self.pause) else {
             return Ok(None);
         };
-        let climbed = station.move_to(faster)?;
-        self.since = Instant::now();
-        self.pause = if climbed { FIRST_PAUSE } else { (2 * self.pause).min(LAST_PAUSE) };
-        Ok(climbed.then_some(faster))
+        self.climbed = true;
+        if station.move_to(faster)? {
+            self.since = Instant::now();
+            return Ok(Some(faster));
+        }
+        self.fell();
+        Ok(None)
     }
 }
 
@@ -131,6 +145,23 @@ mod tests {
             .collect();
         assert_eq!(down, [460_800, 230_400, 115_200, 921_600]);
         assert_eq!(LineSpeed::top(9_600).lowered(), LineSpeed::top(9_600));
+    }
+
+    #[test]
+    fn a_climb_in_vain_or_too_early_doubles_the_pause_and_another_fall_does_not() {
+        let mut climb = Climb::new();
+        climb.fell();
+        assert_eq!(climb.pause, FIRST_PAUSE);
+        for times in [2, 4, 8] {
+            climb.climbed = true;
+            climb.fell();
+            climb.fell();
+            assert_eq!(climb.pause, FIRST_PAUSE * times);
+        }
+        climb.pause = LAST_PAUSE;
+        climb.climbed = true;
+        climb.fell();
+        assert_eq!(climb.pause, LAST_PAUSE);
     }
 
     #[test]

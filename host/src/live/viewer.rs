@@ -147,8 +147,10 @@ impl Viewer {
         stop: &AtomicBool,
     ) -> Result<(Ended, Summary), Failure> {
         let mut watch = Watch::new(None);
+        let mut climb = Climb::new();
+        let before = station.settings()?;
         loop {
-            match self.session(&mut station, &identity, &mut watch, end, stop) {
+            match self.session(&mut station, (&identity, &before), (&mut watch, &mut climb), end, stop) {
                 Ok(ended) => return Ok((ended, watch.summary())),
                 Err(Broken::Output(failure)) => return Err(failure),
                 Err(Broken::Link(error)) if error.is_passing() => {
@@ -156,16 +158,24 @@ impl Viewer {
                     let port = station.port().to_owned();
                     // A line that still hangs together and gets nothing across may do so at a slower speed.
                     let speed = match error {
-                        LinkError::Silent { .. } => station.speed().lowered(),
+                        LinkError::Silent { .. } => {
+                            climb.fell();
+                            station.speed().lowered()
+                        }
                         _ => LineSpeed::top(station.speed().top),
                     };
                     let (numbering, key) = (station.numbering(), station.take_key());
                     // The port must be closed before it can be opened again.
                     drop(station);
+                    let known = identity.name;
                     (station, identity) = match wait_for(&port, speed, numbering, end, stop)? {
                         Awaited::Back(back) => *back,
                         Awaited::Over(ended) => return Ok((ended, watch.summary())),
                     };
+                    if identity.name != known {
+                        let problem = format!("{} answers on {port}, where {known} was", identity.name);
+                        return Err(Failure::failed(problem, "run the command again for the other station"));
+                    }
                     station.sign_with(key);
                     self.link(LinkState::Up, &format!("the station is back{}", slowed(station.speed())));
                 }
@@ -186,22 +196,22 @@ impl Viewer {
     fn session(
         &mut self,
         station: &mut Station<SerialLine>,
-        identity: &Identity,
-        watch: &mut Watch,
+        (identity, before): (&Identity, &Settings),
+        (watch, climb): (&mut Watch, &mut Climb),
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
-        let before = station.settings()?;
-        watch.set_pixel_size(before.pixel_size);
+        let settings = station.settings()?;
+        watch.set_pixel_size(settings.pixel_size);
         let gates = self.show.panel().map_or_else(Gates::kept, |panel| Ok(panel.gates()))?;
-        let provenance = Provenance::of(station, identity, &before, gates)?;
+        let provenance = Provenance::of(station, identity, &settings, gates)?;
         if let Some(panel) = self.show.panel() {
             let preview = if matches!(self.show, Show::Page(_)) { Stream::On } else { Stream::Off };
             station.stream(Stream::On, preview)?;
             panel.link(LinkState::Up, "");
         }
-        let mut known = Known { identity, status: station.status()?, settings: before, provenance };
-        let followed = self.follow(station, &mut known, watch, end, stop);
+        let mut known = Known { identity, status: station.status()?, settings, provenance };
+        let followed = self.follow(station, &mut known, (watch, climb), end, stop);
         if let Err(Broken::Link(_)) = followed {
             // What came before the line was lost counts as well.
             for told in station.take_events() {
@@ -221,12 +231,11 @@ impl Viewer {
         &mut self,
         station: &mut Station<SerialLine>,
         known: &mut Known<'_>,
-        watch: &mut Watch,
+        (watch, climb): (&mut Watch, &mut Climb),
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
         let mut asked: Option<Instant> = None;
-        let mut climb = Climb::new();
         loop {
             if let Some(ended) = is_over(end, watch.frames(), stop) {
                 return Ok(ended);
@@ -357,7 +366,7 @@ enum Awaited {
 /// Opens the line again as soon as that works.
 fn wait_for(
     port: &str,
-    speed: LineSpeed,
+    mut speed: LineSpeed,
     numbering: Numbering,
     end: End,
     stop: &AtomicBool,
@@ -372,7 +381,8 @@ fn wait_for(
         }
         match Station::reopen(port, speed, numbering) {
             Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
-            Err(error) if error.is_passing() => {}
+            // Silence at the slower speeds says nothing of the faster ones.
+            Err(error) if error.is_passing() => speed = LineSpeed::top(speed.top),
             Err(error) => return Err(error),
         }
     }

@@ -48,12 +48,15 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connection(error) if matches!(**error, ConnectionError::ConnectionRefused(_)))
+    }
+
     fn next_step(&self) -> &'static str {
-        match self {
-            Self::Connection(error) if matches!(**error, ConnectionError::ConnectionRefused(_)) => {
-                "say who you are with --user and NUCLEI_MQTT_PASSWORD, as the broker's administrator knows you"
-            }
-            _ => "start the broker, or name another with --broker",
+        if self.is_refusal() {
+            "say who you are with --user and NUCLEI_MQTT_PASSWORD, as the broker's administrator knows you"
+        } else {
+            "start the broker, or name another with --broker"
         }
     }
 }
@@ -139,10 +142,16 @@ fn deliver(runtime: &Runtime, options: &MqttOptions, mut connection: Connection,
         let Err(error) = runtime.block_on(converse(connection, outbox)) else { return };
         outbox.disconnected();
         eprintln!("the broker is lost: {}; counts wait for it to come back", one_line(&error));
+        let mut is_refused = false;
         connection = loop {
             std::thread::sleep(TRY_AGAIN);
-            if let Ok(connection) = runtime.block_on(connect(options)) {
-                break connection;
+            match runtime.block_on(connect(options)) {
+                Ok(connection) => break connection,
+                Err(error) if error.is_refusal() && !is_refused => {
+                    eprintln!("the broker is back and refuses: {}; {}", one_line(&error), error.next_step());
+                    is_refused = true;
+                }
+                Err(_) => {}
             }
         };
         eprintln!("the broker is back; {} counts wait for it", outbox.queued());
@@ -182,7 +191,7 @@ async fn listen(events: &mut EventLoop, outbox: &Outbox) -> Result<(), BrokerErr
                     let refused = outbox.refused(ack.pkid);
                     if let (Some(message), false) = (refused, is_refused) {
                         eprintln!(
-                            "the broker refuses {}: {reason:?}; such messages are dropped",
+                            "the broker refuses {}: {reason:?}; such messages are dropped until its access rules allow them",
                             message.topic
                         );
                         is_refused = true;

@@ -80,8 +80,7 @@ impl Outbox {
     /// told on standard error once until the broker is back.
     pub fn count(&self, topic: String, content: String) {
         let mut parts = self.parts();
-        if parts.waiting.len() >= self.bound.get() {
-            parts.waiting.pop_front();
+        while queued(&parts) >= self.bound.get() && parts.waiting.pop_front().is_some() {
             self.metrics.dropped.inc();
             if !std::mem::replace(&mut parts.overflowed, true) {
                 eprintln!(

@@ -119,8 +119,8 @@ fn keep_kernels() {
 }
 
 /// `config` with compiled kernels kept beside what tuning found: in `target` within a Cargo project, else in the
-/// user's cache folder. Of every kernel few candidates are tried: with more, the first step did not end in
-/// three minutes. `CUBECL_AUTOTUNE_LEVEL=balanced` asks for them.
+/// user's cache folder. Of every kernel few candidates are tried, since each is compiled first;
+/// `CUBECL_AUTOTUNE_LEVEL=balanced` asks for more.
 fn keeping_kernels(mut config: CubeClRuntimeConfig) -> CubeClRuntimeConfig {
     config.compilation.cache.get_or_insert(CacheConfig::Target);
     if matches!(config.autotune.level, AutotuneLevel::Balanced) {

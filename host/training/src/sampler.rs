@@ -79,7 +79,7 @@ impl Batch {
     }
 }
 
-/// Batches of each maker that wait for the network at most.
+/// Batches that wait for the network at most, or one of each maker.
 const AHEAD: usize = 3;
 
 /// The batches of `from..to` in order, made in `makers` threads of `scope`, each of which takes its turn. They end
@@ -94,7 +94,7 @@ pub fn batches<'scope>(
 ) -> impl Iterator<Item = Batch> + use<> {
     let receivers: Vec<Receiver<Batch>> = (0..makers.get())
         .map(|maker| {
-            let (sender, receiver) = sync_channel(AHEAD);
+            let (sender, receiver) = sync_channel(AHEAD.div_ceil(makers.get()));
             scope.spawn(move || {
                 for step in (from..to).skip(maker).step_by(makers.get()) {
                     if sender.send(Batch::of_step(sampler, config, step)).is_err() {

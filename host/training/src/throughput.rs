@@ -58,7 +58,7 @@ impl ThroughputConfig {
                 let start = Instant::now();
                 let loss;
                 (model, loss) = step(shape, model.clone(), &mut optimizer, batch, 1e-3, device);
-                // A step has ended when its loss is known, and the weights that Adam left are.
+                // The read waits behind all that the step asked of the device, Adam included.
                 let _ = loss.into_scalar();
                 start.elapsed().as_secs_f64() * 1e3
             })
