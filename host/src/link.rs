@@ -121,7 +121,8 @@ pub struct Station<L> {
 }
 
 impl Station<SerialLine> {
-    /// Opens a serial port and greets the station there, at `baud` or the fastest slower speed that is answered.
+    /// Opens a serial port and greets the station there, at `baud`, or, where bytes come that are no packets, the fastest
+    /// slower speed that is answered.
     ///
     /// # Errors
     /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
@@ -137,8 +138,8 @@ impl Station<SerialLine> {
         let line = SerialLine::open(port, speed.now).map_err(|error| LinkError::of_open(port, error))?;
         let mut station = Self { speed, ..Self::new(line, port, speed.top) }.with_numbering(numbering);
         let identity = match station.greet() {
-            Err(silence @ LinkError::NoStation { heard: Heard::Silence | Heard::Noise, .. }) => {
-                station.greet_slower()?.ok_or(silence)?
+            Err(noise @ LinkError::NoStation { heard: Heard::Noise, .. }) => {
+                station.greet_slower()?.ok_or(noise)?
             }
             greeted => greeted?,
         };

@@ -13,7 +13,7 @@ pub struct PortArgs {
     /// The station's serial port, such as /dev/ttyUSB0 [default: the only one on USB]
     #[arg(long, value_name = "PORT", global = true)]
     pub port: Option<String>,
-    /// The line's rate in bits a second; where it is not answered, slower common ones are tried
+    /// The line's rate in bits a second; where only noise comes, slower common ones are tried
     #[arg(
         long,
         value_name = "RATE",
@@ -85,7 +85,7 @@ pub struct FleetArgs {
     /// A station's serial port; once for each station [default: the only one on USB]
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<String>,
-    /// The lines' rate in bits a second; where it is not answered, slower common ones are tried
+    /// The lines' rate in bits a second; where only noise comes, slower common ones are tried
     #[arg(
         long,
         value_name = "RATE",

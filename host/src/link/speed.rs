@@ -1,4 +1,4 @@
-//! The line's speed: found where the first is not answered, lowered where the line is bad, raised again later.
+//! The line's speed: found where only noise comes at the first, lowered where the line is bad, raised again later.
 
 use std::time::{Duration, Instant};
 

@@ -150,15 +150,16 @@ impl Viewer {
         let mut climb = Climb::new();
         let before = station.settings()?;
         loop {
+            let damaged = station.traffic().damaged;
             match self.session(&mut station, (&identity, &before), (&mut watch, &mut climb), end, stop) {
                 Ok(ended) => return Ok((ended, watch.summary())),
                 Err(Broken::Output(failure)) => return Err(failure),
                 Err(Broken::Link(error)) if error.is_passing() => {
                     self.link(LinkState::Lost, &format!("{error}; waiting for it to come back"));
                     let port = station.port().to_owned();
-                    // A line that still hangs together and gets nothing across may do so at a slower speed.
+                    // A line on which only damaged packets come may get whole ones across at a slower speed.
                     let speed = match error {
-                        LinkError::Silent { .. } => {
+                        LinkError::Silent { .. } if station.traffic().damaged > damaged => {
                             climb.fell();
                             station.speed().lowered()
                         }
