@@ -44,8 +44,8 @@ struct Waiting {
     preview: Lane,
     sequence: u16,
     unsent: u32,
-    /// Bits a second, where they are fewer than the line's fastest.
-    slower: Option<u32>,
+    /// Bits a second, where it is no longer the line's first speed.
+    speed: Option<u32>,
 }
 
 /// Bytes of a piece on a line of so many bits a second, of which a byte takes ten.
@@ -69,7 +69,7 @@ impl Outbox {
 
     /// The line goes on at another speed until it is lost.
     pub fn set_speed(&self, baud: u32) {
-        self.lock().slower = (baud < self.top_speed).then_some(baud);
+        self.lock().speed = Some(baud);
     }
 
     /// Queues the answer to the request of that sequence number.
@@ -123,7 +123,7 @@ impl Outbox {
             if !waiting.is_open {
                 return None;
             }
-            let piece = piece(waiting.slower.unwrap_or(self.top_speed));
+            let piece = piece(waiting.speed.unwrap_or(self.top_speed));
             if let Some(packet) = waiting.take(piece) {
                 self.changed.notify_all();
                 return Some(packet);

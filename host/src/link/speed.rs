@@ -49,10 +49,8 @@ impl Station<SerialLine> {
     pub(super) fn greet_slower(&mut self) -> Result<Option<Identity>, LinkError> {
         let first = self.speed.now;
         for speed in self.speed.slower() {
-            self.take_up(speed)?;
-            match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
-                Err(LinkError::NoStation { .. }) => {}
-                greeted => return greeted.map(Some),
+            if let Some(identity) = self.greet_at(speed)? {
+                return Ok(Some(identity));
             }
         }
         self.take_up(first)?;
@@ -66,13 +64,20 @@ impl Station<SerialLine> {
     pub fn move_to(&mut self, speed: u32) -> Result<bool, LinkError> {
         let before = self.speed.now;
         for speed in [speed, before] {
-            self.take_up(speed)?;
-            match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
-                Err(LinkError::NoStation { .. }) => {}
-                greeted => return greeted.map(|_| speed != before),
+            if self.greet_at(speed)?.is_some() {
+                return Ok(speed != before);
             }
         }
         Err(LinkError::Silent { port: self.port.clone() })
+    }
+
+    /// Takes up a speed and greets; `None` where nobody answers.
+    fn greet_at(&mut self, speed: u32) -> Result<Option<Identity>, LinkError> {
+        self.take_up(speed)?;
+        match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
+            Err(LinkError::NoStation { .. }) => Ok(None),
+            greeted => greeted.map(Some),
+        }
     }
 
     fn take_up(&mut self, speed: u32) -> Result<(), LinkError> {

@@ -148,10 +148,10 @@ impl Viewer {
     ) -> Result<(Ended, Summary), Failure> {
         let mut watch = Watch::new(None);
         let mut climb = Climb::new();
-        let before = station.settings()?;
+        let mut before = None;
         loop {
             let damaged = station.traffic().damaged;
-            match self.session(&mut station, (&identity, &before), (&mut watch, &mut climb), end, stop) {
+            match self.session(&mut station, (&identity, &mut before), (&mut watch, &mut climb), end, stop) {
                 Ok(ended) => return Ok((ended, watch.summary())),
                 Err(Broken::Output(failure)) => return Err(failure),
                 Err(Broken::Link(error)) if error.is_passing() => {
@@ -193,16 +193,18 @@ impl Viewer {
         }
     }
 
-    /// Watches as long as the line lasts. For viewers masks are streamed, and previews where they show pictures.
+    /// Watches as long as the line lasts. For viewers masks are streamed, and previews where they show pictures; at the
+    /// end the settings are restored that the first session found, which `before` keeps.
     fn session(
         &mut self,
         station: &mut Station<SerialLine>,
-        (identity, before): (&Identity, &Settings),
+        (identity, before): (&Identity, &mut Option<Settings>),
         (watch, climb): (&mut Watch, &mut Climb),
         end: End,
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
         let settings = station.settings()?;
+        let before = *before.get_or_insert(settings);
         watch.set_pixel_size(settings.pixel_size);
         let gates = self.show.panel().map_or_else(Gates::kept, |panel| Ok(panel.gates()))?;
         let provenance = Provenance::of(station, identity, &settings, gates)?;
