@@ -5,12 +5,14 @@
 //! so that there is no case for the border.
 
 mod kernel;
+mod places;
 
 use crate::layout::Layout;
 use crate::simd::{Isa, PIXELS};
 use crate::threads::{Shared, Threads};
 
 use self::kernel::Job;
+pub(crate) use self::places::{Place, Places};
 
 /// Which pixels a convolution reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,7 +160,7 @@ impl Convolution {
         let by_tile = self.weights.len() > input.len();
         let rows = if by_tile { from.height() } else { self.rows_at_once() };
         let blocks = if by_tile { tiles } else { from.height().div_ceil(rows) };
-        let to = Shared::new(output);
+        let to = Shared::new(output.as_mut_ptr());
         threads.each(blocks, |block| {
             let (tiles, first) = if by_tile { (block..block + 1, 0) } else { (0..tiles, block * rows) };
             let rows = first..(first + rows).min(from.height());

@@ -1,23 +1,29 @@
 //! Puts our operators in the place of tract's.
 
+mod bytes;
 mod recognise;
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
 use tract_core::internal::*;
 
-use self::recognise::{Layer, Layers, Shape};
+use self::bytes::ByteSource;
+use self::recognise::{Layer, Layers, Shape, shape_of};
+use crate::bytes::{ByteConvolution, ByteMaxPooling, End, Quantization, byte_layout};
 use crate::convolution::{Convolution, Spec};
 use crate::layout::Layout;
-use crate::operators::{Common, Conversion, Operator};
+use crate::operators::{Common, Conversion, FromWords, Kernel, Operator, Stack, ToFloats, ToWords};
 use crate::pooling::MaxPooling;
 use crate::simd::Isa;
+use crate::stacking::Stacking;
 use crate::threads::Threads;
 
 /// The same network with the operators of this crate, for a model that tract has decluttered.
 ///
-/// Replaced are convolutions in `f32` of one picture (1x1; 3x3 padded by 1; 2x2 of stride 2; transposed 2x2 of
-/// stride 2) with the rectifier and the sum that follow them, and poolings to the maximum of 2x2.
+/// Replaced are convolutions of one picture (1x1; 3x3 padded by 1; 2x2 of stride 2; transposed 2x2 of stride 2), in
+/// `f32` with the rectifier and the sum that follow them, and in unsigned bytes by signed ones with the sum or the
+/// change to floats that follows them; and poolings to the maximum of 2x2.
 ///
 /// # Errors
 /// When tract refuses the new graph.
@@ -49,8 +55,12 @@ pub fn replace(model: &TypedModel, isa: Isa, threads: &Threads) -> TractResult<T
 /// The forms of a value that the new graph has.
 #[derive(Debug, Clone, Copy, Default)]
 struct Forms {
+    /// As tract has it.
     plain: Option<OutletId>,
+    /// Padded floats.
     padded: Option<OutletId>,
+    /// Words of levels.
+    words: Option<OutletId>,
 }
 
 struct Rewriter<'a> {
@@ -89,10 +99,32 @@ impl Rewriter<'_> {
                 let operator = Operator::new(kernel, &self.common);
                 self.wire(id, &name, operator, &inputs, &output)
             }
+            Some(Layer::ByteConvolution { name, source }) => self.byte_convolution(id, &name, &source),
+            Some(Layer::BytePooling { name, input, shape: [channels, height, width] }) => {
+                let kernel = ByteMaxPooling::new(byte_layout(channels, height, width), self.isa);
+                let inputs = [self.words(input)?];
+                self.wire_words(id, &name, kernel, &inputs)
+            }
+            Some(Layer::Stacking { name, inputs, shapes, of_bytes: true }) => {
+                let [first, second] =
+                    shapes.map(|[channels, height, width]| byte_layout(channels, height, width));
+                let kernel = Stack::<u32> { stacking: Stacking::new(first, second), of: PhantomData };
+                let inputs = [self.words(inputs[0])?, self.words(inputs[1])?];
+                self.wire_words(id, &name, kernel, &inputs)
+            }
+            Some(Layer::Stacking { name, inputs, shapes, of_bytes: false }) => {
+                let [first, second] =
+                    shapes.map(|[channels, height, width]| Layout::padded(channels, height, width));
+                let kernel = Stack::<f32> { stacking: Stacking::new(first, second), of: PhantomData };
+                let (inputs, output) = ([self.padded(inputs[0])?, self.padded(inputs[1])?], kernel.output());
+                self.wire(id, &name, Operator::new(kernel, &self.common), &inputs, &output)
+            }
+            // Made in the form that is asked for.
+            None if bytes::quantization(node).is_some() && self.shape_in_floats(node).is_some() => Ok(()),
             None if self.model.input_outlets()?.contains(&id.into()) => {
                 let fact = self.model.outlet_fact(id.into())?.clone();
                 let plain = Some(self.target.add_source(&node.name, fact)?);
-                self.forms.insert(id.into(), Forms { plain, padded: None });
+                self.forms.insert(id.into(), Forms { plain, ..Forms::default() });
                 Ok(())
             }
             None => {
@@ -100,12 +132,88 @@ impl Rewriter<'_> {
                     node.inputs.iter().map(|&input| self.plain(input)).collect::<TractResult<TVec<_>>>()?;
                 let outlets = self.target.wire_node(&node.name, node.op.clone(), &inputs)?;
                 for (slot, outlet) in outlets.into_iter().enumerate() {
-                    let forms = Forms { plain: Some(outlet), padded: None };
+                    let forms = Forms { plain: Some(outlet), ..Forms::default() };
                     self.forms.insert(OutletId::new(id, slot), forms);
                 }
                 Ok(())
             }
         }
+    }
+
+    fn byte_convolution(&mut self, id: usize, name: &str, source: &ByteSource) -> TractResult<()> {
+        let convolution = ByteConvolution::new(source.spec, &source.weights(), self.isa);
+        let input = match source.block {
+            1 => self.words(source.input)?,
+            block => self.squares(name, source.input, block)?,
+        };
+        if source.spec.end == End::Floats {
+            let operator = Operator::new(ToFloats(convolution), &self.common);
+            return self.wire(id, name, operator, &[input], &source.spec.output_layout());
+        }
+        let skip = source.skip.map(|skip| self.words(skip)).transpose()?;
+        let inputs: TVec<OutletId> = std::iter::once(input).chain(skip).collect();
+        self.wire_words(id, name, convolution, &inputs)
+    }
+
+    /// Wires what makes words of levels.
+    fn wire_words<K: Kernel>(
+        &mut self,
+        id: usize,
+        name: &str,
+        kernel: K,
+        inputs: &[OutletId],
+    ) -> TractResult<()> {
+        let operator = Operator::padded(kernel, self.padding(id.into()), &self.common);
+        let words = Some(self.target.wire_node(name, operator, inputs)?[0]);
+        self.forms.insert(id.into(), Forms { words, ..Forms::default() });
+        Ok(())
+    }
+
+    /// What stands around the pixels of levels: zero, as those who read them have it.
+    fn padding(&self, outlet: OutletId) -> u32 {
+        self.isa.bytes().stored(self.layers.zeros.get(&outlet).copied().unwrap_or(0))
+    }
+
+    /// Channels, height and width of the floats that a node reads.
+    fn shape_in_floats(&self, node: &TypedNode) -> Option<[usize; 3]> {
+        let fact = self.model.outlet_fact(*node.inputs.first()?).ok()?;
+        shape_of(fact, f32::datum_type())
+    }
+
+    /// The value in words of levels.
+    fn words(&mut self, outlet: OutletId) -> TractResult<OutletId> {
+        if let Some(words) = self.forms.get(&outlet).and_then(|forms| forms.words) {
+            return Ok(words);
+        }
+        let node = self.model.node(outlet.node);
+        let name = format!("{}.words", node.name);
+        let words = if self.forms.contains_key(&outlet) {
+            let shape = shape_of(self.model.outlet_fact(outlet)?, u8::datum_type());
+            let shape = shape.context("bytes of another shape than a picture's")?;
+            let plain = self.plain(outlet)?;
+            let kernel = ToWords { shape, isa: self.isa };
+            let operator = Operator::padded(kernel, self.padding(outlet), &self.common);
+            self.target.wire_node(name, operator, &[plain])?[0]
+        } else {
+            self.quantized(&name, outlet, 1)?
+        };
+        self.forms.entry(outlet).or_default().words = Some(words);
+        Ok(words)
+    }
+
+    /// Numbers that a node rounds, in words of levels of squares of pixels.
+    fn squares(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
+        self.quantized(&format!("{name}.squares"), outlet, block)
+    }
+
+    fn quantized(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
+        let node = self.model.node(outlet.node);
+        let rounding = bytes::quantization(node).context("a value is read before it is made")?;
+        let shape = self.shape_in_floats(node).context("numbers of another shape than a picture's")?;
+        let plain = self.plain(node.inputs[0])?;
+        let kernel = Quantization::new(shape, block, rounding, self.isa);
+        let operator = Operator::padded(kernel, self.padding(outlet), &self.common);
+        Ok(self.target.wire_node(name, operator, &[plain])?[0])
     }
 
     /// Padded where one of our operators reads the value or a skip is added to it, plain otherwise.
@@ -128,9 +236,9 @@ impl Rewriter<'_> {
     ) -> TractResult<()> {
         let outlet = self.target.wire_node(name, operator, inputs)?[0];
         let forms = if output.is_padded() {
-            Forms { plain: None, padded: Some(outlet) }
+            Forms { padded: Some(outlet), ..Forms::default() }
         } else {
-            Forms { plain: Some(outlet), padded: None }
+            Forms { plain: Some(outlet), ..Forms::default() }
         };
         self.forms.insert(id.into(), forms);
         Ok(())
@@ -148,7 +256,23 @@ impl Rewriter<'_> {
                 self.forms.entry(outlet).or_default().plain = Some(plain);
                 Ok(plain)
             }
-            Forms { plain: None, padded: None } => bail!("{outlet:?} is read before it is made"),
+            Forms { words: Some(words), .. } => {
+                let shape = shape_of(self.model.outlet_fact(outlet)?, u8::datum_type());
+                let shape = shape.context("bytes of another shape than a picture's")?;
+                let name = format!("{}.plain", self.model.node(outlet.node).name);
+                let operator = Operator::new(FromWords { shape, isa: self.isa }, &self.common);
+                let plain = self.target.wire_node(name, operator, &[words])?[0];
+                self.forms.entry(outlet).or_default().plain = Some(plain);
+                Ok(plain)
+            }
+            _ => {
+                let node = self.model.node(outlet.node);
+                ensure!(bytes::quantization(node).is_some(), "{outlet:?} is read before it is made");
+                let input = self.plain(node.inputs[0])?;
+                let plain = self.target.wire_node(&node.name, node.op.clone(), &[input])?[0];
+                self.forms.entry(outlet).or_default().plain = Some(plain);
+                Ok(plain)
+            }
         }
     }
 

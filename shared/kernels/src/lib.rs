@@ -6,6 +6,7 @@
 //! sets, [`Isa`], one of which is picked at run time. Weights are packed once, and memory is kept between runs.
 
 mod burst;
+mod bytes;
 mod convolution;
 mod graph;
 mod layout;
@@ -13,13 +14,19 @@ mod operators;
 mod packing;
 mod pooling;
 mod simd;
+mod stacking;
 mod threads;
 
 pub use burst::multiply_add_burst;
+pub use bytes::{
+    Affine, ByteConvolution, ByteMaxPooling, ByteSpec, ByteWeights, End, Quantization, Rounding, byte_layout,
+    pack_levels, unpack_levels,
+};
 pub use convolution::{Activation, Convolution, Form, Spec};
 pub use graph::replace;
 pub use layout::Layout;
 pub use packing::{pack, unpack};
 pub use pooling::MaxPooling;
 pub use simd::Isa;
+pub use stacking::Stacking;
 pub use threads::Threads;

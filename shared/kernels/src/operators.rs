@@ -1,14 +1,18 @@
 //! The operators as tract evaluates them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_core::internal::*;
 
+use crate::bytes::{ByteConvolution, ByteMaxPooling, Quantization, byte_layout, pack_levels, unpack_levels};
 use crate::convolution::Convolution;
 use crate::layout::Layout;
 use crate::packing::{pack, unpack};
 use crate::pooling::MaxPooling;
+use crate::simd::Isa;
+use crate::stacking::Stacking;
 use crate::threads::Threads;
 
 /// What the operators of a network share.
@@ -23,47 +27,86 @@ impl Common {
         Self { threads, buffers: Buffers::default() }
     }
 
-    /// Fills a tensor by `write` and returns it.
-    fn output(
+    /// Fills a tensor by `write` and returns it; around its pixels stands `padding`.
+    fn output<T: Stored>(
         &self,
         context: &EvalContext,
         layout: &Layout,
-        write: impl FnOnce(&mut [f32]),
+        padding: u32,
+        write: impl FnOnce(&mut [T]),
     ) -> TractResult<TVec<TValue>> {
         let mut tensor = if layout.is_padded() {
-            self.buffers.take(context.session, &layout.shape())?
+            self.buffers.take::<T>(context.session, &layout.shape(), padding)?
         } else {
-            Arc::new(Tensor::zero::<f32>(&layout.shape())?)
+            Arc::new(Tensor::zero::<T>(&layout.shape())?)
         };
         let unshared = Arc::get_mut(&mut tensor).context("a buffer is in use")?;
-        write(unshared.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        write(unshared.try_as_plain_ram_mut()?.as_slice_mut::<T>()?);
         if layout.is_padded() {
-            self.buffers.keep(context.session, &tensor);
+            self.buffers.keep(context.session, padding, &tensor);
         }
         Ok(tvec!(TValue::from_const(tensor)))
     }
 }
 
-/// Tensors of the padded form, kept from run to run of a session: the zeros around the pixels are written once.
+/// What values are stored as.
+pub(crate) trait Stored: Datum + Copy + tract_core::num_traits::Zero {
+    /// The value of these bits, or of the lowest of them.
+    fn of_bits(bits: u32) -> Self;
+}
+
+impl Stored for f32 {
+    fn of_bits(bits: u32) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+impl Stored for u32 {
+    fn of_bits(bits: u32) -> Self {
+        bits
+    }
+}
+
+impl Stored for u8 {
+    fn of_bits(bits: u32) -> Self {
+        bits.to_le_bytes()[0]
+    }
+}
+
+/// A tensor of the padded form, and the bits around its pixels.
+#[derive(Debug)]
+struct Kept {
+    padding: u32,
+    tensor: Arc<Tensor>,
+}
+
+/// Tensors of the padded form, kept from run to run of a session: what is around the pixels is written once.
 #[derive(Debug, Clone, Default)]
-struct Buffers(Arc<Mutex<HashMap<SessionId, Vec<Arc<Tensor>>>>>);
+struct Buffers(Arc<Mutex<HashMap<SessionId, Vec<Kept>>>>);
 
 impl Buffers {
-    /// A tensor that nobody else holds: one that was kept, or a new one of zeros.
-    fn take(&self, session: SessionId, shape: &[usize]) -> TractResult<Arc<Tensor>> {
+    /// A tensor that nobody else holds: one that was kept, or a new one of padding.
+    fn take<T: Stored>(&self, session: SessionId, shape: &[usize], padding: u32) -> TractResult<Arc<Tensor>> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = sessions.entry(session).or_default();
-        let free = kept.iter().position(|it| it.shape() == shape && Arc::strong_count(it) == 1);
-        match free {
-            Some(index) => Ok(kept.swap_remove(index)),
-            None => Ok(Arc::new(Tensor::zero_aligned::<f32>(shape, 64)?)),
+        let free = kept.iter().position(|it| {
+            let alike = it.padding == padding && it.tensor.datum_type() == T::datum_type();
+            alike && it.tensor.shape() == shape && Arc::strong_count(&it.tensor) == 1
+        });
+        if let Some(index) = free {
+            return Ok(kept.swap_remove(index).tensor);
         }
+        let mut tensor = Tensor::zero_aligned::<T>(shape, 64)?;
+        if padding != 0 {
+            tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?.fill(T::of_bits(padding));
+        }
+        Ok(Arc::new(tensor))
     }
 
-    fn keep(&self, session: SessionId, tensor: &Arc<Tensor>) {
+    fn keep(&self, session: SessionId, padding: u32, tensor: &Arc<Tensor>) {
         if session != SessionId::NONE {
             let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.entry(session).or_default().push(tensor.clone());
+            sessions.entry(session).or_default().push(Kept { padding, tensor: tensor.clone() });
         }
     }
 
@@ -72,17 +115,21 @@ impl Buffers {
     }
 }
 
-fn values(tensor: &TValue) -> TractResult<&[f32]> {
-    tensor.try_as_plain_ram()?.as_slice::<f32>()
+fn values<T: Datum>(tensor: &TValue) -> TractResult<&[T]> {
+    tensor.try_as_plain_ram()?.as_slice::<T>()
 }
 
 /// What an operator computes.
 pub(crate) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// The operator's name, as graphs are printed.
     const NAME: &'static str;
+    /// What it reads.
+    type In: Stored;
+    /// What it makes.
+    type Out: Stored;
 
     /// Where the values that it makes lie.
-    fn output(&self) -> &Layout;
+    fn output(&self) -> Layout;
 
     /// Multiply-accumulates of a run.
     fn macs(&self) -> usize {
@@ -90,14 +137,22 @@ pub(crate) trait Kernel: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Computes the output from one input, or from two.
-    fn run(&self, input: &[f32], second: Option<&[f32]>, output: &mut [f32], threads: &Threads);
+    fn run(
+        &self,
+        input: &[Self::In],
+        second: Option<&[Self::In]>,
+        output: &mut [Self::Out],
+        threads: &Threads,
+    );
 }
 
 impl Kernel for Convolution {
     const NAME: &'static str = "NucleiConv";
+    type In = f32;
+    type Out = f32;
 
-    fn output(&self) -> &Layout {
-        &self.spec().output
+    fn output(&self) -> Layout {
+        self.spec().output
     }
 
     fn macs(&self) -> usize {
@@ -111,9 +166,11 @@ impl Kernel for Convolution {
 
 impl Kernel for MaxPooling {
     const NAME: &'static str = "NucleiMaxPool";
+    type In = f32;
+    type Out = f32;
 
-    fn output(&self) -> &Layout {
-        self.output()
+    fn output(&self) -> Layout {
+        *self.output()
     }
 
     fn run(&self, input: &[f32], _second: Option<&[f32]>, output: &mut [f32], threads: &Threads) {
@@ -121,7 +178,96 @@ impl Kernel for MaxPooling {
     }
 }
 
-/// From a form to another.
+impl Kernel for ByteConvolution {
+    const NAME: &'static str = "NucleiByteConv";
+    type In = u32;
+    type Out = u32;
+
+    fn output(&self) -> Layout {
+        self.spec().output_layout()
+    }
+
+    fn macs(&self) -> usize {
+        self.macs()
+    }
+
+    fn run(&self, input: &[u32], second: Option<&[u32]>, output: &mut [u32], threads: &Threads) {
+        self.run(input, second, output, threads);
+    }
+}
+
+/// A convolution in bytes whose result is floats.
+#[derive(Debug)]
+pub(crate) struct ToFloats(pub(crate) ByteConvolution);
+
+impl Kernel for ToFloats {
+    const NAME: &'static str = ByteConvolution::NAME;
+    type In = u32;
+    type Out = f32;
+
+    fn output(&self) -> Layout {
+        self.0.spec().output_layout()
+    }
+
+    fn macs(&self) -> usize {
+        self.0.macs()
+    }
+
+    fn run(&self, input: &[u32], _second: Option<&[u32]>, output: &mut [f32], threads: &Threads) {
+        self.0.run_to_floats(input, output, threads);
+    }
+}
+
+impl Kernel for ByteMaxPooling {
+    const NAME: &'static str = "NucleiByteMaxPool";
+    type In = u32;
+    type Out = u32;
+
+    fn output(&self) -> Layout {
+        *self.output()
+    }
+
+    fn run(&self, input: &[u32], _second: Option<&[u32]>, output: &mut [u32], threads: &Threads) {
+        self.run(input, output, threads);
+    }
+}
+
+impl Kernel for Quantization {
+    const NAME: &'static str = "NucleiQuantize";
+    type In = f32;
+    type Out = u32;
+
+    fn output(&self) -> Layout {
+        *self.output()
+    }
+
+    fn run(&self, input: &[f32], _second: Option<&[f32]>, output: &mut [u32], threads: &Threads) {
+        self.run(input, output, threads);
+    }
+}
+
+/// Two values of one type stacked.
+#[derive(Debug)]
+pub(crate) struct Stack<T> {
+    pub(crate) stacking: Stacking,
+    pub(crate) of: PhantomData<T>,
+}
+
+impl<T: Stored> Kernel for Stack<T> {
+    const NAME: &'static str = "NucleiConcat";
+    type In = T;
+    type Out = T;
+
+    fn output(&self) -> Layout {
+        *self.stacking.output()
+    }
+
+    fn run(&self, input: &[T], second: Option<&[T]>, output: &mut [T], threads: &Threads) {
+        self.stacking.run(input, second.unwrap_or_default(), output, threads);
+    }
+}
+
+/// From a form of floats to another.
 #[derive(Debug)]
 pub(crate) struct Conversion {
     pub(crate) from: Layout,
@@ -132,9 +278,11 @@ pub(crate) struct Conversion {
 
 impl Kernel for Conversion {
     const NAME: &'static str = "NucleiLayout";
+    type In = f32;
+    type Out = f32;
 
-    fn output(&self) -> &Layout {
-        &self.to
+    fn output(&self) -> Layout {
+        self.to
     }
 
     fn run(&self, input: &[f32], _second: Option<&[f32]>, output: &mut [f32], _threads: &Threads) {
@@ -147,23 +295,75 @@ impl Kernel for Conversion {
     }
 }
 
+/// From tract's levels to words of them.
+#[derive(Debug)]
+pub(crate) struct ToWords {
+    /// Channels, height and width.
+    pub(crate) shape: [usize; 3],
+    pub(crate) isa: Isa,
+}
+
+impl Kernel for ToWords {
+    const NAME: &'static str = "NucleiLayout";
+    type In = u8;
+    type Out = u32;
+
+    fn output(&self) -> Layout {
+        let [channels, height, width] = self.shape;
+        byte_layout(channels, height, width)
+    }
+
+    fn run(&self, input: &[u8], _second: Option<&[u8]>, output: &mut [u32], _threads: &Threads) {
+        pack_levels(input, self.shape, output, self.isa);
+    }
+}
+
+/// From words of levels to tract's.
+#[derive(Debug)]
+pub(crate) struct FromWords {
+    /// Channels, height and width.
+    pub(crate) shape: [usize; 3],
+    pub(crate) isa: Isa,
+}
+
+impl Kernel for FromWords {
+    const NAME: &'static str = "NucleiLayout";
+    type In = u32;
+    type Out = u8;
+
+    fn output(&self) -> Layout {
+        let [channels, height, width] = self.shape;
+        Layout::plain(channels, height, width)
+    }
+
+    fn run(&self, input: &[u32], _second: Option<&[u32]>, output: &mut [u8], _threads: &Threads) {
+        unpack_levels(input, self.shape, output, self.isa);
+    }
+}
+
 /// A kernel in a graph.
 #[derive(Debug)]
 pub(crate) struct Operator<K> {
     kernel: Arc<K>,
+    /// The bits around the pixels of its output, where that is padded.
+    padding: u32,
     common: Common,
 }
 
 impl<K> Operator<K> {
     pub(crate) fn new(kernel: K, common: &Common) -> Self {
-        Self { kernel: Arc::new(kernel), common: common.clone() }
+        Self::padded(kernel, 0, common)
+    }
+
+    pub(crate) fn padded(kernel: K, padding: u32, common: &Common) -> Self {
+        Self { kernel: Arc::new(kernel), padding, common: common.clone() }
     }
 }
 
 // Derived, it would ask the kernel to be `Clone`.
 impl<K> Clone for Operator<K> {
     fn clone(&self) -> Self {
-        Self { kernel: Arc::clone(&self.kernel), common: self.common.clone() }
+        Self { kernel: Arc::clone(&self.kernel), padding: self.padding, common: self.common.clone() }
     }
 }
 
@@ -189,7 +389,7 @@ impl<K: Kernel> EvalOp for Operator<K> {
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = values(&inputs[0])?;
         let second = inputs.get(1).map(values).transpose()?;
-        self.common.output(context, self.kernel.output(), |output| {
+        self.common.output(context, &self.kernel.output(), self.padding, |output| {
             self.kernel.run(input, second, output, &self.common.threads);
         })
     }
@@ -203,10 +403,10 @@ impl<K: Kernel> TypedOp for Operator<K> {
     as_op!();
 
     fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(tvec!(f32::fact(self.kernel.output().shape())))
+        Ok(tvec!(K::Out::fact(self.kernel.output().shape())))
     }
 
     fn cost(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-        Ok(tvec!((Cost::FMA(f32::datum_type()), self.kernel.macs().to_dim())))
+        Ok(tvec!((Cost::FMA(K::In::datum_type()), self.kernel.macs().to_dim())))
     }
 }

@@ -40,7 +40,7 @@ impl MaxPooling {
     /// When a slice is not as long as its layout says.
     pub fn run(&self, input: &[f32], output: &mut [f32], threads: &Threads) {
         assert_eq!((input.len(), output.len()), (self.input.len(), self.output.len()));
-        let to = Shared::new(output);
+        let to = Shared::new(output.as_mut_ptr());
         threads.each(self.output.height(), |y| {
             let row = Row { pooling: self, input, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each
@@ -69,8 +69,9 @@ impl Task for Row<'_> {
                 // Of a vector that is cut, only pixels of the row are written.
                 unsafe {
                     let from = self.input.as_ptr().add(input.index(channel, 2 * self.y, 2 * x));
-                    let [low, high] =
-                        [from, from.add(S::LANES)].map(|from| S::max(S::load(from), S::load(from.add(line))));
+                    let low = S::max(S::load(from), S::load(from.add(line)));
+                    let from = from.add(S::LANES);
+                    let high = S::max(S::load(from), S::load(from.add(line)));
                     let [even, odd] = S::deinterleave(low, high);
                     let greatest = S::max(even, odd);
                     let to = self.output.add(output.index(channel, self.y, x));

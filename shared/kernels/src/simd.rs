@@ -1,12 +1,20 @@
 //! Vectors of one instruction set, and which sets this CPU has.
 
+mod bytes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_bytes;
 mod portable;
+mod portable_bytes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_bytes;
 
 use std::fmt;
+
+pub(crate) use bytes::{ByteTask, SimdBytes};
 
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,12 +24,21 @@ pub enum Isa {
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX2, FMA and AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX-512 F, BW, DQ and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-512 F, BW, DQ, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
     /// Advanced SIMD, which every aarch64 CPU has.
     #[cfg(target_arch = "aarch64")]
     Neon,
+    /// Advanced SIMD with dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Isa {
@@ -34,15 +51,27 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            if avx512 {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx512 && avx2 && is_x86_feature_detected!("avx512vnni") {
+                available.push(Self::Avx512Vnni);
+            }
+            if avx512 && avx2 {
                 available.push(Self::Avx512);
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                available.push(Self::AvxVnni);
+            }
+            if avx2 {
                 available.push(Self::Avx2);
             }
         }
         #[cfg(target_arch = "aarch64")]
-        available.push(Self::Neon);
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                available.push(Self::NeonDot);
+            }
+            available.push(Self::Neon);
+        }
         available.push(Self::Portable);
         available
     }
@@ -62,11 +91,11 @@ impl Isa {
         match self {
             Self::Portable => portable::Portable::TILE,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::Avx2::TILE,
+            Self::Avx2 | Self::AvxVnni => x86::Avx2::TILE,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => x86::Avx512::TILE,
+            Self::Avx512 | Self::Avx512Vnni => x86::Avx512::TILE,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => neon::Neon::TILE,
+            Self::Neon | Self::NeonDot => neon::Neon::TILE,
         }
     }
 
@@ -75,11 +104,11 @@ impl Isa {
         match self {
             Self::Portable => portable::Portable::LANES,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::Avx2::LANES,
+            Self::Avx2 | Self::AvxVnni => x86::Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => x86::Avx512::LANES,
+            Self::Avx512 | Self::Avx512Vnni => x86::Avx512::LANES,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => neon::Neon::LANES,
+            Self::Neon | Self::NeonDot => neon::Neon::LANES,
         }
     }
 
@@ -93,11 +122,51 @@ impl Isa {
             match self {
                 Self::Portable => task.run::<portable::Portable>(),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => x86::run_avx2(task),
+                Self::Avx2 | Self::AvxVnni => x86::run_avx2(task),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => x86::run_avx512(task),
+                Self::Avx512 | Self::Avx512Vnni => x86::run_avx512(task),
                 #[cfg(target_arch = "aarch64")]
-                Self::Neon => task.run::<neon::Neon>(),
+                Self::Neon | Self::NeonDot => task.run::<neon::Neon>(),
+            }
+        }
+    }
+
+    /// How bytes are computed with.
+    pub(crate) fn bytes(self) -> ByteFormat {
+        match self {
+            Self::Portable => ByteFormat::of::<portable_bytes::PortableBytes>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512 => ByteFormat::of::<x86_bytes::Avx2>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => ByteFormat::of::<x86_bytes::AvxVnni>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => ByteFormat::of::<x86_bytes::Avx512Vnni>(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => ByteFormat::of::<neon_bytes::Neon>(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => ByteFormat::of::<neon_bytes::NeonDot>(),
+        }
+    }
+
+    /// Runs a task on bytes compiled for this set.
+    ///
+    /// # Safety
+    /// This CPU has the set, and what the task asks for holds.
+    pub(crate) unsafe fn run_bytes<T: ByteTask>(self, task: T) {
+        // SAFETY: the caller vouches for the CPU and for the task; a CPU with AVX-512 has AVX2, by `available`.
+        unsafe {
+            match self {
+                Self::Portable => task.run::<portable_bytes::PortableBytes>(),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 | Self::Avx512 => x86_bytes::run_avx2(task),
+                #[cfg(target_arch = "x86_64")]
+                Self::AvxVnni => x86_bytes::run_avx_vnni(task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512Vnni => x86_bytes::run_avx512(task),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => task.run::<neon_bytes::Neon>(),
+                #[cfg(target_arch = "aarch64")]
+                Self::NeonDot => neon_bytes::run_dot(task),
             }
         }
     }
@@ -110,10 +179,51 @@ impl fmt::Display for Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx2 with vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512 with vnni",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neon with dot products",
         })
+    }
+}
+
+/// How an instruction set computes with bytes, by the constants of [`SimdBytes`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByteFormat {
+    /// [`SimdBytes::LANES`]
+    pub(crate) lanes: usize,
+    /// [`SimdBytes::TILE`]
+    pub(crate) tile: usize,
+    /// [`SimdBytes::PIXELS`]
+    pub(crate) pixels: usize,
+    /// [`SimdBytes::SIGN`]
+    pub(crate) sign: u32,
+    /// [`SimdBytes::WORDS`]
+    pub(crate) word_count: usize,
+    /// [`SimdBytes::words`]
+    pub(crate) words: fn([i8; 4]) -> [u32; 2],
+}
+
+impl ByteFormat {
+    const fn of<S: SimdBytes>() -> Self {
+        Self {
+            lanes: S::LANES,
+            tile: S::TILE,
+            pixels: S::PIXELS,
+            sign: S::SIGN,
+            word_count: S::WORDS,
+            words: S::words,
+        }
+    }
+
+    /// Four levels that are alike, as they are stored.
+    pub(crate) const fn stored(self, level: u8) -> u32 {
+        u32::from_le_bytes([level; 4]) ^ self.sign
     }
 }
 

@@ -60,20 +60,20 @@ impl fmt::Debug for Threads {
 
 /// Memory that tasks write apart from each other.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
+pub(crate) struct Shared<T>(*mut T);
 
-impl Shared {
-    pub(crate) const fn new(output: &mut [f32]) -> Self {
-        Self(output.as_mut_ptr())
+impl<T: Copy> Shared<T> {
+    pub(crate) const fn new(output: *mut T) -> Self {
+        Self(output)
     }
 
     /// The first value. A method, so that closures hold this struct and not its field.
-    pub(crate) const fn pointer(self) -> *mut f32 {
+    pub(crate) const fn pointer(self) -> *mut T {
         self.0
     }
 }
 
 // SAFETY: a pointer by itself is harmless; who writes through it keeps to values that no other task touches.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}

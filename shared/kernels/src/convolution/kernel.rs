@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Activation, Convolution, Form, Spec};
+use super::{Activation, Convolution, Form, Place, Places, Spec};
 use crate::simd::{PIXELS, Simd, Task};
 
 /// A share of a convolution: some tiles of output channels of some rows of the input.
@@ -13,37 +13,6 @@ pub(super) struct Job<'a> {
     pub(super) output: *mut f32,
     pub(super) tiles: Range<usize>,
     pub(super) rows: Range<usize>,
-}
-
-/// Where a vector of pixels is read and written.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    y: usize,
-    x: usize,
-}
-
-/// The places of a block of rows, left to right and top to bottom.
-struct Places {
-    next: Place,
-    width: usize,
-    lanes: usize,
-}
-
-impl Places {
-    #[inline(always)]
-    const fn take<const P: usize>(&mut self) -> [Place; P] {
-        let mut places = [Place { y: 0, x: 0 }; P];
-        let mut index = 0;
-        while index < P {
-            places[index] = self.next;
-            self.next.x += self.lanes;
-            if self.next.x >= self.width {
-                self.next = Place { y: self.next.y + 1, x: 0 };
-            }
-            index += 1;
-        }
-        places
-    }
 }
 
 impl Task for Job<'_> {
@@ -69,7 +38,7 @@ impl Job<'_> {
         let width = self.convolution.spec.input.width();
         let vectors = self.rows.len() * width.div_ceil(S::LANES);
         for tile in self.tiles.clone() {
-            let mut places = Places { next: Place { y: self.rows.start, x: 0 }, width, lanes: S::LANES };
+            let mut places = Places::from(self.rows.start, width, S::LANES);
             let mut left = vectors;
             // SAFETY: as above; the places taken are `vectors` in all, which end with the rows.
             unsafe {

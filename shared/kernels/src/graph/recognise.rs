@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_core::internal::*;
+use tract_core::ops::array::TypedConcat;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
 use tract_core::ops::math::{Add, Max};
 use tract_core::ops::nn::DataFormat;
 
+use super::bytes::{self, ByteChain, ByteSource, Zeros};
+use crate::bytes::GROUP;
 use crate::convolution::{Activation, Form, Spec};
 use crate::layout::Layout;
 
@@ -19,13 +22,18 @@ pub(super) struct Shape {
     width: usize,
 }
 
+/// Channels, height and width of a value of one picture of that type.
+pub(super) fn shape_of(fact: &TypedFact, of: DatumType) -> Option<[usize; 3]> {
+    match (fact.datum_type == of, fact.shape.as_concrete()?) {
+        (true, &[1, channels, height, width]) => Some([channels, height, width]),
+        _ => None,
+    }
+}
+
 impl Shape {
     pub(super) fn of(fact: &TypedFact) -> Option<Self> {
-        let shape = fact.shape.as_concrete()?;
-        match (fact.datum_type == f32::datum_type(), shape) {
-            (true, &[1, channels, height, width]) => Some(Self { channels, height, width }),
-            _ => None,
-        }
+        let [channels, height, width] = shape_of(fact, f32::datum_type())?;
+        Some(Self { channels, height, width })
     }
 
     pub(super) const fn plain(&self) -> Layout {
@@ -59,6 +67,23 @@ pub(super) enum Layer {
         input: OutletId,
         shape: Shape,
     },
+    ByteConvolution {
+        name: String,
+        source: ByteSource,
+    },
+    /// Of two values that are both floats, or both levels.
+    Stacking {
+        name: String,
+        inputs: [OutletId; 2],
+        /// Channels, height and width of each.
+        shapes: [[usize; 3]; 2],
+        of_bytes: bool,
+    },
+    BytePooling {
+        name: String,
+        input: OutletId,
+        shape: [usize; 3],
+    },
 }
 
 /// All layers of a graph.
@@ -69,11 +94,18 @@ pub(super) struct Layers {
     pub(super) absorbed: HashSet<usize>,
     /// Nodes that read padded values.
     readers: HashSet<usize>,
+    /// The levels of zero of the bytes that convolutions read.
+    pub(super) zeros: Zeros,
 }
 
 impl Layers {
     pub(super) fn of(model: &TypedModel) -> TractResult<Self> {
-        let mut layers = Self { by_last: HashMap::new(), absorbed: HashSet::new(), readers: HashSet::new() };
+        let mut layers = Self {
+            by_last: HashMap::new(),
+            absorbed: HashSet::new(),
+            readers: HashSet::new(),
+            zeros: Zeros::new(),
+        };
         let order = model.eval_order()?;
         for &id in &order {
             let node = model.node(id);
@@ -94,9 +126,44 @@ impl Layers {
                 layers.readers.insert(id);
                 let layer = Layer::Pooling { name: node.name.clone(), input: node.inputs[0], shape };
                 layers.by_last.insert(id, layer);
+            } else if let Some(chain) = ByteChain::of(model, &order, node, &layers.zeros)? {
+                let ByteChain { source, last, absorbed } = chain;
+                layers.zeros.insert(source.input, source.spec.read.zero);
+                layers.absorbed.extend(absorbed);
+                layers.by_last.insert(last, Layer::ByteConvolution { name: node.name.clone(), source });
+            } else if let Some(shape) = bytes::pooling(model, node)? {
+                let layer = Layer::BytePooling { name: node.name.clone(), input: node.inputs[0], shape };
+                layers.by_last.insert(id, layer);
+            }
+        }
+        for &id in &order {
+            if let Some(layer) = layers.stacking(model, model.node(id))? {
+                layers.readers.insert(id);
+                layers.by_last.insert(id, layer);
             }
         }
         Ok(layers)
+    }
+
+    /// A stacking of two values that one of our convolutions reads.
+    fn stacking(&self, model: &TypedModel, node: &TypedNode) -> TractResult<Option<Layer>> {
+        let (Some(op), &[first, second]) = (node.op_as::<TypedConcat>(), node.inputs.as_slice()) else {
+            return Ok(None);
+        };
+        let facts = model.node_input_facts(node.id)?;
+        let shapes = |of: DatumType| {
+            let shapes = (shape_of(facts[0], of)?, shape_of(facts[1], of)?);
+            (op.axis == 1).then_some([shapes.0, shapes.1])
+        };
+        let name = node.name.clone();
+        let inputs = [first, second];
+        if let Some(shapes) = shapes(f32::datum_type()) {
+            let is_read = model.outlet_successors(node.id.into()).iter().any(|it| self.reads_padded(it.node));
+            return Ok(is_read.then_some(Layer::Stacking { name, inputs, shapes, of_bytes: false }));
+        }
+        let is_read = self.zeros.contains_key(&node.id.into());
+        let shapes = shapes(u8::datum_type()).filter(|[first, _]| is_read && first[0].is_multiple_of(GROUP));
+        Ok(shapes.map(|shapes| Layer::Stacking { name, inputs, shapes, of_bytes: true }))
     }
 
     /// Whether a node of the old graph becomes a part of an operator that reads padded values.
@@ -139,12 +206,12 @@ impl Chain {
     }
 }
 
-fn place(order: &[usize], id: usize) -> Option<usize> {
+pub(super) fn place(order: &[usize], id: usize) -> Option<usize> {
     order.iter().position(|&other| other == id)
 }
 
 /// The node that alone reads a node's value, which is no output of the graph.
-fn only_reader(model: &TypedModel, id: usize) -> TractResult<Option<&TypedNode>> {
+pub(super) fn only_reader(model: &TypedModel, id: usize) -> TractResult<Option<&TypedNode>> {
     let is_output = model.output_outlets()?.contains(&id.into());
     Ok(match model.outlet_successors(id.into()) {
         [reader] if !is_output => Some(model.node(reader.node)),
@@ -169,7 +236,7 @@ fn is_rectifier(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<
     Ok(zero == Some(0.0))
 }
 
-fn added_to(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<Option<OutletId>> {
+pub(super) fn added_to(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<Option<OutletId>> {
     let is_sum = node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Add>());
     let Some(other) = other_input(node, id).filter(|_| is_sum) else { return Ok(None) };
     let (shape, own) = (Shape::of(model.outlet_fact(other)?), Shape::of(model.outlet_fact(id.into())?));
@@ -216,25 +283,32 @@ fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Sour
 
 /// The shape of what a pooling to the maximum of 2x2 reads.
 fn pooling(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Shape>> {
-    let Some(op) = node.op_as::<MaxPool>().filter(|op| op.with_index_outputs.is_none()) else {
+    if !pooling_window(node) {
         return Ok(None);
-    };
-    let fits = Window::of(&op.pool_spec) == Some(Window { side: 2, stride: 2, padding: 0 });
+    }
     let shape = Shape::of(model.node_input_facts(node.id)?[0]);
-    Ok(shape.filter(|shape| fits && shape.height.is_multiple_of(2) && shape.width.is_multiple_of(2)))
+    Ok(shape.filter(|shape| shape.height.is_multiple_of(2) && shape.width.is_multiple_of(2)))
+}
+
+/// Whether a node is a pooling to the maximum of 2x2 pixels.
+pub(super) fn pooling_window(node: &TypedNode) -> bool {
+    node.op_as::<MaxPool>().is_some_and(|op| {
+        let window = Window::of(&op.pool_spec);
+        op.with_index_outputs.is_none() && window == Some(Window { side: 2, stride: 2, padding: 0 })
+    })
 }
 
 /// The pixels that a square window covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
-    side: usize,
-    stride: usize,
-    padding: usize,
+pub(super) struct Window {
+    pub(super) side: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
 }
 
 impl Window {
     /// `None` when the window is no square, or dilated, or padded unevenly.
-    fn of(pool: &PoolSpec) -> Option<Self> {
+    pub(super) fn of(pool: &PoolSpec) -> Option<Self> {
         let same = |values: &[usize]| match values {
             &[a, b] if a == b => Some(a),
             _ => None,

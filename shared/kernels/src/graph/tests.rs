@@ -1,9 +1,12 @@
 use std::num::NonZeroUsize;
 
 use tract_core::internal::*;
+use tract_core::ops::array::TypedConcat;
+use tract_core::ops::change_axes::AxisOp;
 use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
 use tract_core::ops::math::{add, max};
 use tract_core::ops::nn::{DataFormat, sigmoid};
+use tract_core::ops::quant::{DequantizeLinearF32, quantize_linear_u8};
 
 use super::*;
 
@@ -69,6 +72,72 @@ impl Net {
         self.wire(name, max(), &[input, zero])
     }
 
+    fn constant(&mut self, name: String, value: impl Into<Tensor>) -> OutletId {
+        self.0.add_const(name, value.into()).unwrap()
+    }
+
+    /// A convolution of levels whose zeros are at `zeros`, read and made, with scales that keep the levels spread.
+    fn byte_conv(&mut self, name: &str, pool_spec: PoolSpec, zeros: (i32, i32), input: OutletId) -> OutletId {
+        self.byte_conv_alike(name, pool_spec, zeros, 4, input)
+    }
+
+    /// As [`Net::byte_conv`], every `alike` channels having one scale and one bias.
+    fn byte_conv_alike(
+        &mut self,
+        name: &str,
+        pool_spec: PoolSpec,
+        zeros: (i32, i32),
+        alike: usize,
+        input: OutletId,
+    ) -> OutletId {
+        let (o, i, side) = (pool_spec.output_channels, pool_spec.input_channels, pool_spec.kernel_shape[0]);
+        let weights: Vec<i8> =
+            (0..o * i * side * side).map(|at| ((at * 7919 + i) % 255) as i16 as i8).collect();
+        let weights: Vec<i8> = weights.into_iter().map(|weight| weight.max(-127)).collect();
+        let bias: Vec<i32> = (0..o).map(|at| ((at / alike) as i32 * 977) % 4001 - 2000).collect();
+        let scales: Vec<f32> = (0..o).map(|at| 0.01 + (at / alike) as f32 * 1e-4).collect();
+        let weights =
+            self.constant(format!("{name}.w"), Tensor::from_shape(&[o, i, side, side], &weights).unwrap());
+        let bias = self.constant(format!("{name}.b"), tensor1(&bias));
+        let read_zero = self.constant(format!("{name}.x0"), tensor0(zeros.0));
+        let read_scale = self.constant(format!("{name}.xs"), tensor0(0.02_f32));
+        let weight_zero = self.constant(format!("{name}.w0"), tensor1(&vec![0_i32; o]));
+        let weight_scale = self.constant(format!("{name}.ws"), tensor1(&scales));
+        let made_zero = self.constant(format!("{name}.y0"), tensor0(zeros.1));
+        let made_scale = self.constant(format!("{name}.ys"), tensor0(MADE_SCALE));
+        let q_params = Some(u8::datum_type());
+        let op = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: 1, q_params };
+        let inputs =
+            [input, weights, bias, read_zero, read_scale, weight_zero, weight_scale, made_zero, made_scale];
+        self.wire(name, op, &inputs)
+    }
+
+    /// Each four channels to 2x2 pixels.
+    fn shuffle(&mut self, name: &str, input: OutletId) -> OutletId {
+        let shape = self.0.outlet_fact(input).unwrap().shape.to_tvec();
+        let (o, y, x) = (shape[1].clone() / 4, shape[2].clone(), shape[3].clone());
+        let two = || 2.to_dim();
+        let parted = tvec![o, two(), two()];
+        let part = AxisOp::Reshape(1, tvec![shape[1].clone()], parted);
+        let join_y = AxisOp::Reshape(2, tvec![y.clone(), two()], tvec![y * 2]);
+        let join_x = AxisOp::Reshape(3, tvec![x.clone(), two()], tvec![x * 2]);
+        let mut at = input;
+        for (index, op) in
+            [part, AxisOp::Move(4, 2), AxisOp::Move(4, 5), join_y, join_x].into_iter().enumerate()
+        {
+            at = self.wire(&format!("{name}.{index}"), op, &[at]);
+        }
+        at
+    }
+
+    fn numbers(&mut self, name: &str, zero: i32, input: OutletId) -> OutletId {
+        self.wire(name, DequantizeLinearF32 { scale: MADE_SCALE, zero_point: zero }, &[input])
+    }
+
+    fn levels(&mut self, name: &str, zero: u8, input: OutletId) -> OutletId {
+        self.wire(name, quantize_linear_u8(1.0 / MADE_SCALE, zero), &[input])
+    }
+
     /// Compares the graph with and without our operators, and returns the names of the operators with them.
     fn check(mut self, output: OutletId, shape: [usize; 4]) -> Vec<String> {
         self.0.select_output_outlets(&[output]).unwrap();
@@ -92,6 +161,9 @@ impl Net {
         ours.nodes().iter().map(|node| node.op.name().to_string()).collect()
     }
 }
+
+/// Of the levels that test convolutions make.
+const MADE_SCALE: f32 = 0.25;
 
 /// Within 1e-4 of each value, and of a hundredth of the greatest: sums cancel out, and tract's
 /// logistic function moves in steps near zero.
@@ -157,4 +229,69 @@ fn a_value_read_twice_is_not_fused_away() {
     let doubled = net.wire("doubled", add(), &[sum, sum]);
     let names = net.check(doubled, shape);
     assert_eq!(count(&names, "NucleiConv"), 2, "{names:?}");
+}
+
+fn max_pool(channels: usize) -> MaxPool {
+    MaxPool { pool_spec: pool(2, 2, 0, (channels, channels)), with_index_outputs: None }
+}
+
+#[test]
+fn a_network_in_bytes_is_ours_from_end_to_end() {
+    let shape = [1, 3, 24, 40];
+    let (mut net, image) = Net::new(shape);
+    let levels = net.levels("levels", 12, image);
+    let stem = net.byte_conv("stem", pool(2, 2, 0, (3, 12)), (12, 3), levels);
+    let fine = net.byte_conv("fine", pool(3, 1, 1, (12, 12)), (3, 100), stem);
+    let coarse = net.wire("pool", max_pool(12), &[fine]);
+    let coarse = net.byte_conv("coarse", pool(3, 1, 1, (12, 20)), (100, 7), coarse);
+    let up = net.byte_conv("up", pool(1, 1, 0, (20, 48)), (7, 50), coarse);
+    let up = net.shuffle("up", up);
+    let (up, fine) = (net.numbers("up.numbers", 50, up), net.numbers("fine.numbers", 100, fine));
+    let sum = net.wire("sum", add(), &[up, fine]);
+    let sum = net.levels("sum.levels", 30, sum);
+    let head = net.byte_conv("head", pool(1, 1, 0, (12, 3)), (30, 128), sum);
+    let head = net.numbers("head.numbers", 128, head);
+    let output = net.wire("probabilities", sigmoid(), &[head]);
+    let names = net.check(output, shape);
+    assert_eq!(count(&names, "NucleiByteConv"), 5, "{names:?}");
+    assert_eq!(count(&names, "NucleiByteMaxPool"), 1, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantize"), 1, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
+}
+
+#[test]
+fn stacked_skips_stay_in_our_form() {
+    let shape = [1, 4, 12, 20];
+    let (mut net, image) = Net::new(shape);
+    let levels = net.levels("levels", 0, image);
+    let first = net.byte_conv("first", pool(3, 1, 1, (4, 8)), (0, 9), levels);
+    let second = net.byte_conv("second", pool(3, 1, 1, (8, 6)), (9, 9), first);
+    let stacked = net.wire("stacked", TypedConcat::new(1), &[first, second]);
+    let last = net.byte_conv("last", pool(3, 1, 1, (14, 5)), (9, 40), stacked);
+    let numbers = net.numbers("numbers", 40, last);
+    let float = net.conv("float", pool(3, 1, 1, (5, 8)), 1, numbers);
+    let stacked = net.wire("floats", TypedConcat::new(1), &[numbers, float]);
+    let output = net.conv("output", pool(3, 1, 1, (13, 2)), 1, stacked);
+    let names = net.check(output, shape);
+    assert_eq!(count(&names, "NucleiConcat"), 2, "{names:?}");
+    assert_eq!(count(&names, "NucleiByteConv"), 3, "{names:?}");
+}
+
+#[test]
+fn bytes_of_an_unknown_kind_stay_tracts() {
+    let shape = [1, 4, 8, 12];
+    let (mut net, image) = Net::new(shape);
+    let levels = net.levels("levels", 5, image);
+    // Two readers see different zeros.
+    let one = net.byte_conv("one", pool(3, 1, 1, (4, 16)), (5, 60), levels);
+    let other = net.byte_conv("other", pool(3, 1, 1, (4, 16)), (6, 60), levels);
+    // A doubling has one scale and one bias for each channel.
+    let apart = net.byte_conv_alike("apart", pool(1, 1, 0, (16, 16)), (60, 70), 1, one);
+    let apart = net.shuffle("apart.pixels", apart);
+    let wide = net.byte_conv("wide", pool(5, 1, 2, (16, 16)), (60, 70), other);
+    let wide = net.shuffle("wide.pixels", wide);
+    let (apart, wide) = (net.numbers("apart.numbers", 70, apart), net.numbers("wide.numbers", 70, wide));
+    let output = net.wire("sum", add(), &[apart, wide]);
+    let names = net.check(output, shape);
+    assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
 }

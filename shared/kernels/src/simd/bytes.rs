@@ -1,0 +1,86 @@
+//! Vectors of four bytes a pixel, and of the sums of their products.
+
+/// Work on bytes that is compiled once for each instruction set. Closures are not, unless the compiler happens to
+/// inline them: kernels are written in loops.
+pub(crate) trait ByteTask {
+    /// Does it.
+    ///
+    /// # Safety
+    /// This CPU has the set of `S`; the pointers that the task holds are good for what it reads and writes.
+    unsafe fn run<S: SimdBytes>(self);
+}
+
+/// Vectors of one instruction set whose lanes are 32 bits wide: a lane holds four levels of a pixel, or one level
+/// or sum as `i32`, or an `f32`.
+///
+/// A level is stored as `level ^ (SIGN & 0xff)`: dot products take the one operand as signed bytes on some CPUs, as
+/// unsigned ones on others.
+///
+/// # Safety of its functions
+/// This CPU has the set; pointers are good for [`SimdBytes::LANES`] values, unaligned.
+pub(crate) trait SimdBytes: Copy {
+    /// A vector.
+    type V: Copy;
+    /// Sums under way, of a vector of pixels.
+    type Sums: Copy;
+    /// Pixels of a vector, at most 16.
+    const LANES: usize;
+    /// Output channels whose sums stay in registers, 4 or 8.
+    const TILE: usize;
+    /// Vectors of pixels whose sums stay in registers for each of them, at most 3.
+    const PIXELS: usize;
+    /// What each byte of a lane differs in from the level that it stands for.
+    const SIGN: u32;
+    /// Words that four weights take.
+    const WORDS: usize;
+
+    /// Four weights as [`SimdBytes::multiply_add`] reads them; those beyond [`SimdBytes::WORDS`] are zero.
+    fn words(weights: [i8; 4]) -> [u32; 2];
+
+    unsafe fn load(from: *const u32) -> Self::V;
+    unsafe fn store(to: *mut u32, vector: Self::V);
+    /// Nothing summed yet.
+    unsafe fn zero() -> Self::Sums;
+    /// Adds the products of `weights[i]` and `pixels[p]` to `sums[i][p]`, four each, for as many sums as there are.
+    unsafe fn multiply_add<const P: usize>(
+        sums: &mut [[Self::Sums; P]],
+        weights: *const u32,
+        pixels: &[Self::V; P],
+    );
+    /// [`SimdBytes::multiply_add`] for two sets of pixels, the weights for which follow each other.
+    #[inline(always)]
+    unsafe fn multiply_add_pair<const P: usize>(
+        sums: &mut [[Self::Sums; P]],
+        weights: *const u32,
+        first: &[Self::V; P],
+        second: &[Self::V; P],
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            Self::multiply_add(sums, weights, first);
+            Self::multiply_add(sums, weights.add(sums.len() * Self::WORDS), second);
+        }
+    }
+    /// The sums, as `i32`.
+    unsafe fn total(sums: Self::Sums) -> Self::V;
+    /// `round(f32(sum + bias) * multiplier) + zero`, ties to even.
+    unsafe fn rescale(sum: Self::V, bias: i32, multiplier: f32, zero: i32) -> Self::V;
+    /// Levels cut to `0..=255`.
+    unsafe fn cut(levels: Self::V) -> Self::V;
+    /// `f32(level - zero) * scale`.
+    unsafe fn dequantize(levels: Self::V, zero: i32, scale: f32) -> Self::V;
+    /// `round(value) + zero` of the sum of two floats, ties to even.
+    unsafe fn quantize_sum(a: Self::V, b: Self::V, zero: i32) -> Self::V;
+    /// `round(value * inverse) + zero`, ties to even; the value of what is no number is not defined.
+    unsafe fn quantize(values: Self::V, inverse: f32, zero: i32) -> Self::V;
+    /// Cuts the levels of four channels and puts them into the bytes of each pixel.
+    unsafe fn pack(levels: [Self::V; 4]) -> Self::V;
+    /// The levels of the channels in the bytes of each pixel.
+    unsafe fn unpack(bytes: Self::V) -> [Self::V; 4];
+    /// The greater level, byte by byte.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// `a0 b0 a1 b1 ...`, in two vectors.
+    unsafe fn interleave(a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The lanes at even places of `a` followed by `b`, and those at odd ones.
+    unsafe fn deinterleave(a: Self::V, b: Self::V) -> [Self::V; 2];
+}
