@@ -32,6 +32,15 @@ pub struct ModelDraft {
     pub scores: Scores,
 }
 
+impl From<Manifest> for ModelDraft {
+    fn from(manifest: Manifest) -> Self {
+        let Manifest {
+            architecture, input, outputs, extraction, native_nucleus_px, data_digest, scores, ..
+        } = manifest;
+        Self { architecture, input, outputs, extraction, native_nucleus_px, data_digest, scores }
+    }
+}
+
 /// Why a graph did not become a model file.
 #[derive(Debug, Error)]
 pub enum ExportError {

@@ -22,7 +22,7 @@ pub use graph::{
     conv_transpose_output,
 };
 pub use image_type::ImageType;
-pub use onnx::{Encoding, OnnxError, OnnxOptions, read_metadata, write_onnx};
+pub use onnx::{Encoding, OnnxError, OnnxOptions, read_graph, read_metadata, write_onnx};
 pub use outlines::draw_outlines;
 pub use polygons::{Corner, Polygon, trace_polygons};
 pub use quantization::{

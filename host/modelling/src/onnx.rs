@@ -1,4 +1,4 @@
-//! ONNX files: written from a [`Graph`], and their metadata read back.
+//! ONNX files: written from a [`Graph`] and read into one, and their metadata.
 //!
 //! Opset 17, IR version 8. Node `n` of the graph is node `n` of the file, with its
 //! parameters under `n/weight`, `n/bias` and so on, and its value under `n/output`; the
@@ -6,6 +6,7 @@
 
 mod integer;
 mod proto;
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +15,12 @@ use shared::{INPUT_NAME, OUTPUT_NAME};
 use thiserror::Error;
 use tract_onnx::pb;
 
-use crate::graph::{Convolution, Graph, IntegerPlan, Node, Op, PoolWindow, QuantizedWeight, ValueId};
+use crate::graph::{
+    Convolution, Graph, GraphError, IntegerPlan, Node, Op, PoolWindow, QuantizedWeight, ValueId,
+};
 use integer::IntegerWriter;
 use proto::{attribute_float, attribute_int, attribute_ints, tensor_f32, tensor_i8, value_info};
+pub use reader::read_graph;
 
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
@@ -67,6 +71,17 @@ pub enum OnnxError {
     /// A message without a graph, as an empty file decodes.
     #[error("the file holds no ONNX graph")]
     NoGraph,
+    /// A part of the graph that is of no kind known here.
+    #[error("{node}: {what} is not of a kind that this program reads")]
+    Unreadable {
+        /// The node, or the value.
+        node: String,
+        /// What of it.
+        what: &'static str,
+    },
+    /// A graph whose parts do not fit.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
 }
 
 /// Writes `graph` as an ONNX file.

@@ -1,30 +1,34 @@
-//! `nuclei-host quantize`: a training run's network in bytes, and what that costs.
+//! `nuclei-host quantize`: a trained network in bytes, and what that costs.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::{
-    Calibration, Encoding, GateVerdict, Graph, IntegerPlan, LayerNoise, Range, RangeMethod, TraceError,
-    TypeLoss, draw_outlines, layer_noise, map_error,
+    Calibration, Encoding, GateVerdict, Graph, IntegerPlan, LayerNoise, ModelDraft, Range, RangeMethod,
+    TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
 };
 use host_training::{
     Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
 };
 use serde::Serialize;
-use shared::{SetScore, encode_picture_png};
+use shared::{MANIFEST_KEY, Manifest, SetScore, encode_picture_png};
 
-use super::train::{reopen, threads_or_all};
+use super::train::{reopen, settings_by_default, threads_or_all};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host quantize --run nuclei-run
   nuclei-host quantize --run nuclei-run --form integer --out nuclei-integer.onnx
-  nuclei-host quantize --run nuclei-run --form integer --ranges percentile --calibration 200";
+  nuclei-host quantize --run nuclei-run --form integer --ranges percentile --calibration 200
+  nuclei-host quantize --model nuclei.onnx --data stage1_train.zip --form integer --out nuclei-integer.onnx";
 
-/// Write a training run's network in bytes, tell what that costs, and refuse it if that is too much.
+/// Write a trained network in bytes, tell what that costs, and refuse it if that is too much.
 ///
+/// The network is that of a training run, or of a model file with float activations, whose weights may be in bytes.
 /// The report says how much noise each layer gets, what each image type loses on the run's validation split, how
 /// the count changes, and which picture loses most, with its outlines. The gate is missed, with exit code 3 and no
 /// model file, where the mean AP loses more than 0.010, any picture more than 0.10, or the count changes by more
@@ -35,9 +39,16 @@ pub struct QuantizeArgs {
     /// Folder of the run
     #[arg(long, default_value = "nuclei-run")]
     run: PathBuf,
-    /// The run's data set, where it has moved
+    /// A model file in place of a run: its thresholds stay as they are, and the pictures held back are those that
+    /// `train` holds back by default
+    #[arg(long, value_name = "FILE", conflicts_with = "run", requires = "data")]
+    model: Option<PathBuf>,
+    /// The run's data set, where it has moved, or the one that the model was trained on
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Seed of the run that the model came from
+    #[arg(long, default_value_t = 1, requires = "model")]
+    seed: u64,
     /// Where the model file goes
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
@@ -53,7 +64,7 @@ pub struct QuantizeArgs {
     /// Layers that may stay float, the noisiest first, while the gate is missed
     #[arg(long, default_value_t = 2)]
     keep_float: usize,
-    /// Folder of the report [default: quantization in the run's folder]
+    /// Folder of the report [default: quantization in the run's folder, or beside the model]
     #[arg(long)]
     report: Option<PathBuf>,
     /// Threads for reading and validation [default: all cores]
@@ -105,13 +116,12 @@ impl Rounding {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
-    let folder = RunFolder::new(&args.run);
-    let (config, dataset) = reopen(&folder, args.data.as_deref())?;
-    let graph = best_network(&config, &folder)?.fold_batch_norm();
     let threads = threads_or_all(args.threads);
-    let material = config.material(&dataset, threads)?;
+    let Source { config, graph, material, mut draft, report_folder } = match &args.model {
+        Some(model) => Source::of_model(model, args, threads)?,
+        None => Source::of_run(args, threads)?,
+    };
     let validation = &material.validation;
-    let mut draft = tuned_draft(&graph, &config, validation, threads)?;
     let float = ScoredFile::of(&graph, &draft, Encoding::F32, validation, threads)?;
     draft.scores.float = float.mean();
 
@@ -153,7 +163,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
         rounded: draft.scores.int8.clone(),
         verdict,
     };
-    let out = args.report.clone().unwrap_or_else(|| folder.path().join("quantization"));
+    let out = args.report.clone().unwrap_or(report_folder);
     save(&report, &out, validation, &float, &file)?;
     report.to_lines().iter().try_for_each(|line| output::line(line))?;
     if !report.verdict.passed() {
@@ -165,6 +175,45 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     let path = args.out.display();
     output::line(&format!("wrote {path} ({} bytes); next: nuclei-host flash {path}", finished.len()))?;
     Ok(Exit::Done)
+}
+
+/// What is held in bytes, and what tells what that costs.
+struct Source {
+    config: TrainConfig,
+    /// Without batch normalisation.
+    graph: Graph,
+    material: Material,
+    draft: ModelDraft,
+    report_folder: PathBuf,
+}
+
+impl Source {
+    fn of_run(args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
+        let folder = RunFolder::new(&args.run);
+        let (config, dataset) = reopen(&folder, args.data.as_deref())?;
+        let graph = best_network(&config, &folder)?.fold_batch_norm();
+        let material = config.material(&dataset, threads)?;
+        let draft = tuned_draft(&graph, &config, &material.validation, threads)?;
+        Ok(Self { config, graph, material, draft, report_folder: folder.path().join("quantization") })
+    }
+
+    fn of_model(path: &Path, args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
+        let other = "name a model file that nuclei-host train or export wrote";
+        let failed = |error: &dyn Display| Failure::usage(format!("{}: {error}", path.display()), other);
+        let onnx = fs::read(path).map_err(|error| failed(&error))?;
+        let metadata = read_metadata(&onnx).map_err(|error| failed(&error))?;
+        let manifest = metadata.get(MANIFEST_KEY).ok_or_else(|| failed(&"the file has no manifest"))?;
+        let draft = ModelDraft::from(Manifest::parse(manifest).map_err(|error| failed(&error))?);
+        let graph = read_graph(&onnx).map_err(|error| failed(&error))?;
+        let data = args.data.as_deref().unwrap_or(Path::new(""));
+        let (config, dataset) = settings_by_default(data, args.seed)?;
+        if config.data_digest != draft.data_digest {
+            let problem = format!("{} is not the data set that the model was trained on", data.display());
+            return Err(Failure::usage(problem, "name that data set with --data"));
+        }
+        let material = config.material(&dataset, threads)?;
+        Ok(Self { config, graph, material, draft, report_folder: path.with_extension("quantization") })
+    }
 }
 
 /// Tiles of training pictures as a station would cut them: `count` for ranges and, before them, a quarter as many

@@ -3,11 +3,12 @@
 mod front_plot;
 mod series;
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use host_console::{Exit, Failure, interrupt, output, write_whole};
 use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
@@ -222,12 +223,17 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
         let problem = format!("{} holds a run already", folder.path().display());
         return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
     }
+    check(args)?;
+    settings(args, data)
+}
+
+/// The settings of a run as the flags say, and its data set.
+fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Failure> {
     let dataset = Dataset::open(data)?;
     let NetworkArgs { batch, crop, .. } = args.network;
-    check(args)?;
     let pictures = dataset.len() as f64 * (1.0 - args.validation);
     let config = TrainConfig {
-        data: data.clone(),
+        data: data.to_owned(),
         data_digest: dataset.digest()?,
         bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
         recipe: Recipe::Nuclei,
@@ -265,6 +271,18 @@ fn check(args: &TrainArgs) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::usage(problem, "see nuclei-host train --help"))
+}
+
+/// The settings that a run has if no flag says otherwise, but for its seed; and its data set.
+///
+/// # Errors
+/// [`Failure`] when the data set cannot be read.
+pub fn settings_by_default(data: &Path, seed: u64) -> Result<(TrainConfig, Dataset), Failure> {
+    let defaults = TrainArgs::augment_args(clap::Command::new("train"));
+    let flags = [OsStr::new("train"), OsStr::new("--data"), data.as_os_str()];
+    let matches = defaults.try_get_matches_from(flags).and_then(|it| TrainArgs::from_arg_matches(&it));
+    let args = matches.map_err(|error| Failure::failed(error, "please report this"))?;
+    settings(&TrainArgs { seed, ..args }, data)
 }
 
 /// The settings of a run that was begun, and its data set, which may have moved.

@@ -192,6 +192,46 @@ fn files_are_the_same_every_time_and_named_throughout() {
 }
 
 #[test]
+fn what_is_written_is_read_back() {
+    let graph = Sampler::new(10).unet(32, 48).fold_batch_norm();
+    assert_eq!(read_graph(&write(&graph, Encoding::F32)).unwrap(), graph);
+    let rounded = graph.clone().round_weights();
+    let file = write(&graph, Encoding::Int8Weights);
+    assert_eq!(read_graph(&file).unwrap(), rounded);
+    // Rounding once more changes nothing: a model can be taken from its file as well as from its run.
+    assert_eq!(write(&read_graph(&file).unwrap(), Encoding::Int8Weights), file);
+}
+
+#[test]
+fn what_is_of_another_kind_is_named() {
+    let mut sampler = Sampler::new(11);
+    let graph = sampler.unet(32, 32).fold_batch_norm();
+    let image = sampler.values(graph.input_shape().elements(), 0.0, 1.0);
+    let integer = write(&graph, Encoding::Integer(&integer_plan(&graph, &image, &[])));
+    assert!(matches!(read_graph(&integer), Err(OnnxError::Unreadable { .. })));
+    let with = |change: fn(&mut pb::GraphProto)| {
+        let mut model = pb::ModelProto::decode(&*write(&graph, Encoding::Int8Weights)).unwrap();
+        change(model.graph.as_mut().unwrap());
+        read_graph(&model.encode_to_vec()).unwrap_err()
+    };
+    let first_conv =
+        |graph: &mut pb::GraphProto| graph.node.iter().position(|it| it.op_type == "Conv").unwrap();
+    let error = with(|graph| graph.node[0].op_type = "Gelu".into());
+    assert!(matches!(error, OnnxError::Unreadable { what: "its operation", .. }), "{error}");
+    let error = with(|graph| graph.initializer.clear());
+    assert!(matches!(error, OnnxError::Unreadable { what: "a constant", .. }), "{error}");
+    let error = with(|graph| graph.input.clear());
+    assert!(matches!(error, OnnxError::Unreadable { .. }), "{error}");
+    let mut model = pb::ModelProto::decode(&*write(&graph, Encoding::Int8Weights)).unwrap();
+    let parts = model.graph.as_mut().unwrap();
+    let conv = first_conv(parts);
+    parts.node[conv].attribute.push(attribute_int("group", 3));
+    let error = read_graph(&model.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, OnnxError::Unreadable { what: "its window", .. }), "{error}");
+    assert!(matches!(read_graph(b"no model"), Err(OnnxError::Decode(_))));
+}
+
+#[test]
 fn metadata_survives_and_junk_is_refused() {
     let graph = Sampler::new(7).unet(32, 32);
     let metadata = [MANIFEST, ("empty", "")];
