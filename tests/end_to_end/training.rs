@@ -69,3 +69,31 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
     let output = place.run("quantize --run nowhere", 2);
     assert_told(&output, &["nowhere", "next: "]);
 }
+
+#[test]
+fn a_model_is_written_in_bytes_without_its_run() {
+    let place = trained();
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    let words = "quantize --model trained.onnx --data bowl --validation 0.4 --form integer --calibration 8 --out i.onnx";
+    let output = place.command(words).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+    let report = report(&place, "trained.quantization/quantization.json");
+    // Weights that were rounded once are rounded to themselves, and the thresholds are the model's own.
+    let layers = report["layers"].as_array().unwrap();
+    assert!(
+        layers.iter().all(|layer| layer["weight_sqnr_db"].as_f64().is_none_or(|noise| noise > 100.0)),
+        "{report}"
+    );
+    assert_eq!(output.status.code() == Some(0), place.path("i.onnx").exists());
+    if output.status.code() == Some(0) {
+        let again = place.run("quantize --model i.onnx --data bowl --validation 0.4", 2);
+        assert_told(&again, &["i.onnx", "is not of a kind that this program reads", "next: "]);
+    }
+
+    place.bowl("other");
+    std::fs::remove_dir_all(place.path("other/three")).unwrap();
+    let output = place.run("quantize --model trained.onnx --data other", 2);
+    assert_told(&output, &["other is not the data set that the model was trained on", "next: "]);
+    let output = place.run("quantize --model trained.onnx", 2);
+    assert_told(&output, &["--data"]);
+}

@@ -39,8 +39,7 @@ pub struct QuantizeArgs {
     /// Folder of the run
     #[arg(long, default_value = "nuclei-run")]
     run: PathBuf,
-    /// A model file in place of a run: its thresholds stay as they are, and the pictures held back are those that
-    /// `train` holds back by default
+    /// A model file in place of a run, with the data set that it was trained on: its thresholds stay as they are
     #[arg(long, value_name = "FILE", conflicts_with = "run", requires = "data")]
     model: Option<PathBuf>,
     /// The run's data set, where it has moved, or the one that the model was trained on
@@ -49,6 +48,9 @@ pub struct QuantizeArgs {
     /// Seed of the run that the model came from
     #[arg(long, default_value_t = 1, requires = "model")]
     seed: u64,
+    /// Share of the pictures of each type that it held back for validation
+    #[arg(long, default_value_t = 0.1, requires = "model")]
+    validation: f64,
     /// Where the model file goes
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
@@ -76,9 +78,9 @@ pub struct QuantizeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 enum Form {
-    /// Weights; they become float again at load, which tract runs fastest.
+    /// Weights; they become float again at load.
     Weights,
-    /// Weights and activations: convolutions compute in integers.
+    /// Weights and activations: convolutions compute in integers, which a station does several times as fast.
     Integer,
 }
 
@@ -206,7 +208,7 @@ impl Source {
         let draft = ModelDraft::from(Manifest::parse(manifest).map_err(|error| failed(&error))?);
         let graph = read_graph(&onnx).map_err(|error| failed(&error))?;
         let data = args.data.as_deref().unwrap_or(Path::new(""));
-        let (config, dataset) = settings_by_default(data, args.seed)?;
+        let (config, dataset) = settings_by_default(data, args.seed, args.validation)?;
         if config.data_digest != draft.data_digest {
             let problem = format!("{} is not the data set that the model was trained on", data.display());
             return Err(Failure::usage(problem, "name that data set with --data"));

@@ -273,16 +273,22 @@ fn check(args: &TrainArgs) -> Result<(), Failure> {
     Err(Failure::usage(problem, "see nuclei-host train --help"))
 }
 
-/// The settings that a run has if no flag says otherwise, but for its seed; and its data set.
+/// The settings that a run has if no flag says otherwise than these, and its data set.
 ///
 /// # Errors
-/// [`Failure`] when the data set cannot be read.
-pub fn settings_by_default(data: &Path, seed: u64) -> Result<(TrainConfig, Dataset), Failure> {
+/// [`Failure`] when a number is out of range, or the data set cannot be read.
+pub fn settings_by_default(
+    data: &Path,
+    seed: u64,
+    validation: f64,
+) -> Result<(TrainConfig, Dataset), Failure> {
     let defaults = TrainArgs::augment_args(clap::Command::new("train"));
     let flags = [OsStr::new("train"), OsStr::new("--data"), data.as_os_str()];
     let matches = defaults.try_get_matches_from(flags).and_then(|it| TrainArgs::from_arg_matches(&it));
     let args = matches.map_err(|error| Failure::failed(error, "please report this"))?;
-    settings(&TrainArgs { seed, ..args }, data)
+    let args = TrainArgs { seed, validation, ..args };
+    check(&args)?;
+    settings(&args, data)
 }
 
 /// The settings of a run that was begun, and its data set, which may have moved.

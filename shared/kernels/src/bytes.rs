@@ -66,7 +66,7 @@ pub enum End {
     /// They are the output.
     Levels,
     /// Those of a skip are added, number by number, and the sum is rounded to levels of its own:
-    /// `round(f32(level - zero) * (scale * inverse) + f32(other - skip.zero) * (skip.scale * inverse)) + sum.zero`.
+    /// `round((f32(level - zero) * scale + f32(other - skip.zero) * skip.scale) * inverse) + sum.zero`.
     Sum {
         /// The skip's.
         skip: Affine,

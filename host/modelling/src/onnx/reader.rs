@@ -10,7 +10,9 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{tensor_shape_proto, type_proto};
 
 use super::OnnxError;
-use crate::graph::{Convolution, Graph, GraphBuilder, Op, PoolWindow, Tensor4, ValueId, ValueShape};
+use crate::graph::{
+    BatchNorm, Convolution, Graph, GraphBuilder, Node, Op, PoolWindow, Tensor4, ValueId, ValueShape,
+};
 
 /// Reads a network whose activations are float: weights in bytes become the numbers that they stand for.
 ///
@@ -85,6 +87,7 @@ impl Reader<'_> {
             }
             "Conv" => (vec![first()?], Op::Conv(self.convolution(node, 0)?)),
             "ConvTranspose" => (vec![first()?], Op::ConvTranspose(self.convolution(node, 1)?)),
+            "BatchNormalization" => (vec![first()?], Op::BatchNorm(self.batch_norm(node)?)),
             "Relu" => (inputs()?, Op::Relu),
             "Sigmoid" => (inputs()?, Op::Sigmoid),
             "Add" => (inputs()?, Op::Add),
@@ -92,7 +95,7 @@ impl Reader<'_> {
             "MaxPool" => (inputs()?, Op::MaxPool(pool_window(node)?)),
             _ => return Err(unreadable(&node.name, "its operation")),
         };
-        let value = self.builder.push(crate::graph::Node { name: node.name.clone(), inputs, op })?;
+        let value = self.builder.push(Node { name: node.name.clone(), inputs, op })?;
         self.values.extend(node.output.first().map(|name| (name.clone(), value)));
         Ok(())
     }
@@ -120,6 +123,15 @@ impl Reader<'_> {
             f32::from(value.cast_signed()) * scales[channel]
         });
         Ok(Tensor4::new(shape, weight.collect())?)
+    }
+
+    fn batch_norm(&self, node: &pb::NodeProto) -> Result<BatchNorm, OnnxError> {
+        let vector = |index: usize| {
+            let numbers = floats(self.constant(node, index)?);
+            numbers.ok_or_else(|| unreadable(&node.name, "its parameters"))
+        };
+        let eps = node.attribute.iter().find(|it| it.name == "epsilon").map_or(1e-5, |it| it.f);
+        Ok(BatchNorm { scale: vector(1)?, shift: vector(2)?, mean: vector(3)?, var: vector(4)?, eps })
     }
 
     /// The parameters of a convolution with output channels on `axis` of its weight.

@@ -262,14 +262,13 @@ impl Job<'_> {
     unsafe fn add<S: SimdBytes>(&self, levels: [S::V; GROUP], skip: S::V) -> [S::V; GROUP] {
         let ByteSpec { made, end, .. } = self.convolution.spec;
         let End::Sum { skip: other, sum } = end else { return levels };
-        let (own, others) = (made.scale * sum.inverse, other.scale * sum.inverse);
         // SAFETY: the caller's contract.
         unsafe {
             let mut result = S::unpack(skip);
             for (skip, level) in result.iter_mut().zip(levels) {
-                let level = S::dequantize(S::cut(level), i32::from(made.zero), own);
-                let added = S::dequantize(*skip, i32::from(other.zero), others);
-                *skip = S::quantize_sum(level, added, i32::from(sum.zero));
+                let level = S::dequantize(S::cut(level), i32::from(made.zero), made.scale);
+                let added = S::dequantize(*skip, i32::from(other.zero), other.scale);
+                *skip = S::quantize(S::add(level, added), sum.inverse, i32::from(sum.zero));
             }
             result
         }

@@ -131,9 +131,8 @@ impl Case {
                         End::Floats => floats.push(number(level, zero, scale).to_bits()),
                         End::Sum { skip, sum } => {
                             let other = self.skip[(o * height + y) * width + x];
-                            let added = number(level, zero, scale * sum.inverse)
-                                + number(other, skip.zero, skip.scale * sum.inverse);
-                            levels.push(round(added, sum.zero));
+                            let added = number(level, zero, scale) + number(other, skip.zero, skip.scale);
+                            levels.push(round(added * sum.inverse, sum.zero));
                         }
                     }
                 }

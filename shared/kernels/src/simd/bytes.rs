@@ -69,8 +69,8 @@ pub(crate) trait SimdBytes: Copy {
     unsafe fn cut(levels: Self::V) -> Self::V;
     /// `f32(level - zero) * scale`.
     unsafe fn dequantize(levels: Self::V, zero: i32, scale: f32) -> Self::V;
-    /// `round(value) + zero` of the sum of two floats, ties to even.
-    unsafe fn quantize_sum(a: Self::V, b: Self::V, zero: i32) -> Self::V;
+    /// The sums of floats.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `round(value * inverse) + zero`, ties to even; the value of what is no number is not defined.
     unsafe fn quantize(values: Self::V, inverse: f32, zero: i32) -> Self::V;
     /// Cuts the levels of four channels and puts them into the bytes of each pixel.

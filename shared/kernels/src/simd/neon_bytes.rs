@@ -68,12 +68,9 @@ macro_rules! all_but_products {
         }
 
         #[inline(always)]
-        unsafe fn quantize_sum(a: int32x4_t, b: int32x4_t, zero: i32) -> int32x4_t {
+        unsafe fn add(a: int32x4_t, b: int32x4_t) -> int32x4_t {
             // SAFETY: see above.
-            unsafe {
-                let sum = vaddq_f32(vreinterpretq_f32_s32(a), vreinterpretq_f32_s32(b));
-                vaddq_s32(vcvtnq_s32_f32(sum), vdupq_n_s32(zero))
-            }
+            unsafe { vreinterpretq_s32_f32(vaddq_f32(vreinterpretq_f32_s32(a), vreinterpretq_f32_s32(b))) }
         }
 
         #[inline(always)]

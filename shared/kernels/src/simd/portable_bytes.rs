@@ -81,10 +81,10 @@ impl SimdBytes for PortableBytes {
     }
 
     #[inline(always)]
-    unsafe fn quantize_sum(a: V, b: V, zero: i32) -> V {
+    unsafe fn add(a: V, b: V) -> V {
         let mut sum = a;
         for (a, b) in sum.iter_mut().zip(b) {
-            *a = rounded(f32::from_bits(*a) + f32::from_bits(b), zero);
+            *a = (f32::from_bits(*a) + f32::from_bits(b)).to_bits();
         }
         sum
     }

@@ -91,12 +91,9 @@ macro_rules! of_256_bits {
         }
 
         #[inline(always)]
-        unsafe fn quantize_sum(a: __m256i, b: __m256i, zero: i32) -> __m256i {
+        unsafe fn add(a: __m256i, b: __m256i) -> __m256i {
             // SAFETY: see above.
-            unsafe {
-                let sum = _mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
-                _mm256_add_epi32(_mm256_cvtps_epi32(sum), _mm256_set1_epi32(zero))
-            }
+            unsafe { _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b))) }
         }
 
         #[inline(always)]
@@ -322,12 +319,9 @@ impl SimdBytes for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn quantize_sum(a: __m512i, b: __m512i, zero: i32) -> __m512i {
+    unsafe fn add(a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: see above.
-        unsafe {
-            let sum = _mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
-            _mm512_add_epi32(_mm512_cvtps_epi32(sum), _mm512_set1_epi32(zero))
-        }
+        unsafe { _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b))) }
     }
 
     #[inline(always)]
