@@ -134,14 +134,6 @@ impl FleetArgs {
         }
     }
 
-    /// Opens every port and greets the station there, to read from alone: nothing is signed.
-    ///
-    /// # Errors
-    /// [`Failure`], mostly of [`Exit::StationAbsent`].
-    pub fn open(&self) -> Result<Vec<(Station<SerialLine>, Identity)>, Failure> {
-        Ok(self.ports()?.iter().map(|port| open(port, self.baud)).collect::<Result<_, _>>()?)
-    }
-
     /// Greets the stations at these ports, all at the same time.
     ///
     /// # Errors
