@@ -25,6 +25,8 @@ mod exports;
 mod fixture;
 #[path = "end_to_end/flashing.rs"]
 mod flashing;
+#[path = "end_to_end/fleet.rs"]
+mod fleet;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
 #[path = "end_to_end/offline.rs"]

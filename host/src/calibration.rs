@@ -39,7 +39,7 @@ impl Origin {
 pub struct MeasuredPixelSize {
     /// µm a pixel.
     pub um_per_px: f32,
-    /// Its standard uncertainty, µm a pixel; absent where the number was typed.
+    /// Its standard uncertainty, µm a pixel; twice it is the 95 % interval. Absent where the number was typed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uncertainty_um_per_px: Option<f64>,
     /// Who, when and how.

@@ -10,6 +10,7 @@ mod commands;
 mod dilution;
 mod exploration;
 mod exports;
+mod fleet;
 mod frame_record;
 mod gates;
 mod html;

@@ -1,8 +1,10 @@
 //! What a person watching a station sees of its counts: a line a frame, a trend, a summary.
 
 mod buttons;
+mod show;
 mod trend;
 mod viewer;
+mod waiting;
 
 use std::time::Instant;
 
@@ -12,7 +14,9 @@ use shared::wire::FrameReport;
 use crate::frame_record::StageMs;
 use trend::{Direction, Trend};
 
-pub use viewer::{End, Ended, Show, Viewer};
+pub use show::Show;
+pub use viewer::Viewer;
+pub use waiting::{Awaited, End, Ended, wait_for};
 
 /// What came of the frames so far.
 #[derive(Debug, Clone)]

@@ -70,6 +70,15 @@ impl Recording {
         Ok(Self { path: path.to_owned(), file, head })
     }
 
+    /// Opens a file of that name in a folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the folder cannot be made.
+    pub fn open_within(folder: &Path, name: &str) -> Result<Self, Failure> {
+        fs::create_dir_all(folder).map_err(|source| Self::failure(folder, source))?;
+        Self::open(&folder.join(name))
+    }
+
     fn end_of(path: &Path) -> Result<Head, Failure> {
         let bytes = fs::read(path).map_err(|source| Self::failure(path, source))?;
         match bytes.strip_suffix(b"\n") {

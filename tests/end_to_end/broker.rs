@@ -41,6 +41,11 @@ pub struct Broker {
 impl Broker {
     /// Starts one; `None` where this machine has none, which is said loudly.
     pub fn start(memory: Memory) -> Option<Self> {
+        Self::with(memory, "")
+    }
+
+    /// Starts one with other listeners besides.
+    pub fn with(memory: Memory, listeners: &str) -> Option<Self> {
         let Some(program) =
             in_path("mosquitto").or_else(|| Some(DEBIAN.into()).filter(|path: &PathBuf| path.is_file()))
         else {
@@ -58,8 +63,8 @@ impl Broker {
         };
         // Without bounds of its own, it hands a message to its subscriber before it acknowledges it.
         let settings = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_inflight_messages 0\n\
-             max_queued_messages 0\n{persistence}"
+            "per_listener_settings true\nuser root\nmax_inflight_messages 0\nmax_queued_messages 0\n{persistence}\
+             listener {port} 127.0.0.1\nallow_anonymous true\n{listeners}"
         );
         std::fs::write(folder.path().join("mosquitto.conf"), settings).unwrap();
         let process = start(&program, folder.path(), port);

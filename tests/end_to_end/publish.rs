@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, next_line, rest, text, until};
+use crate::bench::{Bench, Process, next_line, program, rest, text, until};
 use crate::broker::{Broker, Gate, Memory, Subscriber};
+use crate::browser::in_path;
 use crate::fixture::brightness_model;
 
 /// A host that publishes.
@@ -21,7 +24,12 @@ struct Publisher {
 
 impl Publisher {
     fn start(command: &mut Command, port: u16, more: &[&str]) -> Self {
-        command.args(["--broker", &format!("mqtt://127.0.0.1:{port}"), "--prometheus", "127.0.0.1:0"]);
+        Self::of(&format!("mqtt://127.0.0.1:{port}"), command, more)
+    }
+
+    /// One for the broker at that address.
+    fn of(broker: &str, command: &mut Command, more: &[&str]) -> Self {
+        command.args(["--broker", broker, "--prometheus", "127.0.0.1:0"]);
         let mut process = Process::start(command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()));
         let mut lines = process.stdout();
         let line = next_line(&mut lines).unwrap_or_else(|| panic!("{}", rest(process.stderr())));
@@ -153,7 +161,7 @@ fn several_stations_are_published_with_their_state() {
     let digest = bench.flash("model.onnx", &brightness_model(0.4));
     other.flash("model.onnx", &brightness_model(0.4));
     let second = other.line.host_end();
-    let publish = ["publish", "--discovery", "--port", second.to_str().unwrap()];
+    let publish = ["publish", "--discovery", "--client", "pc", "--port", second.to_str().unwrap()];
     let address = format!("mqtt://127.0.0.1:{}", broker.port);
     let output = bench.run(&[&publish[..], &["--broker", &address]].concat());
     assert_eq!(output.status.code(), Some(2));
@@ -170,7 +178,7 @@ fn several_stations_are_published_with_their_state() {
     subscriber.wait_for_counts("hood_2", 10);
     subscriber.wait_for("nuclei/bench/status", "online");
     subscriber.wait_for("nuclei/hood_2/status", "online");
-    subscriber.wait_for("nuclei/host/nuclei-host-bench-hood_2/status", "online");
+    subscriber.wait_for("nuclei/host/pc/status", "online");
     let found = &subscriber.on("homeassistant/sensor/nuclei_hood_2/count/config")[0];
     let found: Value = serde_json::from_str(found).unwrap();
     assert_eq!(found["state_topic"], "nuclei/hood_2/count");
@@ -199,7 +207,7 @@ fn several_stations_are_published_with_their_state() {
     subscriber.wait_for_counts("bench", 10);
     let (code, told, complained) = publisher.end();
     assert_eq!(code, Some(0), "{complained}");
-    for topic in ["bench", "hood_2", "host/nuclei-host-bench-hood_2"] {
+    for topic in ["bench", "hood_2", "host/pc"] {
         subscriber.wait_for(&format!("nuclei/{topic}/status"), "offline");
     }
     let number = published(&told);
@@ -216,7 +224,7 @@ fn what_a_full_queue_drops_is_counted_and_told() {
     let Some(mut broker) = Broker::start(Memory::None) else { return };
     let bench = Bench::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
-    let mut publisher = Publisher::start(&mut bench.host(&["publish"]), broker.port, &["--queue", "5"]);
+    let mut publisher = Publisher::start(&mut bench.host(&["publish"]), broker.port, &["--queue-bound", "5"]);
     publisher.wait_until("nuclei_published_counts_total", |published| published >= 5);
     broker.kill();
     publisher.wait_until("nuclei_dropped_counts_total", |dropped| dropped >= 5);
@@ -247,27 +255,24 @@ fn what_cannot_be_published_says_why() {
     let bench = Bench::simulated();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nowhere = format!("mqtt://{free}");
     let strict = format!("mqtt://{}", strict_broker());
     for (arguments, code, words) in [
         (&["--broker", "broker.lab"][..], 2, "it is written mqtt://HOST"),
-        (&["--broker", "mqtts://broker.lab"], 2, "without encryption"),
+        (&["--broker", "mqtt://broker.lab", "--ca", "ca.pem"], 2, "write mqtts:// in --broker"),
+        (&["--broker", "mqtts://broker.lab", "--cert", "host.pem"], 2, "--key <FILE>"),
+        (&["--broker", "mqtts://broker.lab", "--ca", "/dev/null"], 2, "/dev/null holds no certificate"),
+        (&["--broker", "mqtts://broker.lab", "--ca", "/nowhere/ca.pem"], 2, "/nowhere/ca.pem cannot be read"),
+        (&["--broker", "mqtt://broker.lab", "--queue", "5"], 2, "--queue-bound says how many"),
+        (&["--broker", "mqtt://broker.lab", "--queue", "/proc/queue"], 1, "that this user may write to"),
         (&["--broker", "mqtt://broker.lab", "--topic", "a/b"], 2, "letters, digits"),
-        (&["--broker", "mqtt://broker.lab", "--queue", "0"], 2, "--queue"),
-        (&["--broker", "mqtt://broker.lab", "--user", "bench"], 2, "NUCLEI_MQTT_PASSWORD"),
+        (&["--broker", "mqtt://broker.lab", "--queue-bound", "0"], 2, "--queue-bound"),
+        (&["--broker", "mqtt://broker.lab", "--login", "/nowhere/login"], 2, "/nowhere/login cannot be read"),
         (
             &["--broker", "mqtt://broker.lab", "--prometheus", &taken],
             2,
             "name another address with --prometheus",
         ),
-        (&["--broker", &strict], 1, "say who you are with --user"),
-        (&["--broker", &nowhere], 1, "start the broker, or name another"),
-        (
-            &["--broker", "mqtt://broker.lab", "--port", "/dev/ttyNotThere7"],
-            4,
-            "there is no port /dev/ttyNotThere7",
-        ),
+        (&["--broker", &strict], 1, "say who you are with --login"),
     ] {
         let output = bench.run(&[&["publish"], arguments].concat());
         let told = text(&output.stderr);
@@ -290,4 +295,199 @@ fn strict_broker() -> SocketAddr {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     address
+}
+
+#[test]
+fn a_publisher_that_is_killed_loses_no_count() {
+    let Some(mut broker) = Broker::start(Memory::Persistent) else { return };
+    let bench = Bench::simulated();
+    bench.flash("model.onnx", &brightness_model(0.4));
+    let subscriber = Subscriber::new(broker.port);
+    broker.wait_until_saved();
+    let queue = bench.path("queue");
+    let start = |port| {
+        let publish = ["publish", "--queue", queue.to_str().unwrap()];
+        Publisher::start(&mut bench.host(&publish), port, &[])
+    };
+    // The last count that each publisher was seen to have before it was killed, with and without a broker.
+    let mut seen = Vec::new();
+    for with_broker in [false, true, false] {
+        let mut publisher = start(broker.port);
+        // Counts of its own, beside those from before.
+        publisher.wait_until("nuclei_frames_total{station=\"bench\"}", |frames| frames >= 15);
+        if !with_broker {
+            broker.kill();
+            publisher.wait_until("nuclei_queued_counts", |queued| queued >= 20);
+        }
+        seen.push(publisher.metrics()["nuclei_frame{station=\"bench\"}"]);
+        publisher.process.kill();
+        if !with_broker {
+            broker.restart();
+        }
+    }
+    let publisher = start(broker.port);
+    publisher.wait_until("nuclei_published_counts_total", |published| published >= 40);
+    let (code, _, complained) = publisher.end();
+    assert_eq!(code, Some(0), "{complained}");
+    assert!(complained.contains(" from before"), "{complained}");
+
+    let all = subscriber.counts("bench");
+    let counts = once(all.clone());
+    let frames: Vec<u64> = counts.iter().map(frame).collect();
+    println!("{} counts, 3 kills, {} came twice under one id", frames.len(), all.len() - frames.len());
+    assert!(frames.is_sorted_by(|a, b| a < b), "out of order: {frames:?}");
+    // While no publisher was there nobody may have taken counts: a gap for each kill at most, after all that it was seen
+    // to have.
+    let gaps = frames.windows(2).filter(|pair| pair[1] > pair[0] + 1);
+    let kills: Vec<usize> = gaps.map(|gap| seen.iter().filter(|&&seen| seen <= gap[0]).count()).collect();
+    assert!(kills.first() != Some(&0) && kills.is_sorted_by(|a, b| a < b), "{kills:?} {seen:?} {frames:?}");
+    assert!(seen.iter().all(|seen| frames.contains(seen)), "{seen:?} {frames:?}");
+}
+
+#[test]
+fn a_broker_and_a_station_that_come_later_are_joined() {
+    let Some(mut broker) = Broker::start(Memory::None) else { return };
+    let bench = Bench::simulated();
+    bench.flash("model.onnx", &brightness_model(0.4));
+    broker.kill();
+    let port = bench.path("port");
+    let mut command = Command::new(program("nuclei-host"));
+    command.arg("publish").arg("--port").arg(&port);
+    let mut publisher = Publisher::start(&mut command, broker.port, &[]);
+    std::os::unix::fs::symlink(bench.line.host_end(), &port).unwrap();
+    publisher.wait_until("nuclei_queued_counts", |queued| queued >= 5);
+    assert_eq!(publisher.metrics()["nuclei_broker_up"], 0);
+    broker.restart();
+    let subscriber = Subscriber::new(broker.port);
+    subscriber.wait_for("nuclei/bench/status", "online");
+    subscriber.wait_for_counts("bench", 5);
+    publisher.process.signal(Signal::SIGINT);
+    assert_eq!(publisher.process.wait().code(), Some(0));
+    let complained = rest(publisher.process.stderr());
+    let told =
+        ["there is no port", "no broker is at", "bench: the station is there", "the broker is there; "];
+    for words in told {
+        assert_eq!(
+            complained.lines().filter(|line| line.contains(words)).count(),
+            1,
+            "{words}\n{complained}"
+        );
+    }
+}
+
+#[test]
+fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (lab, other) = (Authority::new("lab"), Authority::new("other"));
+    std::fs::write(path("lab.pem"), lab.pem()).unwrap();
+    std::fs::write(path("other.pem"), other.pem()).unwrap();
+    for (name, authority, of) in
+        [("broker", &lab, "127.0.0.1"), ("host", &lab, "pc"), ("stranger", &other, "pc")]
+    {
+        let (certificate, key) = authority.certify(of);
+        std::fs::write(path(&format!("{name}.pem")), certificate).unwrap();
+        std::fs::write(path(&format!("{name}.key")), key).unwrap();
+    }
+    for (name, text, mode) in [
+        ("login", "bench\nsecret\n", 0o600),
+        ("wrong", "bench\nwrong\n", 0o600),
+        ("open", "bench\nsecret\n", 0o644),
+    ] {
+        std::fs::write(path(name), text).unwrap();
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let Some(passwords) = in_path("mosquitto_passwd") else {
+        eprintln!("SKIPPED: no mosquitto_passwd on this machine; apt-get install mosquitto");
+        return;
+    };
+    let mut command = Command::new(passwords);
+    command.args(["-b", "-c", &path("passwords"), "bench", "secret"]);
+    assert!(command.output().unwrap().status.success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listener = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\ncafile {}\ncertfile {}\nkeyfile {}\n\
+         require_certificate true\n",
+        path("passwords"),
+        path("lab.pem"),
+        path("broker.pem"),
+        path("broker.key")
+    );
+    let Some(broker) = Broker::with(Memory::None, &listener) else { return };
+    let bench = Bench::simulated();
+    bench.flash("model.onnx", &brightness_model(0.4));
+    let with = |authority: &str, host: &str, login: &str| {
+        let (certificate, key) = (path(&format!("{host}.pem")), path(&format!("{host}.key")));
+        ["--ca", &path(authority), "--cert", &certificate, "--key", &key, "--login", &path(login)]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let right = with("lab.pem", "host", "login");
+    let here = format!("mqtts://127.0.0.1:{port}");
+    let by_name = format!("mqtts://localhost:{port}");
+    let plain = format!("mqtts://127.0.0.1:{}", broker.port);
+    let unencrypted = format!("mqtt://127.0.0.1:{port}");
+    for (address, arguments, code, words) in [
+        (&here, with("other.pem", "host", "login"), 1, "signed by nobody whom this host trusts"),
+        (&here, with("lab.pem", "stranger", "login"), 1, "it does not trust this host"),
+        (&here, with("lab.pem", "host", "wrong"), 1, "say who you are with --login"),
+        (&here, with("lab.pem", "host", "open"), 2, "is open to others (mode 644)"),
+        (&by_name, right.clone(), 1, "its certificate is for another name"),
+        (&plain, right.clone(), 1, "no encrypted connection comes about"),
+        (&unencrypted, right.clone(), 2, "is without encryption"),
+    ] {
+        let output = bench.host(&["publish", "--broker", address]).args(&arguments).output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        assert!(told.contains(words), "{arguments:?}: {told}");
+        assert_eq!(told.lines().count(), 2, "one line, and what to do: {told}");
+    }
+
+    let subscriber = Subscriber::new(broker.port);
+    let right: Vec<&str> = right.iter().map(String::as_str).collect();
+    let publisher = Publisher::of(&here, &mut bench.host(&["publish"]), &right);
+    subscriber.wait_for_counts("bench", 10);
+    let (code, told, complained) = publisher.end();
+    assert_eq!((code, complained.as_str()), (Some(0), ""));
+    let number = published(&told);
+    until("all counts are there", || (subscriber.counts("bench").len() >= number).then_some(()));
+    assert_whole(&subscriber.counts("bench"));
+
+    // Name and password from the environment, and what a plain connection gives away.
+    let mut command = bench.host(&["publish"]);
+    command.env("NUCLEI_MQTT_USER", "bench").env("NUCLEI_MQTT_PASSWORD", "secret");
+    let publisher = Publisher::of(&here, &mut command, &right[..6]);
+    subscriber.wait_for_counts("bench", 3);
+    assert_eq!(publisher.end().0, Some(0));
+    let publisher = Publisher::start(&mut bench.host(&["publish"]), broker.port, &right[6..]);
+    let (_, _, complained) = publisher.end();
+    assert!(complained.contains("without encryption"), "{complained}");
+}
+
+/// Who signs certificates.
+struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Self { params, key: KeyPair::generate().unwrap() }
+    }
+
+    fn pem(&self) -> String {
+        self.params.self_signed(&self.key).unwrap().pem()
+    }
+
+    /// A certificate for a name or an address, and its secret key.
+    fn certify(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+    }
 }

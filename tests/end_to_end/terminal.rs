@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::pty::{Winsize, openpty};
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, text, until};
+use crate::bench::{Bench, Process, SIMULATED, text, until};
 use crate::fixture::brightness_model;
 
 const COLUMNS: u16 = 110;
@@ -165,8 +165,8 @@ fn character_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-fn recorded(bench: &Bench) -> HashMap<u64, u64> {
-    let recorded = std::fs::read_to_string(bench.path("counts.jsonl")).unwrap();
+fn recorded(bench: &Bench, file: &str) -> HashMap<u64, u64> {
+    let recorded = std::fs::read_to_string(bench.path(file)).unwrap();
     let whole = recorded.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.map(|record| (record["frame"].as_u64().unwrap(), record["count"].as_u64().unwrap())).collect()
@@ -183,7 +183,12 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
     until("ten counts are compared", || {
         terminal.look();
         let (frame, count) = terminal.shown()?;
-        assert_eq!(Some(&count), recorded(&bench).get(&frame), "frame {frame}\n{}", terminal.text());
+        assert_eq!(
+            Some(&count),
+            recorded(&bench, "counts.jsonl").get(&frame),
+            "frame {frame}\n{}",
+            terminal.text()
+        );
         compared.insert(frame);
         (compared.len() >= 10).then_some(())
     });
@@ -216,6 +221,46 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
     while terminal.look() && terminal.plain.lines().count() < 1 {}
     assert!(!terminal.alternate, "the terminal is as before");
     assert!(terminal.plain.contains(" frames, "), "{:?}", terminal.plain);
+}
+
+#[test]
+fn of_several_stations_the_terminal_shows_the_chosen_one() {
+    let (bench, mut hood) = (Bench::simulated(), Bench::named("hood 2", SIMULATED));
+    let port = hood.line.host_end();
+    let arguments = ["live", "--view", "terminal", "--record", "fleet", "--port", port.to_str().unwrap()];
+    let (mut terminal, mut live) = Terminal::with(&bench, &arguments);
+    let compare = |terminal: &mut Terminal, name: &str, file: &str| {
+        terminal.wait_for(&format!("nuclei {name}  connected"));
+        let mut compared = HashSet::new();
+        until("five counts are compared", || {
+            terminal.look();
+            let (frame, count) = terminal.shown()?;
+            assert_eq!(Some(&count), recorded(&bench, file).get(&frame), "{frame}\n{}", terminal.text());
+            compared.insert(frame);
+            (compared.len() >= 5).then_some(())
+        });
+    };
+    terminal.wait_for(" 1 hood 2 ");
+    compare(&mut terminal, "hood 2", "fleet/hood_2/counts.jsonl");
+    terminal.press("2");
+    compare(&mut terminal, "bench", "fleet/bench/counts.jsonl");
+    hood.station.kill();
+    terminal.wait_for(" lost ");
+    assert!(terminal.text().contains("nuclei bench  connected"), "{}", terminal.text());
+    terminal.press("\t");
+    terminal.wait_for("the number is old");
+    hood.restart_station();
+    terminal.wait_for("can be trusted");
+    terminal.press("s");
+    terminal.wait_for("nuclei is in fleet/hood_2/snapshot-");
+    terminal.press("q");
+    assert_eq!(live.wait().code(), Some(0));
+    while terminal.look() && terminal.plain.lines().count() < 2 {}
+    assert!(
+        terminal.plain.contains("hood_2: ") && terminal.plain.contains("bench: "),
+        "{:?}",
+        terminal.plain
+    );
 }
 
 #[test]

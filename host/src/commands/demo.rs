@@ -123,11 +123,12 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     };
     tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
 
-    let show = args.view.open(stop)?;
+    let (show, terminal) = args.view.open(station.port(), stop)?;
     let (start, carried) = (Instant::now(), line.carried());
     let at = Some(start + Duration::from_secs(args.seconds));
     let (ended, summary) =
         Viewer::new(show, None).watch((station, identity), End { at, frames: None }, stop)?;
+    drop(terminal);
     if ended == Ended::Finished {
         eprintln!("the pictures came to their end");
     }

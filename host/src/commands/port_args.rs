@@ -2,10 +2,14 @@
 
 use clap::Args;
 use host_console::{Exit, Failure, one_line};
+use shared::trust::SecretKey;
 use shared::wire::Identity;
 
-use crate::key_store::{KeyName, KeyStore};
-use crate::link::{DEFAULT_BAUD, LineSpeed, PortKind, SerialLine, Station, describe_ports, list_ports};
+use crate::fleet::{Place, Roster, gather};
+use crate::key_store::{KeyName, KeyStore, KeyStoreError};
+use crate::link::{
+    DEFAULT_BAUD, LineSpeed, LinkError, PortKind, SerialLine, Station, describe_ports, list_ports,
+};
 
 /// Which station is meant.
 #[derive(Debug, Clone, Args)]
@@ -22,9 +26,30 @@ pub struct PortArgs {
         value_parser = clap::value_parser!(u32).range(1200..=12_000_000),
     )]
     pub baud: u32,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+/// Who signs changes.
+#[derive(Debug, Clone, Args)]
+pub struct SigningArgs {
     /// The key that signs changes, where the station trusts keys [default: the only one there is]
     #[arg(long = "key", value_name = "NAME", global = true)]
-    pub sign_with: Option<KeyName>,
+    sign_with: Option<KeyName>,
+}
+
+impl SigningArgs {
+    /// The key. One that is not named is looked for, and missed only where the station wants a signature.
+    ///
+    /// # Errors
+    /// [`Failure`] when the key that is named cannot be used.
+    pub fn key(&self) -> Result<Result<SecretKey, KeyStoreError>, Failure> {
+        let key = KeyStore::of_user().and_then(|keys| Ok(keys.choose(self.sign_with.as_ref())?.1));
+        match (&self.sign_with, key) {
+            (Some(_), Err(error)) => Err(Failure::usage(one_line(&error), error.next_step())),
+            (_, key) => Ok(key),
+        }
+    }
 }
 
 impl PortArgs {
@@ -36,16 +61,12 @@ impl PortArgs {
         self.port.clone().map_or_else(only_usb_port, Ok)
     }
 
-    /// Opens the port and greets the station. A key that is not named is looked for, and missed only where
-    /// the station wants a signature.
+    /// Opens the port and greets the station.
     ///
     /// # Errors
     /// [`Failure`], mostly of [`Exit::StationAbsent`].
     pub fn open(&self) -> Result<(Station<SerialLine>, Identity), Failure> {
-        let key = KeyStore::of_user().and_then(|keys| Ok(keys.choose(self.sign_with.as_ref())?.1));
-        if let (Some(_), Err(error)) = (&self.sign_with, &key) {
-            return Err(Failure::usage(one_line(error), error.next_step()));
-        }
+        let key = self.signing.key()?;
         let (mut station, identity) = open(&self.path()?, self.baud)?;
         station.sign_with(key);
         Ok((station, identity))
@@ -53,7 +74,7 @@ impl PortArgs {
 }
 
 /// Opens a port and greets the station there, and tells where that works at a slower speed alone.
-fn open(port: &str, baud: u32) -> Result<(Station<SerialLine>, Identity), Failure> {
+pub fn open(port: &str, baud: u32) -> Result<(Station<SerialLine>, Identity), LinkError> {
     let (station, identity) = Station::open(port, baud)?;
     let LineSpeed { top, now } = station.speed();
     if now < top {
@@ -96,13 +117,28 @@ pub struct FleetArgs {
 }
 
 impl FleetArgs {
-    /// Opens every port and greets the station there, to read from alone: nothing is signed.
+    /// The ports named, or the only one that it can be.
     ///
     /// # Errors
-    /// [`Failure`], mostly of [`Exit::StationAbsent`].
-    pub fn open(&self) -> Result<Vec<(Station<SerialLine>, Identity)>, Failure> {
-        let only = if self.ports.is_empty() { Some(only_usb_port()?) } else { None };
-        let ports = self.ports.iter().chain(&only);
-        ports.map(|port| open(port, self.baud)).collect()
+    /// [`Failure`] when no port is named and there is not one alone, or one is named twice.
+    pub fn ports(&self) -> Result<Vec<String>, Failure> {
+        if self.ports.is_empty() {
+            return Ok(vec![only_usb_port()?]);
+        }
+        let twice = self.ports.iter().enumerate().find(|(at, port)| self.ports[..*at].contains(port));
+        match twice {
+            Some((_, port)) => {
+                Err(Failure::usage(format!("{port} is named twice"), "name each station's port once"))
+            }
+            None => Ok(self.ports.clone()),
+        }
+    }
+
+    /// Greets the stations at these ports, all at the same time.
+    ///
+    /// # Errors
+    /// [`Failure`] when two of those that answer have one name.
+    pub fn gather(&self, ports: &[String], roster: &Roster) -> Result<Vec<Place>, Failure> {
+        gather(ports, self.baud, roster, open)
     }
 }

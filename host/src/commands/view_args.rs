@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use host_console::{Failure, output};
 
 use crate::live::Show;
-use crate::page::{DEFAULT_ADDRESS, Panel, serve};
+use crate::page::{DEFAULT_ADDRESS, Panel, StationSeat, serve};
 use crate::terminal::Terminal;
 
 /// How frames are shown.
@@ -34,46 +34,95 @@ enum View {
     Terminal,
     /// A line a frame
     Lines,
+    #[value(skip)]
+    Json,
 }
 
 impl ViewArgs {
-    /// Opens the view. On a terminal `stop` is set when the person wants no more.
+    /// Opens the view of one station. On a terminal `stop` is set when the person wants no more; the terminal is as
+    /// before when it is dropped.
     ///
     /// # Errors
     /// [`Failure`] when no page can be served, or this is no terminal.
-    pub fn open(&self, stop: &'static AtomicBool) -> Result<Show, Failure> {
-        if self.json {
-            return Ok(Show::Json);
-        }
-        let has_browser = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    pub fn open(&self, port: &str, stop: &'static AtomicBool) -> Result<(Show, Option<Terminal>), Failure> {
+        let view = self.view()?;
+        let (show, seat) = view.show(port)?;
+        Ok((show, self.present(view, seat.into_iter().collect(), stop)?))
+    }
+
+    /// Opens the view of several stations.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_all(
+        &self,
+        ports: &[String],
+        stop: &'static AtomicBool,
+    ) -> Result<(Vec<Show>, Option<Terminal>), Failure> {
+        let view = self.view()?;
+        let shows: Result<Vec<_>, Failure> = ports.iter().map(|port| view.show(port)).collect();
+        let (shows, seats): (Vec<_>, Vec<_>) = shows?.into_iter().unzip();
+        Ok((shows, self.present(view, seats.into_iter().flatten().collect(), stop)?))
+    }
+
+    fn view(&self) -> Result<View, Failure> {
         let is_watched = std::io::stdout().is_terminal();
         let has_keys =
             std::io::stdin().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
-        let view = match (is_watched, has_browser, has_keys) {
+        let view = match (is_watched, has_browser(), has_keys) {
+            _ if self.json => View::Json,
             (true, true, _) => View::Page,
             (true, false, true) => View::Terminal,
             _ => View::Lines,
         };
         match self.view.unwrap_or(view) {
-            View::Lines => Ok(Show::Lines),
             View::Terminal if !is_watched => {
                 let next = "leave --view out, or use --view lines";
                 Err(Failure::usage("standard output is no terminal to draw on", next))
             }
-            View::Terminal => {
-                let (panel, seat) = Panel::new()?;
-                Ok(Show::Terminal { panel: Box::new(panel), _terminal: Terminal::start(seat, stop)? })
-            }
+            view => Ok(view),
+        }
+    }
+
+    /// Lets people sit down on those seats.
+    fn present(
+        &self,
+        view: View,
+        seats: Vec<StationSeat>,
+        stop: &'static AtomicBool,
+    ) -> Result<Option<Terminal>, Failure> {
+        match view {
+            View::Lines | View::Json => Ok(None),
+            View::Terminal => Terminal::start(seats, stop).map(Some),
             View::Page => {
-                let (panel, seat) = Panel::new()?;
-                let address = serve(self.listen, seat)?;
+                let address = serve(self.listen, seats)?;
                 output::line(&format!("the page is at {address}    (ctrl-C ends it)"))?;
-                if has_browser && is_watched {
+                if has_browser() && std::io::stdout().is_terminal() {
                     // The address stands above; a machine without a browser loses nothing.
                     let _ = open::that_detached(address.to_string());
                 }
-                Ok(Show::Page(Box::new(panel)))
+                Ok(None)
             }
         }
     }
+}
+
+impl View {
+    /// How the frames of the station on that port are shown, and where viewers follow them.
+    fn show(self, port: &str) -> Result<(Show, Option<StationSeat>), Failure> {
+        let with_viewers = |show: fn(Box<Panel>) -> Show| {
+            let (panel, seat) = Panel::new()?;
+            Ok((show(Box::new(panel)), Some(StationSeat { port: port.to_owned(), seat })))
+        };
+        match self {
+            Self::Lines => Ok((Show::Lines, None)),
+            Self::Json => Ok((Show::Json, None)),
+            Self::Page => with_viewers(Show::Page),
+            Self::Terminal => with_viewers(Show::Terminal),
+        }
+    }
+}
+
+fn has_browser() -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
 }

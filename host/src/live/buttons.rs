@@ -1,6 +1,6 @@
 //! What a person asks for on the page, done at the station.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,12 +23,19 @@ use crate::recording::Recording;
 /// Where frames are recorded, and whether.
 #[derive(Debug)]
 pub(super) struct Recorder {
+    /// Where files go that nobody names; empty for the current folder.
+    folder: PathBuf,
     recording: Option<Recording>,
 }
 
 impl Recorder {
-    pub(super) const fn new(recording: Option<Recording>) -> Self {
-        Self { recording }
+    pub(super) const fn new(folder: PathBuf) -> Self {
+        Self { folder, recording: None }
+    }
+
+    /// From now on frames are recorded there, or no more.
+    pub(super) fn record(&mut self, recording: Option<Recording>) {
+        self.recording = recording;
     }
 
     /// Records a frame, where frames are recorded.
@@ -41,7 +48,9 @@ impl Recorder {
         match (on, &self.recording) {
             (false, _) => self.recording = None,
             (true, Some(_)) => {}
-            (true, None) => self.recording = Some(Recording::open(Path::new(&dated("counts", ".jsonl")))?),
+            (true, None) => {
+                self.recording = Some(Recording::open_within(&self.folder, &dated("counts", ".jsonl"))?);
+            }
         }
         Ok(self.recording.as_ref().map(|recording| recording.path().to_owned()))
     }
@@ -82,7 +91,7 @@ pub(super) fn act(
             panel.work(|work| work.recording = file.map(|file| file.display().to_string()));
             told
         }),
-        Command::Snapshot => snapshot(station, provenance, stop),
+        Command::Snapshot => snapshot(station, recorder.folder.join(dated("snapshot", "")), provenance, stop),
         Command::Revert => revert(station),
         Command::Flash { name, onnx } => {
             let outcome = put(station, panel, &name, &onnx, stop);
@@ -106,9 +115,10 @@ fn illuminate(station: &mut Station<SerialLine>, percent: f32) -> Result<(Settin
     Ok((settings, format!("illumination {percent:.0} %")))
 }
 
-/// Writes the next frame, its labels and its evidence into a folder of its own.
+/// Writes the next frame, its labels and its evidence into a folder of its own, at `path`.
 fn snapshot(
     station: &mut Station<SerialLine>,
+    path: PathBuf,
     provenance: &Provenance,
     stop: &AtomicBool,
 ) -> Result<String, Broken> {
@@ -123,7 +133,6 @@ fn snapshot(
         Err(CaptureError::Link(error)) => return Err(error.into()),
         Err(error) => return Err(Failure::from(error).into()),
     };
-    let path = PathBuf::from(dated("snapshot", ""));
     let record = CaptureFolder::new(&path).write(&captured, provenance)?;
     Ok(format!("frame {} with {} nuclei is in {}", record.frame.frame, record.frame.count, path.display()))
 }

@@ -1,96 +1,29 @@
 //! Frames shown and recorded as they come, through whatever happens to the station.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
 use shared::wire::{CameraState, Event, Identity, Notice, Settings, StageProgress, Status, Stream};
 
 use super::buttons::{Recorder, act};
+use super::show::Show;
+use super::waiting::{Awaited, End, Ended, is_over, wait_for};
 use super::{Summary, Watch};
 use crate::frame_record::FrameRecord;
 use crate::gates::Gates;
-use crate::link::{Climb, LineSpeed, LinkError, Numbering, SerialLine, Station, Told, camera_word};
-use crate::page::{LinkState, Panel};
+use crate::link::{Climb, LineSpeed, LinkError, SerialLine, Station, Told, camera_word};
+use crate::page::LinkState;
 use crate::provenance::{Provenance, ProvenanceError};
-use crate::publishing::Outlet;
 use crate::recording::Recording;
-use crate::terminal::Terminal;
 
 /// A host that asks nothing for long counts as gone at the station.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 /// A page tells within two seconds that the station is lost: it asks this often, and waits this long.
 const PAGE_STATUS_EVERY: Duration = Duration::from_millis(600);
 const PAGE_PATIENCE: Duration = Duration::from_millis(900);
-const LOOK_AROUND: Duration = Duration::from_millis(200);
-/// Pause between attempts to find a station that went away.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
-
-/// How frames are shown.
-#[derive(Debug)]
-pub enum Show {
-    /// A line for a person.
-    Lines,
-    /// A JSON object a line.
-    Json,
-    /// To an MQTT broker.
-    Broker(Box<Outlet>),
-    /// On a page.
-    Page(Box<Panel>),
-    /// On this terminal.
-    Terminal {
-        /// What its viewer is shown.
-        panel: Box<Panel>,
-        /// The terminal is as before when this is gone.
-        _terminal: Terminal,
-    },
-}
-
-impl Show {
-    /// What viewers are shown, where there are viewers.
-    fn panel(&self) -> Option<&Panel> {
-        match self {
-            Self::Lines | Self::Json | Self::Broker(_) => None,
-            Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
-        }
-    }
-
-    fn panel_mut(&mut self) -> Option<&mut Panel> {
-        match self {
-            Self::Lines | Self::Json | Self::Broker(_) => None,
-            Self::Page(panel) | Self::Terminal { panel, .. } => Some(panel),
-        }
-    }
-
-    /// Tells what happened at the station, where it does not spoil what is shown.
-    fn note(&mut self, message: String) {
-        match self {
-            Self::Lines | Self::Json | Self::Page(_) => eprintln!("{message}"),
-            Self::Broker(outlet) => outlet.note(&message),
-            Self::Terminal { panel, .. } => panel.told(Ok(message)),
-        }
-    }
-}
-
-/// When watching ends by itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct End {
-    /// At this time.
-    pub at: Option<Instant>,
-    /// After so many frames.
-    pub frames: Option<u32>,
-}
-
-/// Why watching ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// As was asked for.
-    AsAsked,
-    /// By ctrl-C.
-    Stopped,
-    /// The pictures came to their end.
-    Finished,
-}
+pub(super) const LOOK_AROUND: Duration = Duration::from_millis(200);
 
 /// Why watching failed.
 #[derive(Debug)]
@@ -120,20 +53,62 @@ impl From<Failure> for Broken {
     }
 }
 
-/// Shows and records frames.
+/// Shows and records a station's frames.
 #[derive(Debug)]
 pub struct Viewer {
     show: Show,
     recorder: Recorder,
+    /// What its station is called among several: by its port until its name is known.
+    among: Option<String>,
 }
 
 impl Viewer {
     /// A viewer that also records, where it is given a recording.
-    pub fn new(mut show: Show, record: Option<Recording>) -> Self {
-        if let (Some(panel), Some(record)) = (show.panel_mut(), &record) {
+    pub fn new(show: Show, record: Option<Recording>) -> Self {
+        let mut viewer = Self { show, recorder: Recorder::new(PathBuf::new()), among: None };
+        viewer.record(record);
+        viewer
+    }
+
+    /// A viewer of one station of several, on that port.
+    pub fn among_several(show: Show, port: &str) -> Self {
+        Self { show, recorder: Recorder::new(PathBuf::new()), among: Some(port.to_owned()) }
+    }
+
+    /// The station is known by that name; what is recorded of it goes into `folder`.
+    pub fn joined(&mut self, name: &str, folder: PathBuf, record: Option<Recording>) {
+        self.among = Some(name.to_owned());
+        self.recorder = Recorder::new(folder);
+        self.record(record);
+    }
+
+    /// Whether its station is one of several.
+    pub const fn is_among_several(&self) -> bool {
+        self.among.is_some()
+    }
+
+    fn record(&mut self, record: Option<Recording>) {
+        if let (Some(panel), Some(record)) = (self.show.panel_mut(), &record) {
             panel.work(|work| work.recording = Some(record.path().display().to_string()));
         }
-        Self { show, recorder: Recorder::new(record) }
+        self.recorder.record(record);
+    }
+
+    /// Tells that no station is there yet, and why.
+    pub fn absent(&self, error: &LinkError) {
+        self.link(LinkState::Absent, &format!("{error}; it is waited for"));
+    }
+
+    /// Tells that nothing more comes from the station, and why.
+    pub fn failed(&self, failure: &Failure) {
+        self.link(LinkState::Lost, &failure.to_string().replace('\n', ";"));
+    }
+
+    /// Tells viewers that nothing more comes from the station, as was to be.
+    pub fn finished(&self) {
+        if let Some(panel) = self.show.panel() {
+            panel.link(LinkState::Lost, "watching it has ended");
+        }
     }
 
     /// Watches until the end, waiting for a station that goes away.
@@ -187,9 +162,25 @@ impl Viewer {
 
     fn link(&self, state: LinkState, message: &str) {
         match &self.show {
-            Show::Lines | Show::Json => eprintln!("{message}"),
+            Show::Lines | Show::Json => self.complain(message),
             Show::Broker(outlet) => outlet.link(state, message),
-            Show::Page(panel) | Show::Terminal { panel, .. } => panel.link(state, message),
+            Show::Page(panel) | Show::Terminal(panel) => panel.link(state, message),
+        }
+    }
+
+    /// Tells what happened at the station, where it does not spoil what is shown.
+    fn note(&mut self, message: String) {
+        match &mut self.show {
+            Show::Lines | Show::Json | Show::Page(_) => self.complain(&message),
+            Show::Broker(outlet) => outlet.note(&message),
+            Show::Terminal(panel) => panel.told(Ok(message)),
+        }
+    }
+
+    fn complain(&self, message: &str) {
+        match &self.among {
+            None => eprintln!("{message}"),
+            Some(station) => eprintln!("{station}: {message}"),
         }
     }
 
@@ -252,7 +243,7 @@ impl Viewer {
                 }
             }
             if let Some(speed) = climb.when_due(station)? {
-                self.show.note(format!("the line runs at {speed} baud again"));
+                self.note(format!("the line runs at {speed} baud again"));
             }
             if asked.is_none_or(|asked| asked.elapsed() >= self.status_every()) {
                 known.status = self.status(station)?;
@@ -282,10 +273,10 @@ impl Viewer {
             }
             Event::Notice(Notice::Camera(camera)) => {
                 known.status.camera = camera;
-                self.show.note(format!("camera: {}", camera_word(camera)));
+                self.note(format!("camera: {}", camera_word(camera)));
             }
             Event::Notice(Notice::Stage(progress)) => {
-                notice(progress).into_iter().for_each(|message| self.show.note(message));
+                notice(progress).into_iter().for_each(|message| self.note(message));
             }
             Event::Masks(piece) => {
                 self.show.panel_mut().into_iter().for_each(|panel| panel.masks(piece, &told.bulk));
@@ -300,7 +291,7 @@ impl Viewer {
     const fn status_every(&self) -> Duration {
         match self.show {
             Show::Lines | Show::Json | Show::Broker(_) => STATUS_EVERY,
-            Show::Page(_) | Show::Terminal { .. } => PAGE_STATUS_EVERY,
+            Show::Page(_) | Show::Terminal(_) => PAGE_STATUS_EVERY,
         }
     }
 
@@ -319,10 +310,13 @@ impl Viewer {
     fn frame(&mut self, record: &FrameRecord, line: &str, watch: &Watch) -> Result<(), Failure> {
         self.recorder.add(record)?;
         match &mut self.show {
-            Show::Lines => output::line(line),
+            Show::Lines => match &self.among {
+                None => output::line(line),
+                Some(station) => output::line(&format!("{station}  {line}")),
+            },
             Show::Json => output::json(record),
             Show::Broker(outlet) => outlet.frame(record),
-            Show::Page(panel) | Show::Terminal { panel, .. } => {
+            Show::Page(panel) | Show::Terminal(panel) => {
                 panel.frame(record, watch.direction().word(), watch.frames_per_second());
                 Ok(())
             }
@@ -338,15 +332,6 @@ fn notice(progress: StageProgress) -> Option<String> {
     }
 }
 
-fn is_over(end: End, frames: u32, stop: &AtomicBool) -> Option<Ended> {
-    if stop.load(Ordering::Relaxed) {
-        return Some(Ended::Stopped);
-    }
-    let in_time = end.at.is_none_or(|at| Instant::now() < at);
-    let wanted = end.frames.is_none_or(|wanted| frames < wanted);
-    if in_time && wanted { None } else { Some(Ended::AsAsked) }
-}
-
 /// What is known of the station beside its frames.
 struct Known<'a> {
     identity: &'a Identity,
@@ -358,35 +343,4 @@ struct Known<'a> {
 /// What is told of a line that is slower than it was asked to be.
 fn slowed(LineSpeed { top, now }: LineSpeed) -> String {
     if now == top { String::new() } else { format!(", at {now} baud instead of {top}") }
-}
-
-/// What came of waiting.
-enum Awaited {
-    Back(Box<(Station<SerialLine>, Identity)>),
-    Over(Ended),
-}
-
-/// Opens the line again as soon as that works.
-fn wait_for(
-    port: &str,
-    mut speed: LineSpeed,
-    numbering: Numbering,
-    end: End,
-    stop: &AtomicBool,
-) -> Result<Awaited, LinkError> {
-    loop {
-        let until = Instant::now() + TRY_AGAIN;
-        while Instant::now() < until {
-            if let Some(ended) = is_over(End { frames: None, ..end }, 0, stop) {
-                return Ok(Awaited::Over(ended));
-            }
-            std::thread::sleep(LOOK_AROUND.min(TRY_AGAIN));
-        }
-        match Station::reopen(port, speed, numbering) {
-            Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
-            // Silence at the slower speeds says nothing of the faster ones.
-            Err(error) if error.is_passing() => speed = LineSpeed::top(speed.top),
-            Err(error) => return Err(error),
-        }
-    }
 }

@@ -53,6 +53,15 @@ pub struct Seat {
     pub commands: SyncSender<Command>,
 }
 
+/// The seat of those who watch one station.
+#[derive(Debug, Clone)]
+pub struct StationSeat {
+    /// The station's port.
+    pub port: String,
+    /// Where it is followed.
+    pub seat: Seat,
+}
+
 /// The last of each topic, and the changes as they come.
 #[derive(Debug)]
 pub struct Feed {

@@ -1,6 +1,7 @@
 //! The page's server: one file, a WebSocket to follow, and a place to put a model.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -16,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::access::Access;
 use super::command::Command;
-use super::feed::{Pace, Seat};
+use super::feed::{Pace, Seat, StationSeat};
 use crate::http_server::HttpServer;
 
 /// Where the page is unless it is told otherwise: on this machine only.
@@ -46,7 +47,7 @@ impl std::fmt::Display for PageAddress {
 ///
 /// # Errors
 /// [`Failure`] when the address is taken or is none of this machine.
-pub fn serve(address: SocketAddr, seat: Seat) -> Result<PageAddress, Failure> {
+pub fn serve(address: SocketAddr, seats: Vec<StationSeat>) -> Result<PageAddress, Failure> {
     let server = HttpServer::bind(address).map_err(|error| {
         Failure::usage(
             format!("no page can be served at {address}: {error}"),
@@ -55,16 +56,20 @@ pub fn serve(address: SocketAddr, seat: Seat) -> Result<PageAddress, Failure> {
     })?;
     let access = Access::of(server.address());
     let page = PageAddress(format!("http://{}/{}", server.address(), access.query()));
-    server.serve("page", router(seat, access));
+    server.serve("page", router(seats.into(), access));
     Ok(page)
 }
 
-fn router(seat: Seat, access: Access) -> Router {
+/// The stations, in the order in which a person named them.
+type Seats = Arc<[StationSeat]>;
+
+fn router(seats: Seats, access: Access) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/stations", get(stations))
         .route("/follow", get(follow))
         .route("/model", post(model).layer(DefaultBodyLimit::max(MAX_MODEL)))
-        .with_state(seat)
+        .with_state(seats)
         .layer(middleware::from_fn(guard))
         .layer(Extension(access))
 }
@@ -91,7 +96,32 @@ async fn page() -> Html<&'static str> {
     Html(PAGE)
 }
 
-async fn follow(State(seat): State<Seat>, upgrade: WebSocketUpgrade) -> Response {
+/// The stations' ports, in order: their places are what the other addresses call them by.
+async fn stations(State(seats): State<Seats>) -> Response {
+    let ports: Vec<&str> = seats.iter().map(|seat| seat.port.as_str()).collect();
+    serde_json::to_string(&ports).map_or_else(
+        |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        |json| ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+    )
+}
+
+/// Which station is meant; the first where none is named.
+#[derive(Debug, Deserialize)]
+struct Which {
+    #[serde(default)]
+    station: usize,
+}
+
+fn no_station() -> Response {
+    (StatusCode::NOT_FOUND, "there is no such station; open the page again\n").into_response()
+}
+
+async fn follow(
+    State(seats): State<Seats>,
+    Query(Which { station }): Query<Which>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let Some(StationSeat { seat, .. }) = seats.get(station).cloned() else { return no_station() };
     upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, seat))
 }
 
@@ -145,10 +175,12 @@ struct ModelName {
 }
 
 async fn model(
-    State(seat): State<Seat>,
+    State(seats): State<Seats>,
+    Query(Which { station }): Query<Which>,
     Query(ModelName { name }): Query<ModelName>,
     body: Bytes,
 ) -> Response {
+    let Some(StationSeat { seat, .. }) = seats.get(station) else { return no_station() };
     match seat.commands.try_send(Command::Flash { name, onnx: body.to_vec() }) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the station is busy; try again\n").into_response(),

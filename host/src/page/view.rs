@@ -53,6 +53,8 @@ pub enum LinkState {
     Up,
     /// It does not.
     Lost,
+    /// It did not answer yet.
+    Absent,
 }
 
 /// Who and how the station is.

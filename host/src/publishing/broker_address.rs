@@ -5,13 +5,39 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-const SCHEME: &str = "mqtt://";
-/// The port that IANA gives to MQTT.
-const DEFAULT_PORT: u16 = 1883;
+/// Whether the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// It is not.
+    Mqtt,
+    /// It is, by TLS.
+    Mqtts,
+}
 
-/// A broker's host and port, written `mqtt://host:port`.
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Mqtt, Self::Mqtts];
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt://",
+            Self::Mqtts => "mqtts://",
+        }
+    }
+
+    /// The port that IANA gives to it.
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1883,
+            Self::Mqtts => 8883,
+        }
+    }
+}
+
+/// A broker's host and port, written `mqtt://host:port` or `mqtts://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerAddress {
+    /// Whether the connection is encrypted.
+    pub scheme: Scheme,
     /// Name or address; an IPv6 address stands in brackets.
     pub host: String,
     /// The TCP port.
@@ -20,21 +46,26 @@ pub struct BrokerAddress {
 
 /// A text is no broker's address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("it is written mqtt://HOST or mqtt://HOST:PORT, without encryption, user or path")]
+#[error(
+    "it is written mqtt://HOST or mqtts://HOST, with :PORT where it is another, and without user or path"
+)]
 pub struct BrokerAddressError;
 
 impl FromStr for BrokerAddress {
     type Err = BrokerAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let place = text.strip_prefix(SCHEME).ok_or(BrokerAddressError)?;
+        let (scheme, place) = Scheme::ALL
+            .into_iter()
+            .find_map(|scheme| Some((scheme, text.strip_prefix(scheme.prefix())?)))
+            .ok_or(BrokerAddressError)?;
         let place = place.strip_suffix('/').unwrap_or(place);
         // The colons of an IPv6 address stand within its brackets.
         let (host, port) = match place.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| BrokerAddressError)?)
             }
-            _ => (place, DEFAULT_PORT),
+            _ => (place, scheme.default_port()),
         };
         let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let is_address = name.is_some_and(|name| name.parse::<std::net::Ipv6Addr>().is_ok());
@@ -43,13 +74,13 @@ impl FromStr for BrokerAddress {
         if port == 0 || !(is_address || is_name) {
             return Err(BrokerAddressError);
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { scheme, host: host.to_owned(), port })
     }
 }
 
 impl Display for BrokerAddress {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}:{}", self.host, self.port)
+        write!(f, "{}{}:{}", self.scheme.prefix(), self.host, self.port)
     }
 }
 
@@ -66,7 +97,9 @@ mod tests {
             ("mqtt://[::1]:1884", Some("mqtt://[::1]:1884")),
             ("mqtt://[::1]", Some("mqtt://[::1]:1883")),
             ("broker", None),
-            ("mqtts://broker", None),
+            ("mqtts://broker", Some("mqtts://broker:8883")),
+            ("mqtts://broker:1883", Some("mqtts://broker:1883")),
+            ("mqttss://broker", None),
             ("mqtt://", None),
             ("mqtt://:1883", None),
             ("mqtt://broker:0", None),

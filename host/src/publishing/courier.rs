@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use host_console::{Failure, one_line};
-use rumqttc::Outgoing;
+use host_console::Failure;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, PubAckReason};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use rustls::client::ClientConfig;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
 use super::broker_address::BrokerAddress;
+use super::encryption::Distrust;
+use super::login::Login;
 use super::outbox::{MessageKind, Outbox, WINDOW};
 use super::topics::{OFFLINE, ONLINE, Topics};
 
@@ -24,46 +27,63 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Who the broker is told this is.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// The user's name.
-    pub user: String,
-    /// The user's password.
-    pub password: String,
+/// How the broker is to be met.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Who it is told this is.
+    pub login: Option<Login>,
+    /// How the connection is encrypted, where it is.
+    pub encryption: Option<Arc<ClientConfig>>,
 }
 
 /// Why the broker takes nothing.
 #[derive(Debug, Error)]
 pub enum BrokerError {
-    /// There is no connection to it.
+    /// There is no connection to it; its causes stand in its words.
+    #[error("{0}")]
+    Connection(Box<ConnectionError>),
+    /// An encrypted connection wants trust that is not there.
     #[error(transparent)]
-    Connection(#[from] Box<ConnectionError>),
+    Distrust(Distrust),
     /// The connection ended while a message was handed over.
     #[error("the connection has ended")]
     Ended,
     /// This machine has no means to talk with it.
-    #[error("no connection can be made on this machine")]
+    #[error("no connection can be made on this machine: {0}")]
     System(#[from] std::io::Error),
 }
 
 impl BrokerError {
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Connection(error) if matches!(**error, ConnectionError::ConnectionRefused(_)))
+        match self {
+            Self::Connection(error) => matches!(**error, ConnectionError::ConnectionRefused(_)),
+            Self::Distrust(_) => true,
+            Self::Ended | Self::System(_) => false,
+        }
     }
 
     fn next_step(&self) -> &'static str {
-        if self.is_refusal() {
-            "say who you are with --user and NUCLEI_MQTT_PASSWORD, as the broker's administrator knows you"
-        } else {
-            "start the broker, or name another with --broker"
+        match self {
+            Self::Distrust(distrust) => distrust.next_step(),
+            refusal if refusal.is_refusal() => {
+                "say who you are with --login, as the broker's administrator knows you"
+            }
+            _ => "start the broker, or name another with --broker",
         }
     }
 }
 
 impl From<ConnectionError> for BrokerError {
     fn from(error: ConnectionError) -> Self {
-        Self::Connection(Box::new(error))
+        let distrust = match &error {
+            // This one does not tell its source.
+            ConnectionError::MqttState(StateError::Deserialization(read)) => Distrust::behind(read),
+            ConnectionError::Tls(error) => {
+                Distrust::behind(error).or_else(|| Some(Distrust::Other(error.to_string())))
+            }
+            error => Distrust::behind(error),
+        };
+        distrust.map_or_else(|| Self::Connection(Box::new(error)), Self::Distrust)
     }
 }
 
@@ -76,13 +96,13 @@ pub struct Courier {
 }
 
 impl Courier {
-    /// Connects to the broker. From then on a broker that goes away is waited for.
+    /// Connects to the broker. One that is not there is waited for, now and from then on.
     ///
     /// # Errors
-    /// [`Failure`] when the broker is not there, or does not let this host in.
+    /// [`Failure`] when the broker does not let this host in, or this host does not trust it.
     pub fn start(
         address: &BrokerAddress,
-        login: Option<Login>,
+        access: Access,
         topics: Topics,
         outbox: Arc<Outbox>,
     ) -> Result<Self, Failure> {
@@ -92,18 +112,25 @@ impl Courier {
         options.set_keep_alive(KEEP_ALIVE);
         options.set_outgoing_inflight_upper_limit(WINDOW as u16);
         options.set_last_will(LastWill::new(topics.host_status(), OFFLINE, QoS::AtLeastOnce, true, None));
-        if let Some(Login { user, password }) = login {
+        if let Some(Login { user, password }) = access.login {
             options.set_credentials(user, password);
         }
+        if let Some(encryption) = access.encryption {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(encryption)));
+        }
         let failed = |error: BrokerError| {
-            Failure::failed(
-                format!("the broker at {address} takes no counts: {}", one_line(&error)),
-                error.next_step(),
-            )
+            Failure::failed(format!("the broker at {address} takes no counts: {error}"), error.next_step())
         };
         let system = |error| failed(BrokerError::System(error));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let connection = runtime.block_on(connect(&options)).map_err(failed)?;
+        let connection = match runtime.block_on(connect(&options)) {
+            Ok(connection) => Some(connection),
+            Err(error) if error.is_refusal() => return Err(failed(error)),
+            Err(error) => {
+                eprintln!("no broker is at {address}: {error}; counts wait for it");
+                None
+            }
+        };
         outbox.state(topics.host_status(), ONLINE.to_owned());
         let shared = Arc::clone(&outbox);
         let thread = std::thread::spawn(move || deliver(&runtime, &options, connection, &shared));
@@ -135,26 +162,34 @@ async fn connect(options: &MqttOptions) -> Result<Connection, BrokerError> {
     Ok(Connection { client, events })
 }
 
-/// Delivers until all is said and acknowledged, waiting for a broker that goes away.
-fn deliver(runtime: &Runtime, options: &MqttOptions, mut connection: Connection, outbox: &Outbox) {
+/// Delivers until all is said and acknowledged, waiting for a broker that is not there.
+fn deliver(runtime: &Runtime, options: &MqttOptions, first: Option<Connection>, outbox: &Outbox) {
+    let mut next = first;
     loop {
+        let connection = next.take().unwrap_or_else(|| reach(runtime, options, outbox));
         outbox.connected();
         let Err(error) = runtime.block_on(converse(connection, outbox)) else { return };
         outbox.disconnected();
-        eprintln!("the broker is lost: {}; counts wait for it to come back", one_line(&error));
-        let mut is_refused = false;
-        connection = loop {
-            std::thread::sleep(TRY_AGAIN);
-            match runtime.block_on(connect(options)) {
-                Ok(connection) => break connection,
-                Err(error) if error.is_refusal() && !is_refused => {
-                    eprintln!("the broker is back and refuses: {}; {}", one_line(&error), error.next_step());
-                    is_refused = true;
-                }
-                Err(_) => {}
+        eprintln!("the broker is lost: {error}; counts wait for it to come back");
+    }
+}
+
+/// Waits until the broker takes a connection.
+fn reach(runtime: &Runtime, options: &MqttOptions, outbox: &Outbox) -> Connection {
+    let mut is_refused = false;
+    loop {
+        std::thread::sleep(TRY_AGAIN);
+        match runtime.block_on(connect(options)) {
+            Ok(connection) => {
+                eprintln!("the broker is there; {} counts wait for it", outbox.queued());
+                return connection;
             }
-        };
-        eprintln!("the broker is back; {} counts wait for it", outbox.queued());
+            Err(error) if error.is_refusal() && !is_refused => {
+                eprintln!("the broker is there and refuses: {error}; {}", error.next_step());
+                is_refused = true;
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::metrics::Metrics;
+use super::queue_log::{Left, QueueError, QueueLog};
 
 /// Messages sent and not acknowledged yet: as many may come twice when the broker is lost.
 pub const WINDOW: usize = 16;
 
+/// How long what was written to the disk may be in the system's memory alone.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// A count's number in the queue.
+    pub number: u64,
     /// Where it goes.
     pub topic: String,
     /// What it says.
@@ -43,6 +51,10 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Parts {
+    /// The number of the next count.
+    next: u64,
+    /// What is kept on the disk.
+    log: Option<QueueLog>,
     states: BTreeMap<String, State>,
     /// Counts not sent over this connection.
     waiting: VecDeque<Message>,
@@ -72,6 +84,50 @@ impl Outbox {
         Self { parts: Mutex::default(), bound, metrics, changed: Notify::new() }
     }
 
+    /// One that is kept in a folder, and goes on with what an earlier one left there.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn kept(folder: &Path, bound: NonZeroUsize, metrics: Metrics) -> Result<Arc<Self>, QueueError> {
+        let (log, Left { counts, next, damaged }) = QueueLog::open(folder)?;
+        if damaged > 0 {
+            eprintln!("{damaged} lines of the queue in {} are damaged and left out", folder.display());
+        }
+        if !counts.is_empty() {
+            eprintln!("{} counts wait in {} from before", counts.len(), folder.display());
+        }
+        let outbox = Self::new(bound, metrics);
+        let mut parts = outbox.parts();
+        (parts.waiting, parts.next, parts.log) = (counts, next, Some(log));
+        outbox.make_room(&mut parts, bound.get());
+        outbox.tell_queued(&parts);
+        drop(parts);
+        let outbox = Arc::new(outbox);
+        let kept = Arc::downgrade(&outbox);
+        std::thread::spawn(move || {
+            while let Some(outbox) = kept.upgrade() {
+                outbox.sync();
+                drop(outbox);
+                std::thread::sleep(SYNC_EVERY);
+            }
+        });
+        Ok(outbox)
+    }
+
+    /// Brings to the disk what only the system has; nobody waits for it.
+    fn sync(&self) {
+        let unsynced = self.parts().log.as_mut().map(QueueLog::unsynced);
+        for file in unsynced.into_iter().flatten() {
+            // A disk that fails is told of when it is written to.
+            let _ = file.sync_data();
+        }
+    }
+
+    /// Whether all that waits is on the disk.
+    pub fn is_whole(&self) -> bool {
+        self.parts().log.as_ref().is_some_and(QueueLog::is_whole)
+    }
+
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,7 +136,20 @@ impl Outbox {
     /// told on standard error once until the broker is back.
     pub fn count(&self, topic: String, content: String) {
         let mut parts = self.parts();
-        while queued(&parts) >= self.bound.get() && parts.waiting.pop_front().is_some() {
+        self.make_room(&mut parts, self.bound.get() - 1);
+        let message = Message { number: parts.next, topic, content, kind: MessageKind::Count };
+        parts.next += 1;
+        if let Some(log) = &mut parts.log {
+            log.put(&message);
+        }
+        parts.waiting.push_back(message);
+        self.tell_queued(&parts);
+        self.changed.notify_one();
+    }
+
+    /// Drops the oldest counts until no more than so many wait.
+    fn make_room(&self, parts: &mut Parts, most: usize) {
+        while queued(parts) > most && parts.waiting.pop_front().is_some() {
             self.metrics.dropped.inc();
             if !std::mem::replace(&mut parts.overflowed, true) {
                 eprintln!(
@@ -89,9 +158,7 @@ impl Outbox {
                 );
             }
         }
-        parts.waiting.push_back(Message { topic, content, kind: MessageKind::Count });
-        self.tell_queued(&parts);
-        self.changed.notify_one();
+        parts.settle();
     }
 
     /// Says how something is from now on.
@@ -124,7 +191,8 @@ impl Outbox {
         }
         let state = parts.states.iter_mut().find(|(_, state)| !state.is_sent).map(|(topic, state)| {
             state.is_sent = true;
-            Message { topic: topic.clone(), content: state.content.clone(), kind: MessageKind::State }
+            let (topic, content) = (topic.clone(), state.content.clone());
+            Message { number: 0, topic, content, kind: MessageKind::State }
         });
         let message = state.or_else(|| parts.waiting.pop_front())?;
         parts.sent.push_back(Sent { packet: None, message: message.clone() });
@@ -158,6 +226,7 @@ impl Outbox {
         let mut parts = self.parts();
         let place = parts.sent.iter().position(|sent| sent.packet == Some(packet))?;
         let settled = parts.sent.remove(place);
+        parts.settle();
         self.tell_queued(&parts);
         self.changed.notify_one();
         Some(settled?.message)
@@ -192,6 +261,18 @@ impl Outbox {
 
     fn tell_queued(&self, parts: &Parts) {
         self.metrics.queued.set(queued(parts) as i64);
+    }
+}
+
+impl Parts {
+    /// Tells the disk how far all counts are settled.
+    fn settle(&mut self) {
+        let sent = self.sent.iter().filter(|sent| sent.message.kind == MessageKind::Count);
+        let open = sent.map(|sent| &sent.message).chain(self.waiting.front()).map(|message| message.number);
+        let below = open.min().unwrap_or(self.next);
+        if let Some(log) = &mut self.log {
+            log.settle(below);
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl Outlet {
     fn tell_link(&self, state: LinkState) {
         let (word, is_up) = match state {
             LinkState::Up => (ONLINE, 1),
-            LinkState::Lost => (OFFLINE, 0),
+            LinkState::Lost | LinkState::Absent => (OFFLINE, 0),
         };
         self.metrics.station_up.get_or_create(&self.label()).set(is_up);
         self.outbox.state(self.topics.status(&self.station), word.to_owned());

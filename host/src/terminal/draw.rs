@@ -22,15 +22,43 @@ const TWO_COLUMNS: u16 = 76;
 /// Rows of the column on the right, with its frames.
 const PICTURE_ROWS: u16 = 8;
 
-/// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
+/// Draws the chosen one of the stations, and where there are several a line that tells of all.
+pub fn draw(frame: &mut Frame<'_>, screens: &[&Screen], chosen: usize) {
+    let Some(screen) = screens.get(chosen) else { return };
+    let lines = if screens.len() > 1 { 1 } else { 0 };
+    let [all, one] = Layout::vertical([Constraint::Length(lines), Constraint::Min(0)]).areas(frame.area());
+    frame.render_widget(tabs(screens, chosen), all);
+    station(frame, one, screen);
+}
+
+/// Each station with its key, its count, and whether that holds.
+fn tabs(screens: &[&Screen], chosen: usize) -> Line<'static> {
+    let tab = |(at, screen): (usize, &&Screen)| {
+        let count = screen.shown().map_or_else(|| "–".to_owned(), |shown| shown.count.to_string());
+        let is_trusted = screen.frame.as_ref().is_none_or(|frame| frame.trusted);
+        let (told, style) = match &screen.link {
+            Some((LinkState::Up, _)) if is_trusted => (count, Style::new()),
+            Some((LinkState::Up, _)) => (format!("{count} do not trust"), BAD),
+            Some((LinkState::Lost, _)) => (format!("{count} lost"), LOST),
+            Some((LinkState::Absent, _)) => ("absent".to_owned(), LOST),
+            None => ("connecting".to_owned(), SOFT),
+        };
+        let style = if at == chosen { style.add_modifier(Modifier::REVERSED) } else { style };
+        [Span::styled(format!(" {} {} {told} ", at + 1, screen.name()), style), Span::raw(" ")]
+    };
+    let mut spans: Vec<Span<'static>> = screens.iter().enumerate().flat_map(tab).collect();
+    spans.push(Span::styled("(number or Tab: another station)", SOFT));
+    Line::from(spans)
+}
+
+fn station(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     let [head, body, told, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
         Constraint::Length(1),
     ])
-    .areas(frame.area());
+    .areas(area);
     frame.render_widget(header(screen), head);
     let [left, right] = if body.width < TWO_COLUMNS {
         Layout::vertical([Constraint::Min(12), Constraint::Length(PICTURE_ROWS)]).areas(body)
@@ -50,10 +78,11 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
 }
 
 fn header(screen: &Screen) -> Line<'_> {
-    let name = screen.station.as_ref().map_or("", |station| station.name.as_str());
+    let name = screen.name();
     let link = match &screen.link {
         Some((LinkState::Up, _)) => Span::styled(" connected ", GOOD),
         Some((LinkState::Lost, message)) => Span::styled(format!(" station lost: {message} "), LOST),
+        Some((LinkState::Absent, message)) => Span::styled(format!(" station absent: {message} "), LOST),
         None => Span::styled(" connecting ", SOFT),
     };
     let recording =

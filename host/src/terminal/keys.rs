@@ -19,6 +19,21 @@ pub enum Pressed {
     Ask(Command),
 }
 
+/// Which of the stations a key asks for: its number, or the one after or before the chosen one. `None` where it asks for
+/// none.
+pub fn choose(key: KeyEvent, chosen: usize, stations: usize) -> Option<usize> {
+    let asked = match key.code {
+        KeyCode::Tab | KeyCode::Right => chosen + 1,
+        KeyCode::BackTab | KeyCode::Left => chosen + stations.saturating_sub(1),
+        KeyCode::Char(digit @ '1'..='9') => {
+            let number = digit.to_digit(10)? as usize - 1;
+            return (number < stations).then_some(number);
+        }
+        _ => return None,
+    };
+    asked.checked_rem(stations)
+}
+
 /// What a key asks for, as things stand.
 pub fn press(key: KeyEvent, screen: &mut Screen) -> Pressed {
     let asked = std::mem::take(&mut screen.asks_to_revert);

@@ -69,6 +69,8 @@ pub struct Shown {
 /// What there is to show.
 #[derive(Debug, Default)]
 pub struct Screen {
+    /// The station's port.
+    pub port: String,
     /// Whether the station answers, and why it does not.
     pub link: Option<(LinkState, String)>,
     pub station: Option<StationView>,
@@ -84,12 +86,22 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// That of the station on a port.
+    pub fn of(port: String) -> Self {
+        Self { port, ..Self::default() }
+    }
+
+    /// What the station is called: by its port until it has told its name.
+    pub fn name(&self) -> &str {
+        self.station.as_ref().map_or(&self.port, |station| &station.name)
+    }
+
     /// Takes in what viewers are told. What a terminal does not show is passed over.
     pub fn hear(&mut self, json: &str) {
         match serde_json::from_str(json) {
             Ok(Told::Station(station)) => self.station = Some(station),
             Ok(Told::Link { state, message }) => {
-                if state == LinkState::Lost {
+                if state != LinkState::Up {
                     // A station that was started anew counts its frames from one.
                     self.nuclei.clear();
                     self.newest = None;

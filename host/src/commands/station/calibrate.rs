@@ -75,7 +75,7 @@ struct PixelSizeRecord {
     measured: MeasuredPixelSize,
     /// Of a micrometer: from line to line, px.
     period_px: Option<f64>,
-    /// Its standard error, px.
+    /// Its standard uncertainty, px; twice it is the 95 % interval.
     period_uncertainty_px: Option<f64>,
     /// Lines found.
     lines: Option<usize>,
@@ -147,7 +147,8 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
         })?;
         return Ok(Exit::Done);
     }
-    let sure = measured.uncertainty_um_per_px.map_or_else(String::new, |off| format!(" ± {off:.1e}"));
+    let interval = measured.uncertainty_um_per_px.map(|standard| format!(" ± {:.1e} (95 %)", 2.0 * standard));
+    let sure = interval.unwrap_or_default();
     output::line(&format!("pixel size   {}{sure} µm a pixel, {}", measured.um_per_px, measured.origin.how))?;
     output::line(&format!(
         "set on {} until it restarts; for good, put into its settings: pixel_size = {}",
@@ -164,8 +165,9 @@ fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<Found, F
         .map_err(|error| Failure::failed(format!("{name}: {error}"), advice(error)))?;
     let Ruling { period_px, uncertainty_px, lines, degrees } = ruling;
     let how = format!(
-        "stage micrometer, {spacing_um} µm a division: {period_px:.3} ± {uncertainty_px:.3} px over {lines} lines, \
+        "stage micrometer, {spacing_um} µm a division: {period_px:.3} ± {:.3} px (95 %) over {lines} lines, \
          {degrees:.1}° across; picture {}",
+        2.0 * uncertainty_px,
         &digest(picture)[..16]
     );
     Ok(Found { um_per_px: spacing_um / period_px, ruling: Some(ruling), how })

@@ -10,7 +10,7 @@ use shared::wire::{
 use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
 
 use super::super::hear;
-use super::super::keys::{Pressed, press};
+use super::super::keys::{Pressed, choose, press};
 use super::*;
 use crate::frame_record::FrameRecord;
 use crate::gates::{Border, Gates};
@@ -103,7 +103,7 @@ impl Watched {
 
 fn rows(screen: &Screen, width: u16, height: u16) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(frame, screen)).unwrap();
+    terminal.draw(|frame| draw(frame, &[screen], 0)).unwrap();
     let buffer = terminal.backend().buffer().clone();
     (0..height).map(|y| (0..width).map(|x| buffer[(x, y)].symbol()).collect()).collect()
 }
@@ -240,4 +240,50 @@ fn keys_ask_for_what_the_buttons_do() {
     let mut screen = watched.screen();
     assert_eq!(press(key('r'), &mut screen), Pressed::Ask(Command::Record { on: false }));
     assert_shows(&rows(&screen, 110, 30), &["recording to counts.jsonl"]);
+}
+
+#[test]
+fn of_several_stations_one_is_shown_and_a_line_tells_of_all() {
+    let mut watched = Watched::new();
+    watched.station();
+    watched.panel.frame(&record(1, 12, Doubts::TOO_DENSE), "", 0.0);
+    let doubted = watched.screen();
+    watched.panel.link(LinkState::Lost, "the station does not answer");
+    let lost = watched.screen();
+    let mut absent = Screen::of("/dev/ttyUSB7".into());
+    absent.link = Some((LinkState::Absent, "there is no port /dev/ttyUSB7".into()));
+    let screens = [&doubted, &lost, &absent];
+    for (chosen, words) in
+        [(0, "12 nuclei in frame 1"), (1, "the number is old"), (2, "absent: there is no port /dev/ttyUSB7")]
+    {
+        let mut terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
+        terminal.draw(|frame| draw(frame, &screens, chosen)).unwrap();
+        let rows: Vec<String> = {
+            let buffer = terminal.backend().buffer();
+            (0..30).map(|y| (0..120).map(|x| buffer[(x, y)].symbol()).collect()).collect()
+        };
+        assert!(
+            rows[0].starts_with(" 1 bench 3 12 do not trust   2 bench 3 12 lost   3 /dev/ttyUSB7 absent "),
+            "{}",
+            rows[0]
+        );
+        assert_shows(&rows, &[words]);
+    }
+}
+
+#[test]
+fn keys_choose_among_the_stations() {
+    let cases = [
+        (KeyCode::Tab, 0, 3, Some(1)),
+        (KeyCode::Tab, 2, 3, Some(0)),
+        (KeyCode::BackTab, 0, 3, Some(2)),
+        (KeyCode::Char('2'), 0, 3, Some(1)),
+        (KeyCode::Char('4'), 0, 3, None),
+        (KeyCode::Char('s'), 0, 3, None),
+        (KeyCode::Tab, 0, 0, None),
+    ];
+    for (code, chosen, stations, expected) in cases {
+        let key = KeyEvent::new(code, KeyModifiers::NONE);
+        assert_eq!(choose(key, chosen, stations), expected, "{key:?} at {chosen} of {stations}");
+    }
 }

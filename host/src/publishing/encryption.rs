@@ -1,0 +1,185 @@
+//! An encrypted connection to the broker: whom this host trusts, and how it shows who it is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host_console::Failure;
+use rustls::client::ClientConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CertificateError, RootCertStore};
+use thiserror::Error;
+
+/// The files that an encrypted connection rests on, all PEM.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// Certificates of those who sign brokers' certificates; without, those that the system trusts.
+    pub authorities: Option<PathBuf>,
+    /// This host's certificate with those that vouch for it, and its secret key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why no encrypted connection can be made with what was named.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no {what} in PEM", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// The system trusts nobody.
+    #[error("this system knows no certificate authorities")]
+    NoAuthorities,
+    /// What the files hold cannot be used, or not together.
+    #[error("the certificates cannot be used")]
+    Unfit(#[from] rustls::Error),
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        let next = match error {
+            CredentialsError::Io { .. } => "name a file that is there and that this user may read",
+            CredentialsError::Empty { .. } => {
+                "--ca and --cert take certificates in PEM, --key an unencrypted key in PEM"
+            }
+            CredentialsError::NoAuthorities => "name the file of the broker's with --ca",
+            CredentialsError::Unfit(_) => {
+                "name with --key the key that the certificate of --cert was made for"
+            }
+        };
+        Self::usage(error, next)
+    }
+}
+
+impl Credentials {
+    /// Whether any is named.
+    pub const fn is_named(&self) -> bool {
+        self.authorities.is_some() || self.identity.is_some()
+    }
+
+    /// How connections are made with them.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn load(&self) -> Result<Arc<ClientConfig>, CredentialsError> {
+        let mut roots = RootCertStore::empty();
+        match &self.authorities {
+            Some(path) => certificates(path)?.into_iter().try_for_each(|root| roots.add(root))?,
+            None => {
+                // Those of the system's that cannot be used are not needed, where others can.
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        if roots.is_empty() {
+            return Err(CredentialsError::NoAuthorities);
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        Ok(Arc::new(match &self.identity {
+            Some((certificate, key)) => {
+                config.with_client_auth_cert(certificates(certificate)?, secret_key(key)?)?
+            }
+            None => config.with_no_client_auth(),
+        }))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
+    fs::read(path).map_err(|source| CredentialsError::Io { path: path.to_owned(), source })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(CredentialsError::Empty { path: path.to_owned(), what: "certificate" }),
+    }
+}
+
+fn secret_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|_| CredentialsError::Empty { path: path.to_owned(), what: "secret key" })
+}
+
+/// Why the two sides do not trust each other.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum Distrust {
+    /// Nobody vouches for the broker.
+    #[error("its certificate is signed by nobody whom this host trusts")]
+    UnknownAuthority,
+    /// The certificate is another's.
+    #[error("its certificate is for another name")]
+    OtherName,
+    /// The certificate's time is over, or to come.
+    #[error("its certificate is not valid now")]
+    Expired,
+    /// The broker does not trust this host.
+    #[error("it does not trust this host: {0}")]
+    Refused(String),
+    /// Anything else.
+    #[error("no encrypted connection comes about: {0}")]
+    Other(String),
+}
+
+impl Distrust {
+    /// What stands in the way of an encrypted connection, if that is why `error` came.
+    pub fn behind(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let within = within.and_then(|error| error.downcast_ref::<rustls::Error>());
+            if let Some(error) = error.downcast_ref().or(within) {
+                return Some(Self::of(error));
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    fn of(error: &rustls::Error) -> Self {
+        use rustls::Error::{AlertReceived, InvalidCertificate};
+        match error {
+            InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                Self::UnknownAuthority
+            }
+            InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => Self::OtherName,
+            InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            ) => Self::Expired,
+            AlertReceived(alert) => Self::Refused(format!("{alert:?}")),
+            other => Self::Other(other.to_string()),
+        }
+    }
+
+    /// What to do about it.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::UnknownAuthority => "name with --ca the certificate of who signed the broker's",
+            Self::OtherName => "name the broker with --broker as its certificate does",
+            Self::Expired => "renew the broker's certificate, or set this machine's clock",
+            Self::Refused(_) => "name with --cert and --key a certificate that the broker trusts",
+            Self::Other(_) => "is it the port on which the broker encrypts? mqtt:// is for one that does not",
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Counts that wait for the broker, on the disk.
+//!
+//! A folder of segments: files of lines that only grow, each named for the first number in it. A line is the CRC-32 of
+//! what follows, 8 hexadecimal digits, a space, and a JSON object: a count with its number, or how far all counts are
+//! settled. A segment is removed when all in it are settled. A start begins a new one, so that nothing is ever added to
+//! a line that a kill or a power cut left unfinished; such a line is passed over.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use host_console::Failure;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::outbox::{Message, MessageKind};
+
+/// A segment that is longer gets no more lines.
+const SEGMENT_BYTES: u64 = 1 << 20;
+const ENDING: &str = "log";
+/// Held by the program that uses the folder.
+const LOCK: &str = "lock";
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// A line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Count {
+        number: u64,
+        topic: Cow<'a, str>,
+        content: Cow<'a, str>,
+    },
+    /// All counts with lower numbers are settled.
+    Settled {
+        settled: u64,
+    },
+}
+
+impl Entry<'_> {
+    fn encode(&self) -> io::Result<String> {
+        let json = serde_json::to_string(self)?;
+        Ok(format!("{:08x} {json}\n", CRC.checksum(json.as_bytes())))
+    }
+
+    fn decode(line: &str) -> Option<Self> {
+        let (digits, json) = line.split_once(' ')?;
+        let crc = u32::from_str_radix(digits, 16).ok()?;
+        (crc == CRC.checksum(json.as_bytes())).then(|| serde_json::from_str(json).ok()).flatten()
+    }
+}
+
+/// Why a folder holds no queue.
+#[derive(Debug, Error)]
+pub enum QueueError {
+    /// Another program uses it.
+    #[error("another nuclei-host keeps its queue in {}", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The system says no.
+    #[error("{} cannot be used for the queue", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        let next = match error {
+            QueueError::InUse { .. } => "end it, or name another folder with --queue",
+            QueueError::Io { .. } => "name a folder with --queue that this user may write to",
+        };
+        Self::failed(error, next)
+    }
+}
+
+/// A queue's file in use.
+#[derive(Debug)]
+pub struct QueueLog {
+    folder: PathBuf,
+    segment: Segment,
+    /// Earlier segments by the number after the last in each.
+    earlier: BTreeMap<u64, PathBuf>,
+    settled: u64,
+    /// What is to be brought to the disk, beside the segment in use.
+    unsynced: Vec<File>,
+    /// Whether the last line could not be written.
+    is_failing: bool,
+    /// Counts with this number or a higher one are on the disk.
+    whole_from: u64,
+    /// Held as long as this value is there.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    length: u64,
+    is_synced: bool,
+}
+
+impl Segment {
+    fn new(folder: &Path, first: u64) -> Result<Self, QueueError> {
+        let path = folder.join(format!("{first:020}.{ENDING}"));
+        // One of that name holds no count: the next would have another number.
+        let opened = OpenOptions::new().create(true).write(true).truncate(true).open(&path);
+        match opened {
+            Ok(file) => Ok(Self { path, file, length: 0, is_synced: true }),
+            Err(source) => Err(QueueError::Io { path, source }),
+        }
+    }
+
+    fn add(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let line = entry.encode()?;
+        // In one write, so that a kill leaves it whole or not at all.
+        let written = self.file.write_all(line.as_bytes());
+        if written.is_err() {
+            // What is there of it must not spoil the next line.
+            self.file.set_len(self.length)?;
+            io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.length))?;
+            return written;
+        }
+        self.length += line.len() as u64;
+        self.is_synced = false;
+        Ok(())
+    }
+}
+
+/// What an earlier program left.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Counts that wait, in order.
+    pub counts: VecDeque<Message>,
+    /// The number of the next count.
+    pub next: u64,
+    /// Lines that were damaged, beside an unfinished last one.
+    pub damaged: usize,
+}
+
+impl QueueLog {
+    /// Takes a folder, and what an earlier program left there.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the folder is in use or cannot be read and written.
+    pub fn open(folder: &Path) -> Result<(Self, Left), QueueError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| QueueError::Io { path, source }
+        };
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        let lock = folder.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
+        let file = file.map_err(failed(&lock))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(QueueError::InUse { folder: folder.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(failed(&lock)(source)),
+        }
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed(folder))? {
+            paths.push(entry.map_err(failed(folder))?.path());
+        }
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
+        paths.sort();
+        let (mut left, mut settled, mut earlier) = (Left::default(), 0, BTreeMap::new());
+        for path in paths {
+            let bytes = fs::read(&path).map_err(failed(&path))?;
+            settled = read(&bytes, &mut left).max(settled);
+            // Of two with the same end the earlier holds no count.
+            if let Some(empty) = earlier.insert(left.next, path) {
+                let _ = fs::remove_file(empty);
+            }
+        }
+        left.next = left.next.max(settled);
+        left.counts.retain(|count| count.number >= settled);
+        // A segment without a count may have the new one's name.
+        let segment = Segment::new(folder, left.next)?;
+        earlier.retain(|_, path| *path != segment.path);
+        let mut log = Self {
+            folder: folder.to_owned(),
+            segment,
+            earlier,
+            settled,
+            unsynced: File::open(folder).into_iter().collect(),
+            is_failing: false,
+            whole_from: 0,
+            _lock: file,
+        };
+        log.add(&Entry::Settled { settled });
+        log.forget();
+        Ok((log, left))
+    }
+
+    /// Keeps a count.
+    pub fn put(&mut self, count: &Message) {
+        if self.segment.length > SEGMENT_BYTES
+            && let Ok(next) = Segment::new(&self.folder, count.number)
+        {
+            let full = std::mem::replace(&mut self.segment, next);
+            self.earlier.insert(count.number, full.path);
+            self.unsynced.extend([Ok(full.file), File::open(&self.folder)].into_iter().flatten());
+            self.add(&Entry::Settled { settled: self.settled });
+        }
+        let (topic, content) = (Cow::from(&count.topic), Cow::from(&count.content));
+        self.add(&Entry::Count { number: count.number, topic, content });
+        if self.is_failing {
+            self.whole_from = count.number + 1;
+        }
+    }
+
+    /// Counts with lower numbers are settled.
+    pub fn settle(&mut self, below: u64) {
+        if below > self.settled {
+            self.settled = below;
+            self.add(&Entry::Settled { settled: below });
+            self.forget();
+        }
+    }
+
+    /// Whether all that waits is on the disk.
+    pub const fn is_whole(&self) -> bool {
+        self.whole_from <= self.settled
+    }
+
+    /// The files to bring to the disk, and the folder where it has new ones.
+    pub fn unsynced(&mut self) -> Vec<File> {
+        if !std::mem::replace(&mut self.segment.is_synced, true) {
+            self.unsynced.extend(self.segment.file.try_clone());
+        }
+        std::mem::take(&mut self.unsynced)
+    }
+
+    /// Adds a line. Where the disk takes none, counts wait in memory alone, which is told.
+    fn add(&mut self, entry: &Entry<'_>) {
+        match self.segment.add(entry) {
+            Ok(()) if std::mem::take(&mut self.is_failing) => {
+                eprintln!("the queue in {} is written again", self.folder.display());
+            }
+            Err(error) if !std::mem::replace(&mut self.is_failing, true) => eprintln!(
+                "the queue in {} cannot be written: {error}; counts wait in memory alone until it can",
+                self.folder.display()
+            ),
+            _ => {}
+        }
+    }
+
+    /// Removes segments in which all is settled.
+    fn forget(&mut self) {
+        while let Some(first) = self.earlier.first_entry() {
+            if *first.key() > self.settled {
+                return;
+            }
+            // One that stays is read again at the next start, and known to be settled.
+            let _ = fs::remove_file(first.remove());
+        }
+    }
+}
+
+/// Reads a segment; how far all counts are settled by it.
+fn read(bytes: &[u8], left: &mut Left) -> u64 {
+    let mut settled = 0;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    for line in bytes[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        match std::str::from_utf8(line).ok().and_then(Entry::decode) {
+            Some(Entry::Settled { settled: below }) => settled = settled.max(below),
+            Some(Entry::Count { number, topic, content }) => {
+                left.next = left.next.max(number + 1);
+                let (topic, content) = (topic.into_owned(), content.into_owned());
+                left.counts.push_back(Message { number, topic, content, kind: MessageKind::Count });
+            }
+            None => left.damaged += 1,
+        }
+    }
+    settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(number: u64) -> Message {
+        let content = format!("{{\"id\":\"bench-{number}\"}}");
+        Message { number, topic: "nuclei/bench/count".into(), content, kind: MessageKind::Count }
+    }
+
+    fn numbers(left: &Left) -> Vec<u64> {
+        left.counts.iter().map(|count| count.number).collect()
+    }
+
+    fn segments(folder: &Path) -> Vec<PathBuf> {
+        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some()).collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn what_is_not_settled_is_there_again_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        for start in [0, 7, 14] {
+            let (mut log, left) = QueueLog::open(folder.path()).unwrap();
+            assert_eq!((left.next, left.damaged), (start, 0));
+            assert_eq!(numbers(&left), (start.saturating_sub(3)..start).collect::<Vec<_>>());
+            assert!(left.counts.iter().all(|message| *message == count(message.number)));
+            assert!(matches!(QueueLog::open(folder.path()), Err(QueueError::InUse { .. })));
+            (start..start + 7).for_each(|number| log.put(&count(number)));
+            log.settle(start + 4);
+        }
+        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
+        log.settle(21);
+        drop(log);
+        let (_, left) = QueueLog::open(folder.path()).unwrap();
+        assert_eq!((numbers(&left), left.next), (vec![], 21));
+        assert_eq!(segments(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_kill_at_any_byte_loses_no_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
+        (0..4).for_each(|number| log.put(&count(number)));
+        log.settle(2);
+        drop(log);
+        let path = segments(folder.path()).remove(0);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            fs::remove_dir_all(folder.path()).unwrap();
+            fs::create_dir(folder.path()).unwrap();
+            fs::write(&path, &whole[..length]).unwrap();
+            let lines = String::from_utf8(whole[..length].to_vec()).unwrap().matches('\n').count() as u64;
+            // The first line tells that nothing is settled, the last that two are.
+            let expected: Vec<u64> = (if lines == 6 { 2 } else { 0 }..lines.clamp(1, 5) - 1).collect();
+            let (mut log, left) = QueueLog::open(folder.path()).unwrap();
+            assert_eq!((numbers(&left), left.damaged), (expected.clone(), 0), "{length} bytes");
+            log.put(&count(left.next));
+            drop(log);
+            let (_, after) = QueueLog::open(folder.path()).unwrap();
+            assert_eq!(numbers(&after), [expected, vec![left.next]].concat(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_passed_over_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
+        (0..3).for_each(|number| log.put(&count(number)));
+        drop(log);
+        let path = segments(folder.path()).remove(0);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("bench-1", "bench-7")).unwrap();
+        let (_, left) = QueueLog::open(folder.path()).unwrap();
+        assert_eq!((numbers(&left), left.damaged, left.next), (vec![0, 2], 1, 3));
+    }
+
+    #[test]
+    fn the_folder_stays_small_however_many_counts_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
+        let long = |number| Message { content: "x".repeat(1000), ..count(number) };
+        for number in 0..5000 {
+            log.put(&long(number));
+            log.settle(number.saturating_sub(100));
+        }
+        let bytes: u64 = segments(folder.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!(bytes < 2 * SEGMENT_BYTES + 200_000, "{bytes} bytes for 100 counts that wait");
+        drop(log);
+        let (_, left) = QueueLog::open(folder.path()).unwrap();
+        assert_eq!(numbers(&left), (4899..5000).collect::<Vec<_>>());
+    }
+}
