@@ -90,8 +90,7 @@ impl Station<SerialLine> {
 
 /// The pause before a line that was slowed down is tried at the next faster speed.
 const FIRST_PAUSE: Duration = Duration::from_secs(20);
-/// The longest pause, after several trials in vain: what the station tells during one is lost with the line, and counted
-/// as lost.
+/// The longest pause, after several trials in vain: what the station tells during one comes when it is over.
 const LAST_PAUSE: Duration = Duration::from_secs(20 * 60);
 
 /// When to try a faster speed.
