@@ -23,10 +23,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use host_console::interrupt;
 use shared::trust::SecretKey;
 use shared::wire::{
     Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, News, Noticed, PROTOCOL_VERSION,
-    Packet, PacketError, Piece, Refusal, Request, Response, encode_packet,
+    Packet, PacketError, Piece, Refusal, Request, Response, encode_packet, waking_zeros,
 };
 
 use crate::key_store::KeyStoreError;
@@ -54,6 +55,14 @@ pub const DEFAULT_BAUD: u32 = 921_600;
 /// and than an SD card may hold up a write that the station waits for.
 const HELLO_ATTEMPTS: u32 = 10;
 const ATTEMPTS: u32 = 4;
+
+/// How often a request is sent, how long its answer is waited for each time, and what ends that early.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    attempts: u32,
+    wait: Duration,
+    is_over: fn() -> bool,
+}
 
 /// Events that may wait to be taken; a caller that takes none loses the oldest.
 const MAX_EVENTS: usize = 8192;
@@ -136,7 +145,7 @@ impl Station<SerialLine> {
     /// slower speed that is answered.
     ///
     /// # Errors
-    /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
+    /// [`LinkError`] when the port cannot be opened, nobody answers, the versions differ, or the program is to stop.
     pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
         Self::reopen(port, LineSpeed::top(baud), Numbering::default())
     }
@@ -148,7 +157,7 @@ impl Station<SerialLine> {
     pub fn reopen(port: &str, speed: LineSpeed, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
         let line = SerialLine::open(port, speed.now).map_err(|error| LinkError::of_open(port, error))?;
         let mut station = Self { speed, ..Self::new(line, port, speed.top) }.with_numbering(numbering);
-        let identity = match station.greet() {
+        let identity = match station.greet_within(station.greeting(interrupt::is_raised)) {
             Err(noise @ LinkError::NoStation { heard: Heard::Noise, .. }) => {
                 station.greet_slower()?.ok_or(noise)?
             }
@@ -202,13 +211,17 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
     pub fn greet(&mut self) -> Result<Identity, LinkError> {
-        self.greet_within(HELLO_ATTEMPTS, self.waits.greeting)
+        self.greet_within(self.greeting(|| false))
     }
 
-    fn greet_within(&mut self, attempts: u32, wait: Duration) -> Result<Identity, LinkError> {
+    fn greeting(&self, is_over: fn() -> bool) -> Tries {
+        Tries { attempts: HELLO_ATTEMPTS, wait: self.waits.greeting, is_over }
+    }
+
+    fn greet_within(&mut self, tries: Tries) -> Result<Identity, LinkError> {
         let request = Request::Hello { protocol: PROTOCOL_VERSION };
         self.is_greeted = false;
-        match self.ask(&request, &[], attempts, wait) {
+        match self.ask(&request, &[], tries) {
             Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => {
                 self.is_greeted = true;
                 self.numbering.listener.resume();
@@ -227,7 +240,7 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError`].
     pub fn request(&mut self, request: &Request, bulk: &[u8]) -> Result<(Response, Vec<u8>), LinkError> {
-        self.ask(request, bulk, ATTEMPTS, self.reply_wait())
+        self.ask(request, bulk, Tries { attempts: ATTEMPTS, wait: self.reply_wait(), is_over: || false })
     }
 
     /// Sends a request and does not wait; its sequence number.
@@ -319,11 +332,13 @@ impl<L: Line> Station<L> {
         &mut self,
         request: &Request,
         bulk: &[u8],
-        attempts: u32,
-        wait: Duration,
+        Tries { attempts, wait, is_over }: Tries,
     ) -> Result<(Response, Vec<u8>), LinkError> {
         let sequence = self.numbering.next_request();
         for attempt in 0..attempts {
+            if is_over() {
+                return Err(LinkError::Stopped { port: self.port.clone() });
+            }
             self.traffic.retried += u32::from(attempt > 0);
             // Retried under its own number: an answer that was merely slow still counts.
             self.transmit(sequence, request, bulk)?;
@@ -345,7 +360,8 @@ impl<L: Line> Station<L> {
 
     fn transmit(&mut self, sequence: u16, request: &Request, bulk: &[u8]) -> Result<(), LinkError> {
         // A lone zero first: what noise left on the line is then a packet of its own.
-        let mut bytes = vec![0];
+        let zeros = if self.is_greeted { 1 } else { waking_zeros(self.speed.top, self.speed.now) };
+        let mut bytes = vec![0; zeros];
         encode_packet(sequence, &Message::Request(request.clone()), bulk, &mut bytes)?;
         self.traffic.sent += bytes.len() as u64;
         self.line.send(&bytes).map_err(|error| self.lost(error))

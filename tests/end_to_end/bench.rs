@@ -11,6 +11,10 @@ pub use crate::process::{Process, json_lines, next_line, program, rest, text, un
 
 pub const BAUD: u32 = 921_600;
 
+/// A simulated microscope, as the settings' `[camera]`.
+pub const SIMULATED: &str =
+    "kind = \"simulated\"\nwidth = 320\nheight = 240\nnuclei = 20\nframes_per_second = 20.0";
+
 /// A station on a line.
 pub struct Bench {
     pub station: Process,
@@ -21,10 +25,15 @@ pub struct Bench {
 impl Bench {
     /// A station with that `[camera]`, and whatever else its settings are to hold; ready.
     pub fn new(camera: &str) -> Self {
+        Self::at(BAUD, camera)
+    }
+
+    /// The same on a line of so many bits a second; ready at a rate of [`BAUD`] at most.
+    pub fn at(baud: u32, camera: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let line = VirtualLine::new(BAUD).unwrap();
+        let line = VirtualLine::new(baud).unwrap();
         let settings = format!(
-            "name = \"bench\"\nthreads = 1\n[camera]\n{camera}\n[link]\nport = {:?}\nbaud = {BAUD}\n[storage]\nfolder = {:?}\n",
+            "name = \"bench\"\nthreads = 1\n[camera]\n{camera}\n[link]\nport = {:?}\nbaud = {baud}\n[storage]\nfolder = {:?}\n",
             line.station_end(),
             folder.path().join("storage"),
         );
@@ -37,7 +46,7 @@ impl Bench {
 
     /// One with a simulated microscope.
     pub fn simulated() -> Self {
-        Self::new("kind = \"simulated\"\nwidth = 320\nheight = 240\nnuclei = 20\nframes_per_second = 20.0")
+        Self::new(SIMULATED)
     }
 
     pub fn restart_station(&mut self) {

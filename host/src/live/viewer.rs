@@ -392,6 +392,7 @@ fn wait_for(
         }
         match Station::reopen(port, speed, numbering.clone()) {
             Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
+            Err(LinkError::Stopped { .. }) => return Ok(Awaited::Over(Ended::Stopped)),
             // Silence at the slower speeds says nothing of the faster ones.
             Err(error) if error.is_passing() => speed = LineSpeed::top(speed.top),
             Err(error) => return Err(error),
