@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use shared::slots::SlotEvent;
 use shared::trust::{Guard, Keyring};
-use shared::wire::{Acquisition, FlatFieldDigest, ModelRefusal, Settings, Slot, Stream};
+use shared::wire::{Acquisition, FlatFieldDigest, ModelRefusal, Run, Settings, Slot, Stream};
 use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
@@ -176,7 +176,7 @@ impl Station {
         let mut slots = Slots::open(self.storage, self.factory);
         let pipeline = boot(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
-        let outbox = Arc::new(Outbox::new(self.baud));
+        let outbox = Arc::new(Outbox::new(self.baud, Run(getrandom::u32()?)));
         let control = Arc::new(FrameControl::new(&settings));
         let counters = Arc::new(Counters::default());
         let announcement = Arc::new(Announcement::new(link.name(), running, on_ready));

@@ -218,7 +218,10 @@ impl Service {
 
     fn answer(&mut self, request: Request, bulk: Vec<u8>) -> Answer {
         let response = match request {
-            Request::Hello { .. } => Response::Hello(self.identity()),
+            Request::Hello { .. } => {
+                self.parts.outbox.greeted();
+                Response::Hello(self.identity())
+            }
             Request::Status => Response::Status(self.status()),
             Request::Slots => Response::Slots(self.parts.slots.report()),
             Request::Stage { length, digest } => self.unsigned(Change::Stage { length, digest })?,
@@ -248,6 +251,7 @@ impl Service {
             Request::Challenge => Response::Challenge(self.parts.guard.challenge()),
             Request::Change(signed) => return self.signed(&signed),
             Request::FlatField => Response::FlatField(self.parts.flat_field),
+            Request::Events(lacking) => Response::Events(self.parts.outbox.tell_again(&lacking)),
         };
         Ok((response, Vec::new()))
     }

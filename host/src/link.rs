@@ -23,15 +23,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use host_console::interrupt;
 use shared::trust::SecretKey;
 use shared::wire::{
-    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet,
-    PacketError, Refusal, Request, Response, encode_packet,
+    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, News, Noticed, PROTOCOL_VERSION,
+    Packet, PacketError, Piece, Refusal, Request, Response, encode_packet, waking_zeros,
 };
 
 use crate::key_store::KeyStoreError;
 use error::Heard;
-use numbering::Place;
 
 pub use capture::{CaptureError, Captured, Shot};
 pub use error::LinkError;
@@ -55,6 +55,15 @@ pub const DEFAULT_BAUD: u32 = 921_600;
 /// and than an SD card may hold up a write that the station waits for.
 const HELLO_ATTEMPTS: u32 = 10;
 const ATTEMPTS: u32 = 4;
+
+/// How often a request is sent, how long its answer is waited for each time, and what ends that early.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    attempts: u32,
+    wait: Duration,
+    is_over: fn() -> bool,
+}
+
 /// Events that may wait to be taken; a caller that takes none loses the oldest.
 const MAX_EVENTS: usize = 8192;
 
@@ -71,11 +80,14 @@ pub struct Reply {
 
 /// Something told unasked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    /// What is told.
-    pub event: Event,
-    /// Bytes that belong to it.
-    pub bulk: Vec<u8>,
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
+pub enum Told {
+    /// A result or a notice: in order, each once.
+    News(News),
+    /// A piece of a frame's masks, with its bytes.
+    Masks(Piece, Vec<u8>),
+    /// A piece of a frame's preview, with its bytes.
+    Preview(Piece, Vec<u8>),
 }
 
 /// What went over the line since it was opened.
@@ -91,9 +103,11 @@ pub struct Traffic {
     pub retried: u32,
     /// Answers that came when nobody waited for them any more.
     pub late: u32,
-    /// Events that never arrived, by the gaps in their numbers.
+    /// Results and notices that never arrived: the station no longer kept them when they were asked for.
     pub events_lost: u32,
-    /// Events that arrived once more, or after they were counted as lost; they are passed over.
+    /// Those that were lost on the line and told again.
+    pub events_regained: u32,
+    /// Events that arrived once more, or too late; they are passed over.
     pub events_stale: u32,
 }
 
@@ -105,6 +119,12 @@ pub struct Station<L> {
     speed: LineSpeed,
     accumulator: Accumulator,
     numbering: Numbering,
+    /// The clock of what is lacking.
+    since: Instant,
+    /// The station answered the greeting, and can be asked for what is lacking.
+    is_greeted: bool,
+    /// The number of the last request for it.
+    recall: Option<u16>,
     replies: VecDeque<Reply>,
     events: VecDeque<Told>,
     waits: Waits,
@@ -125,7 +145,7 @@ impl Station<SerialLine> {
     /// slower speed that is answered.
     ///
     /// # Errors
-    /// [`LinkError`] when the port cannot be opened, nobody answers, or the versions differ.
+    /// [`LinkError`] when the port cannot be opened, nobody answers, the versions differ, or the program is to stop.
     pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
         Self::reopen(port, LineSpeed::top(baud), Numbering::default())
     }
@@ -137,7 +157,7 @@ impl Station<SerialLine> {
     pub fn reopen(port: &str, speed: LineSpeed, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
         let line = SerialLine::open(port, speed.now).map_err(|error| LinkError::of_open(port, error))?;
         let mut station = Self { speed, ..Self::new(line, port, speed.top) }.with_numbering(numbering);
-        let identity = match station.greet() {
+        let identity = match station.greet_within(station.greeting(interrupt::is_raised)) {
             Err(noise @ LinkError::NoStation { heard: Heard::Noise, .. }) => {
                 station.greet_slower()?.ok_or(noise)?
             }
@@ -156,6 +176,9 @@ impl<L: Line> Station<L> {
             speed: LineSpeed::top(baud),
             accumulator: Accumulator::new(),
             numbering: Numbering::default(),
+            since: Instant::now(),
+            is_greeted: false,
+            recall: None,
             replies: VecDeque::new(),
             events: VecDeque::new(),
             waits: Waits::default(),
@@ -179,8 +202,8 @@ impl<L: Line> Station<L> {
     }
 
     /// The numbers that the conversation has come to.
-    pub const fn numbering(&self) -> Numbering {
-        self.numbering
+    pub fn numbering(&self) -> Numbering {
+        self.numbering.clone()
     }
 
     /// Opens the conversation, again and again until the station answers.
@@ -188,13 +211,22 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
     pub fn greet(&mut self) -> Result<Identity, LinkError> {
-        self.greet_within(HELLO_ATTEMPTS, self.waits.greeting)
+        self.greet_within(self.greeting(|| false))
     }
 
-    fn greet_within(&mut self, attempts: u32, wait: Duration) -> Result<Identity, LinkError> {
+    fn greeting(&self, is_over: fn() -> bool) -> Tries {
+        Tries { attempts: HELLO_ATTEMPTS, wait: self.waits.greeting, is_over }
+    }
+
+    fn greet_within(&mut self, tries: Tries) -> Result<Identity, LinkError> {
         let request = Request::Hello { protocol: PROTOCOL_VERSION };
-        match self.ask(&request, &[], attempts, wait) {
-            Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => Ok(identity),
+        self.is_greeted = false;
+        match self.ask(&request, &[], tries) {
+            Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => {
+                self.is_greeted = true;
+                self.numbering.listener.resume();
+                Ok(identity)
+            }
             Ok((Response::Hello(Identity { protocol: station, .. }), _))
             | Err(LinkError::Refused(Refusal::Protocol { station })) => Err(self.protocol(station)),
             Ok(_) => Err(self.unfitting()),
@@ -208,7 +240,7 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError`].
     pub fn request(&mut self, request: &Request, bulk: &[u8]) -> Result<(Response, Vec<u8>), LinkError> {
-        self.ask(request, bulk, ATTEMPTS, self.reply_wait())
+        self.ask(request, bulk, Tries { attempts: ATTEMPTS, wait: self.reply_wait(), is_over: || false })
     }
 
     /// Sends a request and does not wait; its sequence number.
@@ -300,11 +332,13 @@ impl<L: Line> Station<L> {
         &mut self,
         request: &Request,
         bulk: &[u8],
-        attempts: u32,
-        wait: Duration,
+        Tries { attempts, wait, is_over }: Tries,
     ) -> Result<(Response, Vec<u8>), LinkError> {
         let sequence = self.numbering.next_request();
         for attempt in 0..attempts {
+            if is_over() {
+                return Err(LinkError::Stopped { port: self.port.clone() });
+            }
             self.traffic.retried += u32::from(attempt > 0);
             // Retried under its own number: an answer that was merely slow still counts.
             self.transmit(sequence, request, bulk)?;
@@ -326,14 +360,28 @@ impl<L: Line> Station<L> {
 
     fn transmit(&mut self, sequence: u16, request: &Request, bulk: &[u8]) -> Result<(), LinkError> {
         // A lone zero first: what noise left on the line is then a packet of its own.
-        let mut bytes = vec![0];
+        let zeros = if self.is_greeted { 1 } else { waking_zeros(self.speed.top, self.speed.now) };
+        let mut bytes = vec![0; zeros];
         encode_packet(sequence, &Message::Request(request.clone()), bulk, &mut bytes)?;
         self.traffic.sent += bytes.len() as u64;
         self.line.send(&bytes).map_err(|error| self.lost(error))
     }
 
+    /// Asks for results and notices that are lacking, where it is time.
+    fn ask_for_lacking(&mut self) -> Result<(), LinkError> {
+        let now_ms = self.since.elapsed().as_millis() as u64;
+        let patience_ms = self.reply_wait().as_millis() as u64;
+        if self.is_greeted
+            && let Some(lacking) = self.numbering.listener.next_to_ask(now_ms, patience_ms)
+        {
+            self.recall = Some(self.send(&Request::Events(lacking), &[])?);
+        }
+        Ok(())
+    }
+
     /// Takes in what comes next; `false` where that is nothing in time.
     fn listen(&mut self, until: Instant) -> Result<bool, LinkError> {
+        self.ask_for_lacking()?;
         let mut room = [0; 4096];
         let wait = until.saturating_duration_since(Instant::now());
         let count = self.line.receive(&mut room, wait).map_err(|error| self.lost(error))?;
@@ -352,32 +400,58 @@ impl<L: Line> Station<L> {
                 Err(error) => self.take_unknown(error),
             }
         }
-        match self.foreign {
-            Some(station) => Err(self.protocol(u16::from(station))),
-            None => Ok(true),
+        if let Some(station) = self.foreign {
+            return Err(self.protocol(u16::from(station)));
         }
+        self.ask_for_lacking()?;
+        Ok(true)
     }
 
     fn take(&mut self, sequence: u16, message: Message, bulk: Vec<u8>) {
         match message {
             Message::Request(_) => self.heard = Heard::Echo,
+            Message::Response(Response::Events(span)) => {
+                if self.recall.take_if(|asked| *asked == sequence).is_none() {
+                    self.traffic.late += 1;
+                    return;
+                }
+                self.numbering.listener.hear_span(span);
+                self.take_news();
+            }
             Message::Response(response) => {
                 self.replies.push_back(Reply { sequence, response: Some(response), bulk });
             }
-            Message::Event(event) => {
-                match self.numbering.place(sequence, &event) {
-                    Place::Stale => {
-                        self.traffic.events_stale += 1;
-                        return;
-                    }
-                    Place::New { lost } => self.traffic.events_lost += u32::from(lost),
-                }
-                if self.events.len() >= MAX_EVENTS {
-                    self.events.pop_front();
-                }
-                self.events.push_back(Told { event, bulk });
+            Message::Event(Event::Kept(kept)) => {
+                self.numbering.listener.hear(kept);
+                self.take_news();
             }
+            Message::Event(Event::Masks(piece)) if !self.numbering.is_late(sequence) => {
+                self.keep(Told::Masks(piece, bulk));
+            }
+            Message::Event(Event::Preview(piece)) if !self.numbering.is_late(sequence) => {
+                self.keep(Told::Preview(piece, bulk));
+            }
+            // Results and notices without a number are another version's.
+            Message::Event(_) => self.traffic.events_stale += 1,
         }
+    }
+
+    /// Takes the results and notices whose turn it is.
+    fn take_news(&mut self) {
+        while let Some(news) = self.numbering.listener.take() {
+            self.keep(Told::News(news));
+        }
+        let Noticed { lost, stale, regained } = self.numbering.listener.take_noticed();
+        self.traffic.events_lost = self.traffic.events_lost.saturating_add(lost);
+        self.traffic.events_stale += stale;
+        self.traffic.events_regained += regained;
+    }
+
+    fn keep(&mut self, told: Told) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(told);
     }
 
     fn take_unknown(&mut self, error: PacketError) {
@@ -388,6 +462,7 @@ impl<L: Line> Station<L> {
             PacketError::UnknownMessage { kind: Some(Kind::Response), sequence } => {
                 self.replies.push_back(Reply { sequence, response: None, bulk: Vec::new() });
             }
+            PacketError::Damaged | PacketError::Oversize => self.numbering.listener.doubt(),
             _ => {}
         }
     }

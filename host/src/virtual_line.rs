@@ -34,6 +34,7 @@ pub struct VirtualLine {
     folder: TempDir,
     stop: Arc<AtomicBool>,
     clean_up_to: Arc<AtomicU32>,
+    one_in: Arc<AtomicU32>,
     to_station: Arc<AtomicU64>,
     to_host: Arc<AtomicU64>,
     pump: Option<JoinHandle<()>>,
@@ -51,21 +52,28 @@ impl VirtualLine {
         let station = End::new(folder.path().join("station"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (to_station, to_host) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let clean_up_to = Arc::new(AtomicU32::new(u32::MAX));
+        let (clean_up_to, one_in) = (Arc::new(AtomicU32::new(u32::MAX)), Arc::new(AtomicU32::new(1)));
         let down = Direction { credit: 0.0, carried: Arc::clone(&to_station) };
         let up = Direction { credit: 0.0, carried: Arc::clone(&to_host) };
         let pump = {
-            let (stop, clean_up_to) = (Arc::clone(&stop), Arc::clone(&clean_up_to));
-            let wire = Wire { baud, clean_up_to, noise: SmallRng::seed_from_u64(0) };
+            let (stop, clean_up_to, one_in) =
+                (Arc::clone(&stop), Arc::clone(&clean_up_to), Arc::clone(&one_in));
+            let wire = Wire { baud, clean_up_to, one_in, noise: SmallRng::seed_from_u64(0) };
             std::thread::Builder::new()
                 .name("virtual line".into())
                 .spawn(move || pump(host, station, down, up, wire, &stop))?
         };
-        Ok(Self { folder, stop, clean_up_to, to_station, to_host, pump: Some(pump) })
+        Ok(Self { folder, stop, clean_up_to, one_in, to_station, to_host, pump: Some(pump) })
     }
 
     /// From now on the wire garbles what is faster than `baud` bits a second, as a long cable does.
     pub fn garble_above(&self, baud: u32) {
+        self.garble_some_above(baud, 1);
+    }
+
+    /// The same for one byte in so many, by chance.
+    pub fn garble_some_above(&self, baud: u32, one_in: u32) {
+        self.one_in.store(one_in.max(1), Ordering::Relaxed);
         self.clean_up_to.store(baud, Ordering::Relaxed);
     }
 
@@ -202,6 +210,7 @@ fn is_closed(master: &File) -> bool {
 struct Wire {
     baud: u32,
     clean_up_to: Arc<AtomicU32>,
+    one_in: Arc<AtomicU32>,
     noise: SmallRng,
 }
 
@@ -211,9 +220,13 @@ impl Wire {
         f64::from(speeds.into_iter().flatten().fold(self.baud, u32::min)) / 10.0
     }
 
-    fn garbles(&self, speeds: [Option<u32>; 2]) -> bool {
+    /// One byte in how many is garbled between ends of these speeds; `None` where none is.
+    fn garbles(&self, speeds: [Option<u32>; 2]) -> Option<u32> {
         let [host, station] = speeds;
-        host != station || host > Some(self.clean_up_to.load(Ordering::Relaxed))
+        if host != station {
+            return Some(1);
+        }
+        (host > Some(self.clean_up_to.load(Ordering::Relaxed))).then(|| self.one_in.load(Ordering::Relaxed))
     }
 }
 
@@ -230,15 +243,19 @@ impl Direction {
         [from, to]: [&mut End; 2],
         earned: f64,
         room: &mut [u8],
-        noise: Option<&mut SmallRng>,
+        noise: Option<(u32, &mut SmallRng)>,
     ) {
         self.credit = (self.credit + earned).min(room.len() as f64);
         let affordable = self.credit as usize;
         let count = if affordable == 0 { 0 } else { from.take(&mut room[..affordable]) };
         self.credit -= count as f64;
         self.carried.fetch_add(count as u64, Ordering::Relaxed);
-        if let Some(noise) = noise {
-            room[..count].iter_mut().for_each(|byte| *byte ^= noise.random_range(1..=u8::MAX));
+        if let Some((one_in, noise)) = noise {
+            for byte in &mut room[..count] {
+                if noise.random_ratio(1, one_in) {
+                    *byte ^= noise.random_range(1..=u8::MAX);
+                }
+            }
         }
         to.give(&room[..count]);
     }
@@ -261,8 +278,10 @@ fn pump(
         let earned = wire.bytes_per_second(speeds) * (now - last).as_secs_f64();
         last = now;
         let garbles = wire.garbles(speeds);
-        down.carry([&mut host, &mut station], earned, &mut room, garbles.then_some(&mut wire.noise));
-        up.carry([&mut station, &mut host], earned, &mut room, garbles.then_some(&mut wire.noise));
+        let noise = garbles.map(|one_in| (one_in, &mut wire.noise));
+        down.carry([&mut host, &mut station], earned, &mut room, noise);
+        let noise = garbles.map(|one_in| (one_in, &mut wire.noise));
+        up.carry([&mut station, &mut host], earned, &mut room, noise);
     }
 }
 

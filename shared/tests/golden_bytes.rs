@@ -17,6 +17,8 @@ mod v1;
 mod v2;
 #[path = "golden_bytes/v3.rs"]
 mod v3;
+#[path = "golden_bytes/v4.rs"]
+mod v4;
 
 /// The variants of an enum: the match fails to compile when one is missing.
 struct Variants<T> {

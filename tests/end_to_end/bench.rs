@@ -25,15 +25,24 @@ pub struct Bench {
 impl Bench {
     /// A station with that `[camera]`, and whatever else its settings are to hold; ready.
     pub fn new(camera: &str) -> Self {
-        Self::named("bench", camera)
+        Self::open("bench", BAUD, camera)
     }
 
     /// The same, of another name.
     pub fn named(name: &str, camera: &str) -> Self {
+        Self::open(name, BAUD, camera)
+    }
+
+    /// The same on a line of so many bits a second; ready at a rate of [`BAUD`] at most.
+    pub fn at(baud: u32, camera: &str) -> Self {
+        Self::open("bench", baud, camera)
+    }
+
+    fn open(name: &str, baud: u32, camera: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let line = VirtualLine::new(BAUD).unwrap();
+        let line = VirtualLine::new(baud).unwrap();
         let settings = format!(
-            "name = {name:?}\nthreads = 1\n[camera]\n{camera}\n[link]\nport = {:?}\nbaud = {BAUD}\n[storage]\nfolder = {:?}\n",
+            "name = {name:?}\nthreads = 1\n[camera]\n{camera}\n[link]\nport = {:?}\nbaud = {baud}\n[storage]\nfolder = {:?}\n",
             line.station_end(),
             folder.path().join("storage"),
         );

@@ -8,9 +8,9 @@ use host_modelling::{
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
     CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Doubts, Downgrade, Event,
-    FrameReport, Identity, Message, ModelDigest, Name, Nonce, Notice, Packet, Piece, Refusal, Request,
-    Response, Setting, Slot, SlotContent, SlotReport, SlotState, StageProgress, StageTimes, Status, Stream,
-    UnixSeconds,
+    FrameReport, Identity, Kept, KeptSpan, Lacking, Message, ModelDigest, Name, News, Nonce, Notice, Packet,
+    Piece, Refusal, Request, Response, Run, Setting, Slot, SlotContent, SlotReport, SlotState, StageProgress,
+    StageTimes, Status, Stream, UnixSeconds,
 };
 use shared::{
     Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks, encode_picture_png,
@@ -84,6 +84,7 @@ fn all_messages() -> Vec<Message> {
         Request::Capture { token: 1 << 31 },
         Request::ReadCapture { token: 7, part: CapturePart::Labels, offset: 8192 },
         Request::Change(signed),
+        Request::Events(Lacking::new(Run(7), 69_990, [69_990, 69_999].into_iter())),
     ];
     let responses = [
         Response::Hello(Identity { protocol: 2, version: name.clone(), name }),
@@ -94,11 +95,13 @@ fn all_messages() -> Vec<Message> {
         Response::CaptureData { token: 7, offset: 8192 },
         Response::Refused(Refusal::Protocol { station: 2 }),
         Response::Challenge(challenge),
+        Response::Events(KeptSpan { run: Run(7), oldest: 68_976, told: 70_000 }),
     ];
     let events = [
         Event::Frame(report()),
         Event::Masks(Piece { frame: 300, offset: 0, total: 500 }),
         Event::Notice(Notice::Stage(StageProgress::Trial { digest, frames_left: 3 })),
+        Event::Kept(Kept { run: Run(7), number: 70_000, news: News::Frame(report()) }),
     ];
     let requests = requests.into_iter().map(Message::from);
     requests

@@ -1,4 +1,4 @@
-//! What counts came, and which are known to be missing.
+//! What counts came: each once, in order, and none missing while they were listened for.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,24 @@ use shared::wire::{FrameReport, ModelDigest};
 #[derive(Default)]
 pub struct Ledger {
     seen: BTreeSet<u32>,
-    /// The last count, where all after it were listened for.
+    /// The last count.
     last: Option<u32>,
-    /// Counts that did not come since listening began.
-    missing: u32,
+    is_listening: bool,
+    /// All after the last count are listened for.
+    is_whole: bool,
     /// The model of the last count.
     pub model: Option<ModelDigest>,
 }
 
 impl Ledger {
-    /// Listening begins.
+    /// Listening begins: counts before may have been taken by nobody.
     pub fn listen(&mut self) {
-        self.last = None;
-        self.missing = 0;
+        (self.is_listening, self.is_whole) = (true, false);
+    }
+
+    /// Listening is over.
+    pub fn leave(&mut self) {
+        (self.is_listening, self.is_whole) = (false, false);
     }
 
     /// A count came.
@@ -29,15 +34,13 @@ impl Ledger {
         assert!(self.seen.insert(number), "the count of frame {number} came twice");
         if let Some(last) = self.last {
             assert!(number > last, "frame {number} came after {last}");
-            self.missing += number - last - 1;
+            assert!(
+                !self.is_whole || number == last + 1,
+                "frame {number} came after {last}, and none between"
+            );
         }
-        self.last = Some(number);
+        (self.last, self.is_whole) = (Some(number), self.is_listening);
         self.model = Some(report.model);
-    }
-
-    /// Whatever did not come since listening began is among the events that the host knows to be lost.
-    pub fn check(&self, known: u32) {
-        assert!(self.missing <= known, "{} counts are missing, and {known} are known to be", self.missing);
     }
 
     /// Counts that came.

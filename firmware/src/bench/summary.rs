@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 use shared::Microseconds;
-use shared::wire::{CHUNK, EncodeError, Event, FrameReport, ModelDigest, Packet, Piece};
+use shared::wire::{CHUNK, EncodeError, Event, FrameReport, Kept, ModelDigest, News, Packet, Piece, Run};
 
 use super::layers::Layers;
 
@@ -32,7 +32,9 @@ impl Sample {
         gmac: f64,
     ) -> Result<Self, EncodeError> {
         let mut packets = Vec::new();
-        Packet::new(0, Event::Frame(report.clone())).encode(&mut packets)?;
+        let kept =
+            Kept { run: Run(u32::MAX), number: u64::from(report.frame), news: News::Frame(report.clone()) };
+        Packet::new(0, Event::Kept(kept)).encode(&mut packets)?;
         Ok(Self {
             frame_us,
             tiles,

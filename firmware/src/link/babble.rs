@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use shared::wire::BABBLE;
+
 /// How long bytes may come without a packet: longer than the longest one takes at the slowest common speed.
 const PATIENCE: Duration = Duration::from_millis(450);
 /// After such a silence, what came before has nothing to do with what comes now.
 const FORGOTTEN: Duration = Duration::from_secs(3);
-/// Bytes that it takes beside the time; fewer are the noise of a plug.
-const LEAST: usize = 8;
 
 /// The bytes since the last packet.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Babble {
     /// whole by then.
     pub fn is_over(&mut self, now: Instant) -> bool {
         let lasted = |&(since, last): &(Instant, Instant)| last.saturating_duration_since(since) >= PATIENCE;
-        let is_over = self.bytes >= LEAST && self.times.as_ref().is_some_and(lasted);
+        let is_over = self.bytes >= BABBLE && self.times.as_ref().is_some_and(lasted);
         if is_over {
             // The next speed has its time from now on.
             *self = Self { times: Some((now, now)), bytes: 0 };

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use shared::wire::{CHUNK, Event, FrameReport, Message, Notice, Packet, Piece, Response};
+use shared::wire::{
+    CHUNK, Event, FrameReport, KeptSpan, Lacking, Message, News, Notice, Packet, Piece, Response, Run, Teller,
+};
 
 /// Answers that may wait before the line is read no further.
 const MAX_ANSWERS: usize = 32;
-/// Frame results and notices that may wait. Only a line that takes nothing at all for so many frames
-/// loses the oldest, and that is counted.
-const MAX_EVENTS: usize = 1024;
 
 /// Masks or a preview of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +21,13 @@ pub struct Bulk {
 
 /// What waits to be sent. Nothing here blocks whoever puts something in.
 ///
-/// Answers go first, then frame results and notices in their order, then masks, then previews. Masks and
-/// previews go whole or not at all: one that was begun is finished, and of those that were not the newest
-/// stays. While no line is open, nothing is kept.
+/// Answers go first, then frame results and notices that a host asked for again, then new ones in their order, then
+/// masks, then previews. Masks and previews go whole or not at all: one that was begun is finished, and of those that
+/// were not the newest stays. While no line is open, none of them is kept.
 ///
-/// Every frame result and notice has its number, whether it is sent or not: the host knows by the gaps what it
-/// missed, also while the line was lost.
+/// Frame results and notices are kept by the [`Teller`] whether a line is open or not, and for as long as there is room:
+/// the host knows by their numbers what it missed, also while the line was lost, and has it told again. What waits when
+/// the line is lost, or when a host opens a conversation, is told to nobody who does not ask for it.
 #[derive(Debug)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
@@ -35,14 +35,15 @@ pub struct Outbox {
     top_speed: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     is_open: bool,
     answers: VecDeque<Packet>,
-    events: VecDeque<Event>,
+    teller: Teller,
     masks: Lane,
     preview: Lane,
-    sequence: u16,
+    /// Pieces of masks and previews so far.
+    pieces: u16,
     unsent: u32,
     /// Bits a second, where it is no longer the line's first speed.
     speed: Option<u32>,
@@ -62,9 +63,19 @@ struct Lane {
 
 impl Outbox {
     /// An outbox for a line of `baud` bits a second at its fastest: an answer never waits longer than a twentieth of a
-    /// second for a piece of something else, or a piece of 256 bytes.
-    pub fn new(baud: u32) -> Self {
-        Self { waiting: Mutex::default(), changed: Condvar::new(), top_speed: baud }
+    /// second for a piece of something else, or a piece of 256 bytes. Frame results and notices are of that run.
+    pub fn new(baud: u32, run: Run) -> Self {
+        let waiting = Waiting {
+            is_open: false,
+            answers: VecDeque::new(),
+            teller: Teller::new(run),
+            masks: Lane::default(),
+            preview: Lane::default(),
+            pieces: 0,
+            unsent: 0,
+            speed: None,
+        };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new(), top_speed: baud }
     }
 
     /// The line goes on at another speed until it is lost.
@@ -80,12 +91,24 @@ impl Outbox {
 
     /// Queues a frame's result.
     pub fn frame(&self, report: FrameReport) {
-        self.event(Event::Frame(report));
+        self.happened(News::Frame(report));
     }
 
     /// Queues a notice.
     pub fn notice(&self, notice: Notice) {
-        self.event(Event::Notice(notice));
+        self.happened(News::Notice(notice));
+    }
+
+    /// Queues the frame results and notices that a host lacks and that are still kept; what it is answered.
+    pub fn tell_again(&self, lacking: &Lacking) -> KeptSpan {
+        let span = self.lock().teller.hear(lacking);
+        self.changed.notify_all();
+        span
+    }
+
+    /// A host opens a conversation: frame results and notices that wait were for somebody else.
+    pub fn greeted(&self) {
+        self.lock().teller.pass_over();
     }
 
     /// Queues a frame's masks in place of older ones that were not begun.
@@ -100,7 +123,8 @@ impl Outbox {
 
     /// Masks, previews and results that were not sent since the line was slow.
     pub fn unsent(&self) -> u32 {
-        self.lock().unsent
+        let waiting = self.lock();
+        waiting.unsent.saturating_add(waiting.teller.unsaid())
     }
 
     /// The line is open: things are kept from now on.
@@ -108,11 +132,14 @@ impl Outbox {
         self.lock().is_open = true;
     }
 
-    /// The line is lost: what waits is forgotten, and everybody who waits goes on.
+    /// The line is lost: what waits is forgotten, but for frame results and notices, and everybody who waits goes on.
     pub fn close(&self) {
         let mut waiting = self.lock();
-        let sequence = waiting.sequence.wrapping_add(waiting.events.len() as u16);
-        *waiting = Waiting { sequence, unsent: waiting.unsent, ..Waiting::default() };
+        waiting.is_open = false;
+        waiting.answers.clear();
+        waiting.teller.pass_over();
+        (waiting.masks, waiting.preview) = Default::default();
+        waiting.speed = None;
         self.changed.notify_all();
     }
 
@@ -139,18 +166,12 @@ impl Outbox {
         drop(self.changed.wait_while(waiting, is_full).unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn event(&self, event: Event) {
+    fn happened(&self, news: News) {
         let mut waiting = self.lock();
+        waiting.teller.happened(news);
         if !waiting.is_open {
-            waiting.next_number();
-            return;
+            waiting.teller.pass_over();
         }
-        if waiting.events.len() >= MAX_EVENTS {
-            waiting.events.pop_front();
-            waiting.next_number();
-            waiting.unsent += 1;
-        }
-        waiting.events.push_back(event);
         self.changed.notify_all();
     }
 
@@ -168,24 +189,21 @@ impl Outbox {
 }
 
 impl Waiting {
-    const fn next_number(&mut self) -> u16 {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.sequence
-    }
-
     fn take(&mut self, piece: usize) -> Option<Packet> {
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
         }
-        let (event, bulk) = if let Some(event) = self.events.pop_front() {
-            (event, Vec::new())
-        } else if let Some((place, bytes)) = self.masks.take(piece) {
+        if let Some(kept) = self.teller.next_to_tell() {
+            return Some(Packet::new(kept.number as u16, Event::Kept(kept)));
+        }
+        let (event, bulk) = if let Some((place, bytes)) = self.masks.take(piece) {
             (Event::Masks(place), bytes)
         } else {
             let (place, bytes) = self.preview.take(piece)?;
             (Event::Preview(place), bytes)
         };
-        Some(Packet { sequence: self.next_number(), message: Message::Event(event), bulk })
+        self.pieces = self.pieces.wrapping_add(1);
+        Some(Packet { sequence: self.pieces, message: Message::Event(event), bulk })
     }
 }
 
@@ -209,9 +227,15 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::CameraState;
+    use shared::wire::{CameraState, Kept, MAX_KEPT};
 
     use super::*;
+
+    const RUN: Run = Run(3);
+
+    fn outbox(baud: u32) -> Outbox {
+        Outbox::new(baud, RUN)
+    }
 
     fn bulk(frame: u32, length: usize) -> Bulk {
         Bulk { frame, bytes: vec![frame as u8; length] }
@@ -222,7 +246,7 @@ mod tests {
             Message::Response(_) => format!("answer {}", packet.sequence),
             Message::Event(Event::Masks(place)) => format!("masks {} {}", place.frame, place.offset),
             Message::Event(Event::Preview(place)) => format!("preview {} {}", place.frame, place.offset),
-            Message::Event(Event::Notice(_)) => "notice".to_owned(),
+            Message::Event(Event::Kept(Kept { number, .. })) => format!("kept {number}"),
             other => format!("{other:?}"),
         }
     }
@@ -233,19 +257,19 @@ mod tests {
 
     #[test]
     fn answers_before_events_before_masks_before_previews() {
-        let outbox = Outbox::new(921_600);
+        let outbox = outbox(921_600);
         outbox.open();
         outbox.preview(bulk(1, 10));
         outbox.masks(bulk(1, 10));
         outbox.notice(Notice::Camera(CameraState::Running));
         outbox.answer(7, Response::Echo, vec![1]);
         let order: Vec<_> = (0..4).map(|_| next(&outbox)).collect();
-        assert_eq!(order, ["answer 7", "notice", "masks 1 0", "preview 1 0"]);
+        assert_eq!(order, ["answer 7", "kept 0", "masks 1 0", "preview 1 0"]);
     }
 
     #[test]
     fn a_begun_preview_is_finished_and_of_the_others_the_newest_stays() {
-        let outbox = Outbox::new(0);
+        let outbox = outbox(0);
         outbox.open();
         outbox.preview(bulk(1, 600));
         assert_eq!(next(&outbox), "preview 1 0");
@@ -259,42 +283,60 @@ mod tests {
     }
 
     #[test]
-    fn without_a_line_nothing_is_kept_and_a_line_that_takes_nothing_is_bounded() {
-        let outbox = Outbox::new(9600);
+    fn without_a_line_nothing_waits_and_a_line_that_takes_nothing_is_bounded() {
+        let outbox = outbox(9600);
         outbox.notice(Notice::Camera(CameraState::Absent));
+        outbox.masks(bulk(1, 10));
         assert_eq!(outbox.next(), None);
         outbox.open();
-        for _ in 0..MAX_EVENTS + 5 {
+        for _ in 0..MAX_KEPT + 5 {
             outbox.notice(Notice::Camera(CameraState::Absent));
         }
+        // Number 0 happened while no line was open, and was for nobody.
         assert_eq!(outbox.unsent(), 5);
+        assert_eq!(next(&outbox), "kept 6");
         outbox.close();
         assert_eq!(outbox.next(), None);
         outbox.wait_for_room();
     }
 
     #[test]
-    fn what_is_never_sent_has_its_number() {
-        let outbox = Outbox::new(9600);
+    fn what_was_missed_is_told_to_who_asks_and_to_nobody_else() {
+        let outbox = outbox(9600);
         let notice = || outbox.notice(Notice::Camera(CameraState::Absent));
-        let number = || outbox.next().unwrap().sequence;
         outbox.open();
-        notice();
-        assert_eq!(number(), 1);
+        (0..3).for_each(|_| notice());
+        assert_eq!(next(&outbox), "kept 0");
         // Two wait when the line is lost, and three come before it is open again.
-        (0..2).for_each(|_| notice());
         outbox.close();
         (0..3).for_each(|_| notice());
         outbox.open();
         notice();
-        assert_eq!(number(), 7);
-        (0..MAX_EVENTS + 4).for_each(|_| notice());
-        assert_eq!(number(), 12);
+        assert_eq!(next(&outbox), "kept 6");
+        notice();
+        outbox.greeted();
+        outbox.preview(bulk(1, 10));
+        let span = outbox.tell_again(&Lacking::new(RUN, 1, 1..6));
+        assert_eq!(span, KeptSpan { run: RUN, oldest: 0, told: 8 });
+        notice();
+        let order: Vec<_> = (0..7).map(|_| next(&outbox)).collect();
+        assert_eq!(order, ["kept 1", "kept 2", "kept 3", "kept 4", "kept 5", "kept 8", "preview 1 0"]);
+    }
+
+    #[test]
+    fn numbers_in_packets_go_round() {
+        let outbox = outbox(9600);
+        outbox.open();
+        for number in 0..=65_537u64 {
+            outbox.notice(Notice::Camera(CameraState::Absent));
+            let packet = outbox.next().unwrap();
+            assert_eq!((packet.sequence, describe(&packet)), (number as u16, format!("kept {number}")));
+        }
     }
 
     #[test]
     fn a_full_outbox_holds_back_the_reader_alone() {
-        let outbox = Outbox::new(9600);
+        let outbox = outbox(9600);
         outbox.open();
         for sequence in 0..MAX_ANSWERS as u16 {
             outbox.answer(sequence, Response::Echo, vec![]);

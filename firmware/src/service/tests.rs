@@ -3,7 +3,8 @@ use std::sync::mpsc::sync_channel;
 use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
 use shared::trust::{Keyring, SecretKey, TrustedKey};
 use shared::wire::{
-    CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Slot, SlotState, StageTimes, Stream,
+    CHUNK, CapturePart, CaptureState, Event, FrameReport, Kept, Lacking, ModelDigest, News, Run, Slot,
+    SlotState, StageTimes, Stream,
 };
 use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
 
@@ -39,7 +40,7 @@ impl Bench {
             masks: Stream::On,
             preview: Stream::On,
         };
-        let outbox = Arc::new(Outbox::new(921_600));
+        let outbox = Arc::new(Outbox::new(921_600, Run(1)));
         outbox.open();
         let running = slots.active_digest();
         let mut service = Service::new(ServiceParts {
@@ -61,13 +62,21 @@ impl Bench {
         });
         service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
         let bench = Self { service, work, storage };
-        assert!(matches!(bench.sent(), Message::Event(Event::Notice(Notice::Camera(CameraState::Running)))));
+        assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
         bench
     }
 
     /// The next packet of the outbox.
     fn sent(&self) -> Message {
         self.service.parts.outbox.next().unwrap().message
+    }
+
+    /// The same, a notice.
+    fn notice(&self) -> Notice {
+        match self.sent() {
+            Message::Event(Event::Kept(Kept { news: News::Notice(notice), .. })) => notice,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn ask_with(&mut self, request: Request, bulk: Vec<u8>) -> (Response, Vec<u8>) {
@@ -214,7 +223,7 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
     bench.service.hear(Input::Verified(digest, Ok(())));
     bench.service.tell_progress();
     let trial = StageProgress::Trial { digest, frames_left: TRIAL_FRAMES };
-    assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Stage(trial))));
+    assert_eq!(bench.notice(), Notice::Stage(trial));
     assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::A, .. })));
     bench.service.hear(Input::Passed(ModelDigest::of(FACTORY), Doubts::NONE));
     assert_eq!(
@@ -227,7 +236,7 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
     bench.service.hear(Input::Failed(digest));
     bench.service.tell_progress();
     let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };
-    assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Stage(failed))));
+    assert_eq!(bench.notice(), Notice::Stage(failed));
     assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::Factory, .. })));
     let Response::Slots(slots) = bench.ask(Request::Slots) else { panic!() };
     assert_eq!((slots.active, slots.a.state), (Slot::Factory, SlotState::Empty));
@@ -316,6 +325,26 @@ fn the_same_token_gives_the_same_frame() {
 }
 
 #[test]
+fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
+    let mut bench = Bench::new();
+    let tell = |bench: &mut Bench, state| {
+        bench.service.hear(Input::Camera { state, name: String::new(), opening: 0 });
+    };
+    tell(&mut bench, CameraState::Absent);
+    // Another host opens a conversation: nothing that waited comes by itself.
+    bench.ask(Request::Hello { protocol: PROTOCOL_VERSION });
+    tell(&mut bench, CameraState::Running);
+    assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
+    let lacking = |run| Request::Events(Lacking::new(run, 1, 1..2));
+    let Response::Events(span) = bench.ask(lacking(Run(2))) else { panic!() };
+    assert_eq!((span.run, span.oldest, span.told), (Run(1), 0, 3));
+    assert_eq!(bench.ask(lacking(span.run)), Response::Events(span));
+    assert_eq!(bench.notice(), Notice::Camera(CameraState::Absent));
+    tell(&mut bench, CameraState::Finished);
+    assert_eq!(bench.notice(), Notice::Camera(CameraState::Finished));
+}
+
+#[test]
 fn captures_end_with_the_pictures_and_wait_for_a_camera() {
     let mut bench = Bench::new();
     bench.ask(Request::Capture { token: 1 });
@@ -326,7 +355,7 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
     ];
     for (state, expected) in states {
         bench.service.hear(Input::Camera { state, name: String::new(), opening: 0 });
-        assert_eq!(bench.sent(), Message::Event(Event::Notice(Notice::Camera(state))));
+        assert_eq!(bench.notice(), Notice::Camera(state));
         assert_eq!(bench.ask(Request::Capture { token: 1 }), Response::Capture(expected));
     }
 }

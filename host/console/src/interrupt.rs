@@ -8,6 +8,11 @@ use crate::Failure;
 static STOP: AtomicBool = AtomicBool::new(false);
 static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
 
+/// Whether the user or the system asked a program to stop that looks at the [`flag`].
+pub fn is_raised() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
 /// The flag that is set when the user or the system asks the program to stop. A second time ends it at once.
 ///
 /// # Errors

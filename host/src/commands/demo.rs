@@ -180,6 +180,7 @@ fn open(
         }
         match Station::open(&port.to_string_lossy(), DEFAULT_BAUD) {
             Ok(opened) => return Ok(Some(opened)),
+            Err(LinkError::Stopped { .. }) => return Ok(None),
             Err(LinkError::NoStation { .. } | LinkError::Lost { .. }) if Instant::now() < until => {}
             Err(error) => return Err(error.into()),
         }

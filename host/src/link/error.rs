@@ -71,6 +71,12 @@ pub enum LinkError {
         /// What came instead.
         heard: Heard,
     },
+    /// The user or the system wanted an end before a station answered.
+    #[error("no station on {port} had answered before the program was stopped")]
+    Stopped {
+        /// The port.
+        port: String,
+    },
     /// The station is of another protocol version.
     #[error("the station on {port} speaks protocol {station}, this program {PROTOCOL_VERSION}")]
     Protocol {
@@ -123,7 +129,7 @@ impl LinkError {
     /// The exit code of a command that ends with it.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::NoKey(_) | Self::Encode(_) => Exit::Failed,
+            Self::Refused(_) | Self::NoKey(_) | Self::Encode(_) | Self::Stopped { .. } => Exit::Failed,
             _ => Exit::StationAbsent,
         }
     }
@@ -138,6 +144,7 @@ impl LinkError {
                 "join the group that owns the port, mostly: sudo usermod -aG dialout $USER, then log in again"
                     .into()
             }
+            Self::Stopped { .. } => "run the command again".into(),
             Self::Busy { .. } => "end the program that holds it, such as another nuclei-host".into(),
             Self::Lost { .. } | Self::Silent { .. } => {
                 "look at the cable and the station's power, then run the command again".into()

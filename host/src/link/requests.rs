@@ -7,7 +7,7 @@ use shared::wire::{
     Status, Stream,
 };
 
-use super::{Line, LinkError, Station};
+use super::{Line, LinkError, Station, Tries};
 
 impl<L: Line> Station<L> {
     /// How the station is.
@@ -26,7 +26,7 @@ impl<L: Line> Station<L> {
     /// # Errors
     /// [`LinkError`], but for [`LinkError::Silent`].
     pub fn status_within(&mut self, wait: Duration) -> Result<Option<Status>, LinkError> {
-        match self.ask(&Request::Status, &[], 1, wait) {
+        match self.ask(&Request::Status, &[], Tries { attempts: 1, wait, is_over: || false }) {
             Ok((Response::Status(status), _)) => Ok(Some(status)),
             Ok(_) => Err(self.unfitting()),
             Err(LinkError::Silent { .. }) => Ok(None),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use shared::wire::{Accumulator, Event, Message, Packet, PacketError, Request, Response};
+use shared::wire::{Accumulator, Event, Kept, Message, News, Packet, PacketError, Request, Response, Run};
 
 use super::Line;
 
@@ -25,17 +25,17 @@ pub struct Scripted {
 
 /// A line to a station that answers by `answer`, which may also say something unasked.
 pub fn memory_line(
-    mut answer: impl FnMut(Request, &[u8]) -> (Vec<Event>, Option<(Response, Vec<u8>)>) + 'static,
+    mut answer: impl FnMut(Request, &[u8]) -> (Vec<News>, Option<(Response, Vec<u8>)>) + 'static,
 ) -> Scripted {
-    let mut events = 0;
+    let mut number = 0;
     let script = move |packet: Packet| {
         let Message::Request(request) = packet.message else { return Vec::new() };
         let (told, reply) = answer(request, &packet.bulk);
         let mut packets: Vec<Packet> = told
             .into_iter()
-            .map(|event| {
-                events += 1;
-                Packet::new(events, event)
+            .map(|news| {
+                number += 1;
+                Packet::new(number as u16, Event::Kept(Kept { run: Run(1), number, news }))
             })
             .collect();
         packets.extend(reply.map(|(response, bulk)| Packet {

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use host_console::interrupt;
 use shared::wire::{Identity, speeds};
 
-use super::{LinkError, SerialLine, Station};
+use super::{LinkError, SerialLine, Station, Tries};
 
-/// How often a request is sent at a speed that the station may yet have to find: with [`SEARCH_WAIT`], longer than it
-/// takes through all of them.
-const SEARCH_ATTEMPTS: u32 = 12;
+/// How often a greeting is sent for each speed that the station may yet have to try: with [`SEARCH_WAIT`], longer than
+/// it takes.
+const SEARCH_ATTEMPTS: usize = 3;
 const SEARCH_WAIT: Duration = Duration::from_millis(250);
 
 /// The speed of a line, bits a second.
@@ -49,7 +50,7 @@ impl Station<SerialLine> {
     pub(super) fn greet_slower(&mut self) -> Result<Option<Identity>, LinkError> {
         let first = self.speed.now;
         for speed in self.speed.slower() {
-            if let Some(identity) = self.greet_at(speed)? {
+            if let Some(identity) = self.greet_at(speed, interrupt::is_raised)? {
                 return Ok(Some(identity));
             }
         }
@@ -64,7 +65,7 @@ impl Station<SerialLine> {
     pub fn move_to(&mut self, speed: u32) -> Result<bool, LinkError> {
         let before = self.speed.now;
         for speed in [speed, before] {
-            if self.greet_at(speed)?.is_some() {
+            if self.greet_at(speed, || false)?.is_some() {
                 return Ok(speed != before);
             }
         }
@@ -72,9 +73,10 @@ impl Station<SerialLine> {
     }
 
     /// Takes up a speed and greets; `None` where nobody answers.
-    fn greet_at(&mut self, speed: u32) -> Result<Option<Identity>, LinkError> {
+    fn greet_at(&mut self, speed: u32, is_over: fn() -> bool) -> Result<Option<Identity>, LinkError> {
         self.take_up(speed)?;
-        match self.greet_within(SEARCH_ATTEMPTS, SEARCH_WAIT) {
+        let attempts = (SEARCH_ATTEMPTS * speeds(self.speed.top).count()) as u32;
+        match self.greet_within(Tries { attempts, wait: SEARCH_WAIT, is_over }) {
             Err(LinkError::NoStation { .. }) => Ok(None),
             greeted => greeted.map(Some),
         }
@@ -90,8 +92,7 @@ impl Station<SerialLine> {
 
 /// The pause before a line that was slowed down is tried at the next faster speed.
 const FIRST_PAUSE: Duration = Duration::from_secs(20);
-/// The longest pause, after several trials in vain: what the station tells during one is lost with the line, and counted
-/// as lost.
+/// The longest pause, after several trials in vain: what the station tells during one comes when it is over.
 const LAST_PAUSE: Duration = Duration::from_secs(20 * 60);
 
 /// When to try a faster speed.

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use shared::wire::{
-    CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Doubts, Downgrade, FrameReport, ModelDigest,
-    ModelRefusal, Name, Notice, StageProgress, StageTimes,
+    CHUNK, CaptureInfo, CapturePart, CaptureState, Doubts, Downgrade, FrameReport, Kept, MAX_KEPT,
+    ModelDigest, ModelRefusal, Name, Run, StageProgress, StageTimes, Teller,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
 
@@ -112,65 +112,126 @@ fn cobs_encode(bytes: &[u8], out: &mut [u8]) -> usize {
     code
 }
 
+/// A result on the line.
+fn kept(run: u32, number: u64) -> Vec<u8> {
+    let news = News::Frame(report(number as u32));
+    packet(number as u16, Event::Kept(Kept { run: Run(run), number, news }).into())
+}
+
+fn packet(sequence: u16, message: Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Packet::new(sequence, message).encode(&mut bytes).unwrap();
+    bytes
+}
+
+/// The frames that are told until nothing is on the line any more.
+fn frames(station: &mut Station<Scripted>) -> Vec<u32> {
+    let mut frames = Vec::new();
+    loop {
+        match station.next_event(Duration::ZERO).unwrap() {
+            Some(Told::News(News::Frame(report))) => frames.push(report.frame),
+            None if station.line.to_host.is_empty() => return frames,
+            None => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A station that has told all before some number, and tells again what it is asked for.
+fn teller(told: u32) -> Scripted {
+    let mut teller = Teller::new(Run(1));
+    (0..told).for_each(|number| teller.happened(News::Frame(report(number))));
+    teller.pass_over();
+    Scripted::new(Box::new(move |request| {
+        let (response, again) = match request.message {
+            Message::Request(Request::Hello { .. }) => (identity(PROTOCOL_VERSION), false),
+            Message::Request(Request::Events(lacking)) => (Response::Events(teller.hear(&lacking)), true),
+            _ => (Response::Echo, false),
+        };
+        let mut packets = vec![Packet::new(request.sequence, response)];
+        while again && let Some(kept) = teller.next_to_tell() {
+            packets.push(Packet::new(kept.number as u16, Event::Kept(kept)));
+        }
+        packets
+    }))
+}
+
 #[test]
-fn events_are_kept_while_an_answer_is_awaited_and_gaps_are_counted() {
-    let mut number = 0;
-    let mut station = station(Scripted::new(Box::new(move |packet| {
-        number += 3;
-        let event = Packet::new(number, Event::Notice(Notice::Camera(CameraState::Running)));
-        vec![event, Packet::new(packet.sequence, Response::Echo)]
-    })));
+fn events_are_kept_while_an_answer_is_awaited() {
+    let mut station =
+        station(memory_line(|_, _| (vec![News::Frame(report(5))], Some((Response::Echo, vec![])))));
     for _ in 0..3 {
         station.request(&Request::Echo, &[]).unwrap();
     }
-    assert_eq!(station.traffic().events_lost, 4);
     assert_eq!(station.take_events().len(), 3);
     assert_eq!(station.next_event(Duration::ZERO).unwrap(), None);
 }
 
 #[test]
-fn an_event_that_the_line_repeats_or_brings_late_counts_once() {
-    let mut line = silent();
-    // Two packets come again, one comes late, then the station is started anew and counts from one.
-    for (number, time_unix_ms) in
-        [(1, 10), (2, 20), (1, 10), (2, 20), (2, 20), (3, 30), (5, 50), (4, 40), (1, 60), (2, 70)]
-    {
-        let report = FrameReport { time_unix_ms, ..report(u32::from(number)) };
-        let mut bytes = Vec::new();
-        Packet::new(number, Event::Frame(report)).encode(&mut bytes).unwrap();
-        line.to_host.extend(bytes);
+fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
+    for lose in [vec![], vec![1], vec![1, 2]] {
+        let mut line = teller(9);
+        line.lose = lose.clone();
+        // A line that takes no time: what does not come at once does not come.
+        let waits = Waits { answer: Duration::ZERO, ..Waits::default() };
+        let mut station = Station::new(line, "memory", u32::MAX).with_waits(waits);
+        station.greet().unwrap();
+        for number in [2, 3, 3, 2, 6, 5, 8] {
+            station.line.to_host.extend(kept(1, number));
+        }
+        let told: Vec<u32> = (0..=lose.len()).flat_map(|_| frames(&mut station)).collect();
+        assert_eq!(told, [2, 3, 4, 5, 6, 7, 8], "{lose:?}");
+        let traffic = station.traffic();
+        assert_eq!((traffic.events_lost, traffic.events_regained), (0, 3));
+        assert!(traffic.events_stale >= 2, "{traffic:?}");
     }
-    let mut station = station(line);
-    let mut frames = Vec::new();
-    while let Some(told) = station.next_event(Duration::ZERO).unwrap() {
-        let Event::Frame(report) = told.event else { panic!("{told:?}") };
-        frames.push((report.frame, report.time_unix_ms));
-    }
-    assert_eq!(frames, [(1, 10), (2, 20), (3, 30), (5, 50), (1, 60), (2, 70)]);
-    assert_eq!((station.traffic().events_stale, station.traffic().events_lost), (4, 1));
+}
+
+#[test]
+fn what_the_station_no_longer_keeps_is_told_as_lost() {
+    let mut station = station(teller(MAX_KEPT as u32 + 20));
+    station.greet().unwrap();
+    station.line.to_host.extend([kept(1, 3), kept(1, 10)].concat());
+    let told = frames(&mut station);
+    let all = [3, 10].into_iter().chain(20..MAX_KEPT as u32 + 20);
+    assert_eq!(told, all.collect::<Vec<u32>>());
+    assert_eq!(station.traffic().events_lost, 6 + 9);
 }
 
 #[test]
 fn what_the_line_before_still_held_is_not_taken_for_new() {
-    let packet = |sequence, message: Message| {
-        let mut bytes = Vec::new();
-        Packet::new(sequence, message).encode(&mut bytes).unwrap();
-        bytes
-    };
-    let frame = |number: u16| packet(number, Event::Frame(report(u32::from(number))).into());
     let mut line = memory_line(|_, _| (vec![], Some((Response::Echo, vec![]))));
-    line.to_host.extend([frame(7), frame(8)].concat());
+    line.to_host.extend([kept(1, 7), kept(1, 8)].concat());
     let mut before = station(line);
     before.request(&Request::Echo, &[]).unwrap();
     let request = before.numbering.next_request();
 
-    let mut line = memory_line(|_, _| (vec![], Some((identity(PROTOCOL_VERSION), vec![]))));
-    line.to_host.extend([frame(8), packet(request, Response::Echo.into()), frame(9), frame(7)].concat());
+    let mut line = teller(12);
+    line.to_host.extend(kept(1, 8));
+    line.to_host
+        .extend([packet(request, Response::Echo.into()), kept(1, 9), kept(1, 7), kept(0, 3)].concat());
     let mut after = station(line).with_numbering(before.numbering());
     assert!(after.greet().is_ok(), "an answer of the line before was taken for the greeting's");
-    let told: Vec<Told> = after.take_events().into();
-    assert!(matches!(&told[..], [Told { event: Event::Frame(report), .. }] if report.frame == 9), "{told:?}");
-    assert_eq!((after.traffic().late, after.traffic().events_stale), (1, 2));
+    // The last two were told while no line was open.
+    assert_eq!(frames(&mut after), [9, 10, 11]);
+    assert_eq!((after.traffic().late, after.traffic().events_stale), (1, 3));
+}
+
+#[test]
+fn a_station_that_was_started_anew_is_followed_from_its_first_result_on() {
+    let mut station = station(teller(4));
+    station.greet().unwrap();
+    station.line.to_host.extend([kept(0, 70), kept(0, 71), kept(1, 3)].concat());
+    assert_eq!(frames(&mut station), [70, 71, 0, 1, 2, 3]);
+    assert_eq!((station.traffic().events_stale, station.traffic().events_lost), (1, 0));
+}
+
+#[test]
+fn a_new_host_is_told_nothing_old() {
+    let mut station = station(teller(9));
+    station.greet().unwrap();
+    station.line.to_host.extend(kept(1, 9));
+    assert_eq!(frames(&mut station), [9]);
 }
 
 #[test]
@@ -372,7 +433,7 @@ fn camera(states: Vec<CaptureState>, picture: Vec<u8>, labels: Vec<u8>) -> Scrip
             }
             other => panic!("{other:?}"),
         };
-        (vec![Event::Frame(report(1))], Some(reply))
+        (vec![News::Frame(report(1))], Some(reply))
     })
 }
 

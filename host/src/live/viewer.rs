@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{CameraState, Event, Identity, Notice, Settings, StageProgress, Status, Stream};
+use shared::wire::{CameraState, Identity, MAX_KEPT, News, Notice, Settings, StageProgress, Status, Stream};
 
 use super::buttons::{Recorder, act};
 use super::show::Show;
@@ -230,7 +230,15 @@ impl Viewer {
         stop: &AtomicBool,
     ) -> Result<Ended, Broken> {
         let mut asked: Option<Instant> = None;
+        let mut lost = 0;
         loop {
+            let before = std::mem::replace(&mut lost, station.traffic().events_lost);
+            let newly_lost = lost - before;
+            if newly_lost > 0 {
+                self.show.note(format!(
+                    "{newly_lost} counts or notices are lost: the station keeps the last {MAX_KEPT}, and they were older"
+                ));
+            }
             if let Some(ended) = is_over(end, watch.frames(), stop) {
                 return Ok(ended);
             }
@@ -266,23 +274,23 @@ impl Viewer {
 
     /// Shows and records what the station told.
     fn take(&mut self, told: Told, known: &mut Known<'_>, watch: &mut Watch) -> Result<(), Failure> {
-        match told.event {
-            Event::Frame(report) => {
+        match told {
+            Told::News(News::Frame(report)) => {
                 let line = watch.see(&report, known.status.frames_unsent);
                 self.frame(&FrameRecord::new(&report, &known.provenance), &line, watch)?;
             }
-            Event::Notice(Notice::Camera(camera)) => {
+            Told::News(News::Notice(Notice::Camera(camera))) => {
                 known.status.camera = camera;
                 self.note(format!("camera: {}", camera_word(camera)));
             }
-            Event::Notice(Notice::Stage(progress)) => {
+            Told::News(News::Notice(Notice::Stage(progress))) => {
                 notice(progress).into_iter().for_each(|message| self.note(message));
             }
-            Event::Masks(piece) => {
-                self.show.panel_mut().into_iter().for_each(|panel| panel.masks(piece, &told.bulk));
+            Told::Masks(piece, bytes) => {
+                self.show.panel_mut().into_iter().for_each(|panel| panel.masks(piece, &bytes));
             }
-            Event::Preview(piece) => {
-                self.show.panel_mut().into_iter().for_each(|panel| panel.preview(piece, &told.bulk));
+            Told::Preview(piece, bytes) => {
+                self.show.panel_mut().into_iter().for_each(|panel| panel.preview(piece, &bytes));
             }
         }
         Ok(())

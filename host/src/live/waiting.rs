@@ -68,8 +68,9 @@ pub fn wait_for(
             }
             std::thread::sleep(LOOK_AROUND.min(TRY_AGAIN));
         }
-        match Station::reopen(port, speed, numbering) {
+        match Station::reopen(port, speed, numbering.clone()) {
             Ok(opened) => return Ok(Awaited::Back(Box::new(opened))),
+            Err(LinkError::Stopped { .. }) => return Ok(Awaited::Over(Ended::Stopped)),
             // Silence at the slower speeds says nothing of the faster ones.
             Err(error) if error.is_passing() => speed = LineSpeed::top(speed.top),
             Err(error) => return Err(error),

@@ -16,19 +16,27 @@
 //! | [`Request::Echo`] | [`Response::Echo`] | the same bytes on both |
 //! | [`Request::Challenge`] | [`Response::Challenge`] | |
 //! | [`Request::FlatField`] | [`Response::FlatField`] | |
+//! | [`Request::Events`] | [`Response::Events`], and [`Event::Kept`] for all that are lacking | |
 //! | [`Request::Change`] | as the request without a signature | |
 //! | any | [`Response::Refused`] | |
 //!
 //! A station that trusts keys refuses [`Request::Stage`], [`Request::Activate`], [`Request::Revert`] and
 //! [`Request::Set`]: it takes them as a [`Change`] that one of the keys signed.
 //!
+//! A frame's result and a notice are told as [`Event::Kept`], whose number says what came before it. A host that lacks
+//! some says which by [`Request::Events`], as often as it likes: a [`Lacking`] that comes twice, late or from another host
+//! has some told once too often, and no more. [`Request::Hello`] opens a new conversation: what waited to be told is
+//! passed over, and a host that wants it asks.
+//!
 //! | version | brought |
 //! | --- | --- |
 //! | 1 | all that is not named below |
 //! | 2 | [`Request::Challenge`], [`Request::Change`], [`Response::Challenge`], [`Refusal::Trust`], and of [`ModelRefusal`] those of signatures |
 //! | 3 | [`Request::FlatField`], [`Response::FlatField`] |
+//! | 4 | [`Request::Events`], [`Response::Events`], [`Event::Kept`] in place of [`Event::Frame`] and [`Event::Notice`] |
 
 mod frame;
+mod kept;
 mod settings;
 mod slots;
 mod trust;
@@ -38,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use frame::{CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, StageTimes};
+pub use kept::{Kept, KeptSpan, Lacking, MAX_KEPT, News, Run};
 pub use settings::{Acquisition, Setting, Settings, Stream};
 pub use slots::{ModelRefusal, Slot, SlotContent, SlotReport, SlotState, StageProgress};
 pub use trust::{
@@ -45,7 +54,7 @@ pub use trust::{
 };
 
 /// Version of everything in this module and of the packet layout.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Longest name of a picture, camera or station, in bytes of UTF-8.
 pub const MAX_NAME: usize = 96;
@@ -147,6 +156,8 @@ pub enum Request {
     Change(SignedChange),
     /// Which flat field frames are corrected by.
     FlatField,
+    /// Has results and notices told again that the host lacks, and asks how far the station is.
+    Events(Lacking),
 }
 
 /// What the station answers.
@@ -179,19 +190,23 @@ pub enum Response {
     Challenge(Challenge),
     /// The flat field that frames are corrected by, if any.
     FlatField(Option<FlatFieldDigest>),
+    /// Which results and notices can be told again, and how far they were told.
+    Events(KeptSpan),
 }
 
 /// What the station tells unasked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A frame's result. Never dropped.
+    /// A frame's result, as told up to version 3: without a number of its own.
     Frame(FrameReport),
     /// A piece of a frame's masks (mask codec), as bulk bytes. Dropped and counted on a slow line.
     Masks(Piece),
     /// A piece of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
     Preview(Piece),
-    /// Something changed.
+    /// Something changed, as told up to version 3.
     Notice(Notice),
+    /// A frame's result or a notice. Told again where it was not heard.
+    Kept(Kept),
 }
 
 /// Which piece of a longer run of bytes a packet's bulk bytes are.

@@ -15,7 +15,7 @@ fn duty(thousandths: u16) -> DutyCycle {
     thousandths.try_into().unwrap()
 }
 
-fn report() -> FrameReport {
+pub fn report() -> FrameReport {
     FrameReport {
         frame: 300,
         time_unix_ms: 1_700_000_000_000,
@@ -127,7 +127,7 @@ fn event() {
         ..report()
     };
     check(
-        &variants!(Event: Frame Masks Preview Notice),
+        &variants!(Event: Frame Masks Preview Notice ..),
         &[
             (
                 Event::Frame(report()),

@@ -107,8 +107,13 @@ fn largest_messages_fit() {
         },
         skipped: u32::MAX,
     };
-    let messages: [Message; 2] = [
-        Event::Frame(report.clone()).into(),
+    let kept = Kept { run: Run(u32::MAX), number: u64::MAX, news: News::Frame(report.clone()) };
+    let lacking = Lacking { run: Run(u32::MAX), first: u64::MAX, bits: [u8::MAX; MAX_KEPT / 8].into() };
+    let span = KeptSpan { run: Run(u32::MAX), oldest: u64::MAX, told: u64::MAX };
+    let messages: [Message; 4] = [
+        Event::Kept(kept).into(),
+        Request::Events(lacking).into(),
+        Response::Events(span).into(),
         Response::Capture(CaptureState::Ready(CaptureInfo {
             report,
             picture_length: u32::MAX,
