@@ -82,7 +82,7 @@ pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmentation, Segmenter, Stage};
 #[cfg(feature = "tract")]
-pub use station_kernels::multiply_add_burst;
+pub use station_kernels::{byte_multiply_add_burst, multiply_add_burst};
 pub use tile::{Blend, TilePlan};
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,

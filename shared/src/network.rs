@@ -72,6 +72,8 @@ pub struct Layer {
     pub operator: String,
     /// Multiply-accumulates for a tile.
     pub macs: u64,
+    /// Whether they are of integers.
+    pub in_integers: bool,
 }
 
 /// A network planned for one tile. Tiles run on several threads, a state each.
@@ -129,8 +131,9 @@ impl TractNetwork {
             let costs = node.op.cost(&model.node_input_facts(id)?)?;
             let macs = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
             let macs: i64 = macs.map(|(_, count)| Ok(count.to_i64()?)).sum::<TractResult<i64>>()?;
+            let in_integers = costs.iter().any(|(cost, _)| matches!(cost, Cost::FMA(of) if of.is_integer()));
             let operator = node.op.name().into_owned();
-            Ok(Layer { name: node.name.clone(), operator, macs: macs.unsigned_abs() })
+            Ok(Layer { name: node.name.clone(), operator, macs: macs.unsigned_abs(), in_integers })
         };
         let layers: TractResult<Vec<Layer>> = self.plan.order_without_consts().iter().map(layer).collect();
         layers.map_err(NetworkError::of)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
-use shared::{NetworkError, TractNetwork, multiply_add_burst};
+use shared::{NetworkError, TractNetwork, byte_multiply_add_burst, multiply_add_burst};
 
 /// Rounds of multiplying and adding, and how often they are timed: some milliseconds in all.
 const BURST: (u32, u32) = (20_000, 50);
@@ -19,6 +19,8 @@ pub(super) struct Layers {
     kernels: String,
     /// Multiply-accumulates a second, in billions, that the threads reach at most together.
     peak_gmac_per_s: f64,
+    /// The same of bytes.
+    byte_peak_gmac_per_s: f64,
     /// The fastest tile from end to end.
     tile_ms: f64,
     /// Median of what a tile takes of the cores, all threads together.
@@ -33,7 +35,7 @@ struct LayerCost {
     ms: f64,
     gmac: f64,
     gmac_per_s: f64,
-    /// Of the peak, 0 to 1.
+    /// Of the peak of what it multiplies, 0 to 1.
     peak_share: f64,
 }
 
@@ -45,7 +47,8 @@ impl Layers {
         runs: NonZeroU32,
     ) -> Result<Self, NetworkError> {
         let layers = network.layers()?;
-        let peak_gmac_per_s = peak_of_a_core() * threads.get() as f64;
+        let peak_gmac_per_s = peak_of_a_core(multiply_add_burst) * threads.get() as f64;
+        let byte_peak_gmac_per_s = peak_of_a_core(byte_multiply_add_burst) * threads.get() as f64;
         let values = 3 * network.tile() * network.tile();
         let tile_chw: Vec<f32> = (0..values).map(|index| (index % 251) as f32 / 250.0).collect();
         let mut fastest = vec![Duration::MAX; layers.len()];
@@ -70,18 +73,20 @@ impl Layers {
         let costs = layers.into_iter().zip(fastest).map(|(layer, time)| {
             let gmac = layer.macs as f64 / 1e9;
             let gmac_per_s = gmac / time.as_secs_f64().max(1e-9);
+            let peak = if layer.in_integers { byte_peak_gmac_per_s } else { peak_gmac_per_s };
             LayerCost {
                 name: layer.name,
                 operator: layer.operator,
                 ms: milliseconds(time),
                 gmac,
                 gmac_per_s,
-                peak_share: gmac_per_s / peak_gmac_per_s,
+                peak_share: gmac_per_s / peak,
             }
         });
         Ok(Self {
             kernels: network.kernels().to_owned(),
             peak_gmac_per_s,
+            byte_peak_gmac_per_s,
             tile_ms: milliseconds(fastest_tile),
             tile_cpu_ms: milliseconds(tile_cpu),
             layers: costs.collect(),
@@ -101,10 +106,10 @@ fn cpu_time() -> Duration {
 }
 
 /// Multiply-accumulates a second of one core at its best, in billions.
-fn peak_of_a_core() -> f64 {
+fn peak_of_a_core(burst_of: fn(u32) -> u64) -> f64 {
     let burst = || {
         let start = Instant::now();
-        let macs = multiply_add_burst(BURST.0);
+        let macs = burst_of(BURST.0);
         macs as f64 / start.elapsed().as_secs_f64().max(1e-9)
     };
     (0..BURST.1).map(|_| burst()).fold(0.0, f64::max) / 1e9
@@ -114,19 +119,30 @@ impl fmt::Display for Layers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "fastest of a tile with {} kernels, {:.1} GMAC/s at most\n  {:<32}{:<20}{:>8}{:>9}{:>9}{:>7}",
-            self.kernels, self.peak_gmac_per_s, "layer", "operator", "ms", "GMAC", "GMAC/s", "peak"
+            "fastest of a tile with {} kernels; at most {:.1} GMAC/s, of bytes {:.1}\n  {:<32}{:<20}{:>8}{:>9}{:>9}{:>7}",
+            self.kernels,
+            self.peak_gmac_per_s,
+            self.byte_peak_gmac_per_s,
+            "layer",
+            "operator",
+            "ms",
+            "GMAC",
+            "GMAC/s",
+            "peak"
         )?;
-        let mut row = |name: &str, operator: &str, ms: f64, gmac: f64| {
-            let rate = gmac / ms.max(1e-6) * 1e3;
-            let share = 100.0 * rate / self.peak_gmac_per_s;
-            writeln!(formatter, "  {name:<32}{operator:<20}{ms:>8.3}{gmac:>9.4}{rate:>9.1}{share:>6.0}%")
-        };
-        for layer in &self.layers {
-            row(&layer.name, &layer.operator, layer.ms, layer.gmac)?;
+        for LayerCost { name, operator, ms, gmac, gmac_per_s, peak_share } in &self.layers {
+            let share = 100.0 * peak_share;
+            writeln!(
+                formatter,
+                "  {name:<32}{operator:<20}{ms:>8.3}{gmac:>9.4}{gmac_per_s:>9.1}{share:>6.0}%"
+            )?;
         }
         let sum = |value: fn(&LayerCost) -> f64| self.layers.iter().map(value).sum::<f64>();
-        row("sum", "", sum(|layer| layer.ms), sum(|layer| layer.gmac))?;
+        let (ms, gmac) = (sum(|layer| layer.ms), sum(|layer| layer.gmac));
+        // Of the time, how much it would have taken at the peak.
+        let share = 100.0 * sum(|layer| layer.ms * layer.peak_share) / ms.max(1e-6);
+        let rate = gmac / ms.max(1e-6) * 1e3;
+        writeln!(formatter, "  {:<32}{:<20}{ms:>8.3}{gmac:>9.4}{rate:>9.1}{share:>6.0}%", "sum", "")?;
         write!(
             formatter,
             "a tile from end to end: {:.2} ms at its fastest; {:.2} ms of the cores in the median",

@@ -235,7 +235,7 @@ impl Viewer {
             let before = std::mem::replace(&mut lost, station.traffic().events_lost);
             let newly_lost = lost - before;
             if newly_lost > 0 {
-                self.show.note(format!(
+                self.note(format!(
                     "{newly_lost} counts or notices are lost: the station keeps the last {MAX_KEPT}, and they were older"
                 ));
             }

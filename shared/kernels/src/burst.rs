@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::simd::{Isa, PIXELS, Simd, Task};
+use crate::simd::{ByteTask, Isa, PIXELS, Simd, SimdBytes, Task};
 
 /// Multiplies and adds in registers for some rounds with the best instruction set of this CPU, and returns how many
 /// multiply-accumulates that were: the time of it is the peak of the core that calls.
@@ -11,6 +11,16 @@ pub fn multiply_add_burst(rounds: u32) -> u64 {
     // SAFETY: `best` is what this CPU has; the task's pointers are to its own arrays.
     unsafe { isa.run(Burst { rounds }) };
     u64::from(rounds) * (isa.tile() * PIXELS * isa.lanes()) as u64
+}
+
+/// The same with bytes, of which four products are added to a sum at a time.
+pub fn byte_multiply_add_burst(rounds: u32) -> u64 {
+    let isa = Isa::best();
+    // SAFETY: `best` is what this CPU has; the task's pointers are to its own arrays.
+    unsafe { isa.run_bytes(Burst { rounds }) };
+    let format = isa.bytes();
+    // Two sets of pixels of four channels each.
+    u64::from(rounds) * (2 * 4 * format.tile * format.pixels * format.lanes) as u64
 }
 
 struct Burst {
@@ -47,6 +57,39 @@ impl Task for Burst {
             match S::TILE {
                 8 => self.tile::<S, 8>(),
                 _ => self.tile::<S, 4>(),
+            }
+        }
+    }
+}
+
+impl Burst {
+    /// # Safety
+    /// As [`ByteTask::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
+    #[inline(always)]
+    unsafe fn byte_tile<S: SimdBytes, const T: usize, const P: usize>(&self) {
+        // Four words a sum: two sets of weights, of two words each at most.
+        let weights = black_box([[1_u32; 4]; T]);
+        // SAFETY: the caller vouches for the CPU; there are as many words as are read.
+        unsafe {
+            let pixels = black_box([S::total(S::zero()); P]);
+            let mut sums = [[S::zero(); P]; T];
+            for _ in 0..self.rounds {
+                S::multiply_add_pair(&mut sums, weights.as_ptr().cast(), &pixels, &pixels);
+            }
+            black_box(sums);
+        }
+    }
+}
+
+impl ByteTask for Burst {
+    #[inline(always)]
+    unsafe fn run<S: SimdBytes>(self) {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe {
+            match (S::TILE, S::PIXELS) {
+                (8, 3) => self.byte_tile::<S, 8, 3>(),
+                (_, 3) => self.byte_tile::<S, 4, 3>(),
+                _ => self.byte_tile::<S, 4, 2>(),
             }
         }
     }
