@@ -7,6 +7,7 @@ use serde::Serialize;
 use shared::Microseconds;
 use shared::wire::{CHUNK, EncodeError, Event, FrameReport, ModelDigest, Packet, Piece};
 
+use super::flow::Flow;
 use super::layers::Layers;
 
 /// One frame's measures.
@@ -77,6 +78,7 @@ pub(super) struct Summary {
     gmac: f64,
     peak_rss_mb: f64,
     wire_bytes: WireBytes,
+    stream: Flow,
     #[serde(flatten)]
     layers: Layers,
 }
@@ -106,6 +108,7 @@ impl Summary {
         threads: NonZeroUsize,
         samples: &[Sample],
         layers: Layers,
+        stream: Flow,
         peak_rss_mb: f64,
     ) -> Self {
         let stage = |time: fn(&FrameReport) -> Microseconds| {
@@ -139,6 +142,7 @@ impl Summary {
                 masks: median(samples, |sample| sample.masks_bytes),
                 preview: median(samples, |sample| sample.preview_bytes),
             },
+            stream,
             layers,
         }
     }
@@ -175,7 +179,7 @@ impl Summary {
             table,
             "  {:<12}{:>9.1}% of it\n\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
              peak of memory {} MB\n\
-             on the wire {} bytes of report, {} of masks, {} of preview\n\n{}",
+             on the wire {} bytes of report, {} of masks, {} of preview\n\n{}\n\n{}",
             "not network",
             100.0 * self.rest_share,
             self.tiles,
@@ -185,6 +189,7 @@ impl Summary {
             wire.report,
             wire.masks,
             wire.preview,
+            self.stream,
             self.layers
         );
         table
