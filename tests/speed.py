@@ -1,11 +1,13 @@
-"""Times the station's network beside others: speed.py STATION MODEL [--rounds N] [--frames N] [--threads 1,2]
+"""Times the station's network beside others: speed.py STATION MODEL [--rounds N] [--frames N] [--threads 1,2] [--rten]
 
 STATION is a built nuclei-station, MODEL a model file that it runs. Its own kernels, those of
 tract, ONNX Runtime and OpenCV's DNN take turns on the same tile with the same number of threads,
 so that what else the machine does disturbs all alike. Prints the medians over the rounds: of the
 fastest tile of a round, and of the median CPU time of a tile, all threads together; and both as
-ratios to ONNX Runtime. OpenCV cannot read weights in bytes and gets them as floats. Needs
-onnxruntime, onnx, opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
+ratios to ONNX Runtime. OpenCV cannot read weights in bytes and gets them as floats. --rten adds
+rten, by a program that cargo builds from tests/rten; rten reads lists of numbers only as the onnx
+package writes them, and gets the model written anew. Needs onnxruntime, onnx,
+opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 try:
     import cv2
@@ -99,6 +102,32 @@ def open_cv(model: str, shape: list[int]) -> Callable[[], object]:
     return run
 
 
+def build_rten() -> Path:
+    """The program that runs rten, built where the workspace's programs lie; ends with one line where it cannot be."""
+    root = Path(__file__).resolve().parent.parent
+    target = root / "target" / "rten"
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(target)]
+    command += ["--manifest-path", str(root / "tests" / "rten" / "Cargo.toml")]
+    try:
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        sys.exit(f"speed.py: rten cannot be built: {error}; install Rust, or leave --rten out")
+    if built.returncode != 0:
+        errors = (line for line in built.stderr.splitlines() if line.startswith("error"))
+        reason = next(errors, f"cargo ended with {built.returncode}")
+        sys.exit(f"speed.py: rten cannot be built: {reason}; see {' '.join(command)}, or leave --rten out")
+    return target / "release" / "nuclei-rten"
+
+
+def rten(program: Path, model: str, mean: float, frames: int, threads: int) -> tuple[float, float]:
+    """Runs a tile by rten; its maps must have the mean that ONNX Runtime's have."""
+    command = [program, model, str(frames), str(threads)]
+    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    if abs(told["mean"] - mean) > 1e-3:
+        sys.exit(f"speed.py: rten's maps have a mean of {told['mean']}, not {mean}: it computes something else")
+    return told["tile_ms"], told["tile_cpu_ms"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("station")
@@ -106,8 +135,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rten", action="store_true")
     args = parser.parse_args()
 
+    rten_program = build_rten() if args.rten else None
+    rewritten = tempfile.NamedTemporaryFile(suffix=".onnx")
+    onnx.save(onnx.load(args.model), rewritten.name)
     opencv = open_cv(args.model, SHAPE)
     print("threads  kernels        fastest ms   CPU ms   fastest/ORT   CPU/ORT")
     for threads in map(int, args.threads.split(",")):
@@ -119,6 +152,9 @@ def main() -> None:
             "ONNX Runtime": lambda: measure(runtime, args.frames),
             "OpenCV": lambda: measure(opencv, args.frames),
         }
+        if rten_program:
+            mean = float(numpy.mean(runtime()[0], dtype=numpy.float64))
+            contenders["rten"] = lambda: rten(rten_program, rewritten.name, mean, args.frames, threads)
         rounds = {name: [] for name in contenders}
         for _ in range(args.rounds):
             for name, contender in contenders.items():

@@ -15,6 +15,7 @@ use shared::{
 };
 use thiserror::Error;
 
+use self::flow::Flow;
 use self::layers::Layers;
 use self::summary::{Sample, Summary};
 use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat, microseconds};
@@ -22,8 +23,12 @@ use crate::config::threads_or_all;
 use crate::pipeline::{Pipeline, PipelineError, preview_jpeg};
 use crate::run::FACTORY_MODEL;
 
+mod flow;
 mod layers;
 mod summary;
+
+/// Frames that are kept to be sent as a stream, from the start again where more are.
+const KEPT: usize = 8;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -100,6 +105,12 @@ pub enum BenchError {
     /// A result does not fit its packets.
     #[error("a frame's result does not fit its packets")]
     Packet(#[from] EncodeError),
+    /// Frames were lost on their way through the station's loop.
+    #[error("a frame failed in the stream: run it again, and report what is told above")]
+    Stream,
+    /// The system gives no thread.
+    #[error("a thread could not be started: free memory")]
+    Thread(#[source] io::Error),
     /// Linux does not tell the memory taken.
     #[error("cannot read the peak of memory from /proc/self/status: is /proc mounted?")]
     Memory(#[source] io::Error),
@@ -143,16 +154,22 @@ fn measure(onnx: &[u8], execution: Execution, args: &BenchArgs) -> Result<Summar
         None => (simulated(args.size), Acquisition::Continuous),
     };
     let mut camera = source.open()?;
-    let mut samples = Vec::new();
+    let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for number in 0..=args.frames.get() {
-        let frame = next_frame(&mut *camera)?;
+        // A camera knows no truth, and a station has none to count.
+        let frame = Frame { truth: None, ..next_frame(&mut *camera)? };
+        if number > 0 && kept.len() < KEPT {
+            kept.push(frame.clone());
+        }
         let sample = take_sample(&mut pipeline, number, frame, acquisition, &manifest)?;
         if number > 0 {
             samples.push(sample);
         }
     }
     let peak_rss_mb = peak_rss_mb().map_err(BenchError::Memory)?;
-    Ok(Summary::of(pipeline.digest(), execution.threads, &samples, layers, peak_rss_mb))
+    let digest = pipeline.digest();
+    let flow = Flow::measure(pipeline, execution.threads, &kept.into(), samples.len())?;
+    Ok(Summary::of(digest, execution.threads, &samples, layers, flow, peak_rss_mb))
 }
 
 /// A scene as dense as the default one.
@@ -260,6 +277,11 @@ mod tests {
         let names: Vec<&str> = stages.keys().map(String::as_str).collect();
         assert_eq!(names, ["convert", "encode", "evidence", "extraction", "network", "preprocess"]);
         assert_eq!(json["stages_ms"]["network"], json["network_ms"]);
+        let rate = |way: &str, name: &str| json["stream"][way][name].as_f64();
+        assert!(
+            rate("in_turn", "frames_per_s").unwrap() > 0.0 && rate("in_turn", "latency_ms").unwrap() > 0.0
+        );
+        assert!(json["stream"]["overlapped"].is_null(), "one thread does not overlap: {json}");
         assert!(json["wire_bytes"]["report"].as_u64().unwrap() > 50);
         assert!(json["wire_bytes"]["masks"].as_u64().unwrap() > 50);
         assert!(summary.table().lines().any(|line| line.trim_start().starts_with("network")));
@@ -269,6 +291,19 @@ mod tests {
         assert!(sum("ms") > 0.0 && number("peak_gmac_per_s") > 0.0);
         assert!(layers.iter().any(|layer| layer["operator"] == "NucleiByteConv"), "{json}");
         assert!(summary.table().contains("encoder3.1.conv"), "{}", summary.table());
+    }
+
+    #[test]
+    fn a_stream_is_measured_both_ways() {
+        let args = parse(&["--size", "256x256", "--frames", "2", "--threads", "2"]).unwrap();
+        let execution = Execution::from(threads_or_all(2));
+        let summary = measure(FACTORY_MODEL, execution, &args).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&summary.json()).unwrap();
+        for way in ["in_turn", "overlapped"] {
+            let rate = |name: &str| json["stream"][way][name].as_f64().unwrap_or_else(|| panic!("{json}"));
+            assert!(rate("frames_per_s") > 0.0 && rate("latency_ms") > 0.0, "{json}");
+        }
+        assert!(summary.table().contains("network beside the rest"), "{}", summary.table());
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
 pub struct Config {
     /// The station's name, as the host shows it.
     pub name: String,
-    /// Threads that the network runs on; 0 for one a core.
+    /// Threads that the network runs on; 0 for one a core. With more than one, another beside them finishes each
+    /// frame while the network sees the next.
     pub threads: usize,
     /// Whose kernels compute the network.
     pub kernels: Kernels,

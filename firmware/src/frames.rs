@@ -1,24 +1,31 @@
 //! The loop that turns camera frames into results, whatever the line and the storage are doing.
 
 mod control;
+mod results;
+#[cfg(test)]
+mod tests;
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use shared::wire::{CameraState, ModelDigest, Stream};
+use shared::wire::CameraState;
+use shared::{Image, Scale, ScaleChoice};
 
-use crate::camera::{Camera, CameraError, Frame, Grab, Pace, microseconds};
-use crate::capture::Capture;
-use crate::journal::{Told, note};
-use crate::link::{Bulk, Outbox};
-use crate::pipeline::{Pipeline, preview_jpeg};
+use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
+use crate::journal::Told;
+use crate::link::Outbox;
+use crate::pipeline::{Finisher, Looker, Pipeline, PipelineError, Seen, Sight};
 use crate::service::Input;
 use crate::supervision::Pulse;
 
+use results::{Done, Job, Results};
+
 pub use control::{FrameControl, Order, Readiness, Shot};
+pub use results::ResultsLoop;
 
 /// Opens the camera, again whenever it was lost.
 pub type OpenCamera = Box<dyn FnMut() -> Result<Box<dyn Camera>, CameraError> + Send>;
@@ -46,23 +53,43 @@ pub struct Counters {
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
+/// Whether a frame is looked at while the one before is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stages {
+    /// No: all is done on the frames' thread.
+    InTurn,
+    /// Yes: a thread beside it extracts, weighs the evidence, encodes and puts out, while the network, on the
+    /// threads that it has, looks at the next frame. Neither has more than one frame, and the camera is asked for
+    /// one when the network is free, so that none waits and the newest is taken.
+    Overlapped,
+}
+
+impl Stages {
+    /// How a station works whose network runs on so many threads: with one alone, no other is wanted beside it.
+    pub const fn of(threads: NonZeroUsize) -> Self {
+        if threads.get() == 1 { Self::InTurn } else { Self::Overlapped }
+    }
+}
+
 /// The frames' thread.
 pub struct FrameLoop {
     open: OpenCamera,
     play: Play,
     control: Arc<FrameControl>,
-    outbox: Arc<Outbox>,
-    counters: Arc<Counters>,
-    service: SyncSender<Input>,
     pulse: Pulse,
-    pipeline: Pipeline,
+    results: Arc<Results>,
+    looker: Looker,
+    /// Away while it finishes a frame.
+    finisher: Option<Box<Finisher>>,
+    /// The thread that it goes to.
+    beside: Option<(SyncSender<Job>, Receiver<Done>)>,
+    /// The scale that the finisher had learnt when it was here last.
+    learnt: Option<Scale>,
     camera: Option<Box<dyn Camera>>,
     readiness: Readiness,
     retry: Duration,
     opening: u32,
     number: u32,
-    /// What was told last, so that a lasting trouble is told once.
-    trouble: Option<String>,
 }
 
 /// What a [`FrameLoop`] is joined to.
@@ -81,43 +108,99 @@ pub struct FrameLoopParts {
     pub service: SyncSender<Input>,
     /// Shows that the thread lives.
     pub pulse: Pulse,
+    /// Shows that the results' thread lives.
+    pub results_pulse: Pulse,
+    /// Whether there is a results' thread.
+    pub stages: Stages,
     /// What runs first.
     pub pipeline: Pipeline,
 }
 
 impl FrameLoop {
-    /// A loop that is yet to run.
-    pub fn new(parts: FrameLoopParts) -> Self {
-        let FrameLoopParts { open, play, control, outbox, counters, service, pulse, pipeline } = parts;
-        Self {
+    /// A loop that is yet to run, and what runs beside it where stages overlap.
+    pub fn new(parts: FrameLoopParts) -> (Self, Option<ResultsLoop>) {
+        let FrameLoopParts { open, play, control, outbox, counters, service, pulse, .. } = parts;
+        let Pipeline { looker, finisher } = parts.pipeline;
+        let results = Arc::new(Results { outbox, counters, service, trouble: Mutex::default() });
+        let (beside, results_loop) = match parts.stages {
+            Stages::InTurn => (None, None),
+            Stages::Overlapped => {
+                let ((to_finish, jobs), (done, finished)) = (sync_channel(1), sync_channel(1));
+                let (results, pulse) = (Arc::clone(&results), parts.results_pulse);
+                (Some((to_finish, finished)), Some(ResultsLoop { jobs, done, results, pulse }))
+            }
+        };
+        let frames = Self {
             open,
             play,
             control,
-            outbox,
-            counters,
-            service,
             pulse,
-            pipeline,
+            results,
+            looker,
+            learnt: finisher.learnt(),
+            finisher: Some(finisher),
+            beside,
             camera: None,
             readiness: Readiness::After(Instant::now()),
             retry: FIRST_RETRY,
             opening: 0,
             number: 0,
-            trouble: None,
-        }
+        };
+        (frames, results_loop)
     }
 
-    /// Runs until the control says that it is over.
-    pub fn run(mut self) {
+    /// Runs until the control says that it is over; gives back what ran last.
+    pub fn run(mut self) -> Option<Pipeline> {
         while let Some(order) = self.control.next(self.readiness, self.opening) {
             let pulse = self.pulse.clone();
             pulse.during(|| match order {
-                Order::Run(pipeline) => self.pipeline = *pipeline,
-                Order::Rewind(opening) => self.rewind(opening),
-                Order::Open => self.open_camera(),
                 Order::Grab(shot) => self.grab(shot),
+                order => self.change(order),
             });
+            if self.is_alone() {
+                break;
+            }
         }
+        self.settle();
+        Some(Pipeline { looker: self.looker, finisher: self.finisher? })
+    }
+
+    /// Does what changes the frames to come: those before are finished first.
+    fn change(&mut self, order: Order) {
+        self.settle();
+        match order {
+            Order::Run(pipeline) => {
+                let Pipeline { looker, finisher } = *pipeline;
+                (self.looker, self.learnt) = (looker, finisher.learnt());
+                self.finisher = Some(finisher);
+            }
+            Order::Rewind(opening) => self.rewind(opening),
+            Order::Open => self.open_camera(),
+            Order::Grab(shot) => self.grab(shot),
+        }
+    }
+
+    /// Waits until the frame before is finished.
+    fn settle(&mut self) {
+        if self.finisher.is_some() {
+            return;
+        }
+        match self.beside.as_ref().map(|(_, finished)| finished.recv()) {
+            Some(Ok(done)) => self.have_back(done),
+            // It ended by a fault, which ends the station.
+            Some(Err(_)) | None => self.beside = None,
+        }
+    }
+
+    /// Whether what finishes frames is gone for good.
+    const fn is_alone(&self) -> bool {
+        self.finisher.is_none() && self.beside.is_none()
+    }
+
+    fn have_back(&mut self, Done { finisher, maps }: Done) {
+        self.looker.take_back(maps);
+        self.learnt = finisher.learnt();
+        self.finisher = Some(finisher);
     }
 
     fn rewind(&mut self, opening: u32) {
@@ -136,7 +219,7 @@ impl FrameLoop {
                 self.camera = Some(camera);
                 self.readiness = Readiness::Ready;
                 self.retry = FIRST_RETRY;
-                self.trouble = None;
+                self.results.is_well();
                 self.tell(CameraState::Running);
             }
             Err(error) => self.lose(&error),
@@ -144,7 +227,7 @@ impl FrameLoop {
     }
 
     fn lose(&mut self, error: &CameraError) {
-        self.say(format!("no camera delivers ({}); it is looked for again", Told(error)));
+        self.results.say(format!("no camera delivers ({}); it is looked for again", Told(error)));
         self.camera = None;
         self.readiness = Readiness::After(Instant::now() + self.retry);
         self.retry = (self.retry * 2).min(LAST_RETRY);
@@ -158,82 +241,72 @@ impl FrameLoop {
         match camera.grab(pace) {
             Ok(Grab::Frame(frame)) => self.process(*frame, shot),
             Ok(Grab::Finished) => {
+                self.settle();
                 self.readiness = Readiness::Never;
                 self.tell(CameraState::Finished);
             }
-            Err(error) => self.lose(&error),
+            Err(error) => {
+                self.settle();
+                self.lose(&error);
+            }
         }
     }
 
     fn process(&mut self, frame: Frame, shot: Shot) {
         self.number = self.number.wrapping_add(1);
-        let (number, skipped) = (self.number, frame.skipped);
-        let name = frame.source.clone();
-        self.counters.skipped.fetch_add(skipped, Ordering::Relaxed);
-        let pipeline = &mut self.pipeline;
-        let digest = pipeline.digest();
-        let processed = catch_unwind(AssertUnwindSafe(|| {
-            pipeline.process(number, frame, shot.illumination, shot.acquisition)
-        }));
-        let result = match processed {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => {
-                return self.fail(digest, shot, format!("frame {number} {name} failed: {error}"));
+        let (number, illumination, acquisition) = (self.number, shot.illumination, shot.acquisition);
+        self.results.counters.skipped.fetch_add(frame.skipped, Ordering::Relaxed);
+        let trouble = match self.look(&frame.image, shot) {
+            Ok(Ok(sight)) => {
+                return self.finish(Seen { number, frame, illumination, acquisition, sight }, shot);
             }
-            Err(_) => return self.fail(digest, shot, format!("frame {number} {name} failed by a panic")),
+            Ok(Err(error)) => format!("frame {number} {} failed: {error}", frame.source),
+            Err(Panicked) => format!("frame {number} {} failed by a panic", frame.source),
         };
-        self.trouble = None;
-        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.results.fail(self.looker.digest(), shot, trouble);
+    }
 
-        let mut report = result.report;
-        let preview = (shot.preview == Stream::On).then(|| {
-            let start = Instant::now();
-            let jpeg = preview_jpeg(&result.frame.image);
-            report.times.encode.0 = report.times.encode.0.saturating_add(microseconds(start.elapsed()).0);
-            jpeg
-        });
-        self.outbox.frame(report.clone());
-        let doubts = report.doubts;
-        let capture = shot.token.map(|token| {
-            (token, Capture::new(report, &result.frame.image, &result.masks, result.frame.truth.as_ref()))
-        });
-        if shot.masks == Stream::On {
-            self.outbox.masks(Bulk { frame: number, bytes: result.masks });
-        }
-        if let Some(bytes) = preview {
-            self.outbox.preview(Bulk { frame: number, bytes });
-        }
-        // One passed frame more or less does not matter; a full inbox must not hold up the camera.
-        let _ = self.service.try_send(Input::Passed(digest, doubts));
-        match capture {
-            Some((token, Ok(capture))) => {
-                let _ = self.service.send(Input::Captured(token, Some(Box::new(capture))));
+    /// Looks at a picture while the frame before is finished, and waits for that. What it taught counts for this one:
+    /// where it taught another scale than the one before it, which is rare, the picture is looked at anew.
+    fn look(&mut self, image: &Image, shot: Shot) -> Result<Result<Sight, PipelineError>, Panicked> {
+        loop {
+            let mut choice = self.looker.choice(shot.acquisition, self.learnt);
+            if choice == ScaleChoice::PerPicture {
+                // The frame before may tell the scale; without one, nuclei decide on the passes.
+                self.settle();
+                choice = self.looker.choice(shot.acquisition, self.learnt);
             }
-            Some((token, Err(error))) => {
-                note!("frame {number} could not be kept: {error}");
-                let _ = self.service.send(Input::Captured(token, None));
+            let looker = &mut self.looker;
+            let looked = catch_unwind(AssertUnwindSafe(|| looker.look(image, choice))).map_err(|_| Panicked);
+            self.settle();
+            if choice == self.looker.choice(shot.acquisition, self.learnt) {
+                return looked;
             }
-            None => {}
+            if let Ok(Ok(sight)) = looked {
+                self.looker.take_back(sight.into_maps());
+            }
         }
     }
 
-    fn fail(&mut self, digest: ModelDigest, shot: Shot, trouble: String) {
-        self.say(trouble);
-        let _ = self.service.try_send(Input::Failed(digest));
-        if let Some(token) = shot.token {
-            let _ = self.service.send(Input::Captured(token, None));
-        }
-    }
-
-    fn say(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
-            note!("{trouble}");
-            self.trouble = Some(trouble);
+    /// Has a frame finished, here or beside.
+    fn finish(&mut self, seen: Seen, shot: Shot) {
+        let Some(finisher) = self.finisher.take() else { return };
+        let job = Job { seen, shot, finisher };
+        match &self.beside {
+            // A thread that is gone is found out when the job's end is waited for.
+            Some((jobs, _)) => drop(jobs.send(job)),
+            None => {
+                let done = self.results.finish(job);
+                self.have_back(done);
+            }
         }
     }
 
     fn tell(&self, state: CameraState) {
         let name = self.camera.as_ref().map_or_else(String::new, |camera| camera.name().to_owned());
-        let _ = self.service.send(Input::Camera { state, name, opening: self.opening });
+        let _ = self.results.service.send(Input::Camera { state, name, opening: self.opening });
     }
 }
+
+/// The inference engine panicked.
+struct Panicked;

@@ -114,7 +114,11 @@ mod tests {
         let execution = Execution { threads: NonZeroUsize::new(threads).unwrap(), kernels };
         let mut model = Model::load(FACTORY_MODEL, execution).unwrap();
         let mut maps_nchw = vec![9.0; 5];
-        model.network_mut().run(tiles_nchw, n, &mut maps_nchw).unwrap();
+        let values = tiles_nchw.len() / n;
+        let cut = |index: usize, tile_chw: &mut [f32]| {
+            tile_chw.copy_from_slice(&tiles_nchw[index * values..][..values]);
+        };
+        model.network_mut().run(n, cut, &mut maps_nchw).unwrap();
         maps_nchw
     }
 

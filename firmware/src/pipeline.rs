@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{Acquisition, FrameReport, ModelDigest, StageTimes};
 use shared::{
-    DutyCycle, Evidence, Image, LabelImage, Model, NetworkError, ScaleChoice, ScaleEstimator, SegmentError,
-    Segmenter, Stage, TractNetwork, encode_jpeg, encode_masks,
+    Channels, DutyCycle, Evidence, Extractor, Image, LabelImage, Maps, Model, NetworkError, Scale,
+    ScaleChoice, ScaleEstimator, ScaleRule, SegmentError, Segmentation, Segmenter, Stage, TractNetwork,
+    encode_jpeg, encode_masks,
 };
 use thiserror::Error;
 
@@ -36,27 +37,34 @@ pub struct FrameResult {
 }
 
 /// A model at work. Over a stream of frames it learns the scale, so that each costs one pass.
+///
+/// Its two halves can work at once: while the [`Looker`] looks at a frame, the [`Finisher`] finishes the one before.
 #[derive(Debug)]
 pub struct Pipeline {
-    segmenter: Segmenter<TractNetwork>,
-    digest: ModelDigest,
-    scale: ScaleEstimator,
+    pub(crate) looker: Looker,
+    pub(crate) finisher: Box<Finisher>,
 }
 
 impl Pipeline {
     /// A pipeline that has learnt no scale yet.
     pub fn new(model: Model) -> Self {
         let digest = model.digest();
-        Self { segmenter: model.into_segmenter(), digest, scale: ScaleEstimator::default() }
+        let segmenter = model.into_segmenter();
+        let finisher = Box::new(Finisher {
+            extractor: Extractor::new(segmenter.manifest().clone()),
+            digest,
+            scale: ScaleEstimator::default(),
+        });
+        Self { looker: Looker { segmenter, digest }, finisher }
     }
 
     /// The model's digest.
     pub const fn digest(&self) -> ModelDigest {
-        self.digest
+        self.looker.digest()
     }
 
-    /// Finds the nuclei of a frame. A triggered one is segmented as the host segments a picture, whatever came
-    /// before it.
+    /// Finds the nuclei of a frame, one half after the other. A triggered one is segmented as the host segments a
+    /// picture, whatever came before it.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -67,14 +75,132 @@ impl Pipeline {
         illumination: DutyCycle,
         acquisition: Acquisition,
     ) -> Result<FrameResult, PipelineError> {
-        let learnt = match acquisition {
-            Acquisition::Continuous => self.scale.scale(),
-            Acquisition::Triggered => None,
-        };
-        let choice = learnt.map_or(ScaleChoice::PerPicture, ScaleChoice::Fixed);
+        let choice = self.looker.choice(acquisition, self.finisher.learnt());
+        let sight = self.looker.look(&frame.image, choice)?;
+        let seen = Seen { number, frame, illumination, acquisition, sight };
+        let (result, maps) = self.finisher.finish(seen)?;
+        self.looker.take_back(maps);
+        Ok(result)
+    }
+}
+
+/// The half of a pipeline that needs the network.
+#[derive(Debug)]
+pub(crate) struct Looker {
+    segmenter: Segmenter<TractNetwork>,
+    digest: ModelDigest,
+}
+
+/// What the network made of a picture.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    stages: StageClock,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    /// Maps of the one pass that there is.
+    Maps(Maps),
+    /// The nuclei, where they decided on the passes.
+    Nuclei(Segmentation),
+}
+
+/// A frame with what the network made of it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) number: u32,
+    pub(crate) frame: Frame,
+    pub(crate) illumination: DutyCycle,
+    pub(crate) acquisition: Acquisition,
+    pub(crate) sight: Sight,
+}
+
+impl Looker {
+    pub(crate) const fn digest(&self) -> ModelDigest {
+        self.digest
+    }
+
+    /// How a frame is looked at, where so much was learnt from those before it.
+    pub(crate) fn choice(&self, acquisition: Acquisition, learnt: Option<Scale>) -> ScaleChoice {
+        match (self.segmenter.manifest().input.scale, acquisition) {
+            (ScaleRule::Native | ScaleRule::Fit, _) => ScaleChoice::Fixed(Scale::ONE),
+            (ScaleRule::Nucleus { .. }, Acquisition::Triggered) => ScaleChoice::PerPicture,
+            (ScaleRule::Nucleus { .. }, Acquisition::Continuous) => {
+                learnt.map_or(ScaleChoice::PerPicture, ScaleChoice::Fixed)
+            }
+        }
+    }
+
+    /// Looks at a picture.
+    ///
+    /// # Errors
+    /// [`PipelineError`].
+    pub(crate) fn look(&mut self, image: &Image, choice: ScaleChoice) -> Result<Sight, PipelineError> {
         let mut stages = StageClock::start();
-        let found =
-            self.segmenter.segment_observed(&frame.image, choice, &mut |stage| stages.enter(stage))?;
+        let mut observe = |stage| stages.enter(stage);
+        let found = match choice {
+            ScaleChoice::Fixed(scale) => Found::Maps(self.segmenter.maps(image, scale, &mut observe)?),
+            ScaleChoice::PerPicture => {
+                Found::Nuclei(self.segmenter.segment_observed(image, choice, &mut observe)?)
+            }
+        };
+        stages.enter(Stage::Done);
+        Ok(Sight { stages, found })
+    }
+
+    /// Takes the memory of maps that are used up.
+    pub(crate) fn take_back(&mut self, maps: Option<Maps>) {
+        if let Some(maps) = maps {
+            self.segmenter.take_back(maps);
+        }
+    }
+}
+
+impl Sight {
+    /// The maps of a picture that nobody wants to see any more.
+    pub(crate) fn into_maps(self) -> Option<Maps> {
+        match self.found {
+            Found::Maps(maps) => Some(maps),
+            Found::Nuclei(_) => None,
+        }
+    }
+}
+
+/// The other half: from maps to nuclei, their evidence and their masks. Learns the scale from frame to frame.
+#[derive(Debug)]
+pub(crate) struct Finisher {
+    extractor: Extractor,
+    digest: ModelDigest,
+    scale: ScaleEstimator,
+}
+
+impl Finisher {
+    pub(crate) const fn digest(&self) -> ModelDigest {
+        self.digest
+    }
+
+    /// The scale that was learnt from the frames so far.
+    pub(crate) const fn learnt(&self) -> Option<Scale> {
+        self.scale.scale()
+    }
+
+    /// The result of a frame, and its maps, whose memory serves another.
+    ///
+    /// # Errors
+    /// [`PipelineError`].
+    pub(crate) fn finish(&mut self, seen: Seen) -> Result<(FrameResult, Option<Maps>), PipelineError> {
+        let Seen { number, frame, illumination, acquisition, sight } = seen;
+        let Sight { mut stages, found } = sight;
+        stages.enter(Stage::Extraction);
+        let (found, maps) = match found {
+            Found::Maps(maps) => {
+                let found = self.extractor.segmentation(&frame.image, &maps).map_err(SegmentError::Size)?;
+                (found, Some(maps))
+            }
+            Found::Nuclei(found) => (found, None),
+        };
+        stages.enter(Stage::Done);
         if acquisition == Acquisition::Continuous {
             self.scale.learn(found.suggested_scale);
         }
@@ -113,11 +239,12 @@ impl Pipeline {
             },
             skipped: frame.skipped,
         };
-        Ok(FrameResult { report, masks, frame })
+        Ok((FrameResult { report, masks, frame }, maps))
     }
 }
 
 /// Time spent in each stage so far.
+#[derive(Debug)]
 struct StageClock {
     stage: Stage,
     since: Instant,
@@ -161,30 +288,60 @@ fn shrunk(image: &Image, factor: usize) -> Option<Image> {
     if factor <= 1 {
         return None;
     }
-    let channels = image.channels().count();
-    let row_length = image.width() as usize * channels;
-    let width = (image.width() as usize).div_ceil(factor);
-    let mut samples_hwc = Vec::new();
-    for rows in image.samples_hwc().chunks(factor * row_length) {
-        let mut sums = vec![0u32; width * channels];
-        let mut counts = vec![0u32; width];
-        for row in rows.chunks_exact(row_length) {
-            let blocks = row.chunks(factor * channels).zip(sums.chunks_exact_mut(channels));
-            for ((block, sums), count) in blocks.zip(&mut counts) {
-                for pixel in block.chunks_exact(channels) {
-                    *count += 1;
-                    for (sum, &sample) in sums.iter_mut().zip(pixel) {
-                        *sum += u32::from(sample);
-                    }
-                }
-            }
+    let (width, rows) = (image.width() as usize, image.samples_hwc());
+    let samples_hwc = match image.channels() {
+        Channels::Grey => block_means(rows.as_chunks::<1>().0, width, factor),
+        Channels::Rgb => block_means(rows.as_chunks::<3>().0, width, factor),
+    };
+    let width = width.div_ceil(factor);
+    let height = samples_hwc.len() / (width * image.channels().count());
+    Image::new(width as u32, height as u32, image.channels(), samples_hwc).ok()
+}
+
+/// The means of blocks of pixels, rounded; `factor` is at most 257, so that a column's sum has 16 bits.
+fn block_means<const CHANNELS: usize>(pixels: &[[u8; CHANNELS]], width: usize, factor: usize) -> Vec<u8> {
+    let mut means = Vec::new();
+    let mut columns = vec![[0_u16; CHANNELS]; width];
+    for rows in pixels.chunks(factor * width) {
+        columns.fill([0; CHANNELS]);
+        for row in rows.chunks_exact(width) {
+            let samples = columns.as_flattened_mut().iter_mut().zip(row.as_flattened());
+            samples.for_each(|(sum, &sample)| *sum = sum.wrapping_add(u16::from(sample)));
         }
-        for (sums, count) in sums.chunks_exact(channels).zip(counts) {
-            samples_hwc.extend(sums.iter().map(|sum| ((sum + count / 2) / count) as u8));
+        let lines = rows.len() / width;
+        let (whole, rest) = columns.split_at(width - width % factor);
+        let whole_mean = Mean::of(lines * factor);
+        for block in whole.chunks_exact(factor) {
+            means.extend(whole_mean.each(block));
+        }
+        if !rest.is_empty() {
+            means.extend(Mean::of(lines * rest.len()).each(rest));
         }
     }
-    let height = samples_hwc.len() / (width * channels);
-    Image::new(width as u32, height as u32, image.channels(), samples_hwc).ok()
+    means
+}
+
+/// Division by a number of samples, as a multiplication: by what it takes of 2^40, rounded up. That is exact where a
+/// sum times the number is below 2^40.
+struct Mean {
+    half: u64,
+    reciprocal: u64,
+}
+
+impl Mean {
+    const BITS: u32 = 40;
+
+    fn of(count: usize) -> Self {
+        Self { half: count as u64 / 2, reciprocal: (1 << Self::BITS) / count as u64 + 1 }
+    }
+
+    fn each<const CHANNELS: usize>(&self, columns: &[[u16; CHANNELS]]) -> [u8; CHANNELS] {
+        let mut sums = [self.half; CHANNELS];
+        for column in columns {
+            sums.iter_mut().zip(column).for_each(|(sum, &column)| *sum = sum.wrapping_add(u64::from(column)));
+        }
+        sums.map(|sum| (sum.wrapping_mul(self.reciprocal) >> Self::BITS) as u8)
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //!
 //! | thread | does | waits for |
 //! | --- | --- | --- |
-//! | frames | grabs, counts, puts results out | the camera |
+//! | frames | grabs, runs the network | the camera |
+//! | results | extracts, weighs, encodes, puts results out | the frames' thread |
 //! | service | answers, notes, changes slots | its inbox |
 //! | loader | verifies and loads models | the slots' work |
 //! | line, and its reader | sends and receives | the port |
 //!
-//! The inbox is bounded: a host that floods it waits at its end of the line. A thread that ends by a fault
+//! There is no results' thread where the network has one thread alone: the frames' then does its work. The inbox is
+//! bounded: a host that floods it waits at its end of the line. A thread that ends by a fault
 //! ends the station, and what supervises it starts it anew.
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ use thiserror::Error;
 use crate::announcement::Announcement;
 use crate::camera::{CameraSource, FlatFielded};
 use crate::config::{Config, ConfigError};
-use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play};
+use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play, Stages};
 use crate::illumination::{Illumination, IlluminationConfig, IlluminationError};
 use crate::journal::note;
 use crate::link::{Link, Outbox, SerialLink, keep_open};
@@ -182,9 +184,9 @@ impl Station {
         let announcement = Arc::new(Announcement::new(link.name(), running, on_ready));
         let (inbox, inputs) = sync_channel(INBOX);
         let (loader, work) = sync_channel(LOADER_INBOX);
-        let pulses = [("service", Pulse::default()), ("frames", Pulse::default())];
-        let [(_, service_pulse), (_, frames_pulse)] = &pulses;
-        let frames = FrameLoop::new(FrameLoopParts {
+        let pulses = ["service", "frames", "results"].map(|name| (name, Pulse::default()));
+        let [(_, service_pulse), (_, frames_pulse), (_, results_pulse)] = &pulses;
+        let (frames, results) = FrameLoop::new(FrameLoopParts {
             open: self.camera,
             play: self.play,
             control: Arc::clone(&control),
@@ -192,6 +194,8 @@ impl Station {
             counters: Arc::clone(&counters),
             service: inbox.clone(),
             pulse: frames_pulse.clone(),
+            results_pulse: results_pulse.clone(),
+            stages: Stages::of(execution.threads),
             pipeline,
         });
         let service = Service::new(ServiceParts {
@@ -215,15 +219,18 @@ impl Station {
         scope(|all| {
             let ending = Ending { stop, control: &control, outbox: &outbox, inbox };
             let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
-            let spawned = [
+            let mut spawned = vec![
                 spawn(all, "service", stop, move || service.run(&inputs))?,
                 spawn(all, "loader", stop, move || load_models(&work, execution, keyring, &loaded))?,
-                spawn(all, "frames", stop, move || frames.run())?,
+                spawn(all, "frames", stop, move || drop(frames.run()))?,
                 spawn(all, "line", stop, move || {
                     let tell = |event| drop(heard.send(Input::Line(event)));
                     keep_open(link, outbox, damaged, stop, |port| announcement.port(port), tell);
                 })?,
             ];
+            if let Some(results) = results {
+                spawned.push(spawn(all, "results", stop, move || results.run())?);
+            }
             watch(stop, &pulses);
             supervision::stopping();
             drop(ending);

@@ -51,13 +51,22 @@ impl ComponentRows {
         Self { width, pixels: 0, runs: Vec::new(), above: 0..0 }
     }
 
-    /// Takes in the next row of the mask.
-    pub(crate) fn push(&mut self, row: &[bool]) {
+    /// Takes in the next row of the mask; gives the columns of its runs.
+    pub(crate) fn push<'a>(&'a mut self, row: &[bool]) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        self.push_runs(stretches(row).filter_map(|(stretch, is_set)| is_set.then_some(stretch)));
+        let start = self.pixels - self.width;
+        self.runs[self.above.clone()]
+            .iter()
+            .map(move |Run { pixels, .. }| pixels.start - start..pixels.end - start)
+    }
+
+    /// Takes in the columns of the next row's runs, from left to right, none touching another.
+    pub(crate) fn push_runs(&mut self, row: impl Iterator<Item = Range<usize>>) {
         let Self { width, pixels, runs, above } = self;
         let first = runs.len();
-        for (stretch, _) in stretches(row).filter(|&(_, is_set)| is_set) {
+        for Range { start, end } in row {
             let component = runs.len() as u32;
-            runs.push(Run { pixels: *pixels + stretch.start..*pixels + stretch.end, component });
+            runs.push(Run { pixels: *pixels + start..*pixels + end, component });
         }
         let mut near = above.start;
         for here in first..runs.len() {
@@ -113,7 +122,7 @@ fn first_of(runs: &mut [Run], mut at: usize) -> usize {
 /// their first pixel; gives the labels and `n`.
 pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
     let mut rows = ComponentRows::new(width);
-    mask_hw.chunks_exact(width).for_each(|row| rows.push(row));
+    mask_hw.chunks_exact(width).for_each(|row| drop(rows.push(row)));
     let Components { runs, count } = rows.finish();
     let mut labels_hw = vec![0u32; mask_hw.len()];
     for Run { pixels, component } in runs {

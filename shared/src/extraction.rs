@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::components::{ComponentRows, Components, Run};
 use crate::holes::fill_holes;
-use crate::label_image::{keep_large, number_large};
+use crate::label_image::{keep_large, kept, number_large};
+use crate::stretch::stretches;
 use crate::units::Probability;
 use crate::watershed::Watershed;
 
@@ -64,7 +65,7 @@ impl Extraction {
         Some(SeedMap::Mixed { interior_hw, distance_hw, share })
     }
 
-    /// Labels `[height, width]` from maps of the same layout; `area_factor` is the number of pixels
+    /// Labels `[height, width]` from maps of the same layout, and the areas of each, indexed by label; `area_factor` is the number of pixels
     /// here for one pixel at the scale that the network saw.
     ///
     /// # Panics
@@ -76,33 +77,38 @@ impl Extraction {
         width: usize,
         area_factor: f32,
         watershed: &mut Watershed,
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, Vec<u32>) {
         assert_eq!(nucleus_hw.len(), seed_map.len(), "maps of one size");
         assert_eq!(nucleus_hw.len() % width, 0, "whole rows");
         let mut labels_hw = vec![0; nucleus_hw.len()];
-        match self {
+        let areas = match self {
             Self::Components { nucleus_threshold, min_area } => {
                 let mask = mask(nucleus_hw, width, nucleus_threshold);
-                let (numbers, _) = number_large(&mask.areas(), min_area * area_factor);
+                let areas = mask.areas();
+                let (numbers, _) = number_large(&areas, min_area * area_factor);
                 for Run { pixels, component } in mask.runs {
                     labels_hw[pixels].fill(numbers[component as usize]);
                 }
+                kept(&areas, &numbers)
             }
             Self::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area, .. } => {
                 let (mask, seeds) =
                     mask_and_seeds(nucleus_hw, seed_map, width, nucleus_threshold, seed_threshold);
                 watershed.clear(width, nucleus_hw.len() / width);
-                let height = |at: usize| (nucleus_hw[at] + seed_map.at(at)) * 0.5;
                 plant(watershed, &mask, &seeds, min_seed_area * area_factor);
-                watershed.flood(&mask.runs, height);
+                for Run { pixels, .. } in &mask.runs {
+                    seed_map.raise(watershed, pixels, nucleus_hw);
+                }
+                watershed.flood(&mask.runs);
                 for Run { pixels, .. } in &mask.runs {
                     labels_hw[pixels.clone()].copy_from_slice(watershed.labels(pixels));
                 }
-                fill_holes(&mut labels_hw, width);
-                keep_large(&mut labels_hw, min_area * area_factor);
+                let filled = fill_holes(&mut labels_hw, width, &mask.runs);
+                let within = mask.runs.iter().map(|run| &run.pixels).chain(&filled).cloned();
+                keep_large(&mut labels_hw, within, min_area * area_factor)
             }
-        }
-        labels_hw
+        };
+        (labels_hw, areas)
     }
 }
 
@@ -123,29 +129,30 @@ impl SeedMap<'_> {
         }
     }
 
-    /// The value of a pixel.
-    fn at(&self, pixel: usize) -> f32 {
+    /// Gives pixels of one row of the mask the heights that they are flooded by.
+    fn raise(&self, watershed: &mut Watershed, pixels: &Range<usize>, nucleus_hw: &[f32]) {
+        let nucleus = nucleus_hw[pixels.clone()].iter();
+        let height = |(nucleus, seed): (&f32, f32)| (nucleus + seed) * 0.5;
         match self {
-            Self::One(map_hw) => map_hw[pixel],
+            Self::One(map_hw) => {
+                watershed.raise(pixels, nucleus.zip(map_hw[pixels.clone()].iter().copied()).map(height));
+            }
             Self::Mixed { interior_hw, distance_hw, share } => {
-                mix(interior_hw[pixel], distance_hw[pixel], *share)
+                let maps = interior_hw[pixels.clone()].iter().zip(&distance_hw[pixels.clone()]);
+                let seeds = maps.map(|(&interior, &distance)| mix(interior, distance, *share));
+                watershed.raise(pixels, nucleus.zip(seeds).map(height));
             }
         }
     }
 
-    /// Leaves those pixels of a row set whose value is above a threshold.
-    fn keep_above(&self, pixels: Range<usize>, threshold: Probability, row: &mut [bool]) {
-        let threshold = threshold.get();
+    /// Sets those of some pixels whose value is above a threshold.
+    fn set_above(&self, pixels: Range<usize>, threshold: Probability, row: &mut [bool]) {
         match self {
-            Self::One(map_hw) => {
-                for (is_set, &value) in row.iter_mut().zip(&map_hw[pixels]) {
-                    *is_set &= value > threshold;
-                }
-            }
+            Self::One(map_hw) => set_above(&map_hw[pixels], threshold, row),
             Self::Mixed { interior_hw, distance_hw, share } => {
                 let values = interior_hw[pixels.clone()].iter().zip(&distance_hw[pixels]);
                 for (is_set, (&interior, &distance)) in row.iter_mut().zip(values) {
-                    *is_set &= mix(interior, distance, *share) > threshold;
+                    *is_set = mix(interior, distance, *share) > threshold.get();
                 }
             }
         }
@@ -162,7 +169,7 @@ fn mask(nucleus_hw: &[f32], width: usize, threshold: Probability) -> Components 
     let mut row = vec![false; width];
     for nucleus in nucleus_hw.chunks_exact(width) {
         set_above(nucleus, threshold, &mut row);
-        mask.push(&row);
+        drop(mask.push(&row));
     }
     mask.finish()
 }
@@ -176,12 +183,16 @@ fn mask_and_seeds(
     seed_threshold: Probability,
 ) -> (Components, Components) {
     let (mut mask, mut seeds) = (ComponentRows::new(width), ComponentRows::new(width));
-    let mut row = vec![false; width];
-    for (y, nucleus) in nucleus_hw.chunks_exact(width).enumerate() {
+    let (mut row, mut runs) = (vec![false; width], Vec::new());
+    for (nucleus, start) in nucleus_hw.chunks_exact(width).zip((0..).step_by(width)) {
         set_above(nucleus, nucleus_threshold, &mut row);
-        mask.push(&row);
-        seed_map.keep_above(y * width..(y + 1) * width, seed_threshold, &mut row);
-        seeds.push(&row);
+        for Range { start: left, end } in mask.push(&row) {
+            let is_seed = &mut row[left..end];
+            seed_map.set_above(start + left..start + end, seed_threshold, is_seed);
+            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
+            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
+        }
+        seeds.push_runs(runs.drain(..));
     }
     (mask.finish(), seeds.finish())
 }

@@ -1,6 +1,6 @@
 //! Holes in instances: nuclei have none, and people draw none.
 
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use crate::components::{ComponentRows, Components, Run};
@@ -28,15 +28,28 @@ impl Piece {
 }
 
 /// Gives every 4-connected piece of background that one instance alone surrounds to that instance, in
-/// labels `[height, width]`. What reaches the picture's edge stays background.
-pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize) {
+/// labels `[height, width]` whose instances are the runs of `mask`; gives the pixels of those pieces. What reaches the
+/// picture's edge stays background.
+pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> Vec<Range<usize>> {
     let mut rows = ComponentRows::new(width);
-    let mut ground = vec![false; width];
-    for row in labels_hw.chunks_exact(width) {
-        for (is_ground, &label) in ground.iter_mut().zip(row) {
-            *is_ground = label == 0;
-        }
-        rows.push(&ground);
+    let mut rest = mask.iter().map(|run| run.pixels.clone()).peekable();
+    for row_start in (0..labels_hw.len()).step_by(width) {
+        let row_end = row_start + width;
+        let mut next = row_start;
+        rows.push_runs(core::iter::from_fn(|| {
+            loop {
+                let run = rest.next_if(|run| run.start < row_end);
+                let (start, end) = run.map_or((row_end, row_end + 1), |run| (run.start, run.end));
+                let ground = next - row_start..start - row_start;
+                if next > row_end {
+                    return None;
+                }
+                next = end;
+                if !ground.is_empty() {
+                    return Some(ground);
+                }
+            }
+        }));
     }
     let Components { runs, count } = rows.finish();
     let mut pieces = vec![Piece::Unknown; count as usize + 1];
@@ -55,25 +68,37 @@ pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize) {
                 .beside(&labels_hw[start + width..end + width]);
         }
     }
+    let mut filled = Vec::new();
     for Run { pixels, component } in runs {
         if let Piece::Within(instance) = pieces[component as usize] {
-            labels_hw[pixels].fill(instance);
+            labels_hw[pixels.clone()].fill(instance);
+            filled.push(pixels);
         }
     }
+    filled
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
+    use crate::stretch::stretches;
 
     #[test]
     fn only_what_one_instance_surrounds_is_filled() {
         let filled = |rows: &[&str]| -> Vec<u32> {
             let width = rows[0].len();
             let mut labels: Vec<u32> = rows.concat().bytes().map(|digit| u32::from(digit - b'0')).collect();
-            fill_holes(&mut labels, width);
+            let mut mask = Vec::new();
+            for start in (0..labels.len()).step_by(width) {
+                let row = stretches(&labels[start..start + width]).filter(|&(_, label)| label != 0);
+                mask.extend(
+                    row.map(|(run, _)| Run { pixels: start + run.start..start + run.end, component: 1 }),
+                );
+            }
+            let before = labels.clone();
+            let filled = fill_holes(&mut labels, width, &mask);
+            let changed = (0..labels.len()).filter(|&at| labels[at] != before[at]);
+            assert!(filled.into_iter().flatten().eq(changed), "{rows:?}");
             labels
         };
         let cases: [(&[&str], &[&str]); 4] = [

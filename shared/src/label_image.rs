@@ -1,6 +1,7 @@
 //! Instance labels: 0 is background, `1..=n` are nuclei.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 use crate::image::{SizeError, checked_pixels};
 use crate::stretch::stretches;
@@ -61,7 +62,9 @@ impl LabelImage {
 
     /// Pixels of every label, indexed by label; index 0 is the background.
     pub fn areas(&self) -> Vec<u32> {
-        areas(&self.labels_hw)
+        let mut areas = vec![0];
+        add_areas(&self.labels_hw, &mut areas);
+        areas
     }
 
     /// Number of nuclei: labels that own at least one pixel.
@@ -71,12 +74,12 @@ impl LabelImage {
 
     /// Renumbers the labels to `1..=n`, keeping their order.
     pub fn make_consecutive(&mut self) {
-        keep_large(&mut self.labels_hw, 0.0);
+        let all = 0..self.labels_hw.len();
+        keep_large(&mut self.labels_hw, core::iter::once(all), 0.0);
     }
 }
 
-fn areas(labels_hw: &[u32]) -> Vec<u32> {
-    let mut areas = vec![0];
+fn add_areas(labels_hw: &[u32], areas: &mut Vec<u32>) {
     for (stretch, label) in stretches(labels_hw) {
         let label = label as usize;
         if label >= areas.len() {
@@ -84,7 +87,6 @@ fn areas(labels_hw: &[u32]) -> Vec<u32> {
         }
         areas[label] += stretch.len() as u32;
     }
-    areas
 }
 
 /// Numbers the labels of at least `min_area` pixels `1..=n` in their order: for each label its number, 0 for the
@@ -100,20 +102,37 @@ pub(crate) fn number_large(areas: &[u32], min_area: f32) -> (Vec<u32>, u32) {
     (numbers, left)
 }
 
-/// Erases labels of fewer than `min_area` pixels and renumbers the rest to `1..=n`, keeping their order; gives `n`.
-pub(crate) fn keep_large(labels_hw: &mut [u32], min_area: f32) -> u32 {
-    let (numbers, left) = number_large(&areas(labels_hw), min_area);
+/// Erases labels of fewer than `min_area` pixels and renumbers the rest to `1..=n`, keeping their order. Every label
+/// lies within the ranges of pixels. Gives the areas of those that are left, indexed by label; index 0 is of none.
+pub(crate) fn keep_large(
+    labels_hw: &mut [u32],
+    within: impl Iterator<Item = Range<usize>> + Clone,
+    min_area: f32,
+) -> Vec<u32> {
+    let mut areas = vec![0];
+    for pixels in within.clone() {
+        add_areas(&labels_hw[pixels], &mut areas);
+    }
+    let (numbers, _) = number_large(&areas, min_area);
     if numbers.iter().zip(0..).any(|(&number, label)| number != label) {
-        let mut rest = labels_hw;
-        loop {
-            let next = stretches(rest).next();
-            let Some((stretch, label)) = next else { break };
-            let (equal, after) = rest.split_at_mut(stretch.len());
-            equal.fill(numbers[label as usize]);
-            rest = after;
+        for pixels in within {
+            let mut rest = &mut labels_hw[pixels];
+            loop {
+                let next = stretches(rest).next();
+                let Some((stretch, label)) = next else { break };
+                let (equal, after) = rest.split_at_mut(stretch.len());
+                equal.fill(numbers[label as usize]);
+                rest = after;
+            }
         }
     }
-    left
+    kept(&areas, &numbers)
+}
+
+/// The areas of those that got a number, indexed by it; index 0 is of none.
+pub(crate) fn kept(areas: &[u32], numbers: &[u32]) -> Vec<u32> {
+    let large = areas.iter().zip(numbers).filter(|&(_, &number)| number != 0);
+    core::iter::once(0).chain(large.map(|(&area, _)| area)).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod decode;
 mod encode;
 mod evidence;
 mod extraction;
+mod extractor;
 mod flat_field;
 mod golden;
 mod holes;
@@ -41,6 +42,7 @@ mod preprocess;
 mod scale;
 mod segmenter;
 pub mod slots;
+mod spread;
 mod stretch;
 mod tile;
 pub mod trust;
@@ -56,6 +58,7 @@ pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, 
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
 pub use extraction::Extraction;
+pub use extractor::{Extractor, Maps, Segmentation};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
@@ -80,10 +83,11 @@ pub use objects::{
 pub use picture_path::{is_picture, picture_stem};
 pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
-pub use segmenter::{Network, ScaleChoice, SegmentError, Segmentation, Segmenter, Stage};
+pub use segmenter::{Network, ScaleChoice, SegmentError, Segmenter, Stage};
+pub use spread::{InTurn, Spread};
 #[cfg(feature = "tract")]
 pub use station_kernels::{byte_multiply_add_burst, multiply_add_burst};
-pub use tile::{Blend, TilePlan};
+pub use tile::TilePlan;
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,
 };

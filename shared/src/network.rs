@@ -18,6 +18,7 @@ use tract_onnx::tract_core::internal::Cost;
 use tract_onnx::tract_core::plan::eval;
 
 use crate::segmenter::Network;
+use crate::spread::Spread;
 
 /// Whose kernels compute the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -152,7 +153,7 @@ impl TractNetwork {
         self.ready(1).map_err(NetworkError::of)?;
         let mut index = 0;
         let State { state, input } = &mut self.states[0];
-        let inputs = input_of(input, tile_chw).map_err(NetworkError::of)?;
+        let inputs = input_of(input, |values| values.copy_from_slice(tile_chw)).map_err(NetworkError::of)?;
         let outputs = state.run_plan_with_eval(inputs, |context, state, node, inputs| {
             let outputs = eval(context, state, node, inputs);
             observe(index);
@@ -183,34 +184,50 @@ struct State {
 }
 
 impl State {
-    /// Runs a tile, `[3, tile, tile]`, and puts its maps, `[channels, tile, tile]`, where they are wanted.
-    fn run(&mut self, tile_chw: &[f32], maps_chw: &mut [f32]) -> TractResult<()> {
-        let outputs = self.state.run(input_of(&mut self.input, tile_chw)?)?;
+    /// Runs a tile, `[3, tile, tile]`, that `cut` puts where it is read, and puts its maps, `[channels, tile, tile]`,
+    /// where they are wanted.
+    fn run(&mut self, cut: impl Fn(&mut [f32]), maps_chw: &mut [f32]) -> TractResult<()> {
+        let outputs = self.state.run(input_of(&mut self.input, cut)?)?;
         maps_chw.copy_from_slice(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?);
         Ok(())
     }
 }
 
 /// Puts a tile into a tensor that is used again: a run that has ended holds it no more.
-fn input_of(tensor: &mut Arc<Tensor>, tile_chw: &[f32]) -> TractResult<TVec<TValue>> {
+fn input_of(tensor: &mut Arc<Tensor>, cut: impl Fn(&mut [f32])) -> TractResult<TVec<TValue>> {
     let values = Arc::make_mut(tensor);
-    values.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(tile_chw);
+    cut(values.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
     Ok(core::iter::once(TValue::from_const(Arc::clone(tensor))).collect())
+}
+
+impl Spread for TractNetwork {
+    fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+        if parts.len() > 1 {
+            self.threads.map(parts, work);
+        } else {
+            parts.into_iter().for_each(work);
+        }
+    }
 }
 
 impl Network for TractNetwork {
     type Error = NetworkError;
 
-    fn run(&mut self, tiles_nchw: &[f32], n: usize, maps_nchw: &mut Vec<f32>) -> Result<(), NetworkError> {
-        let (tile_values, map_values) = (3 * self.tile * self.tile, self.map_values);
-        maps_nchw.resize(n * map_values, 0.0);
+    fn run(
+        &mut self,
+        n: usize,
+        cut: impl Fn(usize, &mut [f32]) + Sync,
+        maps_nchw: &mut Vec<f32>,
+    ) -> Result<(), NetworkError> {
+        maps_nchw.resize(n * self.map_values, 0.0);
         let share = n.div_ceil(self.threads.count()).max(1);
         self.ready(n.div_ceil(share)).map_err(NetworkError::of)?;
-        let tiles = tiles_nchw.chunks(share * tile_values);
-        let parts = tiles.zip(maps_nchw.chunks_mut(share * map_values)).zip(&mut self.states).collect();
-        let results = self.threads.map(parts, |((tiles, maps), state)| {
-            let mut each = tiles.chunks_exact(tile_values).zip(maps.chunks_exact_mut(map_values));
-            each.try_for_each(|(tile_chw, maps_chw)| state.run(tile_chw, maps_chw))
+        let map_values = self.map_values;
+        let firsts = (0..n).step_by(share);
+        let parts = firsts.zip(maps_nchw.chunks_mut(share * map_values)).zip(&mut self.states).collect();
+        let results = self.threads.map(parts, |((first, maps), state)| {
+            let mut each = (first..).zip(maps.chunks_exact_mut(map_values));
+            each.try_for_each(|(index, maps_chw)| state.run(|tile_chw| cut(index, tile_chw), maps_chw))
         });
         results.into_iter().collect::<TractResult<()>>().map_err(NetworkError::of)
     }

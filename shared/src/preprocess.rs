@@ -4,6 +4,7 @@ use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Channels, Image};
+use crate::spread::{InTurn, Spread};
 use crate::units::Scale;
 
 /// How samples of 0 to 255 become network input.
@@ -30,10 +31,14 @@ impl Scaling {
 
     /// The network's value for each sample value of this picture.
     pub fn table(self, image: &Image) -> [f32; 256] {
+        self.table_by(image, &InTurn)
+    }
+
+    fn table_by(self, image: &Image, threads: &impl Spread) -> [f32; 256] {
         let (low, span) = match self {
             Self::UnitRange => (0, 255),
             Self::Stretch { low, high, min_span } => {
-                let (low, high) = quantiles(image, low, high);
+                let (low, high) = quantiles(image, low, high, threads);
                 (low, (high - low).max(u32::from(min_span.max(1))))
             }
         };
@@ -44,9 +49,18 @@ impl Scaling {
     }
 }
 
+/// Samples that are worth a thread's while.
+const PART: usize = 1 << 16;
+
 /// The sample values at two quantiles of all samples of a picture.
-fn quantiles(image: &Image, low: f32, high: f32) -> (u32, u32) {
-    let histogram = histogram(image.samples_hwc());
+fn quantiles(image: &Image, low: f32, high: f32, threads: &impl Spread) -> (u32, u32) {
+    let parts = image.samples_hwc().chunks(PART);
+    let mut histograms = vec![[0; 256]; parts.len()];
+    threads.each(histograms.iter_mut().zip(parts).collect(), |(counts, samples)| {
+        *counts = histogram(samples);
+    });
+    let histogram: [u32; 256] =
+        core::array::from_fn(|value| histograms.iter().map(|counts| counts[value]).sum());
     let total = image.samples_hwc().len() as f32;
     let value_at = |quantile: f32| {
         let rank = (quantile * total) as u64;
@@ -63,7 +77,8 @@ fn quantiles(image: &Image, low: f32, high: f32) -> (u32, u32) {
 pub(crate) fn histogram(samples: &[u8]) -> [u32; 256] {
     // Neighbours are often equal, and one would wait until the other is counted: they take turns.
     let mut turns = [[0u32; 256]; 4];
-    for samples in samples.chunks(turns.len()) {
+    let (fours, rest) = samples.as_chunks::<4>();
+    for samples in fours.iter().map(<[u8; 4]>::as_slice).chain([rest]) {
         for (histogram, &sample) in turns.iter_mut().zip(samples) {
             histogram[usize::from(sample)] += 1;
         }
@@ -96,19 +111,28 @@ impl Planes {
 
     /// The picture's values as the network's, one plane for grey and three (red, green, blue) for colour.
     pub fn from_image(image: &Image, scaling: Scaling) -> Self {
-        Self::from_image_within(image, scaling, Vec::new())
+        Self::from_image_within(image, scaling, Vec::new(), &InTurn)
     }
 
     /// The same, in memory that planes had before, see [`Planes::into_values`].
-    pub fn from_image_within(image: &Image, scaling: Scaling, memory: Vec<f32>) -> Self {
-        let table = scaling.table(image);
+    pub(crate) fn from_image_within(
+        image: &Image,
+        scaling: Scaling,
+        memory: Vec<f32>,
+        threads: &impl Spread,
+    ) -> Self {
+        let table = scaling.table_by(image, threads);
         let channels = image.channels().count();
         let (width, height) = (image.width() as usize, image.height() as usize);
         let mut values_chw = memory;
         values_chw.resize(channels * width * height, 0.0);
         match image.channels() {
-            Channels::Grey => look_up(&table, image.samples_hwc().as_chunks::<1>().0, &mut values_chw),
-            Channels::Rgb => look_up(&table, image.samples_hwc().as_chunks::<3>().0, &mut values_chw),
+            Channels::Grey => {
+                look_up(&table, image.samples_hwc().as_chunks::<1>().0, &mut values_chw, threads);
+            }
+            Channels::Rgb => {
+                look_up(&table, image.samples_hwc().as_chunks::<3>().0, &mut values_chw, threads);
+            }
         }
         Self { width, height, values_chw }
     }
@@ -145,6 +169,11 @@ impl Planes {
         &mut self.values_chw[index * size..(index + 1) * size]
     }
 
+    /// Every plane, to write to.
+    pub(crate) fn planes_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.values_chw.chunks_exact_mut(self.width * self.height)
+    }
+
     /// Resized with a triangle filter, widened when shrinking so that nothing aliases
     /// (bilinear interpolation when growing). Pixel centres lie at half-integers.
     #[must_use]
@@ -177,12 +206,21 @@ impl Planes {
 }
 
 /// Puts the table's values for the samples of pixels, `[height, width, channels]`, into planes.
-fn look_up<const CHANNELS: usize>(table: &[f32; 256], pixels: &[[u8; CHANNELS]], values_chw: &mut [f32]) {
-    for (channel, plane) in values_chw.chunks_exact_mut(pixels.len()).enumerate() {
-        for (value, pixel) in plane.iter_mut().zip(pixels) {
+fn look_up<const CHANNELS: usize>(
+    table: &[f32; 256],
+    pixels: &[[u8; CHANNELS]],
+    values_chw: &mut [f32],
+    threads: &impl Spread,
+) {
+    let planes = values_chw.chunks_exact_mut(pixels.len()).enumerate();
+    let parts = planes.flat_map(|(channel, plane)| {
+        plane.chunks_mut(PART).zip(pixels.chunks(PART)).map(move |(values, pixels)| (channel, values, pixels))
+    });
+    threads.each(parts.collect(), |(channel, values, pixels)| {
+        for (value, pixel) in values.iter_mut().zip(pixels) {
             *value = table[usize::from(pixel[channel])];
         }
-    }
+    });
 }
 
 /// For each target sample the first source sample and the weights of it and its followers.

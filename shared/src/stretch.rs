@@ -13,16 +13,23 @@ where
     let mut start = 0;
     core::iter::from_fn(move || {
         let value = *row.get(start)?;
-        let none = T::default();
-        let (blocks, _) = row[start..].as_chunks::<BLOCK>();
-        let is_equal =
-            |block: &[T; BLOCK]| block.iter().fold(none, |bits, &other| bits | (other ^ value)) == none;
-        let whole = blocks.iter().take_while(|&block| is_equal(block)).count() * BLOCK;
-        let rest = row[start + whole..].iter().take_while(|&&other| other == value).count();
-        let stretch = start..start + whole + rest;
+        let stretch = start..start + equal_to(value, &row[start..]);
         start = stretch.end;
         Some((stretch, value))
     })
+}
+
+/// How many values at the begin of a row are equal to this one.
+pub(crate) fn equal_to<T>(value: T, row: &[T]) -> usize
+where
+    T: Copy + Default + PartialEq + BitOr<Output = T> + BitXor<Output = T>,
+{
+    let none = T::default();
+    let (blocks, _) = row.as_chunks::<BLOCK>();
+    let is_equal =
+        |block: &[T; BLOCK]| block.iter().fold(none, |bits, &other| bits | (other ^ value)) == none;
+    let whole = blocks.iter().take_while(|&block| is_equal(block)).count() * BLOCK;
+    whole + row[whole..].iter().take_while(|&&other| other == value).count()
 }
 
 #[cfg(test)]

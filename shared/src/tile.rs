@@ -1,8 +1,10 @@
 //! Pictures of any size through a network of fixed size: overlapping tiles, blended.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 use crate::preprocess::Planes;
+use crate::spread::Spread;
 
 /// Where the tiles of a picture lie: all of one size, spread evenly, overlapping by at least `overlap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,17 @@ impl TilePlan {
         }
     }
 
+    /// The rows of the picture that tiles lie over.
+    fn rows(&self, tiles: Range<usize>) -> Range<usize> {
+        let top = |index: usize| self.corner(index).1;
+        top(tiles.start)..top(tiles.end - 1) + self.tile
+    }
+
+    /// The last of the tiles that lie over a row.
+    fn last_over(&self, y: usize) -> usize {
+        self.tops.partition_point(|&top| top <= y) * self.lefts.len() - 1
+    }
+
     /// The first column and row of a tile that no tile before it reaches.
     fn untouched(&self, index: usize) -> (usize, usize) {
         let after =
@@ -91,7 +104,7 @@ fn reflect(x: usize, side: usize) -> usize {
 /// Puts tiles together: where they overlap, a weight that falls linearly to the edge blends them. Serves for one
 /// picture after the other of the same plan.
 #[derive(Debug)]
-pub struct Blend {
+pub(crate) struct Blend {
     plan: TilePlan,
     sums: Planes,
     /// Sum of the tiles' weights at every pixel.
@@ -103,10 +116,12 @@ pub struct Blend {
 
 /// Pixels whose weights are looked at together.
 const BLOCK: usize = 32;
+/// Rows of a picture that are blended together: few enough to stay in a core's cache.
+const BAND: usize = 16;
 
 impl Blend {
     /// A canvas of `planes` planes of the picture's size.
-    pub fn new(plan: TilePlan, planes: usize, width: usize, height: usize) -> Self {
+    pub(crate) fn new(plan: TilePlan, planes: usize, width: usize, height: usize) -> Self {
         let reach = plan.overlap + 1;
         let ramp: Vec<f32> =
             (0..plan.tile).map(|i| (i + 1).min(plan.tile - i).min(reach) as f32 / reach as f32).collect();
@@ -124,29 +139,83 @@ impl Blend {
     }
 
     /// Whether it serves for this plan and size.
-    pub fn fits(&self, plan: &TilePlan, planes: usize, width: usize, height: usize) -> bool {
+    pub(crate) fn fits(&self, plan: &TilePlan, planes: usize, width: usize, height: usize) -> bool {
         self.plan == *plan
             && (self.sums.count(), self.sums.width(), self.sums.height()) == (planes, width, height)
     }
 
-    /// Adds the next tile, `[planes, tile, tile]`: they come in the plan's order, and after the last one begins the
-    /// next picture.
-    pub fn add(&mut self, tile_chw: &[f32]) {
-        let (left, top) = self.plan.corner(self.next);
-        let (untouched_left, untouched_top) = self.plan.untouched(self.next);
-        let (tile, width) = (self.plan.tile, self.sums.width());
+    /// Adds the next tiles, `[n, planes, tile, tile]`: they come in the plan's order, and after the last one begins
+    /// the next picture.
+    ///
+    /// # Panics
+    /// When they are more than are left of the picture.
+    pub(crate) fn add(&mut self, tiles_nchw: &[f32], threads: &impl Spread) {
+        let Self { plan, sums, weights, ramp, next } = self;
+        let tile_values = sums.count() * plan.tile * plan.tile;
+        let tiles = *next..*next + tiles_nchw.len() / tile_values;
+        assert!(tiles.end <= plan.len(), "no more tiles than the plan has");
+        let rows = plan.rows(tiles.clone());
+        let width = sums.width();
+        let mut bands: Vec<Band<'_>> = (0..)
+            .step_by(BAND)
+            .zip(weights.chunks(BAND * width))
+            .map(|(top, weights)| Band { top, width, weights, planes: Vec::new() })
+            .collect();
+        for plane in sums.planes_mut() {
+            for (band, values) in bands.iter_mut().zip(plane.chunks_mut(BAND * width)) {
+                band.planes.push(values);
+            }
+        }
+        bands.retain(|band| band.top < rows.end && band.bottom() > rows.start);
+        *next = tiles.end % plan.len();
+        threads.each(bands, |mut band| {
+            for (index, tile_chw) in tiles.clone().zip(tiles_nchw.chunks_exact(tile_values)) {
+                band.add(plan, ramp, index, tile_chw);
+            }
+            band.finish(plan, &tiles);
+        });
+    }
+
+    /// The planes of the picture whose tiles were added last.
+    pub(crate) const fn planes(&self) -> &Planes {
+        &self.sums
+    }
+
+    /// The same, for good.
+    pub(crate) fn into_planes(self) -> Planes {
+        self.sums
+    }
+}
+
+/// Some rows of the canvas.
+struct Band<'a> {
+    top: usize,
+    width: usize,
+    weights: &'a [f32],
+    /// The rows' values in each plane.
+    planes: Vec<&'a mut [f32]>,
+}
+
+impl Band<'_> {
+    const fn bottom(&self) -> usize {
+        self.top + self.weights.len() / self.width
+    }
+
+    /// Adds what of a tile lies in the band.
+    fn add(&mut self, plan: &TilePlan, ramp: &[f32], index: usize, tile_chw: &[f32]) {
+        let (tile, width) = (plan.tile, self.width);
+        let (left, top) = plan.corner(index);
+        let (untouched_left, untouched_top) = plan.untouched(index);
         let columns = tile.min(width - left);
-        let rows = tile.min(self.sums.height() - top);
-        for y in 0..rows {
-            let at = (top + y) * width + left;
-            let ramp_y = self.ramp[y];
+        for y in top.max(self.top)..(top + tile).min(self.bottom()) {
+            let at = (y - self.top) * width + left;
+            let ramp_y = ramp[y - top];
             // What lies beyond was put there for the picture before.
-            let touched = if top + y < untouched_top { columns } else { untouched_left.saturating_sub(left) };
-            for (channel, source) in tile_chw.chunks_exact(tile * tile).enumerate() {
-                let source = &source[y * tile..][..columns];
-                let target = &mut self.sums.plane_mut(channel)[at..][..columns];
-                let (sums, firsts) = target.split_at_mut(touched);
-                let (ramp_of_sums, ramp_of_firsts) = self.ramp.split_at(touched);
+            let touched = if y < untouched_top { columns } else { untouched_left.saturating_sub(left) };
+            for (plane, source) in self.planes.iter_mut().zip(tile_chw.chunks_exact(tile * tile)) {
+                let source = &source[(y - top) * tile..][..columns];
+                let (sums, firsts) = plane[at..][..columns].split_at_mut(touched);
+                let (ramp_of_sums, ramp_of_firsts) = ramp.split_at(touched);
                 for ((sum, value), ramp_x) in sums.iter_mut().zip(source).zip(ramp_of_sums) {
                     *sum += value * ramp_x * ramp_y;
                 }
@@ -156,35 +225,32 @@ impl Blend {
                 }
             }
         }
-        self.next = (self.next + 1) % self.plan.len();
     }
 
-    /// Ends a picture, all of whose tiles were added.
-    pub fn finish(&mut self) -> &Planes {
-        let width = self.sums.width();
-        for (y, weights) in self.weights.chunks_exact(width).enumerate() {
-            for index in 0..self.sums.count() {
-                let row = &mut self.sums.plane_mut(index)[y * width..(y + 1) * width];
-                for (values, weights) in row.chunks_mut(BLOCK).zip(weights.chunks(BLOCK)) {
-                    // Most pixels lie in one tile alone, away from its edge.
-                    if weights.iter().fold(false, |any, &weight| any | (weight != 1.0)) {
+    /// Takes the weights out of the rows whose last tile is one of these.
+    fn finish(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
+        for (y, weights) in (self.top..).zip(self.weights.chunks_exact(self.width)) {
+            if !tiles.contains(&plan.last_over(y)) {
+                continue;
+            }
+            let at = (y - self.top) * self.width;
+            for (block, weights) in (at..).step_by(BLOCK).zip(weights.chunks(BLOCK)) {
+                // Most pixels lie in one tile alone, away from its edge.
+                if weights.iter().fold(false, |any, &weight| any | (weight != 1.0)) {
+                    for plane in &mut self.planes {
+                        let values = &mut plane[block..][..weights.len()];
                         values.iter_mut().zip(weights).for_each(|(value, weight)| *value /= weight);
                     }
                 }
             }
         }
-        &self.sums
-    }
-
-    /// The planes of the picture that was ended last.
-    pub fn into_planes(self) -> Planes {
-        self.sums
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spread::InTurn;
 
     #[test]
     fn tiles_cover_with_overlap() {
@@ -208,12 +274,52 @@ mod tests {
             for picture in [Planes::new(width, height, vec![1e6; width * height]), picture] {
                 for index in 0..plan.len() {
                     plan.cut(&picture, index, &mut tile);
-                    blend.add(&tile);
+                    blend.add(&tile, &InTurn);
                 }
-                for (got, want) in blend.finish().plane(2).iter().zip(picture.plane(0)) {
+                for (got, want) in blend.planes().plane(2).iter().zip(picture.plane(0)) {
                     assert!((got / want - 1.0).abs() < 1e-5, "{width}x{height}: {got} is not {want}");
                 }
             }
+        }
+    }
+
+    /// Does the parts from the last to the first.
+    struct Backwards;
+
+    impl Spread for Backwards {
+        fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+            parts.into_iter().rev().for_each(work);
+        }
+    }
+
+    #[test]
+    fn however_many_tiles_come_at_once_the_bits_are_those_of_tile_by_tile() {
+        let (width, height) = (61, 50);
+        let plan = TilePlan::new(width, height, 16, 4);
+        let area = 2 * 16 * 16;
+        let tiles: Vec<f32> = (0..plan.len() * area).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+        // The definition: every tile times its weights, in their order, over the sum of weights.
+        let mut expected = Planes::zeros(2, width, height);
+        let canvas = Blend::new(plan.clone(), 2, width, height);
+        for plane in 0..2 {
+            for (index, tile) in tiles.chunks_exact(area).enumerate() {
+                let (left, top) = plan.corner(index);
+                for (at, value) in tile[plane * 256..][..256].iter().enumerate() {
+                    let (x, y) = (at % 16, at / 16);
+                    expected.plane_mut(plane)[(top + y) * width + left + x] +=
+                        value * canvas.ramp[x] * canvas.ramp[y];
+                }
+            }
+            expected
+                .plane_mut(plane)
+                .iter_mut()
+                .zip(&canvas.weights)
+                .for_each(|(sum, weight)| *sum /= weight);
+        }
+        for at_once in [1, 3, plan.len()] {
+            let mut blend = Blend::new(plan.clone(), 2, width, height);
+            tiles.chunks(at_once * area).for_each(|tiles| blend.add(tiles, &Backwards));
+            assert_eq!(blend.into_planes(), expected, "{at_once} at once");
         }
     }
 
@@ -223,10 +329,9 @@ mod tests {
         let plan = TilePlan::new(28, 16, 16, 4);
         assert_eq!(plan.len(), 2);
         let mut blend = Blend::new(plan, 1, 28, 16);
-        blend.add(&[0.0; 256]);
-        blend.add(&[1.0; 256]);
-        let blended = blend.finish();
-        for row in blended.plane(0).chunks_exact(28) {
+        blend.add(&[0.0; 256], &InTurn);
+        blend.add(&[1.0; 256], &InTurn);
+        for row in blend.planes().plane(0).chunks_exact(28) {
             for (x, &value) in row.iter().enumerate() {
                 let expected = (x as f32 - 11.0).clamp(0.0, 5.0) / 5.0;
                 assert!((value - expected).abs() < 1e-6, "column {x}: {value} is not {expected}");

@@ -10,7 +10,7 @@ const LEVELS: usize = 256;
 /// What lies beyond the mask is labelled so, and the border around the picture.
 const OUTSIDE: u32 = u32::MAX;
 
-/// Seeds that grow over a mask from high to low `height` of a pixel (0 to 1), breadth first within a level, so that
+/// Seeds that grow over a mask from high to low height of a pixel (0 to 1), breadth first within a level, so that
 /// neighbours meet where the map is lowest.
 ///
 /// Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991, with a queue per level
@@ -21,12 +21,14 @@ pub(crate) struct Watershed {
     /// `[height + 2, width + 1]`: 0 where the mask is not flooded yet, [`OUTSIDE`] in the first and last row and in
     /// the last column, which serves as the one before the first, too.
     labels: Vec<u32>,
+    /// `[height + 2, width + 1]`: the heights of the mask's pixels; elsewhere whatever was there before.
+    levels: Vec<u8>,
     queues: Vec<Vec<usize>>,
 }
 
 impl Default for Watershed {
     fn default() -> Self {
-        Self { width: 0, labels: Vec::new(), queues: vec![Vec::new(); LEVELS] }
+        Self { width: 0, labels: Vec::new(), levels: Vec::new(), queues: vec![Vec::new(); LEVELS] }
     }
 }
 
@@ -36,6 +38,7 @@ impl Watershed {
         self.width = width;
         self.labels.resize((height + 2) * (width + 1), OUTSIDE);
         self.labels.fill(OUTSIDE);
+        self.levels.resize(self.labels.len(), 0);
         self.queues.iter_mut().for_each(Vec::clear);
     }
 
@@ -60,20 +63,24 @@ impl Watershed {
         self.width + 1
     }
 
+    /// Sets the heights of pixels of one row of the mask.
+    pub(crate) fn raise(&mut self, pixels: &Range<usize>, heights: impl Iterator<Item = f32>) {
+        let place = self.place(pixels);
+        for (level, height) in self.levels[place].iter_mut().zip(heights) {
+            *level = (height.clamp(0.0, 1.0) * (LEVELS - 1) as f32) as i32 as u8;
+        }
+    }
+
     /// Floods the mask, whose pixels are those of the runs.
-    pub(crate) fn flood(&mut self, mask: &[Run], height: impl Fn(usize) -> f32) {
+    pub(crate) fn flood(&mut self, mask: &[Run]) {
         let stride = self.stride();
-        let level = |place: usize| {
-            let pixel = place - stride - (place - stride) / stride;
-            ((height(pixel).clamp(0.0, 1.0) * (LEVELS - 1) as f32) as usize).min(LEVELS - 1)
-        };
         let neighbours = |place: usize| [place - stride, place - 1, place + 1, place + stride];
         for run in mask {
             for place in self.place(&run.pixels) {
                 // A pixel floods nothing whose neighbours are taken.
                 if self.labels[place] != 0 && neighbours(place).into_iter().any(|near| self.labels[near] == 0)
                 {
-                    self.queues[level(place)].push(place);
+                    self.queues[usize::from(self.levels[place])].push(place);
                 }
             }
         }
@@ -86,7 +93,7 @@ impl Watershed {
                 for near in neighbours(place) {
                     if self.labels[near] == 0 {
                         self.labels[near] = self.labels[place];
-                        let lower = level(near).min(current);
+                        let lower = usize::from(self.levels[near]).min(current);
                         if lower == current {
                             queue.push(near);
                         } else {
@@ -114,7 +121,8 @@ mod tests {
             watershed.label(&(0..6), 0);
             watershed.label(&(0..1), 1);
             watershed.label(&(5..6), 2);
-            watershed.flood(&[Run { pixels: 0..6, component: 1 }], |at| height[at]);
+            watershed.raise(&(0..6), height.into_iter());
+            watershed.flood(&[Run { pixels: 0..6, component: 1 }]);
             assert_eq!(watershed.labels(&(0..6)), [1, 1, 1, 2, 2, 2]);
         }
     }

@@ -22,6 +22,11 @@ fn label_images_measures_and_overlays_of_files_and_folders() {
     let counts: Vec<_> = summary["pictures"].as_array().unwrap().iter().map(|p| &p["nuclei"]).collect();
     assert_eq!(counts, [6, 24, 1]);
     assert_eq!(summary["nuclei"], 31);
+    let confidence = |name: &str| summary["confidence"][name].as_f64().unwrap();
+    let each = summary["pictures"].as_array().unwrap().iter().map(|p| p["confidence"].as_f64().unwrap());
+    assert_eq!(confidence("least"), each.reduce(f64::min).unwrap());
+    assert!(confidence("least") <= confidence("lower_quartile") && confidence("median") <= 1.0);
+    assert_eq!(confidence("pictures"), 3.0);
     assert_eq!(place.names_in("found"), ["a.png", "b.png", "c.png", "objects.csv", "overlays"]);
     let labels = place.labels("found/b.png");
     assert_eq!((labels.width(), labels.height(), labels.count(), labels.max_label()), (200, 130, 24, 24));

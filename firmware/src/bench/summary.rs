@@ -7,6 +7,7 @@ use serde::Serialize;
 use shared::Microseconds;
 use shared::wire::{CHUNK, EncodeError, Event, FrameReport, Kept, ModelDigest, News, Packet, Piece, Run};
 
+use super::flow::Flow;
 use super::layers::Layers;
 
 /// One frame's measures.
@@ -79,6 +80,7 @@ pub(super) struct Summary {
     gmac: f64,
     peak_rss_mb: f64,
     wire_bytes: WireBytes,
+    stream: Flow,
     #[serde(flatten)]
     layers: Layers,
 }
@@ -108,6 +110,7 @@ impl Summary {
         threads: NonZeroUsize,
         samples: &[Sample],
         layers: Layers,
+        stream: Flow,
         peak_rss_mb: f64,
     ) -> Self {
         let stage = |time: fn(&FrameReport) -> Microseconds| {
@@ -141,6 +144,7 @@ impl Summary {
                 masks: median(samples, |sample| sample.masks_bytes),
                 preview: median(samples, |sample| sample.preview_bytes),
             },
+            stream,
             layers,
         }
     }
@@ -177,7 +181,7 @@ impl Summary {
             table,
             "  {:<12}{:>9.1}% of it\n\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
              peak of memory {} MB\n\
-             on the wire {} bytes of report, {} of masks, {} of preview\n\n{}",
+             on the wire {} bytes of report, {} of masks, {} of preview\n\n{}\n\n{}",
             "not network",
             100.0 * self.rest_share,
             self.tiles,
@@ -187,6 +191,7 @@ impl Summary {
             wire.report,
             wire.masks,
             wire.preview,
+            self.stream,
             self.layers
         );
         table

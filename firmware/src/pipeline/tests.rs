@@ -93,7 +93,7 @@ fn a_stream_keeps_the_scale_that_it_learnt() {
         })
         .collect();
     assert!(scales[1..].iter().all(|&scale| scale == scales[1]), "{scales:?}");
-    assert_eq!(pipeline.scale.scale().map_or(1.0, shared::Scale::get), scales[1]);
+    assert_eq!(pipeline.finisher.learnt().map_or(1.0, shared::Scale::get), scales[1]);
 }
 
 #[test]
@@ -123,4 +123,32 @@ fn shrinking_takes_the_mean_of_each_block() {
     let samples = vec![0, 100, 7, 10, 120, 8, 5, 255, 0, 20, 100, 9, 30, 120, 10, 6, 253, 3];
     let image = Image::new(3, 2, Channels::Rgb, samples).unwrap();
     assert_eq!(shrunk(&image, 2).unwrap().samples_hwc(), [15, 110, 9, 6, 254, 2]);
+}
+
+#[test]
+fn means_by_multiplication_are_those_by_division() {
+    for factor in [2, 3, 4, 5, 7, 64, 103] {
+        let (width, height) = (2 * factor + 1, factor + 2);
+        let noise = |at: usize| (at as u32).wrapping_mul(2_654_435_761) >> 24;
+        for samples in [
+            (0..3 * width * height).map(|at| noise(at) as u8).collect::<Vec<u8>>(),
+            vec![255; 3 * width * height],
+            (0..3 * width * height).map(|at| 254 + (noise(at) % 2) as u8).collect(),
+        ] {
+            let got = block_means(samples.as_chunks::<3>().0, width, factor);
+            let mut expected = Vec::new();
+            for top in (0..height).step_by(factor) {
+                for left in (0..width).step_by(factor) {
+                    let block = (top..height.min(top + factor))
+                        .flat_map(|y| (left..width.min(left + factor)).map(move |x| y * width + x));
+                    let count = block.clone().count();
+                    for channel in 0..3 {
+                        let sum: usize = block.clone().map(|at| usize::from(samples[3 * at + channel])).sum();
+                        expected.push(((sum + count / 2) / count) as u8);
+                    }
+                }
+            }
+            assert_eq!(got, expected, "{factor}");
+        }
+    }
 }

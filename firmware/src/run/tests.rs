@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -60,7 +61,7 @@ impl Running {
             light: StatusLight::none(),
             settings,
             name: "test".to_owned(),
-            execution: Execution::default(),
+            execution: Execution::from(NonZeroUsize::new(2).unwrap()),
             factory: MODEL,
             keyring,
         };

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
 use serde::Serialize;
-use shared::{FlatField, Image, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png};
+use shared::{
+    FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png,
+};
 
 use super::pixel_size_arg::pixel_size;
 use super::station::load_flat_field;
@@ -68,6 +70,8 @@ struct Summary {
     model: String,
     pictures: Vec<Found>,
     nuclei: u64,
+    /// Of the pictures that it was told of.
+    confidence: Option<ConfidenceSummary>,
     /// Pictures and inputs that cannot be used, with the reason.
     failed: Vec<String>,
 }
@@ -84,6 +88,45 @@ struct Found {
     /// The scale at which the network saw it.
     scale: f32,
     median_diameter_px: Option<f32>,
+    /// How sure the network is, 0 to 1, where it found anything.
+    confidence: Option<f32>,
+}
+
+/// How sure the network is of several pictures.
+#[derive(Debug, Serialize)]
+struct ConfidenceSummary {
+    pictures: usize,
+    least: f32,
+    lower_quartile: f32,
+    median: f32,
+    /// Under this a station doubts the count.
+    doubted_under: f32,
+    doubted: usize,
+}
+
+impl ConfidenceSummary {
+    /// The summary of those pictures in which something was found; `None` where that is none.
+    fn of(found: &[Found]) -> Option<Self> {
+        let mut known: Vec<f32> = found.iter().filter_map(|found| found.confidence).collect();
+        known.sort_unstable_by(f32::total_cmp);
+        let at = |quarter: usize| known.get(known.len() * quarter / 4).copied();
+        Some(Self {
+            pictures: known.len(),
+            least: at(0)?,
+            lower_quartile: at(1)?,
+            median: at(2)?,
+            doubted_under: MIN_CONFIDENCE,
+            doubted: known.iter().filter(|&&confidence| confidence < MIN_CONFIDENCE).count(),
+        })
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "the network's confidence is {:.2} at least, {:.2} in the lower quartile, {:.2} in the median of {} \
+             pictures; a station would doubt {}, which are under {}",
+            self.least, self.lower_quartile, self.median, self.pictures, self.doubted, self.doubted_under
+        )
+    }
 }
 
 /// Runs the command.
@@ -103,6 +146,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
             model: format!("{:#}", model.digest),
             pictures: Vec::new(),
             nuclei: 0,
+            confidence: None,
             failed: Vec::new(),
         },
         flat_field,
@@ -214,6 +258,7 @@ impl Work<'_> {
             nuclei,
             scale: found.scale.get(),
             median_diameter_px: found.median_diameter_px,
+            confidence: found.confidence,
         }
     }
 
@@ -223,8 +268,9 @@ impl Work<'_> {
     }
 
     fn finish(self) -> Result<Exit, Failure> {
-        let Self { args, exporter, summary, .. } = self;
+        let Self { args, exporter, mut summary, .. } = self;
         exporter.finish()?;
+        summary.confidence = ConfidenceSummary::of(&summary.pictures);
         if args.json {
             let json = serde_json::to_string(&summary)
                 .map_err(|error| Failure::failed(error, "run the command without --json"))?;
@@ -236,6 +282,9 @@ impl Work<'_> {
                 summary.pictures.len(),
                 args.out.display()
             ))?;
+            if let Some(confidence) = &summary.confidence {
+                output::line(&confidence.line())?;
+            }
         }
         if summary.failed.is_empty() {
             return Ok(Exit::Done);

@@ -4,7 +4,17 @@ use proptest::prelude::*;
 use super::*;
 
 fn labels(extraction: Extraction, nucleus: &[f32], seed: &[f32], width: usize, area_factor: f32) -> Vec<u32> {
-    extraction.labels(nucleus, SeedMap::One(seed), width, area_factor, &mut Watershed::default())
+    let (labels, areas) =
+        extraction.labels(nucleus, SeedMap::One(seed), width, area_factor, &mut Watershed::default());
+    assert_eq!(areas, counted(&labels));
+    labels
+}
+
+/// The areas of labels, pixel by pixel; those of the background are left out.
+fn counted(labels: &[u32]) -> Vec<u32> {
+    let mut areas = vec![0; labels.iter().copied().max().unwrap_or(0) as usize + 1];
+    labels.iter().filter(|&&label| label != 0).for_each(|&label| areas[label as usize] += 1);
+    areas
 }
 
 fn probability(value: f32) -> Probability {
@@ -94,8 +104,12 @@ fn seeds_come_from_the_maps_that_there_are() {
         let map = of(share).seed_map(interior, distance);
         assert_eq!(map.is_some(), expected.is_some());
         for (pixel, expected) in expected.iter().flatten().enumerate() {
-            let got = map.unwrap().at(pixel);
-            assert!((got - expected).abs() < 1e-6, "{share}: {got} is not {expected}");
+            let is_above = |threshold: f32| {
+                let mut above = [false];
+                map.unwrap().set_above(pixel..pixel + 1, probability(threshold), &mut above);
+                above[0]
+            };
+            assert!(is_above(expected - 1e-6) && !is_above(expected + 1e-6), "{share}: not {expected}");
         }
     }
 }
@@ -241,10 +255,10 @@ proptest! {
                 },
             ] {
                 let map = SeedMap::One(&seed);
-                prop_assert_eq!(
-                    extraction.labels(&nucleus, map, width, area_factor, &mut watershed),
-                    slow::labels(extraction, &nucleus, &seed, width, area_factor)
-                );
+                let (labels, areas) =
+                    extraction.labels(&nucleus, map, width, area_factor, &mut watershed);
+                prop_assert_eq!(&labels, &slow::labels(extraction, &nucleus, &seed, width, area_factor));
+                prop_assert_eq!(areas, counted(&labels));
             }
         }
     }

@@ -72,10 +72,7 @@ impl Rarity {
 
     /// Codes how many of `most` trials pass before the event, which has happened when it is fewer.
     pub(super) fn code(&mut self, coder: &mut impl BitCoder, most: u32, quiet: u32) -> u32 {
-        let mut passed = 0;
-        while passed < most && !coder.bit(self.chance, passed == quiet) {
-            passed += 1;
-        }
+        let passed = coder.unset(self.chance, most, quiet);
         self.trials += passed + 1;
         self.events += u32::from(passed < most);
         self.chance = Self::share(self.events, self.trials);

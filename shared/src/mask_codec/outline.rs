@@ -2,8 +2,6 @@
 
 use alloc::{vec, vec::Vec};
 
-use crate::stretch::stretches;
-
 /// Columns of background that every row has on either side, more than any look-up reaches.
 const MARGIN: usize = 24;
 /// Rows that are looked at above the one being coded.
@@ -39,6 +37,10 @@ pub(super) struct Neighbourhood {
     /// For each pixel of `rows`, how many from it on to the right bear its label, up to 255.
     runs: [Vec<u8>; ROWS],
     current: Vec<u32>,
+    /// The same as `runs` for the row being coded, as far as its runs have ended.
+    current_runs: Vec<u8>,
+    /// Where the run begins that the last pixel belongs to.
+    run_start: usize,
     /// Pixels to the left of the next one that are equal.
     left_run: u32,
 }
@@ -84,6 +86,8 @@ impl Neighbourhood {
             rows: core::array::from_fn(|_| row()),
             runs: core::array::from_fn(|_| runs()),
             current: row(),
+            current_runs: runs(),
+            run_start: 0,
             left_run: CALM_LEFT,
         }
     }
@@ -141,24 +145,38 @@ impl Neighbourhood {
     /// Takes the next pixels' label.
     pub(super) fn push(&mut self, x: usize, count: u32, label: u32) {
         let at = x + MARGIN;
-        self.left_run =
-            if self.current[at - 1] == label { self.left_run.saturating_add(count) } else { count };
+        if self.current[at - 1] == label {
+            self.left_run = self.left_run.saturating_add(count);
+        } else if count > 0 {
+            self.end_run(at);
+            self.left_run = count;
+        }
         self.current[at..at + count as usize].fill(label);
+    }
+
+    /// Ends the run before a pixel.
+    fn end_run(&mut self, at: usize) {
+        let run = &mut self.current_runs[self.run_start..at];
+        let (long, falling) = (run.len().saturating_sub(FALLING.len()), run.len().min(FALLING.len()));
+        let (most, end) = run.split_at_mut(long);
+        most.fill(u8::MAX);
+        end.copy_from_slice(&FALLING[FALLING.len() - falling..]);
+        self.run_start = at;
     }
 
     /// Ends a row.
     pub(super) fn end_row(&mut self) {
+        let right = self.width + MARGIN;
+        // The margin is background.
+        if self.current[right - 1] != 0 {
+            self.end_run(right);
+        }
+        self.end_run(self.current.len());
+        self.run_start = 0;
         self.rows.rotate_right(1);
         self.runs.rotate_right(1);
         core::mem::swap(&mut self.rows[0], &mut self.current);
-        let (row, runs) = (&self.rows[0], &mut self.runs[0]);
-        for (stretch, _) in stretches(row) {
-            let (long, falling) =
-                (stretch.len().saturating_sub(FALLING.len()), stretch.len().min(FALLING.len()));
-            let (most, end) = runs[stretch].split_at_mut(long);
-            most.fill(u8::MAX);
-            end.copy_from_slice(&FALLING[FALLING.len() - falling..]);
-        }
+        core::mem::swap(&mut self.runs[0], &mut self.current_runs);
         self.left_run = CALM_LEFT;
     }
 }

@@ -18,6 +18,17 @@ pub(super) trait BitCoder {
     ///
     /// Writing stores `bit` and gives it back; reading ignores it and gives the stored one.
     fn bit(&mut self, chance: u32, bit: bool) -> bool;
+
+    /// Codes how many of `most` bits of one chance are not set before the first that is; all of them where none is.
+    ///
+    /// Writing stores `unset` and gives it back; reading ignores it and gives the stored one.
+    fn unset(&mut self, chance: u32, most: u32, unset: u32) -> u32 {
+        let mut passed = 0;
+        while passed < most && !self.bit(chance, passed == unset) {
+            passed += 1;
+        }
+        passed
+    }
 }
 
 /// Writes bits.
@@ -53,6 +64,13 @@ impl RangeEncoder {
         self.bytes
     }
 
+    fn renormalize(&mut self) {
+        while self.range < RENORMALIZE_BELOW {
+            self.range <<= 8;
+            self.shift_low();
+        }
+    }
+
     fn shift_low(&mut self) {
         let carry = (self.low >> 32) as u8;
         let byte = (self.low >> 24) as u8;
@@ -79,11 +97,28 @@ impl BitCoder for RangeEncoder {
             self.low += u64::from(bound);
             self.range -= bound;
         }
-        while self.range < RENORMALIZE_BELOW {
-            self.range <<= 8;
-            self.shift_low();
-        }
+        self.renormalize();
         bit
+    }
+
+    /// What is below the interval grows by what the interval loses: it is added once for many bits.
+    fn unset(&mut self, chance: u32, most: u32, unset: u32) -> u32 {
+        let mut left = unset.min(most);
+        while left > 0 {
+            let mut range = self.range;
+            while left > 0 && range >= RENORMALIZE_BELOW {
+                // `chance` is below 2^16: this is never below zero.
+                range = range.wrapping_sub((range >> ONE_BITS).wrapping_mul(chance));
+                left -= 1;
+            }
+            self.low += u64::from(self.range - range);
+            self.range = range;
+            self.renormalize();
+        }
+        if unset < most {
+            self.bit(chance, true);
+        }
+        unset.min(most)
     }
 }
 
@@ -146,7 +181,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Codes many bits as many, since it says nothing else.
+    struct BitByBit(RangeEncoder);
+
+    impl BitCoder for BitByBit {
+        fn bit(&mut self, chance: u32, bit: bool) -> bool {
+            self.0.bit(chance, bit)
+        }
+    }
+
     proptest! {
+        #[test]
+        fn many_bits_are_the_same_as_each_by_itself(
+            stretches in prop::collection::vec((prop_oneof![1u32..65_536, 1u32..60], 0u32..3000, 0u32..3000), 0..40)
+        ) {
+            let mut at_once = RangeEncoder::new(Vec::new());
+            let mut each = BitByBit(RangeEncoder::new(Vec::new()));
+            for &(chance, most, unset) in &stretches {
+                let passed = at_once.unset(chance, most, unset);
+                prop_assert_eq!(passed, unset.min(most));
+                prop_assert_eq!(each.unset(chance, most, unset), passed);
+            }
+            let bytes = at_once.finish();
+            prop_assert_eq!(&bytes, &each.0.finish());
+            let mut decoder = RangeDecoder::new(&bytes);
+            for &(chance, most, unset) in &stretches {
+                prop_assert_eq!(decoder.unset(chance, most, 0), unset.min(most));
+            }
+        }
+
         #[test]
         fn bits_come_back(bits in prop::collection::vec((1u32..65_536, any::<bool>()), 0..400)) {
             let mut encoder = RangeEncoder::new(vec![9]);

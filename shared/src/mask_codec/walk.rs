@@ -10,6 +10,7 @@ use super::guess::{Guess, Numbers, Rarity};
 use super::outline::{Corner, Neighbourhood, Place};
 use super::prior::{first_choice_guesses, first_outline_guesses};
 use super::range_coder::BitCoder;
+use crate::stretch::equal_to;
 
 /// The stored labels make no sense.
 pub(super) struct Senseless;
@@ -50,7 +51,7 @@ impl Walk {
             }
             let west = self.neighbourhood.west(x);
             let ahead = &mut row[x..x + calm as usize];
-            let quiet = ahead.iter().position(|&label| label != west).unwrap_or(ahead.len());
+            let quiet = equal_to(west, ahead);
             let passed = self.calm[usize::from(west != 0)].code(coder, calm, quiet as u32);
             ahead[..passed as usize].fill(west);
             self.neighbourhood.push(x, passed, west);

@@ -4,7 +4,7 @@ use super::*;
 use crate::extraction::Extraction;
 use crate::golden::Golden;
 use crate::image::Channels;
-use crate::manifest::{ColourOrder, InputSpec, MANIFEST_FORMAT, Scores};
+use crate::manifest::{ColourOrder, InputSpec, MANIFEST_FORMAT, OutputChannel, Scores};
 use crate::preprocess::Scaling;
 use crate::units::Probability;
 
@@ -14,14 +14,23 @@ struct Brightness {
     runs: usize,
 }
 
+impl Spread for Brightness {}
+
 impl Network for Brightness {
     type Error = core::convert::Infallible;
 
-    fn run(&mut self, tiles_nchw: &[f32], n: usize, maps: &mut Vec<f32>) -> Result<(), Self::Error> {
+    fn run(
+        &mut self,
+        n: usize,
+        cut: impl Fn(usize, &mut [f32]) + Sync,
+        maps: &mut Vec<f32>,
+    ) -> Result<(), Self::Error> {
         self.runs += n;
         let area = self.tile * self.tile;
         maps.clear();
-        for tile_chw in tiles_nchw.chunks_exact(3 * area) {
+        let mut tile_chw = vec![9.0; 3 * area];
+        for index in 0..n {
+            cut(index, &mut tile_chw);
             let bright = |at: usize| tile_chw[at] > 0.5;
             maps.extend((0..area).map(|at| f32::from(u8::from(bright(at)))));
             maps.extend((0..area).map(|at| {
