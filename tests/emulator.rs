@@ -7,6 +7,8 @@ mod counting;
 #[path = "emulator/faults.rs"]
 mod faults;
 mod fixture;
+#[path = "emulator/install.rs"]
+mod install;
 #[path = "emulator/labels.rs"]
 mod labels;
 #[path = "emulator/machine.rs"]

@@ -129,7 +129,7 @@ fn camera_disconnects(machine: &mut Machine, witness: &mut Witness) {
 
 fn camera_gone_and_back(machine: &mut Machine, witness: &mut Witness) {
     machine.console.skip();
-    machine.shell.run("rm /tmp/camera; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind");
+    machine.shell.run("rm /dev/camera; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind");
     println!("{}", machine.console.wait_for("no camera delivers"));
     machine.until_status("the camera is missed", |status| status["camera"] == "absent");
     machine.shell.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind");

@@ -20,7 +20,7 @@ name = "emulated"
 threads = 2
 [camera]
 kind = "v4l2"
-device = "/tmp/camera"
+device = "/dev/camera"
 [link]
 port = "/dev/ttyUSB0"
 [storage]
@@ -62,8 +62,37 @@ impl Machine {
 
     /// Boots the guest on a disk that a `-blockdev` of the name `disk` describes, with paths below `folder`.
     pub fn boot_on(guest: &Path, folder: TempDir, pictures: &[(String, Vec<u8>)], disk: &str) -> Self {
+        let settings = ("etc/nuclei/station.toml".to_owned(), SETTINGS.as_bytes().to_vec());
+        write_initramfs(guest, folder.path(), &[&shown(pictures)[..], &[settings]].concat());
+        let mut machine = Self::power_on(guest, folder, disk, "");
+        machine.shell.run("mount -t ext4 /dev/vda /mnt");
+        machine
+    }
+
+    /// Boots the Debian that tests/emulator/debian made, on a disk of its own, with those packages in /packages.
+    pub fn boot_debian(guest: &Path, pictures: &[(String, Vec<u8>)], packages: &[(String, Vec<u8>)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        let copied =
+            Command::new("cp").arg("--sparse=always").arg(guest.join("debian.ext4")).arg(&disk).status();
+        assert!(copied.unwrap().success());
+        write_initramfs(guest, folder.path(), &[&shown(pictures), packages].concat());
+        Self::boot_debian_again(guest, folder)
+    }
+
+    /// Boots the Debian on a disk that it was booted on before.
+    pub fn boot_debian_again(guest: &Path, folder: TempDir) -> Self {
+        for left in ["shell", "monitor", "console", "trace"] {
+            let _ = fs::remove_file(folder.path().join(left));
+        }
+        // What the journal takes in is seen on the console, which nobody logs in on.
+        let parameters = "quiet debian=installed systemd.journald.forward_to_console=1 \
+                          systemd.mask=serial-getty@ttyAMA0.service systemd.mask=getty@.service";
+        Self::power_on(guest, folder, "driver=file,node-name=disk,filename=disk", parameters)
+    }
+
+    fn power_on(guest: &Path, folder: TempDir, disk: &str, parameters: &str) -> Self {
         let path = |name: &str| folder.path().join(name);
-        write_initramfs(guest, folder.path(), pictures);
         let (shell, monitor) = (Socket::new(&path("shell")), Socket::new(&path("monitor")));
         let mut command = Command::new("qemu-system-aarch64");
         let words = "-M virt -cpu cortex-a72 -accel tcg,thread=multi -smp 2 -m 512 -nographic -nodefaults -no-reboot \
@@ -72,7 +101,7 @@ impl Machine {
              -device virtio-blk-pci,drive=disk -device qemu-xhci -chardev pty,id=line \
              -device usb-serial,id=line,chardev=line,always-plugged=on -qmp unix:monitor";
         command.args(words.split_whitespace()).arg("-kernel").arg(guest.join("vmlinuz"));
-        command.args(["-append", "console=ttyAMA0 panic=1"]);
+        command.args(["-append", &format!("console=ttyAMA0 panic=1 {parameters}")]);
         for node in disk.split_whitespace() {
             command.args(["-blockdev", node]);
         }
@@ -94,7 +123,6 @@ impl Machine {
         };
         machine.console.wait_for("init: ready");
         println!("{}", machine.shell.run("uname -a"));
-        machine.shell.run("mount -t ext4 /dev/vda /mnt");
         machine
     }
 
@@ -122,7 +150,7 @@ impl Machine {
 
     /// Gives vivid's camera the name that the station knows.
     pub fn plug_camera(&mut self) {
-        self.shell.run("ln -sf /dev/video0 /tmp/camera");
+        self.shell.run("ln -sf /dev/video0 /dev/camera");
         println!("{}", self.console.wait_for("the camera vivid delivers"));
     }
 
@@ -182,6 +210,11 @@ impl Machine {
     /// takes the minutes that the station's own model needs on a busy machine. The model's digest.
     pub fn start_station_with(&mut self, onnx: &[u8]) -> String {
         self.start_station();
+        self.flash_and_plug_camera(onnx)
+    }
+
+    /// Flashes a model to a station without its camera, and plugs the camera for the trial; the model's digest.
+    pub fn flash_and_plug_camera(&mut self, onnx: &[u8]) -> String {
         let path = self.path("first.onnx");
         fs::write(&path, onnx).unwrap();
         let mut command = self.host(&["flash", path.to_str().unwrap(), "--json"]);
@@ -217,18 +250,21 @@ pub fn new_disk(path: &Path) {
     assert!(made.success());
 }
 
-/// The guest's initramfs, and after it another with the settings and the pictures: Linux unpacks both.
-fn write_initramfs(guest: &Path, folder: &Path, pictures: &[(String, Vec<u8>)]) {
-    let files = folder.join("files");
-    for made in ["pictures", "etc/nuclei"] {
-        fs::create_dir_all(files.join(made)).unwrap();
-    }
-    fs::write(files.join("etc/nuclei/station.toml"), SETTINGS).unwrap();
-    for (name, png) in pictures {
-        fs::write(files.join("pictures").join(name), png).unwrap();
+/// Pictures where the player finds them.
+fn shown(pictures: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+    pictures.iter().map(|(name, png)| (format!("pictures/{name}"), png.clone())).collect()
+}
+
+/// The guest's initramfs, and after it another with those files: Linux unpacks both.
+fn write_initramfs(guest: &Path, folder: &Path, files: &[(String, Vec<u8>)]) {
+    let root = folder.join("files");
+    for (name, bytes) in files {
+        let file = root.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
     }
     let pack = "(cat \"$1\"; find . | cpio --quiet -o -H newc -R 0:0) >../initramfs";
     let guest = guest.join("guest.cpio");
-    let packed = Command::new("sh").args(["-ec", pack, "pack"]).arg(guest).current_dir(&files).status();
+    let packed = Command::new("sh").args(["-ec", pack, "pack"]).arg(guest).current_dir(&root).status();
     assert!(packed.unwrap().success());
 }

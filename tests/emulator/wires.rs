@@ -37,7 +37,7 @@ impl Shell {
 
     /// What a command prints, and its exit status.
     pub fn try_run(&mut self, command: &str) -> (String, i32) {
-        writeln!(self.0.get_mut(), "{{ {command}\n}}; echo; echo \"#status $?\"").unwrap();
+        writeln!(self.0.get_mut(), "{{ {command}\n}}; status=$?; echo; echo \"#status $status\"").unwrap();
         let mut printed = String::new();
         loop {
             let mut line = String::new();
