@@ -1,13 +1,20 @@
-"""Times the station's network beside others: speed.py STATION MODEL [--rounds N] [--frames N] [--threads 1,2] [--rten]
+"""Times the station's network beside others:
+
+    speed.py STATION MODEL [--float MODEL] [--rounds N] [--frames N] [--threads 1,2] [--rten]
 
 STATION is a built nuclei-station, MODEL a model file that it runs. Its own kernels, those of
 tract, ONNX Runtime and OpenCV's DNN take turns on the same tile with the same number of threads,
 so that what else the machine does disturbs all alike. Prints the medians over the rounds: of the
 fastest tile of a round, and of the median CPU time of a tile, all threads together; and both as
-ratios to ONNX Runtime. OpenCV cannot read weights in bytes and gets them as floats. --rten adds
-rten, by a program that cargo builds from tests/rten; rten reads lists of numbers only as the onnx
-package writes them, and gets the model written anew. Needs onnxruntime, onnx,
-opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
+ratios to ONNX Runtime. OpenCV cannot read weights in bytes and gets them as floats.
+
+With --float, MODEL computes in bytes and the other one is the same network with float activations:
+ONNX Runtime then runs MODEL, and the form in bytes that its own tool makes of the other (QDQ, weights
+by channel), and ratios are to the faster of these; the float network is timed beside them.
+
+--rten adds rten on floats, by a program that cargo builds from tests/rten; rten reads lists of
+numbers only as the onnx package writes them, and gets the model written anew. Needs onnxruntime,
+onnx, opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
 """
 
 import argparse
@@ -34,9 +41,11 @@ except ImportError as error:
 SHAPE = [1, 3, 256, 256]
 
 
-def station(args: argparse.Namespace, kernels: str, threads: int) -> tuple[float, float]:
-    command = [args.station, "bench", "--model", args.model, "--size", "256x256", "--json"]
-    command += ["--frames", str(args.frames), "--threads", str(threads), "--kernels", kernels]
+def station(args: argparse.Namespace, model: str, kernels: str, threads: int) -> tuple[float, float]:
+    # tract is many times slower on bytes.
+    frames = args.frames if kernels == "own" or not args.float else max(1, args.frames // 10)
+    command = [args.station, "bench", "--model", model, "--size", "256x256", "--json"]
+    command += ["--frames", str(frames), "--threads", str(threads), "--kernels", kernels]
     told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return told["tile_ms"], told["tile_cpu_ms"]
 
@@ -87,6 +96,32 @@ def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def in_bytes(model: str, path: str) -> None:
+    """Writes what ONNX Runtime's tool makes of a float network: bytes between casts, which it fuses at load."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Tiles(CalibrationDataReader):
+        """Speed does not depend on what ranges are taken from."""
+
+        def __init__(self) -> None:
+            self.left = iter([{"image": tile(SHAPE)}])
+
+        def get_next(self) -> dict | None:
+            return next(self.left, None)
+
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        onnx.save(with_float_weights(onnx.load(model)), file.name)
+        quantize_static(
+            file.name,
+            path,
+            Tiles(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
 def open_cv(model: str, shape: list[int]) -> Callable[[], object]:
     """Runs a tile by OpenCV's DNN, on as many threads as cv2.setNumThreads says; warmed up."""
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
@@ -135,26 +170,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--float")
     parser.add_argument("--rten", action="store_true")
     args = parser.parse_args()
 
     rten_program = build_rten() if args.rten else None
-    rewritten = tempfile.NamedTemporaryFile(suffix=".onnx")
-    onnx.save(onnx.load(args.model), rewritten.name)
-    opencv = open_cv(args.model, SHAPE)
-    print("threads  kernels        fastest ms   CPU ms   fastest/ORT   CPU/ORT")
+    floats = args.float or args.model
+    suffix = " float" if args.float else ""
+    rewritten, made_bytes = (tempfile.NamedTemporaryFile(suffix=".onnx") for _ in range(2))
+    onnx.save(onnx.load(floats), rewritten.name)
+    if args.float:
+        in_bytes(args.float, made_bytes.name)
+    opencv = open_cv(floats, SHAPE)
+    print("threads  kernels             fastest ms   CPU ms   fastest/ORT   CPU/ORT")
     for threads in map(int, args.threads.split(",")):
-        runtime = onnx_runtime(args.model, threads)
+        sessions = {"ONNX Runtime": onnx_runtime(args.model, threads)}
+        if args.float:
+            sessions["ONNX Runtime QDQ"] = onnx_runtime(made_bytes.name, threads)
+            sessions["ONNX Runtime float"] = onnx_runtime(args.float, threads)
         cv2.setNumThreads(threads)
         contenders = {
-            "own": lambda: station(args, "own", threads),
-            "tract": lambda: station(args, "tract", threads),
-            "ONNX Runtime": lambda: measure(runtime, args.frames),
-            "OpenCV": lambda: measure(opencv, args.frames),
+            "own": lambda: station(args, args.model, "own", threads),
+            "tract": lambda: station(args, args.model, "tract", threads),
         }
+        if args.float:
+            contenders["own float"] = lambda: station(args, args.float, "own", threads)
+        for name, session in sessions.items():
+            contenders[name] = lambda session=session: measure(session, args.frames)
+        contenders[f"OpenCV{suffix}"] = lambda: measure(opencv, args.frames)
         if rten_program:
-            mean = float(numpy.mean(runtime()[0], dtype=numpy.float64))
-            contenders["rten"] = lambda: rten(rten_program, rewritten.name, mean, args.frames, threads)
+            maps = next(reversed(sessions.values()))()
+            mean = float(numpy.mean(maps[0], dtype=numpy.float64))
+            contenders[f"rten{suffix}"] = lambda: rten(rten_program, rewritten.name, mean, args.frames, threads)
         rounds = {name: [] for name in contenders}
         for _ in range(args.rounds):
             for name, contender in contenders.items():
@@ -163,11 +210,11 @@ def main() -> None:
             name: [statistics.median(column) for column in zip(*measures)]
             for name, measures in rounds.items()
         }
-        reference = medians["ONNX Runtime"]
+        reference = min(medians["ONNX Runtime"], medians.get("ONNX Runtime QDQ", medians["ONNX Runtime"]))
         for name, (fastest, cpu) in medians.items():
             ratios = f"{fastest / reference[0]:14.2f}{cpu / reference[1]:10.2f}"
-            print(f"{threads:7}  {name:13}{fastest:12.2f}{cpu:9.2f}{ratios}", flush=True)
-        del runtime
+            print(f"{threads:7}  {name:18}{fastest:12.2f}{cpu:9.2f}{ratios}", flush=True)
+        del sessions
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::thread::{scope, spawn};
 
-use shared::wire::{Acquisition, Event, FrameReport, Message, ModelDigest, Settings, StageTimes, Stream};
+use shared::wire::{
+    Acquisition, Event, FrameReport, Kept, Message, ModelDigest, News, Run, Settings, StageTimes, Stream,
+};
 use shared::{Channels, DutyCycle, Image, Model};
 
 use super::*;
@@ -61,7 +63,7 @@ impl Rig {
     /// `inbox` words to the service find room without being heard.
     fn new(stages: Stages, frames: Vec<Frame>, inbox: usize, at_grab: impl FnOnce(&Self) -> AtGrab) -> Self {
         let control = Arc::new(FrameControl::new(&SETTINGS));
-        let outbox = Arc::new(Outbox::new(921_600));
+        let outbox = Arc::new(Outbox::new(921_600, Run(1)));
         outbox.open();
         let counters = Arc::new(Counters::default());
         let (service, told) = sync_channel(inbox);
@@ -200,7 +202,7 @@ fn receive(outbox: &Outbox, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(packet) = outbox.next() {
         match packet.message {
-            Message::Event(Event::Frame(report)) => {
+            Message::Event(Event::Kept(Kept { news: News::Frame(report), .. })) => {
                 let report = FrameReport { times: StageTimes::default(), ..report };
                 outcomes.push(Outcome { report, masks: None, preview: None });
             }
