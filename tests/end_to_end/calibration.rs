@@ -51,7 +51,8 @@ fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
     let kept = &frame["calibration"]["pixel_size"];
     assert_eq!((&kept["by"], &kept["how"]), (&"ana".into(), &measured["how"]), "{frame}");
     assert!(kept["how"].as_str().unwrap().starts_with("stage micrometer, 10 µm a division: 25.0"), "{kept}");
-    assert_eq!((&frame["station"], &frame["versions"]["protocol"]), (&"bench".into(), &3.into()));
+    let protocol = shared::wire::PROTOCOL_VERSION.into();
+    assert_eq!((&frame["station"], &frame["versions"]["protocol"]), (&"bench".into(), &protocol));
 
     let typed = text(&run(&bench, "station calibrate --um-per-px 0.325 --by ben").stdout);
     assert!(typed.contains("0.325 µm a pixel, typed") && typed.contains("pixel_size = 0.325"), "{typed}");
