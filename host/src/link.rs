@@ -80,7 +80,6 @@ pub struct Reply {
 
 /// Something told unasked.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum Told {
     /// A result or a notice: in order, each once.
     News(News),

@@ -15,8 +15,6 @@ mod first_guesses;
 #[path = "../../src/mask_codec/outline.rs"]
 mod outline;
 mod pictures;
-#[path = "../../src/stretch.rs"]
-mod stretch;
 
 use std::error::Error;
 use std::io::Write;

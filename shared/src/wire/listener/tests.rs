@@ -164,6 +164,7 @@ fn a_station_that_was_started_anew_is_followed_from_its_first_on() {
 
 /// What the line brings to the host.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a test makes few of them")]
 enum ToHost {
     Kept(Kept),
     Answer(u32, KeptSpan),

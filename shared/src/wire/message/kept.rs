@@ -25,7 +25,6 @@ pub struct Kept {
 
 /// What is kept to be told again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum News {
     /// A frame's result.
     Frame(FrameReport),
