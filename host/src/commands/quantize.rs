@@ -206,12 +206,17 @@ impl Source {
         let metadata = read_metadata(&onnx).map_err(|error| failed(&error))?;
         let manifest = metadata.get(MANIFEST_KEY).ok_or_else(|| failed(&"the file has no manifest"))?;
         let draft = ModelDraft::from(Manifest::parse(manifest).map_err(|error| failed(&error))?);
-        let graph = read_graph(&onnx).map_err(|error| failed(&error))?;
+        let graph = read_graph(&onnx).map_err(|error| failed(&error))?.fold_batch_norm();
         let data = args.data.as_deref().unwrap_or(Path::new(""));
         let (config, dataset) = settings_by_default(data, args.seed, args.validation)?;
         if config.data_digest != draft.data_digest {
             let problem = format!("{} is not the data set that the model was trained on", data.display());
             return Err(Failure::usage(problem, "name that data set with --data"));
+        }
+        if draft.input.scaling != config.recipe.scaling() || draft.outputs != config.recipe.outputs() {
+            let problem =
+                format!("{} sees pictures otherwise than the networks that train makes", path.display());
+            return Err(Failure::usage(problem, "quantise it from its run (--run)"));
         }
         let material = config.material(&dataset, threads)?;
         Ok(Self { config, graph, material, draft, report_folder: path.with_extension("quantization") })

@@ -113,13 +113,17 @@ impl Reader<'_> {
         let axis = Attributes(node).int("axis").and_then(|axis| usize::try_from(axis).ok());
         let axis = axis.filter(|&axis| axis < shape.len()).ok_or_else(wrong)?;
         let zeros = self.constant(node, 2)?;
-        if values.data_type != DataType::Int8 as i32 || zeros.raw_data.iter().any(|&zero| zero != 0) {
+        let zeros =
+            zeros.raw_data.iter().map(|&zero| i32::from(zero)).chain(zeros.int32_data.iter().copied());
+        let count = shape.iter().try_fold(1_usize, |count, &axis| count.checked_mul(axis));
+        let whole = count == Some(values.raw_data.len()) && count != Some(0);
+        if values.data_type != DataType::Int8 as i32 || !whole || zeros.into_iter().any(|zero| zero != 0) {
             return Err(wrong());
         }
         let scales = floats(scales).filter(|scales| scales.len() == shape[axis]).ok_or_else(wrong)?;
         let inner: usize = shape[axis + 1..].iter().product();
         let weight = values.raw_data.iter().enumerate().map(|(at, &value)| {
-            let channel = at / inner.max(1) % shape[axis];
+            let channel = at / inner % shape[axis];
             f32::from(value.cast_signed()) * scales[channel]
         });
         Ok(Tensor4::new(shape, weight.collect())?)

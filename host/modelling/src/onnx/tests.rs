@@ -228,6 +228,13 @@ fn what_is_of_another_kind_is_named() {
     parts.node[conv].attribute.push(attribute_int("group", 3));
     let error = read_graph(&model.encode_to_vec()).unwrap_err();
     assert!(matches!(error, OnnxError::Unreadable { what: "its window", .. }), "{error}");
+    for dims in [vec![1, 1 << 32, 1 << 32, 1], vec![0, 1, 1, 1], vec![-1, 1, 1, 1], vec![3]] {
+        let mut model = pb::ModelProto::decode(&*write(&graph, Encoding::Int8Weights)).unwrap();
+        let tensors = &mut model.graph.as_mut().unwrap().initializer;
+        tensors.iter_mut().find(|it| it.name.ends_with("weight_int8")).unwrap().dims = dims;
+        let error = read_graph(&model.encode_to_vec()).unwrap_err();
+        assert!(matches!(error, OnnxError::Unreadable { what: "its weight in bytes", .. }), "{error}");
+    }
     assert!(matches!(read_graph(b"no model"), Err(OnnxError::Decode(_))));
 }
 

@@ -9,7 +9,7 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
-use super::recognise::{Window, added_to, only_reader, place, pooling_window, shape_of};
+use super::recognise::{Layers, Window, added_to, only_reader, place, pooling_window, shape_of};
 use crate::bytes::{Affine, ByteSpec, ByteWeights, End, Rounding};
 use crate::convolution::Form;
 
@@ -47,7 +47,7 @@ impl ByteChain {
         model: &TypedModel,
         order: &[usize],
         node: &TypedNode,
-        zeros: &Zeros,
+        layers: &Layers,
     ) -> TractResult<Option<Self>> {
         let Some(source) = convolution(model, node)? else { return Ok(None) };
         let mut chain = Self { source, last: node.id, absorbed: Vec::new() };
@@ -56,6 +56,8 @@ impl ByteChain {
         if let Some((sum, skip)) = chain.sum(model)?
             // A sum of two convolutions goes to the later one, which the other's value is there for.
             && place_of(skip.node) < place_of(node.id)
+            // Levels of which another layer makes floats are not there.
+            && !layers.absorbed.contains(&skip.node)
         {
             chain.absorbed.extend([chain.last, sum.dequantized, sum.added]);
             chain.absorbed.extend(sum.skip_dequantized);
@@ -69,9 +71,10 @@ impl ByteChain {
             chain.source.spec.end = End::Floats;
         }
         let ByteSource { spec, input, block, .. } = &chain.source;
-        let agree = zeros.get(input).is_none_or(|&zero| zero == spec.read.zero);
-        // Squares are made while numbers are rounded.
-        let squares = *block == 1 || quantization(model.node(input.node)).is_some();
+        let agree = layers.zeros.get(input).is_none_or(|&zero| zero == spec.read.zero);
+        // Squares are made while numbers are rounded, which must not be a part of another layer.
+        let is_rounding = quantization(model.node(input.node)).is_some();
+        let squares = *block == 1 || is_rounding && !layers.by_last.contains_key(&input.node);
         Ok((agree && squares && chain.source.weights().fit(spec)).then_some(chain))
     }
 

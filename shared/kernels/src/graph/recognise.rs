@@ -22,13 +22,18 @@ pub(super) struct Shape {
     width: usize,
 }
 
-/// Channels, height and width of a value of one picture of that type.
+/// Channels, height and width of a value of one picture of that type. `None` where it would take many times the memory
+/// in our form: pictures of a few pixels and very many channels.
 pub(super) fn shape_of(fact: &TypedFact, of: DatumType) -> Option<[usize; 3]> {
-    match (fact.datum_type == of, fact.shape.as_concrete()?) {
-        (true, &[1, channels, height, width]) => Some([channels, height, width]),
-        _ => None,
-    }
+    let (true, &[1, channels, height, width]) = (fact.datum_type == of, fact.shape.as_concrete()?) else {
+        return None;
+    };
+    let padded = Layout::padded(channels, height, width).len();
+    (padded <= 4 * channels * height * width + SMALL).then_some([channels, height, width])
 }
+
+/// Values that may be stored beside pixels whatever their number.
+const SMALL: usize = 1 << 20;
 
 impl Shape {
     pub(super) fn of(fact: &TypedFact) -> Option<Self> {
@@ -126,7 +131,7 @@ impl Layers {
                 layers.readers.insert(id);
                 let layer = Layer::Pooling { name: node.name.clone(), input: node.inputs[0], shape };
                 layers.by_last.insert(id, layer);
-            } else if let Some(chain) = ByteChain::of(model, &order, node, &layers.zeros)? {
+            } else if let Some(chain) = ByteChain::of(model, &order, node, &layers)? {
                 let ByteChain { source, last, absorbed } = chain;
                 layers.zeros.insert(source.input, source.spec.read.zero);
                 layers.absorbed.extend(absorbed);

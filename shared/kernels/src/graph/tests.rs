@@ -295,3 +295,37 @@ fn bytes_of_an_unknown_kind_stay_tracts() {
     let names = net.check(output, shape);
     assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
 }
+
+#[test]
+fn levels_that_another_layer_has_taken_are_not_asked_for() {
+    let shape = [1, 4, 8, 12];
+    let (mut net, image) = Net::new(shape);
+    let levels = net.levels("levels", 5, image);
+    // Both summands are read by the sum alone: floats are made of the first one.
+    let one = net.byte_conv("one", pool(3, 1, 1, (4, 8)), (5, 60), levels);
+    let other = net.byte_conv("other", pool(3, 1, 1, (4, 8)), (5, 70), levels);
+    let (one, other) = (net.numbers("one.numbers", 60, one), net.numbers("other.numbers", 70, other));
+    let sum = net.wire("sum", add(), &[other, one]);
+    let sum = net.levels("sum.levels", 30, sum);
+    // Squares of a value that is made in our form.
+    let last = net.byte_conv("last", pool(2, 2, 0, (8, 8)), (30, 90), sum);
+    let output = net.numbers("output", 90, last);
+    let names = net.check(output, shape);
+    assert!(count(&names, "NucleiByteConv") >= 2, "{names:?}");
+}
+
+#[test]
+fn squares_of_a_sum_stay_tracts() {
+    let shape = [1, 4, 8, 12];
+    let (mut net, image) = Net::new(shape);
+    let levels = net.levels("levels", 5, image);
+    let one = net.byte_conv("one", pool(3, 1, 1, (4, 8)), (5, 60), levels);
+    let other = net.byte_conv("other", pool(3, 1, 1, (8, 8)), (60, 70), one);
+    let (one, other) = (net.numbers("one.numbers", 60, one), net.numbers("other.numbers", 70, other));
+    let sum = net.wire("sum", add(), &[other, one]);
+    let sum = net.levels("sum.levels", 30, sum);
+    let last = net.byte_conv("last", pool(2, 2, 0, (8, 8)), (30, 90), sum);
+    let output = net.numbers("output", 90, last);
+    let names = net.check(output, shape);
+    assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
+}

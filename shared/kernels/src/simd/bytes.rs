@@ -1,5 +1,9 @@
 //! Vectors of four bytes a pixel, and of the sums of their products.
 
+/// Numbers beyond it are taken for it when they are rounded, far above any level: CPUs differ in what they make of floats
+/// that no integer holds.
+pub(super) const GREATEST: f32 = (1 << 30) as f32;
+
 /// Work on bytes that is compiled once for each instruction set. Closures are not, unless the compiler happens to
 /// inline them: kernels are written in loops.
 pub(crate) trait ByteTask {
@@ -71,7 +75,7 @@ pub(crate) trait SimdBytes: Copy {
     unsafe fn dequantize(levels: Self::V, zero: i32, scale: f32) -> Self::V;
     /// The sums of floats.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    /// `round(value * inverse) + zero`, ties to even; the value of what is no number is not defined.
+    /// `round(value * inverse) + zero`, ties to even; what is no number counts as a great one.
     unsafe fn quantize(values: Self::V, inverse: f32, zero: i32) -> Self::V;
     /// Cuts the levels of four channels and puts them into the bytes of each pixel.
     unsafe fn pack(levels: [Self::V; 4]) -> Self::V;

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::bytes::{ByteTask, SimdBytes};
+use super::bytes::{ByteTask, GREATEST, SimdBytes};
 
 /// # Safety
 /// As [`ByteTask::run`].
@@ -78,6 +78,7 @@ macro_rules! all_but_products {
             // SAFETY: see above.
             unsafe {
                 let scaled = vmulq_n_f32(vreinterpretq_f32_s32(values), inverse);
+                let scaled = vminnmq_f32(scaled, vdupq_n_f32(GREATEST));
                 vaddq_s32(vcvtnq_s32_f32(scaled), vdupq_n_s32(zero))
             }
         }

@@ -1,6 +1,6 @@
 //! Vectors of bytes as arrays.
 
-use super::bytes::SimdBytes;
+use super::bytes::{GREATEST, SimdBytes};
 
 #[derive(Clone, Copy)]
 pub(super) struct PortableBytes;
@@ -91,7 +91,7 @@ impl SimdBytes for PortableBytes {
 
     #[inline(always)]
     unsafe fn quantize(values: V, inverse: f32, zero: i32) -> V {
-        each(values, |value| rounded(f32::from_bits(value) * inverse, zero))
+        each(values, |value| rounded((f32::from_bits(value) * inverse).min(GREATEST), zero))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::bytes::{ByteTask, SimdBytes};
+use super::bytes::{ByteTask, GREATEST, SimdBytes};
 
 /// # Safety
 /// As [`ByteTask::run`].
@@ -101,6 +101,7 @@ macro_rules! of_256_bits {
             // SAFETY: see above.
             unsafe {
                 let scaled = _mm256_mul_ps(_mm256_castsi256_ps(values), _mm256_set1_ps(inverse));
+                let scaled = _mm256_min_ps(scaled, _mm256_set1_ps(GREATEST));
                 _mm256_add_epi32(_mm256_cvtps_epi32(scaled), _mm256_set1_epi32(zero))
             }
         }
@@ -329,6 +330,7 @@ impl SimdBytes for Avx512Vnni {
         // SAFETY: see above.
         unsafe {
             let scaled = _mm512_mul_ps(_mm512_castsi512_ps(values), _mm512_set1_ps(inverse));
+            let scaled = _mm512_min_ps(scaled, _mm512_set1_ps(GREATEST));
             _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(zero))
         }
     }
