@@ -139,8 +139,7 @@ mod tests {
         let ours = maps(Kernels::Own, 1, &tiles_nchw, 3);
         assert_eq!(ours.len(), expected.len());
         assert!(expected.iter().any(|&value| value > 0.5) && expected.iter().any(|&value| value < 0.1));
-        // tract rescales sums in fixed point, which moves some numbers by a level, and what follows by a few. ONNX
-        // Runtime's plain operators compute what ours do (the kernels' README).
+        // tract rescales sums in fixed point, which moves some numbers by a level, and what follows by a few.
         let errors = || ours.iter().zip(&expected).map(|(ours, expected)| ours - expected);
         let rms = (errors().map(|error| error * error).sum::<f32>() / ours.len() as f32).sqrt();
         let worst = errors().fold(0.0_f32, |worst, error| worst.max(error.abs()));

@@ -138,6 +138,16 @@ impl Net {
         self.wire(name, quantize_linear_u8(1.0 / MADE_SCALE, zero), &[input])
     }
 
+    /// What a convolution of squares makes of the sum of levels whose zeros are at 60 and 70, eight channels each.
+    fn squares_of_sum(&mut self, one: OutletId, other: OutletId) -> OutletId {
+        let one = self.numbers("one.numbers", 60, one);
+        let other = self.numbers("other.numbers", 70, other);
+        let sum = self.wire("sum", add(), &[other, one]);
+        let sum = self.levels("sum.levels", 30, sum);
+        let last = self.byte_conv("last", pool(2, 2, 0, (8, 8)), (30, 90), sum);
+        self.numbers("output", 90, last)
+    }
+
     /// Compares the graph with and without our operators, and returns the names of the operators with them.
     fn check(mut self, output: OutletId, shape: [usize; 4]) -> Vec<String> {
         self.0.select_output_outlets(&[output]).unwrap();
@@ -304,12 +314,7 @@ fn levels_that_another_layer_has_taken_are_not_asked_for() {
     // Both summands are read by the sum alone: floats are made of the first one.
     let one = net.byte_conv("one", pool(3, 1, 1, (4, 8)), (5, 60), levels);
     let other = net.byte_conv("other", pool(3, 1, 1, (4, 8)), (5, 70), levels);
-    let (one, other) = (net.numbers("one.numbers", 60, one), net.numbers("other.numbers", 70, other));
-    let sum = net.wire("sum", add(), &[other, one]);
-    let sum = net.levels("sum.levels", 30, sum);
-    // Squares of a value that is made in our form.
-    let last = net.byte_conv("last", pool(2, 2, 0, (8, 8)), (30, 90), sum);
-    let output = net.numbers("output", 90, last);
+    let output = net.squares_of_sum(one, other);
     let names = net.check(output, shape);
     assert!(count(&names, "NucleiByteConv") >= 2, "{names:?}");
 }
@@ -321,11 +326,7 @@ fn squares_of_a_sum_stay_tracts() {
     let levels = net.levels("levels", 5, image);
     let one = net.byte_conv("one", pool(3, 1, 1, (4, 8)), (5, 60), levels);
     let other = net.byte_conv("other", pool(3, 1, 1, (8, 8)), (60, 70), one);
-    let (one, other) = (net.numbers("one.numbers", 60, one), net.numbers("other.numbers", 70, other));
-    let sum = net.wire("sum", add(), &[other, one]);
-    let sum = net.levels("sum.levels", 30, sum);
-    let last = net.byte_conv("last", pool(2, 2, 0, (8, 8)), (30, 90), sum);
-    let output = net.numbers("output", 90, last);
+    let output = net.squares_of_sum(one, other);
     let names = net.check(output, shape);
     assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
 }
