@@ -1,44 +1,24 @@
 //! The nuclei host: train, export, flash, watch, capture and score.
+//!
+//! Folders are layers, and `use` points down: `commands` parse arguments and print, `monitor` follows live
+//! stations, `publish` sends counts to MQTT and Prometheus, `analysis` evaluates images, `export` writes
+//! other programs' formats, `records` reads and writes files, `station` speaks the protocol, `support` is
+//! below them all. `tests/layering.rs` checks this table.
 #![forbid(unsafe_code)]
 
-mod brightness;
-mod bundled;
-mod calibration;
-mod capture_folder;
+mod analysis;
 mod cli;
 mod commands;
-mod dilution;
-mod exploration;
-mod exports;
-mod fleet;
-mod frame_record;
-mod gates;
-mod html;
-mod http_server;
-mod key_store;
-mod label_files;
-mod label_folder;
-mod link;
-mod live;
-mod micrometer;
-mod model_check;
-mod model_file;
-mod page;
-mod pictures;
-mod prediction;
-mod provenance;
-mod publishing;
-mod recording;
-mod report;
-mod scoring;
-mod station_process;
-mod terminal;
-mod user_config;
-mod virtual_line;
+mod export;
+mod monitor;
+mod publish;
+mod records;
+mod station;
+mod support;
 
 pub use cli::run;
-pub use link::{
+pub use station::client::{
     CaptureError, Captured, FlashError, FlashStep, Flashed, Line, LinkError, Numbering, SerialLine, Shot,
     Station, Told, Traffic, Uploaded, Waits, flash,
 };
-pub use virtual_line::VirtualLine;
+pub use station::virtual_line::VirtualLine;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use host_console::{Exit, Failure, output};
 
-use crate::capture_folder::EVIDENCE;
-use crate::recording::{Audit, Fault, audit};
+use crate::records::capture_folder::EVIDENCE;
+use crate::records::recording::{Audit, Fault, audit};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host audit captures

@@ -12,10 +12,10 @@ use shared::wire::{Acquisition, Setting};
 
 use self::cost::Cost;
 use super::port_args::PortArgs;
-use crate::capture_folder::{CaptureFolder, EVIDENCE, first_token};
-use crate::gates::Gates;
-use crate::link::{SerialLine, Shot, Station};
-use crate::provenance::Provenance;
+use crate::records::capture_folder::{CaptureFolder, EVIDENCE, first_token};
+use crate::records::gates::Gates;
+use crate::records::provenance::Provenance;
+use crate::station::client::{SerialLine, Shot, Station};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10

@@ -8,11 +8,11 @@ use serde::Serialize;
 use shared::PixelSize;
 
 use super::pixel_size_arg::pixel_size;
-use crate::exports::{
+use crate::export::{
     ExportError, Exporter, Field, Format, RecordingTableError, WRITTEN_FOLDERS, recording_csv,
     recording_parquet,
 };
-use crate::label_folder::LabelFolder;
+use crate::records::label_folder::LabelFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host convert captures --out shared --format imagej,csv

@@ -14,12 +14,12 @@ use shared::wire::{Downgrade, Identity};
 use super::flash::{Watched, cost};
 use super::live::summary_line;
 use super::view_args::ViewArgs;
-use crate::bundled::BUNDLED_MODEL;
-use crate::link::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
-use crate::live::{End, Ended, Summary, Viewer};
-use crate::model_check::check_model;
-use crate::station_process::{StationProcess, find_station_program};
-use crate::virtual_line::VirtualLine;
+use crate::monitor::live::{End, Ended, Summary, Viewer};
+use crate::station::bundled::BUNDLED_MODEL;
+use crate::station::client::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
+use crate::station::model_check::check_model;
+use crate::station::station_process::{StationProcess, find_station_program};
+use crate::station::virtual_line::VirtualLine;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host demo

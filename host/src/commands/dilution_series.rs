@@ -7,10 +7,10 @@ use clap::Args;
 use host_console::{Exit, Failure, output, write_whole};
 use serde::Deserialize;
 
-use crate::dilution::{Judged, NoSeries, Series, page};
-use crate::gates::Gates;
-use crate::label_folder::LabelFolder;
-use crate::report::{ReportOptions, left_out_lines, report};
+use crate::analysis::dilution::{Judged, NoSeries, Series, page};
+use crate::analysis::report::{ReportOptions, left_out_lines, report};
+use crate::records::gates::Gates;
+use crate::records::label_folder::LabelFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host dilution-series --at 1 undiluted --at 2 half --at 4 quarter --at 8 eighth --html series.html

@@ -8,10 +8,10 @@ use host_training::BackendChoice;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
-use crate::bundled::BUNDLED_MODEL;
-use crate::link::{DEFAULT_BAUD, Station, camera_word, list_ports};
-use crate::model_check::check_model;
-use crate::station_process::find_station_program;
+use crate::station::bundled::BUNDLED_MODEL;
+use crate::station::client::{DEFAULT_BAUD, Station, camera_word, list_ports};
+use crate::station::model_check::check_model;
+use crate::station::station_process::find_station_program;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host doctor

@@ -8,7 +8,7 @@ use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::Dataset;
 
 use super::train::threads_or_all;
-use crate::exploration::{Exploration, TypeFacts, explore, page};
+use crate::analysis::exploration::{Exploration, TypeFacts, explore, page};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host explore stage1_train.zip

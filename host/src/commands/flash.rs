@@ -12,8 +12,10 @@ use shared::trust::ModelSignature;
 use shared::wire::{Downgrade, ModelDigest, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
-use crate::link::{FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name};
-use crate::model_check::check_model;
+use crate::station::client::{
+    FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+};
+use crate::station::model_check::check_model;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
@@ -175,7 +177,7 @@ pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
 #[error("{path} is no model that a station takes")]
 struct BadModel {
     path: PathBuf,
-    source: crate::model_check::ModelCheckError,
+    source: crate::station::model_check::ModelCheckError,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use host_console::{Exit, Failure, output};
 use serde::Serialize;
 use shared::trust::PublicKey;
 
-use crate::key_store::{KeyName, KeyStore};
+use crate::station::key_store::{KeyName, KeyStore};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host key new ana         (prints the line for [trust.keys] of the station's TOML)

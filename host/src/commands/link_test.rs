@@ -8,7 +8,7 @@ use host_console::{Exit, Failure, Progress, interrupt, output};
 use serde::Serialize;
 
 use super::port_args::PortArgs;
-use crate::link::{LineQuality, LinkError, SerialLine, Station, measure};
+use crate::station::client::{LineQuality, LinkError, SerialLine, Station, measure};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host link-test --port /dev/ttyUSB0

@@ -11,9 +11,9 @@ use host_console::{Exit, Failure, interrupt, output};
 
 use super::port_args::{FleetArgs, SigningArgs};
 use super::view_args::ViewArgs;
-use crate::fleet::{Member, Place, Roster, some_present};
-use crate::live::{End, Ended, Summary, Viewer};
-use crate::recording::Recording;
+use crate::monitor::fleet::{Member, Place, Roster, some_present};
+use crate::monitor::live::{End, Ended, Summary, Viewer};
+use crate::records::recording::Recording;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host live --port /dev/ttyUSB0

@@ -5,11 +5,11 @@ use host_console::{Exit, Failure, one_line};
 use shared::trust::SecretKey;
 use shared::wire::Identity;
 
-use crate::fleet::{Place, Roster, gather};
-use crate::key_store::{KeyName, KeyStore, KeyStoreError};
-use crate::link::{
+use crate::monitor::fleet::{Place, Roster, gather};
+use crate::station::client::{
     DEFAULT_BAUD, LineSpeed, LinkError, PortKind, SerialLine, Station, describe_ports, list_ports,
 };
+use crate::station::key_store::{KeyName, KeyStore, KeyStoreError};
 
 /// Which station is meant.
 #[derive(Debug, Clone, Args)]

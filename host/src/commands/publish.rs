@@ -13,9 +13,9 @@ use host_console::{Exit, Failure, interrupt, output};
 
 use super::live::summary_line;
 use super::port_args::FleetArgs;
-use crate::fleet::{Member, Place, Roster};
-use crate::live::{End, Show, Viewer};
-use crate::publishing::{
+use crate::monitor::fleet::{Member, Place, Roster};
+use crate::monitor::live::{End, Show, Viewer};
+use crate::publish::{
     Access, BrokerAddress, Courier, Credentials, Level, Login, Metrics, Outbox, Outlet, Scheme, Topics,
 };
 

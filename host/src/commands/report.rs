@@ -7,9 +7,9 @@ use host_console::{Exit, Failure, output, write_whole};
 use shared::PixelSize;
 
 use super::pixel_size_arg::pixel_size;
-use crate::gates::{Border, Gates};
-use crate::label_folder::LabelFolder;
-use crate::report::{ReportOptions, left_out_lines, page, report};
+use crate::analysis::report::{ReportOptions, left_out_lines, page, report};
+use crate::records::gates::{Border, Gates};
+use crate::records::label_folder::LabelFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host report captures

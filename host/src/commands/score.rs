@@ -11,10 +11,10 @@ use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
 use super::train::threads_or_all;
-use crate::label_files::LabelFiles;
-use crate::model_file::OpenModel;
-use crate::prediction::Prediction;
-use crate::scoring::{Missing, ScoreOptions, SetResult, Worst, score_set};
+use crate::analysis::label_source::Prediction;
+use crate::analysis::model_file::OpenModel;
+use crate::analysis::scoring::{Missing, ScoreOptions, SetResult, Worst, score_set};
+use crate::records::label_files::LabelFiles;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host score --truth stage1_train.zip --model nuclei.onnx

@@ -14,9 +14,9 @@ use shared::{
 use super::pixel_size_arg::pixel_size;
 use super::station::load_flat_field;
 use super::train::threads_or_all;
-use crate::exports::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
-use crate::model_file::OpenModel;
-use crate::pictures::Pictures;
+use crate::analysis::model_file::OpenModel;
+use crate::export::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
+use crate::records::pictures::Pictures;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found pictures/

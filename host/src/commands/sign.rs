@@ -14,7 +14,7 @@ use shared::trust::SIGNATURE_LENGTH;
 use shared::wire::{ModelDigest, UnixSeconds};
 use thiserror::Error;
 
-use crate::key_store::{KeyName, KeyStore};
+use crate::station::key_store::{KeyName, KeyStore};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host sign nuclei.onnx                 (with the only key there is)

@@ -12,8 +12,8 @@ use shared::wire::{
 
 use self::calibrate::CalibrateArgs;
 use super::port_args::PortArgs;
-use crate::brightness::{from_percent, percent};
-use crate::link::{camera_word, content, revert_running, running, slot_name, state_word};
+use crate::station::client::{camera_word, content, revert_running, running, slot_name, state_word};
+use crate::support::brightness::{from_percent, percent};
 
 pub use calibrate::load_flat_field;
 

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, ValueEnum};
 use host_console::{Failure, output};
 
-use crate::live::Show;
-use crate::page::{DEFAULT_ADDRESS, Panel, StationSeat, serve};
-use crate::terminal::Terminal;
+use crate::monitor::live::Show;
+use crate::monitor::terminal::Terminal;
+use crate::monitor::web::{DEFAULT_ADDRESS, Panel, StationSeat, serve};
 
 /// How frames are shown.
 #[derive(Debug, Clone, Copy, Args)]

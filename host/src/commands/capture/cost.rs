@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::frame_record::StageMs;
-use crate::link::Captured;
+use crate::records::frame_record::StageMs;
+use crate::station::client::Captured;
 
 /// One frame's cost.
 #[derive(Debug, Clone, Copy)]

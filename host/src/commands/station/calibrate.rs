@@ -11,12 +11,12 @@ use shared::{FlatField, FlatFieldError, FrameSum, PixelSize, decode_image};
 
 use super::super::pixel_size_arg::pixel_size;
 use super::super::port_args::PortArgs;
-use crate::calibration::{CalibrationStore, MeasuredFlatField, MeasuredPixelSize, Origin};
-use crate::capture_folder::first_token;
-use crate::link::{SerialLine, Shot, Station};
-use crate::micrometer::{self, NoRuling, Ruling};
-use crate::pictures::Pictures;
-use crate::recording::digest;
+use crate::analysis::micrometer::{self, NoRuling, Ruling};
+use crate::records::capture_folder::first_token;
+use crate::records::optics::{CalibrationStore, MeasuredFlatField, MeasuredPixelSize, Origin};
+use crate::records::pictures::Pictures;
+use crate::records::recording::digest;
+use crate::station::client::{SerialLine, Shot, Station};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station calibrate --micrometer                          (of what the station sees now)

@@ -1,0 +1,50 @@
+//! Where the labels to be scored come from: a model that runs here, or label images that lie ready.
+
+use shared::{Image, LabelImage, NetworkError, ScaleChoice, SegmentError, SizeError};
+use thiserror::Error;
+
+use crate::analysis::model_file::OpenModel;
+use crate::records::label_files::{LabelFiles, LabelFilesError};
+
+/// A source of predicted labels.
+#[derive(Debug)]
+pub enum Prediction {
+    /// The station's own code finds them.
+    Model(Box<OpenModel>),
+    /// They were found before.
+    Files(LabelFiles),
+}
+
+/// Why there are no predicted labels.
+#[derive(Debug, Error)]
+pub enum PredictionError {
+    /// The model failed on a picture.
+    #[error("the model did not segment it")]
+    Segment(#[source] SegmentError<NetworkError>),
+    /// A label image cannot be read.
+    #[error(transparent)]
+    Files(#[from] LabelFilesError),
+    /// The picture is over the limits.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+}
+
+impl Prediction {
+    /// Labels for a picture: a model segments it by itself, at the scale that it suggests. Where no
+    /// label image lies ready, nothing was found.
+    ///
+    /// # Errors
+    /// [`PredictionError`].
+    pub fn labels(&mut self, name: &str, image: &Image) -> Result<LabelImage, PredictionError> {
+        match self {
+            Self::Files(files) => match files.load(name)? {
+                Some(labels) => Ok(labels),
+                None => Ok(LabelImage::background(image.width(), image.height())?),
+            },
+            Self::Model(model) => match model.segmenter.segment(image, ScaleChoice::PerPicture) {
+                Ok(segmentation) => Ok(segmentation.labels),
+                Err(source) => Err(PredictionError::Segment(source)),
+            },
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A data set scored picture by picture, with everything that stands in the way named at once.
+
+use std::collections::BTreeSet;
+
+use host_console::{Failure, Progress, one_line};
+use host_modelling::{
+    BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, tell_warnings,
+};
+use shared::{LabelImage, evaluate};
+
+use super::{ScoreReport, ScoredPicture};
+use crate::analysis::label_source::Prediction;
+
+/// What becomes of pictures without a predicted label image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// The prediction is refused, every such picture being named.
+    #[default]
+    Refuse,
+    /// They are not scored.
+    LeaveOut,
+    /// They count as pictures in which nothing was found.
+    CountEmpty,
+}
+
+/// How to score.
+#[derive(Debug, Clone, Default)]
+pub struct ScoreOptions {
+    /// Names of the pictures to score; all where it is empty.
+    pub only: BTreeSet<String>,
+    /// What becomes of pictures without a prediction.
+    pub missing: Missing,
+    /// What becomes of pictures whose truth cannot be used.
+    pub bad: BadTruth,
+}
+
+/// Scores, and what they leave out.
+#[derive(Debug)]
+pub struct SetResult {
+    /// The scores.
+    pub report: ScoreReport,
+    /// Files left out, their truth being unusable.
+    pub skipped: Vec<String>,
+    /// Pictures without a prediction that are counted as empty, or left out.
+    pub missing: Vec<String>,
+}
+
+/// Sees every picture as it is scored, with the labels that were found.
+pub type Watch<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + 'a;
+
+/// Scores a data set.
+///
+/// # Errors
+/// [`Failure`] that names every picture in the way: unknown names, missing predictions, truth that
+/// cannot be used, predictions that are damaged or of another size.
+pub fn score_set(
+    dataset: &Dataset,
+    mut prediction: Prediction,
+    options: &ScoreOptions,
+    watch: &mut Watch<'_>,
+) -> Result<SetResult, Failure> {
+    let mut chosen = choose(dataset, &options.only)?;
+    let missing = match &prediction {
+        Prediction::Model(_) => Vec::new(),
+        Prediction::Files(files) => {
+            refuse_equal_names(dataset, &chosen)?;
+            let predicted: BTreeSet<&str> = files.names().collect();
+            tell_strangers(dataset, &predicted);
+            let (with, without): (Vec<usize>, Vec<usize>) =
+                chosen.iter().partition(|&&at| predicted.contains(dataset.name(at)));
+            let missing: Vec<String> = without.iter().map(|&at| dataset.name(at).to_owned()).collect();
+            settle_missing(&missing, options.missing)?;
+            if options.missing == Missing::LeaveOut {
+                chosen = with;
+            }
+            missing
+        }
+    };
+    let progress = Progress::new("scoring", chosen.len() as u64);
+    let mut bad = BadSamples { errors: Vec::new(), of: chosen.len() };
+    let (mut scored, mut warnings, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for index in chosen {
+        match dataset.load_with_truth(index) {
+            Err(error) => bad.errors.push(error),
+            // Once the set is to be refused, what is left is only looked through for more bad files.
+            Ok(_) if !bad.errors.is_empty() && options.bad == BadTruth::Refuse => {}
+            Ok(sample) => match score(&sample, &mut prediction, watch) {
+                Ok(picture) => {
+                    warnings.extend::<Vec<SampleWarning>>(sample.warnings);
+                    scored.push(picture);
+                }
+                Err(problem) => problems.push(problem),
+            },
+        }
+        progress.advance(1);
+    }
+    let bad = bad.settle(options.bad, &mut |line| progress.warn(line))?;
+    tell_warnings(&warnings, &mut |line| progress.warn(line));
+    if !problems.is_empty() {
+        let problem =
+            format!("{} predictions cannot be scored: {}", problems.len(), some_of(&problems, "; "));
+        return Err(Failure::failed(problem, "segment these very pictures anew, at their own size"));
+    }
+    let report = ScoreReport::new(scored).ok_or_else(|| {
+        Failure::failed("no picture is left to score", "name more pictures, or mend their truth")
+    })?;
+    let skipped = bad.errors.iter().map(|error| one_line(error)).collect();
+    Ok(SetResult { report, skipped, missing })
+}
+
+fn score(
+    sample: &LabelledSample,
+    prediction: &mut Prediction,
+    watch: &mut Watch<'_>,
+) -> Result<ScoredPicture, String> {
+    let named = |error: &(dyn std::error::Error + 'static)| format!("{}: {}", sample.name, one_line(error));
+    let found = prediction.labels(&sample.name, &sample.image).map_err(|error| named(&error))?;
+    let score = evaluate(&sample.labels, &found).map_err(|error| named(&error))?;
+    let scored = ScoredPicture { name: sample.name.clone(), image_type: ImageType::of(&sample.image), score };
+    watch(sample, &found, &scored);
+    Ok(scored)
+}
+
+fn choose(dataset: &Dataset, only: &BTreeSet<String>) -> Result<Vec<usize>, Failure> {
+    let known: BTreeSet<&str> = (0..dataset.len()).map(|at| dataset.name(at)).collect();
+    let unknown: Vec<&String> = only.iter().filter(|name| !known.contains(name.as_str())).collect();
+    if !unknown.is_empty() {
+        let problem = format!("the truth has no picture called {}", some_of(&unknown, ", "));
+        return Err(Failure::usage(problem, "name pictures by their file names without the extension"));
+    }
+    Ok((0..dataset.len()).filter(|&at| only.is_empty() || only.contains(dataset.name(at))).collect())
+}
+
+fn refuse_equal_names(dataset: &Dataset, chosen: &[usize]) -> Result<(), Failure> {
+    // The listing is sorted by name.
+    match chosen.windows(2).find(|pair| dataset.name(pair[0]) == dataset.name(pair[1])) {
+        None => Ok(()),
+        Some(pair) => {
+            let (first, second) = (dataset.file(pair[0]), dataset.file(pair[1]));
+            let problem =
+                format!("{first} and {second} have one name, so that one label image would serve for both");
+            Err(Failure::failed(problem, "score their folders one by one"))
+        }
+    }
+}
+
+fn tell_strangers(dataset: &Dataset, predicted: &BTreeSet<&str>) {
+    let known: BTreeSet<&str> = (0..dataset.len()).map(|at| dataset.name(at)).collect();
+    let strangers: Vec<&&str> = predicted.difference(&known).collect();
+    if !strangers.is_empty() {
+        let names = some_of(&strangers, ", ");
+        eprintln!("warning: {} predictions have no truth and are not scored: {names}", strangers.len());
+    }
+}
+
+fn settle_missing(missing: &[String], choice: Missing) -> Result<(), Failure> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let told =
+        format!("{} pictures of the truth have no prediction: {}", missing.len(), some_of(missing, ", "));
+    match choice {
+        Missing::Refuse => Err(Failure::failed(
+            told,
+            "segment them too, or score the others with --subset, or count these as empty with --missing-as-empty",
+        )),
+        Missing::LeaveOut => {
+            eprintln!("warning: {told}; they are left out");
+            Ok(())
+        }
+        Missing::CountEmpty => {
+            eprintln!("warning: {told}; they count as empty");
+            Ok(())
+        }
+    }
+}
+
+/// Items told of a list before the rest is only counted.
+const TOLD: usize = 10;
+
+fn some_of<T: ToString>(items: &[T], between: &str) -> String {
+    let told: Vec<String> = items.iter().take(TOLD).map(ToString::to_string).collect();
+    let told = told.join(between);
+    match items.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

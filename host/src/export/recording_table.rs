@@ -1,0 +1,229 @@
+//! A recording as a table: a row a frame, with units in the headers.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use host_console::csv;
+use parquet::errors::ParquetError;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::parquet_table::{Cell, Kind, ParquetTable};
+
+/// Column, place in a line of the recording, kind.
+const COLUMNS: [(&str, &str, Kind); 41] = [
+    ("entry", "/entry", Kind::Whole),
+    ("frame", "/frame", Kind::Whole),
+    ("time", "/time_unix_ms", Kind::Time),
+    ("source", "/source", Kind::Text),
+    ("station", "/station", Kind::Text),
+    ("model_sha256", "/model", Kind::Text),
+    ("count", "/count", Kind::Whole),
+    ("true_count", "/true_count", Kind::Whole),
+    ("trusted", "/trusted", Kind::Flag),
+    ("doubts", "/doubts", Kind::Text),
+    ("width_px", "/width", Kind::Whole),
+    ("height_px", "/height", Kind::Whole),
+    ("median_diameter_px", "/median_diameter_px", Kind::Real),
+    ("median_diameter_um", "/median_diameter_um", Kind::Real),
+    ("confluence_0_to_1", "/confluence", Kind::Real),
+    ("focus_0_to_1", "/focus", Kind::Real),
+    ("saturated_0_to_1", "/saturated", Kind::Real),
+    ("scale", "/scale", Kind::Real),
+    ("exposure_ms", "/exposure_ms", Kind::Real),
+    ("illumination_percent", "/illumination_percent", Kind::Real),
+    ("skipped_frames", "/skipped", Kind::Whole),
+    ("convert_ms", "/stages_ms/convert", Kind::Real),
+    ("preprocess_ms", "/stages_ms/preprocess", Kind::Real),
+    ("network_ms", "/stages_ms/network", Kind::Real),
+    ("extraction_ms", "/stages_ms/extraction", Kind::Real),
+    ("evidence_ms", "/stages_ms/evidence", Kind::Real),
+    ("encode_ms", "/stages_ms/encode", Kind::Real),
+    ("pixel_size_um", "/pixel_size_um", Kind::Real),
+    ("pixel_size_uncertainty_um", "/calibration/pixel_size/uncertainty_um_per_px", Kind::Real),
+    ("pixel_size_by", "/calibration/pixel_size/by", Kind::Text),
+    ("pixel_size_time", "/calibration/pixel_size/time_unix_ms", Kind::Time),
+    ("pixel_size_how", "/calibration/pixel_size/how", Kind::Text),
+    ("flat_field_sha256", "/calibration/flat_field/sha256", Kind::Text),
+    ("flat_field_by", "/calibration/flat_field/by", Kind::Text),
+    ("gate_min_area_px", "/gates/min_area_px", Kind::Whole),
+    ("gate_max_area_px", "/gates/max_area_px", Kind::Whole),
+    ("gate_border", "/gates/border", Kind::Text),
+    ("host_version", "/versions/host", Kind::Text),
+    ("station_version", "/versions/station", Kind::Text),
+    ("protocol", "/versions/protocol", Kind::Whole),
+    ("previous_sha256", "/previous", Kind::Text),
+];
+
+/// Why a recording gives no table.
+#[derive(Debug, Error)]
+pub enum RecordingTableError {
+    /// It cannot be read.
+    #[error("{path} cannot be read")]
+    Read {
+        /// The recording.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line is none of a recording.
+    #[error("line {line} of {path} is none of a recording")]
+    Line {
+        /// The recording.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The table cannot be written.
+    #[error("the table cannot be written")]
+    Parquet(#[from] ParquetError),
+}
+
+/// The recording as a Parquet file, and its frames.
+///
+/// # Errors
+/// [`RecordingTableError`].
+pub fn recording_parquet(path: &Path) -> Result<(Vec<u8>, u64), RecordingTableError> {
+    let columns = COLUMNS.map(|(name, _, kind)| (name, kind));
+    let mut table = ParquetTable::new(&columns)?;
+    let mut frames = 0;
+    for_each_row(path, |row| {
+        frames += 1;
+        Ok(table.add(row)?)
+    })?;
+    Ok((table.into_bytes()?, frames))
+}
+
+/// The recording as CSV, and its frames. Times are ms since 1970.
+///
+/// # Errors
+/// [`RecordingTableError`].
+pub fn recording_csv(path: &Path) -> Result<(String, u64), RecordingTableError> {
+    let header = COLUMNS.map(|(name, _, kind)| match kind {
+        Kind::Time => format!("{name}_unix_ms"),
+        _ => name.to_owned(),
+    });
+    let mut text = header.join(",") + "\n";
+    let mut frames = 0;
+    for_each_row(path, |row| {
+        frames += 1;
+        for (at, cell) in row.iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "," });
+            // Writing to a string cannot fail.
+            let _ = match cell {
+                Cell::Whole(value) => write!(text, "{value}"),
+                Cell::Real(value) => write!(text, "{value}"),
+                Cell::Flag(value) => text.write_str(if *value { "yes" } else { "no" }),
+                Cell::Text(value) => text.write_str(&csv::field(value)),
+                Cell::Absent => Ok(()),
+            };
+        }
+        text.push('\n');
+        Ok(())
+    })?;
+    Ok((text, frames))
+}
+
+fn for_each_row(
+    path: &Path,
+    mut take: impl FnMut(Vec<Cell>) -> Result<(), RecordingTableError>,
+) -> Result<(), RecordingTableError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| RecordingTableError::Read { path: path.to_owned(), source })?;
+    for (number, line) in (1..).zip(text.lines()) {
+        let record: Option<Value> = serde_json::from_str(line).ok();
+        let record = record.filter(|record| record["frame"].is_u64() && record["count"].is_u64());
+        let record =
+            record.ok_or_else(|| RecordingTableError::Line { path: path.to_owned(), line: number })?;
+        take(COLUMNS.map(|(_, place, kind)| cell(record.pointer(place), kind)).into())?;
+    }
+    Ok(())
+}
+
+/// A value of a line; absent where the line was written by an earlier version, which did not know it.
+fn cell(value: Option<&Value>, kind: Kind) -> Cell {
+    let value = value.unwrap_or(&Value::Null);
+    let found = match kind {
+        Kind::Whole | Kind::Time => value.as_i64().map(Cell::Whole),
+        Kind::Real => value.as_f64().map(Cell::Real),
+        Kind::Flag => value.as_bool().map(Cell::Flag),
+        Kind::Text => match value {
+            Value::Array(words) => {
+                let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+                Some(Cell::Text(words.join("; ")))
+            }
+            other => other.as_str().map(|text| Cell::Text(text.to_owned())),
+        },
+    };
+    found.unwrap_or(Cell::Absent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use shared::PixelSize;
+    use shared::wire::{Doubts, FrameReport, ModelDigest, Name, StageTimes};
+    use shared::{DutyCycle, Microseconds};
+
+    use super::*;
+    use crate::records::frame_record::FrameRecord;
+    use crate::records::provenance::Provenance;
+    use crate::records::recording::Recording;
+
+    fn record() -> FrameRecord {
+        let report = FrameReport {
+            frame: 7,
+            time_unix_ms: 1_700_000_000_000,
+            source: Name::try_from("a, b").unwrap(),
+            model: ModelDigest([1; 32]),
+            width: 64,
+            height: 48,
+            count: 12,
+            true_count: None,
+            median_diameter_px: 20.0,
+            confluence: 0.25,
+            scale: 1.0,
+            exposure: Some(Microseconds(1500)),
+            illumination: DutyCycle::FULL,
+            focus: 0.5,
+            saturated: 0.0,
+            doubts: Doubts::OUT_OF_FOCUS.and(Doubts::TOO_DENSE),
+            times: StageTimes::default(),
+            skipped: 0,
+        };
+        FrameRecord::new(&report, &Provenance::of_nothing(PixelSize::try_from(0.5).ok()))
+    }
+
+    #[test]
+    fn every_field_of_a_record_has_its_column() {
+        let places: BTreeSet<&str> = COLUMNS.iter().map(|&(_, place, _)| place).collect();
+        let json = serde_json::to_value(record()).unwrap();
+        for (name, value) in json.as_object().unwrap() {
+            let place = format!("/{name}");
+            let is_there =
+                places.iter().any(|known| *known == place || known.starts_with(&format!("{place}/")));
+            assert!(is_there, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn recordings_of_this_and_of_earlier_versions_become_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counts.jsonl");
+        fs::write(&path, "{\"frame\":6,\"count\":9,\"time_unix_ms\":5,\"doubts\":[]}\n").unwrap();
+        Recording::open(&path).unwrap().add(&record()).unwrap();
+        let (text, frames) = recording_csv(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((frames, lines.len()), (2, 3));
+        assert!(lines[0].starts_with("entry,frame,time_unix_ms,"));
+        assert!(lines[1].starts_with(",6,5,,"), "{}", lines[1]);
+        assert!(lines[2].starts_with("2,7,1700000000000,\"a, b\","), "{}", lines[2]);
+        assert!(lines[2].contains("out of focus; too dense"), "{}", lines[2]);
+        assert_eq!(recording_parquet(&path).unwrap().1, 2);
+        fs::write(&path, "{\"frame\":6}\n").unwrap();
+        let error = recording_parquet(&path).unwrap_err().to_string();
+        assert!(error.contains("line 1 of ") && error.ends_with("is none of a recording"), "{error}");
+    }
+}

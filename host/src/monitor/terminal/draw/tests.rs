@@ -1,0 +1,289 @@
+use std::sync::Arc;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use shared::wire::{
+    CameraState, Doubts, FrameReport, Identity, ModelDigest, Name, Piece, Settings, StageTimes, Status,
+    Stream,
+};
+use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
+
+use super::super::hear;
+use super::super::keys::{Pressed, choose, press};
+use super::*;
+use crate::monitor::web::{Command, Panel, Seat};
+use crate::records::frame_record::FrameRecord;
+use crate::records::gates::{Border, Gates};
+use crate::records::provenance::Provenance;
+use crate::station::client::Traffic;
+
+const STATUS: Status = Status {
+    uptime_ms: 600_000,
+    camera: CameraState::Running,
+    camera_name: Name::new(),
+    model: ModelDigest([0xAB; 32]),
+    frames: 900,
+    frames_skipped: 31,
+    frames_unsent: 4,
+    damaged_packets: 2,
+    threads: 4,
+};
+const SETTINGS: Settings = Settings {
+    illumination: DutyCycle::FULL,
+    pixel_size: None,
+    acquisition: shared::wire::Acquisition::Continuous,
+    masks: Stream::On,
+    preview: Stream::Off,
+};
+
+fn record(frame: u32, count: u32, doubts: Doubts) -> FrameRecord {
+    let report = FrameReport {
+        frame,
+        time_unix_ms: 0,
+        source: Name::new(),
+        model: STATUS.model,
+        width: 40,
+        height: 10,
+        count,
+        true_count: Some(count + 1),
+        median_diameter_px: 21.5,
+        confluence: 0.125,
+        scale: 1.0,
+        exposure: None,
+        illumination: DutyCycle::FULL,
+        focus: 0.53,
+        saturated: 0.25,
+        doubts,
+        times: StageTimes::default(),
+        skipped: 0,
+    };
+    FrameRecord::new(&report, &Provenance::of_nothing(PixelSize::try_from(0.5).ok()))
+}
+
+/// Squares of 4, 9 and 16 pixels.
+fn squares() -> LabelImage {
+    let label = |at: usize| {
+        let (x, y) = (at % 40, at / 40);
+        (1..=3_u32).find(|&label| {
+            let (from, side) = (10 * label as usize, label as usize + 1);
+            (from..from + side).contains(&x) && (2..2 + side).contains(&y)
+        })
+    };
+    LabelImage::new(40, 10, (0..400).map(|at| label(at).unwrap_or(0)).collect()).unwrap()
+}
+
+/// A panel with what a viewer on a terminal has heard of it.
+struct Watched {
+    panel: Panel,
+    seat: Seat,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let (panel, seat) = Panel::with_gates(Gates::default(), None);
+        Self { panel, seat }
+    }
+
+    fn station(&self) {
+        let text = |text: &str| text.try_into().unwrap();
+        let identity = Identity { protocol: 3, version: text("0.1.0"), name: text("bench 3") };
+        let traffic = Traffic { damaged: 1, ..Traffic::default() };
+        self.panel.station(("/dev/ttyUSB0", 921_600), &identity, &STATUS, &SETTINGS, traffic);
+        self.panel.link(LinkState::Up, "");
+    }
+
+    fn screen(&self) -> Screen {
+        let (latest, ..) = Arc::clone(&self.seat.feed).follow();
+        let mut screen = Screen::default();
+        latest.iter().for_each(|message| hear(&mut screen, message));
+        screen
+    }
+}
+
+fn rows(screen: &Screen, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, &[screen], 0)).unwrap();
+    let buffer = terminal.backend().buffer().clone();
+    (0..height).map(|y| (0..width).map(|x| buffer[(x, y)].symbol()).collect()).collect()
+}
+
+/// The number drawn large.
+fn large(rows: &[String]) -> Option<u64> {
+    let top = rows.iter().position(|row| row.contains('█'))?;
+    let digits: Vec<String> = rows[top..top + HEIGHT]
+        .iter()
+        .map(|row| {
+            let within = row.chars().skip(2).take(40);
+            within.map(|c| if c == '█' { c } else { ' ' }).collect()
+        })
+        .collect();
+    digits::tests::read(&digits)
+}
+
+#[track_caller]
+fn assert_shows(rows: &[String], words: &[&str]) {
+    let screen = rows.join("\n");
+    for word in words {
+        assert!(screen.contains(word), "{word:?} in\n{screen}");
+    }
+}
+
+#[test]
+fn the_numbers_on_the_screen_are_those_of_the_record() {
+    let mut watched = Watched::new();
+    watched.station();
+    for (frame, count) in [(7, 3), (8, 250), (9, 1046)] {
+        watched.panel.frame(&record(frame, count, Doubts::NONE), "rising", 4.25);
+        let rows = rows(&watched.screen(), 110, 34);
+        assert_eq!(large(&rows), Some(count.into()));
+        assert_shows(
+            &rows,
+            &[&format!("{count} nuclei in frame {frame}"), &format!("{} in the scene", count + 1)],
+        );
+    }
+    assert_shows(
+        &rows(&watched.screen(), 200, 34),
+        &[
+            "bench 3  connected",
+            "can be trusted",
+            "rising; at most 1046",
+            "sharp (0.53)",
+            "within range (25.0 % saturated)",
+            "10.8 µm",
+            "12.5 %",
+            "4.2 frames a second",
+            "running",
+            "abababababababab",
+            "/dev/ttyUSB0, 921600 baud, 3 damaged",
+            "31 frames by the camera, 4 pictures by the line",
+            "10 min",
+            "100 %",
+            "S snapshot",
+        ],
+    );
+}
+
+#[test]
+fn a_doubted_count_says_why_and_what_to_do_and_a_lost_station_makes_it_old() {
+    let mut watched = Watched::new();
+    watched.station();
+    watched.panel.frame(&record(1, 12, Doubts::OUT_OF_FOCUS), "", 0.0);
+    let told = ["do not trust this count", "turn the focus until edges are sharp"];
+    assert_shows(&rows(&watched.screen(), 200, 30), &told);
+    watched.panel.link(LinkState::Lost, "the station does not answer");
+    let told = ["station lost: the station does not answer", "the number is old"];
+    assert_shows(&rows(&watched.screen(), 200, 30), &told);
+}
+
+#[test]
+fn gates_leave_nuclei_out_and_are_told() {
+    let mut watched = Watched::new();
+    watched.station();
+    let masks = encode_masks(&squares());
+    let gates = Gates { min_area_px: 5, max_area_px: Some(12), border: Border::Count };
+    watched.panel.set_gates(gates).unwrap();
+    watched.panel.frame(&record(5, 3, Doubts::NONE), "", 0.0);
+    watched.panel.masks(Piece { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
+    let screen = watched.screen();
+    assert_eq!(screen.shown(), Some(super::super::screen::Shown { count: 1, frame: 5, found: Some(3) }));
+    let told = ["1 nuclei within the gates, of 3 found, in frame 5", "gates: from 5 px² to 12 px²"];
+    let rows = rows(&screen, 110, 34);
+    assert_shows(&rows, &told);
+    assert_eq!(large(&rows), Some(1));
+}
+
+#[test]
+fn any_size_can_be_drawn() {
+    let mut watched = Watched::new();
+    let empty = watched.screen();
+    watched.station();
+    watched.panel.frame(&record(1, 12, Doubts::TOO_DENSE), "steady", 1.0);
+    let full = watched.screen();
+    for (width, height) in [(1, 1), (20, 5), (40, 60), (79, 23), (80, 24), (250, 90)] {
+        rows(&empty, width, height);
+        rows(&full, width, height);
+    }
+    assert_shows(&rows(&full, 50, 40), &["12 nuclei in frame 1", "steady"]);
+}
+
+#[test]
+fn keys_ask_for_what_the_buttons_do() {
+    let mut watched = Watched::new();
+    let none = KeyModifiers::NONE;
+    let mut screen = watched.screen();
+    let key = |c| KeyEvent::new(KeyCode::Char(c), none);
+    assert_eq!(press(key('+'), &mut screen), Pressed::Nothing, "the light is unknown");
+    watched.station();
+    let mut screen = watched.screen();
+    let cases = [
+        (key('s'), Pressed::Ask(Command::Snapshot)),
+        (key('R'), Pressed::Ask(Command::Record { on: true })),
+        (key('-'), Pressed::Ask(Command::Illumination { percent: 95.0 })),
+        (key('-'), Pressed::Ask(Command::Illumination { percent: 90.0 })),
+        (key('+'), Pressed::Ask(Command::Illumination { percent: 95.0 })),
+        (key('g'), Pressed::Ask(Command::Gates { gates: Gates::default() })),
+        (key('y'), Pressed::Nothing),
+        (key('v'), Pressed::Nothing),
+        (key('n'), Pressed::Nothing),
+        (key('y'), Pressed::Nothing),
+        (key('v'), Pressed::Nothing),
+        (key('y'), Pressed::Ask(Command::Revert)),
+        (key('q'), Pressed::Quit),
+        (KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), Pressed::Quit),
+        (KeyEvent::new(KeyCode::Esc, none), Pressed::Nothing),
+    ];
+    for (key, expected) in cases {
+        assert_eq!(press(key, &mut screen), expected, "{key:?}");
+    }
+    watched.panel.work(|work| work.recording = Some("counts.jsonl".into()));
+    let mut screen = watched.screen();
+    assert_eq!(press(key('r'), &mut screen), Pressed::Ask(Command::Record { on: false }));
+    assert_shows(&rows(&screen, 110, 30), &["recording to counts.jsonl"]);
+}
+
+#[test]
+fn of_several_stations_one_is_shown_and_a_line_tells_of_all() {
+    let mut watched = Watched::new();
+    watched.station();
+    watched.panel.frame(&record(1, 12, Doubts::TOO_DENSE), "", 0.0);
+    let doubted = watched.screen();
+    watched.panel.link(LinkState::Lost, "the station does not answer");
+    let lost = watched.screen();
+    let mut absent = Screen::of("/dev/ttyUSB7".into());
+    absent.link = Some((LinkState::Absent, "there is no port /dev/ttyUSB7".into()));
+    let screens = [&doubted, &lost, &absent];
+    for (chosen, words) in
+        [(0, "12 nuclei in frame 1"), (1, "the number is old"), (2, "absent: there is no port /dev/ttyUSB7")]
+    {
+        let mut terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
+        terminal.draw(|frame| draw(frame, &screens, chosen)).unwrap();
+        let rows: Vec<String> = {
+            let buffer = terminal.backend().buffer();
+            (0..30).map(|y| (0..120).map(|x| buffer[(x, y)].symbol()).collect()).collect()
+        };
+        assert!(
+            rows[0].starts_with(" 1 bench 3 12 do not trust   2 bench 3 12 lost   3 /dev/ttyUSB7 absent "),
+            "{}",
+            rows[0]
+        );
+        assert_shows(&rows, &[words]);
+    }
+}
+
+#[test]
+fn keys_choose_among_the_stations() {
+    let cases = [
+        (KeyCode::Tab, 0, 3, Some(1)),
+        (KeyCode::Tab, 2, 3, Some(0)),
+        (KeyCode::BackTab, 0, 3, Some(2)),
+        (KeyCode::Char('2'), 0, 3, Some(1)),
+        (KeyCode::Char('4'), 0, 3, None),
+        (KeyCode::Char('s'), 0, 3, None),
+        (KeyCode::Tab, 0, 0, None),
+    ];
+    for (code, chosen, stations, expected) in cases {
+        let key = KeyEvent::new(code, KeyModifiers::NONE);
+        assert_eq!(choose(key, chosen, stations), expected, "{key:?} at {chosen} of {stations}");
+    }
+}

@@ -1,0 +1,158 @@
+//! What a person is told of a frame and of the station, in words: the same in the browser and on a terminal.
+
+use serde::{Deserialize, Serialize};
+use shared::wire::{Doubts, Settings, Status};
+
+use crate::records::frame_record::FrameRecord;
+use crate::station::client::{Traffic, camera_word};
+use crate::support::brightness::percent;
+
+/// What to do about each doubt.
+const WHAT_TO_DO: [(Doubts, &str); 6] = [
+    (Doubts::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
+    (Doubts::SATURATED, "turn the light or the exposure down"),
+    (Doubts::BLANK, "is the lamp on, and a sample in place?"),
+    (Doubts::TOO_DENSE, "dilute the sample, or look at another place"),
+    (Doubts::OFF_SCALE, "change the magnification"),
+    (Doubts::UNFAMILIAR, "look at the outlines; this kind of picture may need a model of its own"),
+];
+
+/// What a person is told of a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameWords {
+    /// Whether the count can be trusted, and what to do where it cannot.
+    pub trust: String,
+    /// Focus, with its score.
+    pub focus: String,
+    /// Brightness, with the share of saturated pixels.
+    pub brightness: String,
+    /// Median diameter, in µm where that is known.
+    pub diameter: String,
+    /// Share of the picture that nuclei cover.
+    pub confluence: String,
+    /// The frame's number, its name, and the truth of a simulated scene.
+    pub frame: String,
+    /// Frames a second, and the network's time.
+    pub speed: String,
+}
+
+impl FrameWords {
+    /// Of a frame, of so many in a second.
+    pub fn new(record: &FrameRecord, frames_per_second: f64) -> Self {
+        let doubted = |words| record.doubts.contains(&words);
+        let diameter = match (record.median_diameter_um, record.median_diameter_px) {
+            (Some(um), _) => format!("{um:.1} µm"),
+            (None, Some(px)) => format!("{px:.1} px"),
+            (None, None) => "–".to_owned(),
+        };
+        let mut frame = record.frame.to_string();
+        if let Some(source) = &record.source {
+            frame += &format!(" · {source}");
+        }
+        if let Some(truth) = record.true_count {
+            frame += &format!(" · {truth} in the scene");
+        }
+        Self {
+            trust: trust(record),
+            focus: format!(
+                "{} ({:.2})",
+                if doubted("out of focus") { "out of focus" } else { "sharp" },
+                record.focus
+            ),
+            brightness: format!(
+                "{} ({:.1} % saturated)",
+                if doubted("saturated") { "too bright" } else { "within range" },
+                100.0 * record.saturated
+            ),
+            diameter,
+            confluence: format!("{:.1} %", 100.0 * record.confluence),
+            frame,
+            speed: format!(
+                "{frames_per_second:.1} frames a second, network {:.0} ms",
+                record.stages_ms.network
+            ),
+        }
+    }
+}
+
+fn trust(record: &FrameRecord) -> String {
+    if record.trusted {
+        return "can be trusted".to_owned();
+    }
+    let reasons: Vec<String> = record.doubts.iter().map(|words| advice(words)).collect();
+    format!("do not trust this count ({})", reasons.join("; "))
+}
+
+/// A doubt, and what to do about it.
+fn advice(words: &str) -> String {
+    let is_meant = |doubt: &Doubts| doubt.reasons().any(|reason| reason == words);
+    match WHAT_TO_DO.iter().find(|(doubt, _)| is_meant(doubt)) {
+        Some((_, what_to_do)) => format!("{words}: {what_to_do}"),
+        None => words.to_owned(),
+    }
+}
+
+/// What a person is told of the station.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StationWords {
+    /// Its camera.
+    pub camera: String,
+    /// The line, and what was damaged or lost on it.
+    pub line: String,
+    /// What was passed over.
+    pub dropped: String,
+    /// For how long it has run.
+    pub uptime: String,
+    /// Brightness of the illumination.
+    pub light: String,
+}
+
+impl StationWords {
+    /// Of a station at a port of so many bits a second.
+    pub fn new((port, baud): (&str, u32), status: &Status, settings: &Settings, traffic: Traffic) -> Self {
+        let damaged = status.damaged_packets.saturating_add(traffic.damaged);
+        let camera = match (camera_word(status.camera), status.camera_name.as_str()) {
+            (word, "") => word.to_owned(),
+            (word, name) => format!("{word}: {name}"),
+        };
+        Self {
+            camera,
+            line: format!("{port}, {baud} baud, {damaged} damaged, {} lost", traffic.events_lost),
+            dropped: format!(
+                "{} frames by the camera, {} pictures by the line",
+                status.frames_skipped, status.frames_unsent
+            ),
+            uptime: duration(status.uptime_ms as f64 / 1000.0),
+            light: format!("{:.0} %", percent(settings.illumination)),
+        }
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        short if short < 90.0 => format!("{short:.0} s"),
+        longer if longer < 5400.0 => format!("{:.0} min", longer / 60.0),
+        long => format!("{:.1} h", long / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_something_to_do_about_every_doubt() {
+        for (doubt, words) in Doubts::ALL {
+            assert!(WHAT_TO_DO.iter().any(|&(known, _)| known == doubt), "{words}");
+            assert!(advice(words).starts_with(&format!("{words}: ")));
+        }
+        assert_eq!(advice("a doubt of a later station"), "a doubt of a later station");
+    }
+
+    #[test]
+    fn durations_are_told_in_the_unit_that_fits() {
+        for (seconds, words) in [(0.4, "0 s"), (89.0, "89 s"), (600.0, "10 min"), (9000.0, "2.5 h")] {
+            assert_eq!(duration(seconds), words);
+        }
+    }
+}

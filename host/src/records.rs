@@ -1,0 +1,11 @@
+//! What the host keeps of a count: recordings, captures, label images, optics and gates.
+
+pub mod capture_folder;
+pub mod frame_record;
+pub mod gates;
+pub mod label_files;
+pub mod label_folder;
+pub mod optics;
+pub mod pictures;
+pub mod provenance;
+pub mod recording;

@@ -1,0 +1,62 @@
+//! The evidence of captured frames, read back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use host_console::Failure;
+use serde::Deserialize;
+use shared::picture_stem;
+
+use super::EVIDENCE;
+use crate::records::gates::Gates;
+
+/// What the evidence says of a frame, as far as later work needs it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Witness {
+    /// The label image, in the folder.
+    pub labels: String,
+    /// Whether the count can be trusted.
+    pub trusted: bool,
+    /// Why it cannot.
+    pub doubts: Vec<String>,
+    /// Size of a pixel in the specimen, µm, where the station knew it.
+    #[serde(default)]
+    pub pixel_size_um: Option<f32>,
+    /// The gates in force then; absent from captures of earlier versions.
+    #[serde(default)]
+    pub gates: Option<Gates>,
+}
+
+impl Witness {
+    /// Why the count cannot be trusted; empty where it can.
+    pub fn reasons(&self) -> Vec<String> {
+        match (self.trusted, self.doubts.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => vec!["not trusted, without a reason".to_owned()],
+            (false, false) => self.doubts.clone(),
+        }
+    }
+}
+
+/// The evidence of a capture's folder by the name of the frame; `None` where there is none.
+///
+/// # Errors
+/// [`Failure`] that names the line that cannot be read.
+pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, Witness>>, Failure> {
+    let path = folder.join(EVIDENCE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let next = "nuclei-host audit tells what became of it";
+    let text = fs::read_to_string(&path)
+        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
+    let mut frames = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let witness: Witness = serde_json::from_str(line).map_err(|error| {
+            Failure::failed(format!("line {number} of {} is damaged: {error}", path.display()), next)
+        })?;
+        frames.insert(picture_stem(&witness.labels).to_owned(), witness);
+    }
+    Ok(Some(frames))
+}

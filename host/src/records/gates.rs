@@ -1,0 +1,161 @@
+//! Which nuclei a person wants counted: by area, and by the picture's edge.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use host_console::{Failure, write_whole};
+use serde::{Deserialize, Serialize};
+use shared::Object;
+
+use crate::support::user_config;
+
+/// What becomes of nuclei that the picture's edge cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Border {
+    /// They count.
+    #[default]
+    Count,
+    /// None of them counts.
+    Exclude,
+    /// Those at the upper and left edge count, those at the lower or right edge do not: over many fields each
+    /// nucleus then counts once, as in a counting chamber.
+    TwoEdges,
+}
+
+impl Border {
+    /// The rule in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Count => "all count",
+            Self::Exclude => "none counts",
+            Self::TwoEdges => "those at the upper and left edge count",
+        }
+    }
+}
+
+/// Which nuclei count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gates {
+    /// Least area, px.
+    pub min_area_px: u32,
+    /// Greatest area, px; none is too large where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_area_px: Option<u32>,
+    /// What becomes of nuclei at the edge.
+    #[serde(default)]
+    pub border: Border,
+}
+
+impl Gates {
+    /// Whether a nucleus of a picture of that size counts.
+    pub fn pass(&self, nucleus: &Object, width: u32, height: u32) -> bool {
+        let outline = nucleus.bounding_box;
+        let at_far_edge = outline.x + outline.width >= width || outline.y + outline.height >= height;
+        let is_cut = match self.border {
+            Border::Count => false,
+            Border::Exclude => nucleus.touches_border,
+            Border::TwoEdges => at_far_edge,
+        };
+        let is_large = nucleus.area_px >= self.min_area_px;
+        is_large && !is_cut && self.max_area_px.is_none_or(|max| nucleus.area_px <= max)
+    }
+
+    /// Where a person's gates are kept from one time to the next, where there is a home.
+    pub fn place() -> Option<PathBuf> {
+        user_config::place("gates.toml")
+    }
+
+    /// The gates that the person keeps.
+    ///
+    /// # Errors
+    /// [`Failure`] when their file is damaged.
+    pub fn kept() -> Result<Self, Failure> {
+        Ok(Self::place().as_deref().map(Self::load).transpose()?.unwrap_or_default())
+    }
+
+    /// The gates in words.
+    pub fn words(&self) -> String {
+        let most = self.max_area_px.map_or("any".to_owned(), |most| format!("{most} px"));
+        format!("area from {} px to {most}; at the edge: {}", self.min_area_px, self.border.words())
+    }
+
+    /// The gates kept there; none where no file is.
+    ///
+    /// # Errors
+    /// [`Failure`] when the file is damaged.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let Ok(text) = std::fs::read_to_string(path) else { return Ok(Self::default()) };
+        toml::from_str(&text).map_err(|error| {
+            let problem = format!("{} is damaged: {}", path.display(), error.message());
+            Failure::failed(problem, "mend or remove the file: no file means no gates")
+        })
+    }
+
+    /// Keeps the gates there.
+    ///
+    /// # Errors
+    /// [`Failure`] when the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Failure> {
+        let text = toml::to_string(self).map_err(|error| Failure::failed(error, "please report this"))?;
+        Ok(write_whole(path, text.as_bytes())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{BoundingBox, Point};
+
+    use super::*;
+
+    fn nucleus(area_px: u32, [x, y, width, height]: [u32; 4], touches_border: bool) -> Object {
+        Object {
+            label: 1,
+            area_px,
+            centroid: Point { x: 0.0, y: 0.0 },
+            equivalent_diameter_px: 1.0,
+            perimeter_px: 1.0,
+            circularity: 1.0,
+            mean_intensity: 0.0,
+            bounding_box: BoundingBox { x, y, width, height },
+            touches_border,
+        }
+    }
+
+    #[test]
+    fn area_and_edge_decide() {
+        let (inside, left, right) = ([5, 5, 10, 10], [0, 5, 10, 10], [90, 5, 10, 10]);
+        let gates = |border| Gates { min_area_px: 50, max_area_px: Some(100), border };
+        let cases = [
+            (gates(Border::Count), 49, inside, false),
+            (gates(Border::Count), 50, inside, true),
+            (gates(Border::Count), 100, right, true),
+            (gates(Border::Count), 101, inside, false),
+            (gates(Border::Exclude), 80, inside, true),
+            (gates(Border::Exclude), 80, left, false),
+            (gates(Border::TwoEdges), 80, left, true),
+            (gates(Border::TwoEdges), 80, right, false),
+            (Gates::default(), u32::MAX, right, true),
+        ];
+        for (gates, area, outline, expected) in cases {
+            let nucleus = nucleus(area, outline, outline != inside);
+            assert_eq!(gates.pass(&nucleus, 100, 100), expected, "{gates:?} {area} {outline:?}");
+        }
+    }
+
+    #[test]
+    fn gates_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nuclei/gates.toml");
+        assert_eq!(Gates::load(&path).unwrap(), Gates::default());
+        for gates in
+            [Gates { min_area_px: 30, max_area_px: Some(900), border: Border::TwoEdges }, Gates::default()]
+        {
+            gates.save(&path).unwrap();
+            assert_eq!(Gates::load(&path).unwrap(), gates);
+        }
+        std::fs::write(&path, "min_area_px = -3").unwrap();
+        assert!(Gates::load(&path).unwrap_err().to_string().contains("gates.toml is damaged"));
+    }
+}

@@ -1,0 +1,130 @@
+//! A folder of label images with what belongs to them: their pictures and the evidence of a capture.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use host_console::{Failure, one_line};
+use shared::{Image, LabelImage, PixelSize};
+
+use crate::records::capture_folder::{Witness, read_evidence};
+use crate::records::gates::Gates;
+use crate::records::label_files::LabelFiles;
+use crate::records::pictures::Pictures;
+
+/// Label images, each with its picture and its evidence where there are some.
+#[derive(Debug)]
+pub struct LabelFolder {
+    files: LabelFiles,
+    pictures: Option<Pictures>,
+    by_name: HashMap<String, usize>,
+    evidence: Option<BTreeMap<String, Witness>>,
+}
+
+/// One label image with what belongs to it.
+#[derive(Debug)]
+pub struct LabelledField {
+    /// Its nuclei.
+    pub labels: LabelImage,
+    /// The picture, where it is at hand.
+    pub image: Option<Image>,
+    /// The name of the picture's file; that of a PNG where there is no picture.
+    pub file_name: String,
+}
+
+impl LabelFolder {
+    /// Opens a folder that `segment`, `capture` or another program wrote. The pictures are those named, else those
+    /// of the capture, else those beside label images called x_masks.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn open(folder: &Path, pictures: &[PathBuf]) -> Result<Self, Failure> {
+        let files = LabelFiles::open(folder)?;
+        let captured = folder.join("pictures");
+        let beside = match () {
+            () if !pictures.is_empty() => pictures.to_vec(),
+            () if captured.is_dir() => vec![captured],
+            () if files.lie_beside_pictures() => vec![folder.to_owned()],
+            () => Vec::new(),
+        };
+        let (found, unusable) = Pictures::open(&beside)?;
+        if let Some(error) = unusable.into_iter().next().filter(|_| !pictures.is_empty()) {
+            return Err(error.into());
+        }
+        let by_name = (0..found.len()).map(|at| (found.name(at).to_owned(), at)).collect();
+        let pictures = (found.len() > 0).then_some(found);
+        Ok(Self { files, pictures, by_name, evidence: read_evidence(folder)? })
+    }
+
+    /// Names of the pictures, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.files.names().map(str::to_owned).collect()
+    }
+
+    /// Whether a picture or its truth lies in this very folder.
+    pub fn has_pictures_in(&self, folder: &Path) -> bool {
+        self.pictures.as_ref().is_some_and(|pictures| pictures.has_files_in(folder))
+    }
+
+    /// Loads what belongs to a name.
+    ///
+    /// # Errors
+    /// What is wrong, on one line.
+    pub fn load(&self, name: &str) -> Result<LabelledField, String> {
+        let labels = self.files.load(name).map_err(|error| one_line(&error))?;
+        let labels = labels.ok_or_else(|| format!("{name} has no label image"))?;
+        let picture = self.pictures.as_ref().zip(self.by_name.get(name).copied());
+        let image =
+            picture.map(|(pictures, at)| pictures.load(at).map_err(|error| error.line())).transpose()?;
+        let file = picture.map(|(pictures, at)| pictures.file(at));
+        let file_name = file.as_deref().and_then(|file| file.rsplit('/').next());
+        Ok(LabelledField { labels, image, file_name: file_name.map_or(format!("{name}.png"), str::to_owned) })
+    }
+
+    /// Whether the folder is a capture's.
+    pub const fn has_evidence(&self) -> bool {
+        self.evidence.is_some()
+    }
+
+    /// What the evidence says of a picture.
+    pub fn witness(&self, name: &str) -> Option<&Witness> {
+        self.evidence.as_ref()?.get(name)
+    }
+
+    /// The gates in force when the frames were captured, where the evidence tells.
+    ///
+    /// # Errors
+    /// [`Failure`] when they changed between frames.
+    pub fn gates(&self) -> Result<Option<Gates>, Failure> {
+        let mut recorded = self.evidence.iter().flatten().map(|(_, witness)| witness.gates);
+        let first = recorded.next().flatten();
+        if recorded.any(|gates| gates != first) {
+            return Err(Failure::usage(
+                "the frames were captured under several gates",
+                "choose with --gates kept or --gates none, and --border, --min-area-px, --max-area-px",
+            ));
+        }
+        Ok(first)
+    }
+
+    /// The size of a pixel: that asked for, else the station's at the time of the capture, if it knew one.
+    ///
+    /// # Errors
+    /// [`Failure`] when the frames were taken at several sizes.
+    pub fn pixel_size(&self, asked: Option<PixelSize>) -> Result<Option<PixelSize>, Failure> {
+        if asked.is_some() {
+            return Ok(asked);
+        }
+        let mut sizes: Vec<f32> =
+            self.evidence.iter().flatten().filter_map(|(_, witness)| witness.pixel_size_um).collect();
+        sizes.sort_by(f32::total_cmp);
+        sizes.dedup();
+        match sizes[..] {
+            [] => Ok(None),
+            [size] => Ok(Some(PixelSize::try_from(size)?)),
+            [first, .., last] => Err(Failure::usage(
+                format!("the frames were taken at pixel sizes from {first} to {last} µm"),
+                "put frames of one magnification into a folder of their own, or say --pixel-size",
+            )),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a frame's count rests on besides its picture: programs, optics, gates.
+
+use host_console::Failure;
+use serde::Serialize;
+use shared::PixelSize;
+use shared::wire::{Identity, PROTOCOL_VERSION, Settings};
+
+use crate::records::gates::Gates;
+use crate::records::optics::{Calibration, CalibrationStore};
+use crate::station::client::{Line, LinkError, Station};
+
+/// What programs made a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Versions {
+    /// Of `nuclei-host`.
+    pub host: String,
+    /// Of `nuclei-station`.
+    pub station: String,
+    /// Of the protocol between them.
+    pub protocol: u16,
+}
+
+/// What a frame's count rests on besides its picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Provenance {
+    /// The camera's scale; told beside the numbers that it gives.
+    #[serde(skip)]
+    pub pixel_size: Option<PixelSize>,
+    /// The station's own name.
+    pub station: String,
+    /// The programs.
+    pub versions: Versions,
+    /// How pixel size and flat field were measured.
+    pub calibration: Calibration,
+    /// Which nuclei the person wants counted. The count is of all.
+    pub gates: Gates,
+}
+
+/// Why nobody can tell.
+#[derive(Debug)]
+pub enum ProvenanceError {
+    /// The station does not answer.
+    Link(LinkError),
+    /// What is kept on this machine is damaged.
+    Kept(Failure),
+}
+
+impl From<LinkError> for ProvenanceError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+impl From<ProvenanceError> for Failure {
+    fn from(error: ProvenanceError) -> Self {
+        match error {
+            ProvenanceError::Link(error) => error.into(),
+            ProvenanceError::Kept(failure) => failure,
+        }
+    }
+}
+
+impl Provenance {
+    /// That of a station with these settings, under these gates.
+    ///
+    /// # Errors
+    /// [`ProvenanceError`].
+    pub fn of<L: Line>(
+        station: &mut Station<L>,
+        identity: &Identity,
+        settings: &Settings,
+        gates: Gates,
+    ) -> Result<Self, ProvenanceError> {
+        let flat_field = station.flat_field()?;
+        let known = CalibrationStore::of_user().in_force(&identity.name, settings.pixel_size, flat_field);
+        let versions = Versions {
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            station: identity.version.to_string(),
+            protocol: PROTOCOL_VERSION,
+        };
+        Ok(Self {
+            pixel_size: settings.pixel_size,
+            station: identity.name.to_string(),
+            versions,
+            calibration: known.map_err(ProvenanceError::Kept)?,
+            gates,
+        })
+    }
+
+    /// One for tests.
+    #[cfg(test)]
+    pub fn of_nothing(pixel_size: Option<PixelSize>) -> Self {
+        let versions = Versions { host: String::new(), station: String::new(), protocol: PROTOCOL_VERSION };
+        let (station, calibration, gates) = Default::default();
+        Self { pixel_size, station, versions, calibration, gates }
+    }
+}

@@ -1,0 +1,83 @@
+//! Changes of a station that takes them from trusted keys alone.
+
+use shared::trust::SecretKey;
+use shared::wire::{Challenge, Change, Refusal, Request, Response, Trust, TrustRefusal};
+
+use super::{Line, LinkError, Station};
+use crate::station::key_store::KeyStoreError;
+
+/// How often a challenge may be over before that counts as a failure.
+const CHALLENGES: u32 = 3;
+
+impl<L: Line> Station<L> {
+    /// Signs with this key where the station wants it, or tells then why there is none.
+    pub fn sign_with(&mut self, key: Result<SecretKey, KeyStoreError>) {
+        match key {
+            Ok(key) => self.key = Some(key),
+            Err(error) => self.no_key = Some(error),
+        }
+    }
+
+    /// What [`sign_with`](Self::sign_with) was given, for the same station on a line opened anew.
+    ///
+    /// # Errors
+    /// Why there is no key.
+    pub fn take_key(&mut self) -> Result<SecretKey, KeyStoreError> {
+        self.key.take().ok_or_else(|| self.no_key.take().unwrap_or(KeyStoreError::None))
+    }
+
+    /// Whom the station takes models and changes from.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn trust(&mut self) -> Result<Trust, LinkError> {
+        Ok(self.ask_challenge()?.trust)
+    }
+
+    /// Asks for a change: plainly, and with a signature where the station wants one.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::NoKey`] where a signature is wanted and no key is there.
+    pub(super) fn change(&mut self, change: Change) -> Result<Response, LinkError> {
+        if self.challenge.is_none_or(|challenge| challenge.trust == Trust::Open) {
+            match self.request(&change.plain(), &[]) {
+                Err(LinkError::Refused(Refusal::Trust(TrustRefusal::Unsigned))) => self.challenge = None,
+                answered => return Ok(answered?.0),
+            }
+        }
+        let mut challenges = 0;
+        loop {
+            let challenge = match self.challenge {
+                Some(challenge) => challenge,
+                None => self.ask_challenge()?,
+            };
+            let Some(key) = &self.key else {
+                return Err(LinkError::NoKey(self.no_key.take().unwrap_or(KeyStoreError::None)));
+            };
+            let signed = key.sign_change(&challenge, change);
+            // Whatever becomes of it, the number is used.
+            self.challenge = Some(Challenge { next: challenge.next.saturating_add(1), ..challenge });
+            challenges += 1;
+            match self.request(&Request::Change(signed), &[]) {
+                // The station was started anew, or another host was on the line.
+                Err(LinkError::Refused(Refusal::Trust(TrustRefusal::Stale))) if challenges < CHALLENGES => {
+                    self.challenge = None;
+                }
+                answered => return Ok(answered?.0),
+            }
+        }
+    }
+
+    fn ask_challenge(&mut self) -> Result<Challenge, LinkError> {
+        match self.request(&Request::Challenge, &[])?.0 {
+            Response::Challenge(challenge) => {
+                self.challenge = Some(challenge);
+                Ok(challenge)
+            }
+            _ => Err(self.unfitting()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
