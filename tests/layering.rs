@@ -10,14 +10,14 @@ use serde_json::Value;
 
 /// The workspace's own crates and what each may depend on among them.
 const ALLOWED: [(&str, &[&str]); 9] = [
-    ("shared", &["station-kernels"]),
-    ("station-kernels", &[]),
+    ("shared", &["inference-kernels"]),
+    ("inference-kernels", &[]),
+    ("training-kernels", &[]),
     ("firmware", &["shared"]),
     ("host", &["host-console", "host-modelling", "host-training", "shared"]),
     ("host-console", &["shared"]),
-    ("host-kernels", &[]),
     ("host-modelling", &["host-console", "shared"]),
-    ("host-training", &["host-console", "host-kernels", "host-modelling", "shared"]),
+    ("host-training", &["host-console", "host-modelling", "shared", "training-kernels"]),
     ("tests", &["firmware", "host", "host-modelling", "shared"]),
 ];
 
@@ -75,5 +75,5 @@ fn the_shared_crate_needs_std_for_its_two_features_only() {
         .map(|dependency| dependency["name"].as_str().unwrap())
         .collect();
     assert_eq!(features, BTreeSet::from([&"decode".to_owned(), &"tract".to_owned()]));
-    assert_eq!(optional, BTreeSet::from(["image", "prost", "station-kernels", "tract-onnx"]));
+    assert_eq!(optional, BTreeSet::from(["image", "inference-kernels", "prost", "tract-onnx"]));
 }

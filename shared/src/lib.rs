@@ -62,6 +62,8 @@ pub use extractor::{Extractor, Maps, Segmentation};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
+#[cfg(feature = "tract")]
+pub use inference_kernels::{byte_multiply_add_burst, multiply_add_burst};
 pub use label_image::LabelImage;
 pub use manifest::{
     ColourOrder, INPUT_NAME, InputSpec, MANIFEST_FORMAT, MANIFEST_KEY, Manifest, ManifestError, OUTPUT_NAME,
@@ -85,8 +87,6 @@ pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmenter, Stage};
 pub use spread::{InTurn, Spread};
-#[cfg(feature = "tract")]
-pub use station_kernels::{byte_multiply_add_burst, multiply_add_burst};
 pub use tile::TilePlan;
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,

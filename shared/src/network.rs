@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::str::FromStr;
 
+use inference_kernels::{Isa, Threads, replace};
 use serde::{Deserialize, Serialize};
-use station_kernels::{Isa, Threads, replace};
 use thiserror::Error;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;

@@ -1,4 +1,4 @@
-//! Training's operations on the CPU, by the kernels of `host-kernels`.
+//! Training's operations on the CPU, by the kernels of `training-kernels`.
 //!
 //! Burn's CPU backend spreads a convolution into columns for a general matrix product and normalises in a
 //! dozen passes; the kernels do the same arithmetic in place. The forms in terms of Burn's tensors, which
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
-use host_kernels::{LossInput, NormalisationGradients, Statistics};
+use training_kernels::{LossInput, NormalisationGradients, Statistics};
 
 use super::loss::LossTensors;
 use super::normalisation::Normalised;
@@ -18,18 +18,19 @@ use super::ops::TrainingOps;
 impl TrainingOps for Flex {
     fn conv3x3(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let (shape @ [n, _, h, w], output) = (dims(&x), dims(&weight)[0]);
-        tensor(host_kernels::conv3x3(&values(&x), &values(&weight), shape, output), [n, output, h, w])
+        tensor(training_kernels::conv3x3(&values(&x), &values(&weight), shape, output), [n, output, h, w])
     }
 
     fn conv3x3_weight_gradient(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
         let (shape, output) = (dims(&x), dims(&grad)[1]);
-        let gradient = host_kernels::conv3x3_weight_gradient(&values(&x), &values(&grad), shape, output);
+        let gradient = training_kernels::conv3x3_weight_gradient(&values(&x), &values(&grad), shape, output);
         tensor(gradient, [output, shape[1], 3, 3])
     }
 
     fn normalise(x: FlexTensor, scale: FlexTensor, shift: FlexTensor) -> Normalised<Self> {
         let shape @ [_, c, _, _] = dims(&x);
-        let (y, statistics) = host_kernels::normalise(&values(&x), &values(&scale), &values(&shift), shape);
+        let (y, statistics) =
+            training_kernels::normalise(&values(&x), &values(&scale), &values(&shift), shape);
         Normalised {
             y: tensor(y, shape),
             mean: tensor(statistics.iter().map(|s| s.mean).collect(), [c]),
@@ -49,7 +50,7 @@ impl TrainingOps for Flex {
             .zip(values(&variance).iter())
             .map(|(&mean, &variance)| Statistics { mean, variance })
             .collect();
-        let NormalisationGradients { x: dx, scale, shift } = host_kernels::normalise_gradients(
+        let NormalisationGradients { x: dx, scale, shift } = training_kernels::normalise_gradients(
             &values(&grad),
             &values(&x),
             &statistics,
@@ -61,21 +62,21 @@ impl TrainingOps for Flex {
 
     fn depth_to_space(x: FlexTensor) -> FlexTensor {
         let shape @ [n, c, h, w] = dims(&x);
-        tensor(host_kernels::depth_to_space(&values(&x), shape), [n, c / 4, 2 * h, 2 * w])
+        tensor(training_kernels::depth_to_space(&values(&x), shape), [n, c / 4, 2 * h, 2 * w])
     }
 
     fn space_to_depth(x: FlexTensor) -> FlexTensor {
         let shape @ [n, c, h, w] = dims(&x);
-        tensor(host_kernels::space_to_depth(&values(&x), shape), [n, 4 * c, h / 2, w / 2])
+        tensor(training_kernels::space_to_depth(&values(&x), shape), [n, 4 * c, h / 2, w / 2])
     }
 
     fn max_pool(x: FlexTensor) -> FlexTensor {
         let shape @ [n, c, h, w] = dims(&x);
-        tensor(host_kernels::max_pool(&values(&x), shape), [n, c, h / 2, w / 2])
+        tensor(training_kernels::max_pool(&values(&x), shape), [n, c, h / 2, w / 2])
     }
 
     fn max_pool_gradient(grad: FlexTensor, x: FlexTensor) -> FlexTensor {
-        tensor(host_kernels::max_pool_gradient(&values(&grad), &values(&x), dims(&x)), dims(&x))
+        tensor(training_kernels::max_pool_gradient(&values(&grad), &values(&x), dims(&x)), dims(&x))
     }
 
     fn loss(LossTensors { logits, truth, weight }: LossTensors<Self>, masks: usize) -> FlexTensor {

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use host_kernels::EPSILON;
+use training_kernels::EPSILON;
 
 use super::ops::{TrainingOps, primitive, tensor};
 

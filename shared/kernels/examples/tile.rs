@@ -3,7 +3,7 @@
 //!
 //! Of two counts of instructions for different runs, the difference is what a tile executes.
 
-use station_kernels::{
+use inference_kernels::{
     Activation, Affine, ByteConvolution, ByteMaxPooling, ByteSpec, ByteWeights, Convolution, End, Form, Isa,
     Layout, MaxPooling, Quantization, Rounding, Spec, Threads, byte_layout, pack,
 };

@@ -10,7 +10,7 @@ use host_modelling::{
     ValueShape,
 };
 
-use host_kernels::EPSILON;
+use training_kernels::EPSILON;
 
 use super::super::normalisation::NormRelu;
 use super::encoder::{Encoded, EncoderModule, Plain};
