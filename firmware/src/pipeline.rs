@@ -228,7 +228,7 @@ impl Finisher {
             illumination,
             focus: evidence.focus,
             saturated: evidence.saturated,
-            doubts: evidence.doubts,
+            qc_flags: evidence.qc_flags,
             times: StageTimes {
                 convert: frame.convert,
                 preprocess: microseconds(stages.preprocess),

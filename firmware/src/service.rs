@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use shared::slots::{SlotEvent, SlotRecord};
 use shared::trust::Guard;
 use shared::wire::{
-    Acquisition, CameraState, Change, Doubts, Downgrade, FlatFieldDigest, Identity, Kind, Message,
-    ModelDigest, ModelRefusal, Name, Notice, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request,
-    Response, Setting, Settings, StageProgress, Status,
+    Acquisition, CameraState, Change, Downgrade, FlatFieldDigest, Identity, Kind, Message, ModelDigest,
+    ModelRefusal, Name, Notice, PROTOCOL_VERSION, Packet, PacketError, QcFlags, Refusal, Request, Response,
+    Setting, Settings, StageProgress, Status,
 };
 
 use crate::announcement::Announcement;
@@ -53,7 +53,7 @@ pub enum Input {
         opening: u32,
     },
     /// The model segmented a frame, whose count may be doubted.
-    Passed(ModelDigest, Doubts),
+    Passed(ModelDigest, QcFlags),
     /// The model failed on a frame.
     Failed(ModelDigest),
     /// The frame of a capture's token, or nothing where it failed.
@@ -173,8 +173,8 @@ impl Service {
                 self.host_left();
             }
             Input::Camera { state, name, opening } => self.camera(state, &name, opening),
-            Input::Passed(digest, doubts) => {
-                self.frame = if doubts == Doubts::NONE { LastFrame::Counted } else { LastFrame::Doubted };
+            Input::Passed(digest, qc_flags) => {
+                self.frame = if qc_flags.is_empty() { LastFrame::Counted } else { LastFrame::Doubted };
                 self.happened(SlotEvent::FramePassed(digest));
             }
             Input::Failed(digest) => {

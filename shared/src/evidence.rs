@@ -6,7 +6,7 @@ use crate::image::{Channels, Image};
 use crate::label_image::LabelImage;
 use crate::preprocess::{Scaling, histogram};
 use crate::scale::Limited;
-use crate::wire::Doubts;
+use crate::wire::QcFlags;
 
 /// What a picture shows about its own quality.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Evidence {
     /// Share of pixels that nuclei cover, 0 to 1.
     pub confluence: f32,
     /// Why the count cannot be trusted.
-    pub doubts: Doubts,
+    pub qc_flags: QcFlags,
 }
 
 /// Focus scores under this are out of focus.
@@ -54,23 +54,23 @@ impl Evidence {
         let confluence = nuclear as f32 / pixels;
         let focus = focus_score(&luma_hw, image.width() as usize);
         let blank = is_blank(&luma_hw);
-        let mut doubts = Doubts::NONE;
-        for (found, doubt) in [
-            (!blank && focus < MIN_FOCUS, Doubts::OUT_OF_FOCUS),
-            (nuclear_saturated as f32 > MAX_SATURATED * nuclear as f32, Doubts::SATURATED),
-            (blank, Doubts::BLANK),
-            (confluence > MAX_CONFLUENCE, Doubts::TOO_DENSE),
-            (limited == Limited::Yes, Doubts::OFF_SCALE),
+        let mut qc_flags = QcFlags::NONE;
+        for (found, flag) in [
+            (!blank && focus < MIN_FOCUS, QcFlags::OUT_OF_FOCUS),
+            (nuclear_saturated as f32 > MAX_SATURATED * nuclear as f32, QcFlags::SATURATED),
+            (blank, QcFlags::BLANK),
+            (confluence > MAX_CONFLUENCE, QcFlags::TOO_DENSE),
+            (limited == Limited::Yes, QcFlags::OFF_SCALE),
             (
                 confidence.is_some_and(|confidence| confidence.is_nan() || confidence < MIN_CONFIDENCE),
-                Doubts::UNFAMILIAR,
+                QcFlags::OUT_OF_DISTRIBUTION,
             ),
         ] {
             if found {
-                doubts = doubts.and(doubt);
+                qc_flags = qc_flags.union(flag);
             }
         }
-        Self { focus, saturated: saturated as f32 / pixels, confluence, doubts }
+        Self { focus, saturated: saturated as f32 / pixels, confluence, qc_flags }
     }
 }
 
@@ -277,17 +277,23 @@ mod tests {
         let white = Image::new(128, 128, Channels::Grey, vec![255; 128 * 128]).unwrap();
         let sharp = Image::new(128, 128, Channels::Grey, discs(1)).unwrap();
         let cases = [
-            (&blank, &background, Limited::No, None, Doubts::BLANK),
-            (&sharp, &background, Limited::No, None, Doubts::NONE),
-            (&sharp, &background, Limited::No, Some(0.95), Doubts::NONE),
-            (&sharp, &background, Limited::No, Some(0.7), Doubts::UNFAMILIAR),
-            (&sharp, &background, Limited::No, Some(f32::NAN), Doubts::UNFAMILIAR),
-            (&sharp, &background, Limited::Yes, None, Doubts::OFF_SCALE),
-            (&sharp, &full, Limited::No, None, Doubts::TOO_DENSE),
-            (&white, &full, Limited::No, None, Doubts::BLANK.and(Doubts::SATURATED).and(Doubts::TOO_DENSE)),
+            (&blank, &background, Limited::No, None, QcFlags::BLANK),
+            (&sharp, &background, Limited::No, None, QcFlags::NONE),
+            (&sharp, &background, Limited::No, Some(0.95), QcFlags::NONE),
+            (&sharp, &background, Limited::No, Some(0.7), QcFlags::OUT_OF_DISTRIBUTION),
+            (&sharp, &background, Limited::No, Some(f32::NAN), QcFlags::OUT_OF_DISTRIBUTION),
+            (&sharp, &background, Limited::Yes, None, QcFlags::OFF_SCALE),
+            (&sharp, &full, Limited::No, None, QcFlags::TOO_DENSE),
+            (
+                &white,
+                &full,
+                Limited::No,
+                None,
+                QcFlags::BLANK.union(QcFlags::SATURATED).union(QcFlags::TOO_DENSE),
+            ),
         ];
-        for (image, labels, limited, confidence, doubts) in cases {
-            assert_eq!(Evidence::of(image, labels, limited, confidence).doubts, doubts);
+        for (image, labels, limited, confidence, qc_flags) in cases {
+            assert_eq!(Evidence::of(image, labels, limited, confidence).qc_flags, qc_flags);
         }
     }
 }

@@ -7,10 +7,10 @@ use host_modelling::{
 };
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
-    CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Doubts, Downgrade, Event,
-    FrameReport, Identity, Kept, KeptSpan, Lacking, Message, ModelDigest, Name, News, Nonce, Notice, Packet,
-    Piece, Refusal, Request, Response, Run, Setting, Slot, SlotContent, SlotReport, SlotState, StageProgress,
-    StageTimes, Status, Stream, UnixSeconds,
+    CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Downgrade, Event, FrameReport,
+    Identity, Kept, KeptSpan, Lacking, Message, ModelDigest, Name, News, Nonce, Notice, Packet, Piece,
+    QcFlags, Refusal, Request, Response, Run, Setting, Slot, SlotContent, SlotReport, SlotState,
+    StageProgress, StageTimes, Status, Stream, UnixSeconds,
 };
 use shared::{
     Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks, encode_picture_png,
@@ -49,7 +49,7 @@ fn report() -> FrameReport {
         illumination: DutyCycle::FULL,
         focus: 0.5,
         saturated: 0.01,
-        doubts: Doubts(3),
+        qc_flags: QcFlags(3),
         times: StageTimes::default(),
         skipped: 2,
     }

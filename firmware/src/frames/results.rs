@@ -75,7 +75,7 @@ impl Results {
             jpeg
         });
         self.outbox.frame(report.clone());
-        let (digest, doubts) = (report.model, report.doubts);
+        let (digest, qc_flags) = (report.model, report.qc_flags);
         let capture = shot.token.map(|token| {
             (token, Capture::new(report, &result.frame.image, &result.masks, result.frame.truth.as_ref()))
         });
@@ -86,7 +86,7 @@ impl Results {
             self.outbox.preview(Bulk { frame: number, bytes });
         }
         // One passed frame more or less does not matter; a full inbox must not hold up the camera.
-        let _ = self.service.try_send(Input::Passed(digest, doubts));
+        let _ = self.service.try_send(Input::Passed(digest, qc_flags));
         match capture {
             Some((token, Ok(capture))) => {
                 let _ = self.service.send(Input::Captured(token, Some(Box::new(capture))));

@@ -44,7 +44,7 @@ fn every_field_of_a_report_is_real() {
     assert!(report.confluence > 0.03 && report.confluence < 0.4, "{}", report.confluence);
     assert!(report.focus > shared::MIN_FOCUS && report.focus < 1.0, "{}", report.focus);
     assert_eq!((report.illumination, report.exposure), (duty, None));
-    assert_eq!(report.doubts, shared::wire::Doubts::NONE);
+    assert_eq!(report.qc_flags, shared::wire::QcFlags::NONE);
     assert_eq!(report.times.convert.0, 17);
     let times = report.times;
     assert!(

@@ -125,7 +125,7 @@ fn report(frame: u32) -> FrameReport {
         illumination: DutyCycle::OFF,
         focus: 0.5,
         saturated: 0.0,
-        doubts: Doubts::NONE,
+        qc_flags: QcFlags::NONE,
         times: StageTimes::default(),
         skipped: 0,
     }
@@ -225,14 +225,14 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
     let trial = StageProgress::Trial { digest, frames_left: TRIAL_FRAMES };
     assert_eq!(bench.notice(), Notice::Stage(trial));
     assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::A, .. })));
-    bench.service.hear(Input::Passed(ModelDigest::of(FACTORY), Doubts::NONE));
+    bench.service.hear(Input::Passed(ModelDigest::of(FACTORY), QcFlags::NONE));
     assert_eq!(
         bench.ask(Request::StageStatus),
         Response::Stage(trial),
         "frames of the old model do not count"
     );
 
-    bench.service.hear(Input::Passed(digest, Doubts::NONE));
+    bench.service.hear(Input::Passed(digest, QcFlags::NONE));
     bench.service.hear(Input::Failed(digest));
     bench.service.tell_progress();
     let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };

@@ -176,7 +176,7 @@ fn count(
         (Some(witness), _) => Some(witness.reasons()),
         (None, _) if folder.has_evidence() => Some(vec!["no evidence of this frame".to_owned()]),
         (None, Some(image)) => {
-            let doubts = Evidence::of(image, &field.labels, Limited::No, None).doubts;
+            let doubts = Evidence::of(image, &field.labels, Limited::No, None).qc_flags;
             Some(doubts.reasons().map(str::to_owned).collect())
         }
         (None, None) => None,

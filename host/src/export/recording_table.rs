@@ -164,7 +164,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use shared::PixelSize;
-    use shared::wire::{Doubts, FrameReport, ModelDigest, Name, StageTimes};
+    use shared::wire::{FrameReport, ModelDigest, Name, QcFlags, StageTimes};
     use shared::{DutyCycle, Microseconds};
 
     use super::*;
@@ -189,7 +189,7 @@ mod tests {
             illumination: DutyCycle::FULL,
             focus: 0.5,
             saturated: 0.0,
-            doubts: Doubts::OUT_OF_FOCUS.and(Doubts::TOO_DENSE),
+            qc_flags: QcFlags::OUT_OF_FOCUS.union(QcFlags::TOO_DENSE),
             times: StageTimes::default(),
             skipped: 0,
         };

@@ -111,7 +111,7 @@ impl Watch {
         self.first.get_or_insert(now);
         self.last = Some(now);
         self.add(report);
-        let trusted = report.doubts.0 == 0;
+        let trusted = report.qc_flags.is_empty();
         if trusted {
             self.trend.push(report.count);
         }
@@ -121,7 +121,7 @@ impl Watch {
     fn add(&mut self, report: &FrameReport) {
         let totals = &mut self.totals;
         totals.frames += 1;
-        totals.doubted += u32::from(report.doubts.0 != 0);
+        totals.doubted += u32::from(!report.qc_flags.is_empty());
         totals.skipped = totals.skipped.saturating_add(report.skipped);
         totals.stages = totals.stages.plus(StageMs::from(report.times));
         if let Some(true_count) = report.true_count {
@@ -151,8 +151,8 @@ impl Watch {
         if !report.source.is_empty() {
             parts.push(report.source.to_string());
         }
-        if report.doubts.0 != 0 {
-            let reasons: Vec<&str> = report.doubts.reasons().collect();
+        if !report.qc_flags.is_empty() {
+            let reasons: Vec<&str> = report.qc_flags.reasons().collect();
             parts.push(format!("DO NOT TRUST: {}", reasons.join(", ")));
         }
         parts.join("  ")

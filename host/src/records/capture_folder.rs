@@ -107,7 +107,7 @@ impl CaptureFolder {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::{Doubts, ModelDigest, Name, StageTimes};
+    use shared::wire::{ModelDigest, Name, QcFlags, StageTimes};
     use shared::{DutyCycle, LabelImage};
 
     use super::*;
@@ -129,7 +129,7 @@ mod tests {
             illumination: DutyCycle::OFF,
             focus: 0.5,
             saturated: 0.0,
-            doubts: Doubts::NONE,
+            qc_flags: QcFlags::NONE,
             times: StageTimes::default(),
             skipped: 0,
         };

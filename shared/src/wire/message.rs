@@ -45,7 +45,7 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use frame::{CaptureInfo, CapturePart, CaptureState, Doubts, FrameReport, StageTimes};
+pub use frame::{CaptureInfo, CapturePart, CaptureState, FrameReport, QcFlags, StageTimes};
 pub use kept::{Kept, KeptSpan, Lacking, MAX_KEPT, News, Run};
 pub use settings::{Acquisition, Setting, Settings, Stream};
 pub use slots::{ModelRefusal, Slot, SlotContent, SlotReport, SlotState, StageProgress};

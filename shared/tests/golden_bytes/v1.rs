@@ -32,7 +32,7 @@ pub fn report() -> FrameReport {
         illumination: duty(500),
         focus: 1.5,
         saturated: 0.125,
-        doubts: Doubts::OUT_OF_FOCUS.and(Doubts::OFF_SCALE),
+        qc_flags: QcFlags::OUT_OF_FOCUS.union(QcFlags::OFF_SCALE),
         times: StageTimes {
             convert: Microseconds(1),
             preprocess: Microseconds(200),
@@ -122,7 +122,7 @@ fn event() {
         source: name(""),
         true_count: None,
         exposure: None,
-        doubts: Doubts::NONE,
+        qc_flags: QcFlags::NONE,
         times: StageTimes::default(),
         ..report()
     };
@@ -272,8 +272,8 @@ fn slots_and_camera() {
 }
 
 #[test]
-fn doubts() {
-    let bits = Doubts::ALL.map(|(doubt, _)| doubt.0);
+fn qc_flags() {
+    let bits = QcFlags::ALL.map(|(flag, _)| flag.0);
     assert_eq!(bits, [1, 2, 4, 8, 16, 32]);
 }
 

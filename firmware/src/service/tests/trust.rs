@@ -50,7 +50,7 @@ impl Bench {
         assert_eq!(self.send(onnx, downgrade), Response::Stage(StageProgress::Verifying { digest }));
         self.service.hear(Input::Verified(digest, Ok(())));
         for _ in 0..TRIAL_FRAMES {
-            self.service.hear(Input::Passed(digest, Doubts::NONE));
+            self.service.hear(Input::Passed(digest, QcFlags::NONE));
         }
         let confirmed = Response::Stage(StageProgress::Confirmed { digest });
         assert_eq!(self.ask(Request::StageStatus), confirmed);
@@ -151,7 +151,7 @@ fn an_older_model_is_refused_unless_it_is_wanted_and_is_not_sent_again() {
     assert!(matches!(bench.work.try_recv(), Ok(Work::Verify { .. })));
     bench.service.hear(Input::Verified(digest, Ok(())));
     for _ in 0..TRIAL_FRAMES {
-        bench.service.hear(Input::Passed(digest, Doubts::NONE));
+        bench.service.hear(Input::Passed(digest, QcFlags::NONE));
     }
     bench.confirm(&model(3, 2000), Downgrade::Refused);
     assert_eq!(bench.send(&model(4, 1999), Downgrade::Refused), {

@@ -1,9 +1,9 @@
 use shared::DutyCycle;
-use shared::wire::{Doubts, ModelDigest, Name, StageTimes};
+use shared::wire::{ModelDigest, Name, QcFlags, StageTimes};
 
 use super::*;
 
-fn report(count: u32, true_count: Option<u32>, doubts: Doubts) -> FrameReport {
+fn report(count: u32, true_count: Option<u32>, qc_flags: QcFlags) -> FrameReport {
     FrameReport {
         frame: 7,
         time_unix_ms: 86_400_000 * 3 + 3_723_000,
@@ -20,7 +20,7 @@ fn report(count: u32, true_count: Option<u32>, doubts: Doubts) -> FrameReport {
         illumination: DutyCycle::FULL,
         focus: 0.534,
         saturated: 0.0,
-        doubts,
+        qc_flags,
         times: StageTimes::default(),
         skipped: 2,
     }
@@ -32,12 +32,12 @@ fn a_line_holds_what_a_person_needs() {
     let cases = [
         (
             None,
-            report(12, None, Doubts::NONE),
+            report(12, None, QcFlags::NONE),
             "01:02:03Z     12 nuclei           20.0 px  focus 0.53  0.0 fps  dropped 5",
         ),
         (
             Some(size),
-            report(9, Some(10), Doubts::OUT_OF_FOCUS.and(Doubts::TOO_DENSE)),
+            report(9, Some(10), QcFlags::OUT_OF_FOCUS.union(QcFlags::TOO_DENSE)),
             "01:02:03Z      9 nuclei  (true 10)           10.0 µm  focus 0.53  0.0 fps  dropped 5  \
              DO NOT TRUST: out of focus, too dense",
         ),
@@ -51,7 +51,7 @@ fn a_line_holds_what_a_person_needs() {
 fn counts_are_held_against_the_truth() {
     let mut watch = Watch::new(None);
     for (count, truth) in [(9, Some(10)), (22, Some(20)), (100, None)] {
-        watch.see(&report(count, truth, Doubts::NONE), 0);
+        watch.see(&report(count, truth, QcFlags::NONE), 0);
     }
     let summary = watch.summary();
     let truth = summary.truth.unwrap();

@@ -1,20 +1,20 @@
 //! What a person is told of a frame and of the station, in words: the same in the browser and on a terminal.
 
 use serde::{Deserialize, Serialize};
-use shared::wire::{Doubts, Settings, Status};
+use shared::wire::{QcFlags, Settings, Status};
 
 use crate::records::frame_record::FrameRecord;
 use crate::station::client::{Traffic, camera_word};
 use crate::support::brightness::percent;
 
 /// What to do about each doubt.
-const WHAT_TO_DO: [(Doubts, &str); 6] = [
-    (Doubts::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
-    (Doubts::SATURATED, "turn the light or the exposure down"),
-    (Doubts::BLANK, "is the lamp on, and a sample in place?"),
-    (Doubts::TOO_DENSE, "dilute the sample, or look at another place"),
-    (Doubts::OFF_SCALE, "change the magnification"),
-    (Doubts::UNFAMILIAR, "look at the outlines; this kind of picture may need a model of its own"),
+const WHAT_TO_DO: [(QcFlags, &str); 6] = [
+    (QcFlags::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
+    (QcFlags::SATURATED, "turn the light or the exposure down"),
+    (QcFlags::BLANK, "is the lamp on, and a sample in place?"),
+    (QcFlags::TOO_DENSE, "dilute the sample, or look at another place"),
+    (QcFlags::OFF_SCALE, "change the magnification"),
+    (QcFlags::OUT_OF_DISTRIBUTION, "look at the outlines; this kind of picture may need a model of its own"),
 ];
 
 /// What a person is told of a frame.
@@ -85,7 +85,7 @@ fn trust(record: &FrameRecord) -> String {
 
 /// A doubt, and what to do about it.
 fn advice(words: &str) -> String {
-    let is_meant = |doubt: &Doubts| doubt.reasons().any(|reason| reason == words);
+    let is_meant = |doubt: &QcFlags| doubt.reasons().any(|reason| reason == words);
     match WHAT_TO_DO.iter().find(|(doubt, _)| is_meant(doubt)) {
         Some((_, what_to_do)) => format!("{words}: {what_to_do}"),
         None => words.to_owned(),
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn there_is_something_to_do_about_every_doubt() {
-        for (doubt, words) in Doubts::ALL {
+        for (doubt, words) in QcFlags::ALL {
             assert!(WHAT_TO_DO.iter().any(|&(known, _)| known == doubt), "{words}");
             assert!(advice(words).starts_with(&format!("{words}: ")));
         }

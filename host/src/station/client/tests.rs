@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use shared::wire::{
-    CHUNK, CaptureInfo, CapturePart, CaptureState, Doubts, Downgrade, FrameReport, Kept, MAX_KEPT,
-    ModelDigest, ModelRefusal, Name, Run, StageProgress, StageTimes, Teller,
+    CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, Kept, MAX_KEPT, ModelDigest,
+    ModelRefusal, Name, QcFlags, Run, StageProgress, StageTimes, Teller,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
 
@@ -40,7 +40,7 @@ fn report(frame: u32) -> FrameReport {
         illumination: DutyCycle::OFF,
         focus: 0.5,
         saturated: 0.0,
-        doubts: Doubts::NONE,
+        qc_flags: QcFlags::NONE,
         times: StageTimes::default(),
         skipped: 0,
     }

@@ -77,19 +77,19 @@ pub struct FrameReport {
     /// Share of saturated pixels, 0 to 1.
     pub saturated: f32,
     /// Why the count cannot be trusted; empty where it can.
-    pub doubts: Doubts,
+    pub qc_flags: QcFlags,
     /// Where the time went.
     pub times: StageTimes,
     /// Camera frames passed over before this one.
     pub skipped: u32,
 }
 
-/// Reasons not to trust a count, as bits.
+/// Quality-control flags of a frame: the reasons not to trust a count, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Doubts(pub u16);
+pub struct QcFlags(pub u16);
 
-impl Doubts {
-    /// No reason.
+impl QcFlags {
+    /// No reason not to trust it.
     pub const NONE: Self = Self(0);
     /// The picture is out of focus.
     pub const OUT_OF_FOCUS: Self = Self(1);
@@ -97,37 +97,42 @@ impl Doubts {
     pub const SATURATED: Self = Self(1 << 1);
     /// The picture has too little contrast to hold anything.
     pub const BLANK: Self = Self(1 << 2);
-    /// Nuclei cover so much that neighbours cannot be told apart.
+    /// Nuclei cover so much that neighbours cannot be separated.
     pub const TOO_DENSE: Self = Self(1 << 3);
     /// The nuclei are smaller or larger than the model can be resized to.
     pub const OFF_SCALE: Self = Self(1 << 4);
     /// The network is unsure: the picture is unlike those that the model learnt from.
-    pub const UNFAMILIAR: Self = Self(1 << 5);
+    pub const OUT_OF_DISTRIBUTION: Self = Self(1 << 5);
 
-    /// Every reason with what a person is told.
+    /// Every flag with the words that people read.
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::OUT_OF_FOCUS, "out of focus"),
         (Self::SATURATED, "saturated"),
         (Self::BLANK, "blank picture"),
         (Self::TOO_DENSE, "too dense"),
         (Self::OFF_SCALE, "nuclei too small or too large"),
-        (Self::UNFAMILIAR, "unlike what the model knows"),
+        (Self::OUT_OF_DISTRIBUTION, "unlike what the model knows"),
     ];
 
-    /// Both sets of reasons.
+    /// Whether no flag is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The flags of both.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether all of `other` are among these.
+    /// Whether all flags of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The reasons in words.
+    /// The flags in words.
     pub fn reasons(self) -> impl Iterator<Item = &'static str> {
-        Self::ALL.into_iter().filter(move |&(doubt, _)| self.contains(doubt)).map(|(_, words)| words)
+        Self::ALL.into_iter().filter(move |&(flag, _)| self.contains(flag)).map(|(_, words)| words)
     }
 }
 

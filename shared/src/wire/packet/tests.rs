@@ -96,7 +96,7 @@ fn largest_messages_fit() {
         illumination: crate::DutyCycle::FULL,
         focus: f32::MAX,
         saturated: 1.0,
-        doubts: Doubts(u16::MAX),
+        qc_flags: QcFlags(u16::MAX),
         times: StageTimes {
             convert: crate::Microseconds(u32::MAX),
             preprocess: crate::Microseconds(u32::MAX),

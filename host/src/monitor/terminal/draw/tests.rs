@@ -4,7 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use shared::wire::{
-    CameraState, Doubts, FrameReport, Identity, ModelDigest, Name, Piece, Settings, StageTimes, Status,
+    CameraState, FrameReport, Identity, ModelDigest, Name, Piece, QcFlags, Settings, StageTimes, Status,
     Stream,
 };
 use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
@@ -37,7 +37,7 @@ const SETTINGS: Settings = Settings {
     preview: Stream::Off,
 };
 
-fn record(frame: u32, count: u32, doubts: Doubts) -> FrameRecord {
+fn record(frame: u32, count: u32, qc_flags: QcFlags) -> FrameRecord {
     let report = FrameReport {
         frame,
         time_unix_ms: 0,
@@ -54,7 +54,7 @@ fn record(frame: u32, count: u32, doubts: Doubts) -> FrameRecord {
         illumination: DutyCycle::FULL,
         focus: 0.53,
         saturated: 0.25,
-        doubts,
+        qc_flags,
         times: StageTimes::default(),
         skipped: 0,
     };
@@ -134,7 +134,7 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
     let mut watched = Watched::new();
     watched.station();
     for (frame, count) in [(7, 3), (8, 250), (9, 1046)] {
-        watched.panel.frame(&record(frame, count, Doubts::NONE), "rising", 4.25);
+        watched.panel.frame(&record(frame, count, QcFlags::NONE), "rising", 4.25);
         let rows = rows(&watched.screen(), 110, 34);
         assert_eq!(large(&rows), Some(count.into()));
         assert_shows(
@@ -168,7 +168,7 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
 fn a_doubted_count_says_why_and_what_to_do_and_a_lost_station_makes_it_old() {
     let mut watched = Watched::new();
     watched.station();
-    watched.panel.frame(&record(1, 12, Doubts::OUT_OF_FOCUS), "", 0.0);
+    watched.panel.frame(&record(1, 12, QcFlags::OUT_OF_FOCUS), "", 0.0);
     let told = ["do not trust this count", "turn the focus until edges are sharp"];
     assert_shows(&rows(&watched.screen(), 200, 30), &told);
     watched.panel.link(LinkState::Lost, "the station does not answer");
@@ -183,7 +183,7 @@ fn gates_leave_nuclei_out_and_are_told() {
     let masks = encode_masks(&squares());
     let gates = Gates { min_area_px: 5, max_area_px: Some(12), border: Border::Count };
     watched.panel.set_gates(gates).unwrap();
-    watched.panel.frame(&record(5, 3, Doubts::NONE), "", 0.0);
+    watched.panel.frame(&record(5, 3, QcFlags::NONE), "", 0.0);
     watched.panel.masks(Piece { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
     let screen = watched.screen();
     assert_eq!(screen.shown(), Some(super::super::screen::Shown { count: 1, frame: 5, found: Some(3) }));
@@ -198,7 +198,7 @@ fn any_size_can_be_drawn() {
     let mut watched = Watched::new();
     let empty = watched.screen();
     watched.station();
-    watched.panel.frame(&record(1, 12, Doubts::TOO_DENSE), "steady", 1.0);
+    watched.panel.frame(&record(1, 12, QcFlags::TOO_DENSE), "steady", 1.0);
     let full = watched.screen();
     for (width, height) in [(1, 1), (20, 5), (40, 60), (79, 23), (80, 24), (250, 90)] {
         rows(&empty, width, height);
@@ -246,7 +246,7 @@ fn keys_ask_for_what_the_buttons_do() {
 fn of_several_stations_one_is_shown_and_a_line_tells_of_all() {
     let mut watched = Watched::new();
     watched.station();
-    watched.panel.frame(&record(1, 12, Doubts::TOO_DENSE), "", 0.0);
+    watched.panel.frame(&record(1, 12, QcFlags::TOO_DENSE), "", 0.0);
     let doubted = watched.screen();
     watched.panel.link(LinkState::Lost, "the station does not answer");
     let lost = watched.screen();
