@@ -9,3 +9,5 @@ pub mod optics;
 pub mod pictures;
 pub mod provenance;
 pub mod recording;
+#[cfg(test)]
+pub mod test_report;

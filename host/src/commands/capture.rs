@@ -137,9 +137,8 @@ fn capture(
         if args.json {
             output::json(&record)?;
         } else {
-            let doubts = record.frame.doubts.join(", ");
-            let doubts = if doubts.is_empty() { doubts } else { format!("  DO NOT TRUST: {doubts}") };
-            let line = format!("{}  {} nuclei{doubts}", record.labels, record.frame.count);
+            let warning = record.frame.warning().map_or_else(String::new, |warning| format!("  {warning}"));
+            let line = format!("{}  {} nuclei{warning}", record.labels, record.frame.count);
             match &progress {
                 Some(progress) => progress.tell(&line)?,
                 None => output::line(&line)?,

@@ -163,35 +163,25 @@ fn cell(value: Option<&Value>, kind: Kind) -> Cell {
 mod tests {
     use std::collections::BTreeSet;
 
-    use shared::PixelSize;
-    use shared::wire::{FrameReport, ModelDigest, Name, QcFlags, StageTimes};
-    use shared::{DutyCycle, Microseconds};
+    use shared::wire::{QcFlags, FrameReport, Name};
+    use shared::{Microseconds, PixelSize};
 
     use super::*;
     use crate::records::frame_record::FrameRecord;
     use crate::records::provenance::Provenance;
     use crate::records::recording::Recording;
+    use crate::records::test_report::test_report;
 
     fn record() -> FrameRecord {
         let report = FrameReport {
             frame: 7,
             time_unix_ms: 1_700_000_000_000,
             source: Name::try_from("a, b").unwrap(),
-            model: ModelDigest([1; 32]),
-            width: 64,
-            height: 48,
             count: 12,
-            true_count: None,
             median_diameter_px: 20.0,
-            confluence: 0.25,
-            scale: 1.0,
             exposure: Some(Microseconds(1500)),
-            illumination: DutyCycle::FULL,
-            focus: 0.5,
-            saturated: 0.0,
             qc_flags: QcFlags::OUT_OF_FOCUS.union(QcFlags::TOO_DENSE),
-            times: StageTimes::default(),
-            skipped: 0,
+            ..test_report()
         };
         FrameRecord::new(&report, &Provenance::of_nothing(PixelSize::try_from(0.5).ok()))
     }

@@ -107,31 +107,20 @@ impl CaptureFolder {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::{ModelDigest, Name, QcFlags, StageTimes};
-    use shared::{DutyCycle, LabelImage};
+    use shared::LabelImage;
+    use shared::wire::Name;
 
     use super::*;
+    use crate::records::test_report::test_report;
 
     fn captured(source: &str) -> Captured {
         let report = FrameReport {
             frame: 12,
-            time_unix_ms: 0,
             source: Name::try_from(source).unwrap(),
-            model: ModelDigest([0; 32]),
             width: 3,
-            height: 1,
             count: 2,
             true_count: Some(1),
-            median_diameter_px: 1.0,
-            confluence: 0.7,
-            scale: 1.0,
-            exposure: None,
-            illumination: DutyCycle::OFF,
-            focus: 0.5,
-            saturated: 0.0,
-            qc_flags: QcFlags::NONE,
-            times: StageTimes::default(),
-            skipped: 0,
+            ..test_report()
         };
         Captured {
             report,

@@ -1,7 +1,7 @@
 //! A frame's result as one line of JSON, with units in its names and reasons in words.
 
-use serde::Serialize;
-use shared::wire::{FrameReport, StageTimes};
+use serde::{Serialize, Serializer};
+use shared::wire::{QcFlags, FrameReport, StageTimes};
 use shared::{Microseconds, PixelSize};
 
 use crate::records::provenance::Provenance;
@@ -46,8 +46,9 @@ pub struct FrameRecord {
     pub saturated: f32,
     /// Whether the count can be trusted.
     pub trusted: bool,
-    /// Why it cannot.
-    pub doubts: Vec<&'static str>,
+    /// Why it cannot; written as a list of reasons in words.
+    #[serde(rename = "doubts", serialize_with = "in_words")]
+    pub qc_flags: QcFlags,
     /// Where the time went.
     pub stages_ms: StageMs,
     /// Camera frames passed over before this one.
@@ -75,6 +76,12 @@ pub struct StageMs {
 }
 
 impl FrameRecord {
+    /// What a person must know of a count that cannot be trusted.
+    pub fn warning(&self) -> Option<String> {
+        let reasons: Vec<&str> = self.qc_flags.reasons().collect();
+        (!self.trusted).then(|| format!("DO NOT TRUST: {}", reasons.join(", ")))
+    }
+
     /// The record of a report.
     pub fn new(report: &FrameReport, provenance: &Provenance) -> Self {
         let pixel_size = provenance.pixel_size;
@@ -98,12 +105,16 @@ impl FrameRecord {
             focus: report.focus,
             saturated: report.saturated,
             trusted: report.qc_flags.is_empty(),
-            doubts: report.qc_flags.reasons().collect(),
+            qc_flags: report.qc_flags,
             stages_ms: StageMs::from(report.times),
             skipped: report.skipped,
             provenance: provenance.clone(),
         }
     }
+}
+
+fn in_words<S: Serializer>(qc_flags: &QcFlags, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(qc_flags.reasons())
 }
 
 fn milliseconds(time: Microseconds) -> f64 {

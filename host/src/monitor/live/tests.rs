@@ -1,28 +1,19 @@
-use shared::DutyCycle;
-use shared::wire::{ModelDigest, Name, QcFlags, StageTimes};
+use shared::wire::QcFlags;
 
 use super::*;
+use crate::records::test_report::test_report;
 
 fn report(count: u32, true_count: Option<u32>, qc_flags: QcFlags) -> FrameReport {
     FrameReport {
         frame: 7,
         time_unix_ms: 86_400_000 * 3 + 3_723_000,
-        source: Name::new(),
-        model: ModelDigest([0xAB; 32]),
-        width: 640,
-        height: 480,
         count,
         true_count,
         median_diameter_px: 20.0,
-        confluence: 0.1,
-        scale: 1.0,
-        exposure: None,
-        illumination: DutyCycle::FULL,
         focus: 0.534,
-        saturated: 0.0,
         qc_flags,
-        times: StageTimes::default(),
         skipped: 2,
+        ..test_report()
     }
 }
 

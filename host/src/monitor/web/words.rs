@@ -7,8 +7,8 @@ use crate::records::frame_record::FrameRecord;
 use crate::station::client::{Traffic, camera_word};
 use crate::support::brightness::percent;
 
-/// What to do about each doubt.
-const WHAT_TO_DO: [(QcFlags, &str); 6] = [
+/// What a person can do about each flag.
+const ADVICE: [(QcFlags, &str); 6] = [
     (QcFlags::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
     (QcFlags::SATURATED, "turn the light or the exposure down"),
     (QcFlags::BLANK, "is the lamp on, and a sample in place?"),
@@ -39,7 +39,7 @@ pub struct FrameWords {
 impl FrameWords {
     /// Of a frame, of so many in a second.
     pub fn new(record: &FrameRecord, frames_per_second: f64) -> Self {
-        let doubted = |words| record.doubts.contains(&words);
+        let has = |flag| record.qc_flags.contains(flag);
         let diameter = match (record.median_diameter_um, record.median_diameter_px) {
             (Some(um), _) => format!("{um:.1} µm"),
             (None, Some(px)) => format!("{px:.1} px"),
@@ -56,12 +56,12 @@ impl FrameWords {
             trust: trust(record),
             focus: format!(
                 "{} ({:.2})",
-                if doubted("out of focus") { "out of focus" } else { "sharp" },
+                if has(QcFlags::OUT_OF_FOCUS) { "out of focus" } else { "sharp" },
                 record.focus
             ),
             brightness: format!(
                 "{} ({:.1} % saturated)",
-                if doubted("saturated") { "too bright" } else { "within range" },
+                if has(QcFlags::SATURATED) { "too bright" } else { "within range" },
                 100.0 * record.saturated
             ),
             diameter,
@@ -79,17 +79,18 @@ fn trust(record: &FrameRecord) -> String {
     if record.trusted {
         return "can be trusted".to_owned();
     }
-    let reasons: Vec<String> = record.doubts.iter().map(|words| advice(words)).collect();
+    let flags = QcFlags::ALL.into_iter().filter(|&(flag, _)| record.qc_flags.contains(flag));
+    let mut reasons: Vec<String> = flags.map(|(flag, reason)| advised(flag, reason)).collect();
+    if reasons.is_empty() {
+        reasons.push("for a reason that this program does not know".to_owned());
+    }
     format!("do not trust this count ({})", reasons.join("; "))
 }
 
-/// A doubt, and what to do about it.
-fn advice(words: &str) -> String {
-    let is_meant = |doubt: &QcFlags| doubt.reasons().any(|reason| reason == words);
-    match WHAT_TO_DO.iter().find(|(doubt, _)| is_meant(doubt)) {
-        Some((_, what_to_do)) => format!("{words}: {what_to_do}"),
-        None => words.to_owned(),
-    }
+/// A reason, and what to do about it.
+fn advised(flag: QcFlags, reason: &str) -> String {
+    let advice = ADVICE.iter().find(|&&(known, _)| known == flag);
+    advice.map_or_else(|| reason.to_owned(), |(_, advice)| format!("{reason}: {advice}"))
 }
 
 /// What a person is told of the station.
@@ -138,15 +139,35 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::wire::FrameReport;
+
     use super::*;
+    use crate::records::provenance::Provenance;
+    use crate::records::test_report::test_report;
+
+    fn record(qc_flags: QcFlags) -> FrameRecord {
+        FrameRecord::new(&FrameReport { qc_flags, ..test_report() }, &Provenance::of_nothing(None))
+    }
 
     #[test]
-    fn there_is_something_to_do_about_every_doubt() {
-        for (doubt, words) in QcFlags::ALL {
-            assert!(WHAT_TO_DO.iter().any(|&(known, _)| known == doubt), "{words}");
-            assert!(advice(words).starts_with(&format!("{words}: ")));
+    fn every_flag_comes_with_advice() {
+        for (flag, reason) in QcFlags::ALL {
+            let (_, advice) = ADVICE.iter().find(|(known, _)| *known == flag).unwrap();
+            let trust = FrameWords::new(&record(flag), 1.0).trust;
+            assert_eq!(trust, format!("do not trust this count ({reason}: {advice})"));
         }
-        assert_eq!(advice("a doubt of a later station"), "a doubt of a later station");
+        let text = FrameWords::new(&record(QcFlags::OUT_OF_FOCUS.union(QcFlags::SATURATED)), 1.0);
+        assert!(
+            text.focus.starts_with("out of focus") && text.brightness.starts_with("too bright"),
+            "{text:?}"
+        );
+        assert_eq!(FrameWords::new(&record(QcFlags::NONE), 1.0).trust, "can be trusted");
+    }
+
+    #[test]
+    fn a_flag_of_a_later_station_still_warns() {
+        let text = FrameWords::new(&record(QcFlags(1 << 15)), 1.0);
+        assert_eq!(text.trust, "do not trust this count (for a reason that this program does not know)");
     }
 
     #[test]

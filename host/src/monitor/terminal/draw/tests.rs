@@ -4,8 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use shared::wire::{
-    CameraState, FrameReport, Identity, ModelDigest, Name, Piece, QcFlags, Settings, StageTimes, Status,
-    Stream,
+    CameraState, QcFlags, FrameReport, Identity, ModelDigest, Name, Piece, Settings, Status, Stream,
 };
 use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
 
@@ -16,6 +15,7 @@ use crate::monitor::web::{Command, Panel, Seat};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::{Border, Gates};
 use crate::records::provenance::Provenance;
+use crate::records::test_report::test_report;
 use crate::station::client::Traffic;
 
 const STATUS: Status = Status {
@@ -40,8 +40,6 @@ const SETTINGS: Settings = Settings {
 fn record(frame: u32, count: u32, qc_flags: QcFlags) -> FrameRecord {
     let report = FrameReport {
         frame,
-        time_unix_ms: 0,
-        source: Name::new(),
         model: STATUS.model,
         width: 40,
         height: 10,
@@ -49,14 +47,10 @@ fn record(frame: u32, count: u32, qc_flags: QcFlags) -> FrameRecord {
         true_count: Some(count + 1),
         median_diameter_px: 21.5,
         confluence: 0.125,
-        scale: 1.0,
-        exposure: None,
-        illumination: DutyCycle::FULL,
         focus: 0.53,
         saturated: 0.25,
         qc_flags,
-        times: StageTimes::default(),
-        skipped: 0,
+        ..test_report()
     };
     FrameRecord::new(&report, &Provenance::of_nothing(PixelSize::try_from(0.5).ok()))
 }
