@@ -3,4 +3,5 @@
 pub mod fleet;
 pub mod live;
 pub mod terminal;
+pub mod view;
 pub mod web;

@@ -1,26 +1,26 @@
-//! Counts sent on to an MQTT broker, each once, and told to Prometheus.
+//! Counts published to an MQTT broker, at least once each, and as Prometheus metrics.
 //!
-//! A viewer a station tells its [`Outlet`] what comes. Outlets fill one [`Outbox`], a bounded queue that a
-//! [`Courier`] empties into the broker, and one set of [`Metrics`]. A count stays in the queue until the broker has
-//! acknowledged it, so that a broker which goes away loses none. MQTT's quality of service 1 may then deliver some
-//! of the last few twice; each message carries an `id` by which its reader tells. A queue that is kept in a folder goes on
-//! where an earlier program was killed.
+//! One [`StationPublisher`] per station fills the common [`Outbox`], a bounded queue that an [`MqttPublisher`] drains
+//! to the broker, and the common [`Metrics`]. A count stays in the queue until the broker has acknowledged it, so an
+//! outage loses none. MQTT's quality of service 1 may deliver some of the last few twice; each message carries an `id`
+//! by which a subscriber recognises them. A queue on disk survives the program.
 
 mod broker_address;
-mod courier;
-mod encryption;
-mod login;
+mod credentials;
+mod disk_queue;
+mod message;
 mod metrics;
+mod mqtt_publisher;
 mod outbox;
-mod outlet;
-mod queue_log;
+mod station_publisher;
+mod tls;
 mod topics;
 
 pub use broker_address::{BrokerAddress, Scheme};
-pub use courier::{Access, Courier};
-pub use encryption::Credentials;
-pub use login::Login;
+pub use credentials::Credentials;
 pub use metrics::Metrics;
+pub use mqtt_publisher::{ConnectOptions, MqttPublisher};
 pub use outbox::Outbox;
-pub use outlet::Outlet;
-pub use topics::{Level, Topics};
+pub use station_publisher::StationPublisher;
+pub use tls::TlsFiles;
+pub use topics::{TopicLevel, Topics};

@@ -3,10 +3,10 @@
 pub mod capture_folder;
 pub mod frame_record;
 pub mod gates;
+pub mod input_images;
 pub mod label_files;
 pub mod label_folder;
 pub mod optics;
-pub mod pictures;
 pub mod provenance;
 pub mod recording;
 #[cfg(test)]

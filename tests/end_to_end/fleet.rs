@@ -192,7 +192,7 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     }
     let complained = rest(live.stderr());
     let absent = "there is no port";
-    assert!(complained.contains(absent) && complained.contains("it is waited for"), "{complained}");
+    assert!(complained.contains(absent) && complained.contains("waiting for the station"), "{complained}");
 
     let output = fleet.host(&["live", "--frames", "3"]).output().unwrap();
     let told = text(&output.stdout);

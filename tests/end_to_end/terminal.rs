@@ -203,7 +203,7 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
     terminal.press("+");
     terminal.wait_for("illumination 5 %");
     terminal.press("r");
-    terminal.wait_for("nothing is recorded any more");
+    terminal.wait_for("recording is off");
     terminal.press("r");
     terminal.wait_for("recording to counts-");
 
@@ -211,7 +211,7 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
     let killed = Instant::now();
     terminal.wait_for("station lost");
     assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
-    terminal.wait_for("the number is old");
+    terminal.wait_for("last known count: station disconnected");
     bench.restart_station();
     terminal.wait_for("connected");
     terminal.wait_for("can be trusted");
@@ -248,7 +248,7 @@ fn of_several_stations_the_terminal_shows_the_chosen_one() {
     terminal.wait_for(" lost ");
     assert!(terminal.text().contains("nuclei bench  connected"), "{}", terminal.text());
     terminal.press("\t");
-    terminal.wait_for("the number is old");
+    terminal.wait_for("last known count: station disconnected");
     hood.restart_station();
     terminal.wait_for("can be trusted");
     terminal.press("s");

@@ -22,7 +22,7 @@ mod statistics;
 use serde::Serialize;
 
 pub use page::page;
-pub use statistics::{NoSeries, Series};
+pub use statistics::{DilutionSeries, SeriesError};
 
 /// What a series is judged by.
 const MOST_INDEX: f64 = 0.05;
@@ -49,10 +49,10 @@ pub enum Verdict {
 
 /// A series with what it means.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub struct Assessment {
     /// The numbers.
     #[serde(flatten)]
-    pub series: Series,
+    pub series: DilutionSeries,
     /// What they show.
     pub verdict: Verdict,
     /// The same in plain words.
@@ -61,9 +61,9 @@ pub struct Judged {
     pub cautions: Vec<String>,
 }
 
-impl Judged {
+impl Assessment {
     /// Judges a series.
-    pub fn new(series: Series) -> Self {
+    pub fn new(series: DilutionSeries) -> Self {
         let bends = series.bend_p.is_some_and(|p| p < BENT);
         let verdict = match () {
             () if bends && series.shortfall > 0.0 => Verdict::FallsShort,
@@ -130,7 +130,7 @@ impl Judged {
     }
 }
 
-fn words(series: &Series, verdict: Verdict) -> String {
+fn words(series: &DilutionSeries, verdict: Verdict) -> String {
     let index = 100.0 * series.index;
     let densest = series.steps.first().map_or(1.0, |step| step.dilution);
     let short = 100.0 * series.shortfall.abs();
@@ -160,7 +160,7 @@ fn words(series: &Series, verdict: Verdict) -> String {
     }
 }
 
-fn cautions(series: &Series) -> Vec<String> {
+fn cautions(series: &DilutionSeries) -> Vec<String> {
     let mut cautions = Vec::new();
     let steps = series.steps.len();
     if steps < ENOUGH_STEPS {

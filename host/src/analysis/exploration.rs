@@ -15,7 +15,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde::Serialize;
 
-pub use findings::Finding;
+pub use findings::DatasetFinding;
 use findings::{duplicates, of_sample};
 use kmeans::cluster;
 pub use page::page;
@@ -32,7 +32,7 @@ pub struct Exploration {
     /// The pictures that can be read, in order.
     pub pictures: Vec<PictureFacts>,
     /// What is wrong, file by file.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DatasetFinding>,
     /// The clusters of k-means by the pictures' colours, largest first.
     pub clusters: Vec<Cluster>,
     /// Pictures of each size, most frequent first.
@@ -77,7 +77,7 @@ pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exp
                 pictures.push(facts);
                 findings.extend(found);
             }
-            Err(error) => findings.push(Finding::unusable(dataset.file(index), &error)),
+            Err(error) => findings.push(DatasetFinding::unusable(dataset.file(index), &error)),
         }
     }
     findings.extend(duplicates(&pictures));
@@ -102,7 +102,7 @@ pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exp
     }
 }
 
-type Read = Result<(PictureFacts, Vec<Finding>), SampleError>;
+type Read = Result<(PictureFacts, Vec<DatasetFinding>), SampleError>;
 
 /// The facts of every picture, in order; pixels are let go at once.
 fn read(dataset: &Dataset, threads: NonZeroUsize) -> Vec<Read> {

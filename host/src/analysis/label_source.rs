@@ -8,7 +8,7 @@ use crate::records::label_files::{LabelFiles, LabelFilesError};
 
 /// A source of predicted labels.
 #[derive(Debug)]
-pub enum Prediction {
+pub enum LabelSource {
     /// The station's own code finds them.
     Model(Box<OpenModel>),
     /// They were found before.
@@ -17,7 +17,7 @@ pub enum Prediction {
 
 /// Why there are no predicted labels.
 #[derive(Debug, Error)]
-pub enum PredictionError {
+pub enum LabelSourceError {
     /// The model failed on a picture.
     #[error("the model did not segment it")]
     Segment(#[source] SegmentError<NetworkError>),
@@ -29,13 +29,13 @@ pub enum PredictionError {
     Size(#[from] SizeError),
 }
 
-impl Prediction {
+impl LabelSource {
     /// Labels for a picture: a model segments it by itself, at the scale that it suggests. Where no
     /// label image lies ready, nothing was found.
     ///
     /// # Errors
-    /// [`PredictionError`].
-    pub fn labels(&mut self, name: &str, image: &Image) -> Result<LabelImage, PredictionError> {
+    /// [`LabelSourceError`].
+    pub fn labels(&mut self, name: &str, image: &Image) -> Result<LabelImage, LabelSourceError> {
         match self {
             Self::Files(files) => match files.load(name)? {
                 Some(labels) => Ok(labels),
@@ -43,7 +43,7 @@ impl Prediction {
             },
             Self::Model(model) => match model.segmenter.segment(image, ScaleChoice::PerPicture) {
                 Ok(segmentation) => Ok(segmentation.labels),
-                Err(source) => Err(PredictionError::Segment(source)),
+                Err(source) => Err(LabelSourceError::Segment(source)),
             },
         }
     }

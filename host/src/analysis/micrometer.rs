@@ -48,7 +48,7 @@ pub struct Ruling {
 
 /// Why a picture gives no period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NoRuling {
+pub enum RulingError {
     /// Nothing repeats.
     #[error("the picture shows no clear ruling")]
     Unclear,
@@ -69,8 +69,8 @@ pub enum NoRuling {
 /// Measures the ruling of a picture.
 ///
 /// # Errors
-/// [`NoRuling`].
-pub fn measure(picture: &Image) -> Result<Ruling, NoRuling> {
+/// [`RulingError`].
+pub fn measure(picture: &Image) -> Result<Ruling, RulingError> {
     let luma = picture.luma_hw();
     let view = View { luma_hw: &luma, width: picture.width() as usize, height: picture.height() as usize };
     let degrees = view.direction();
@@ -158,11 +158,11 @@ fn evened(profile: &[f64]) -> Vec<f64> {
 }
 
 /// The lag of the first high peak of the autocorrelation.
-fn rough_period(profile: &[f64]) -> Result<f64, NoRuling> {
+fn rough_period(profile: &[f64]) -> Result<f64, RulingError> {
     let longest = profile.len() / 3;
     let mean_square = profile.iter().map(|value| value * value).sum::<f64>() / profile.len().max(1) as f64;
     if mean_square <= 0.0 {
-        return Err(NoRuling::Unclear);
+        return Err(RulingError::Unclear);
     }
     let correlation: Vec<f64> = (0..=longest)
         .map(|lag| {
@@ -171,7 +171,7 @@ fn rough_period(profile: &[f64]) -> Result<f64, NoRuling> {
             sum / pairs as f64 / mean_square
         })
         .collect();
-    let negative = correlation.iter().position(|&value| value < 0.0).ok_or(NoRuling::Unclear)?;
+    let negative = correlation.iter().position(|&value| value < 0.0).ok_or(RulingError::Unclear)?;
     let is_peak = |lag: &usize| {
         let near = &correlation[lag - 1..=lag + 1];
         near[1] >= near[0] && near[1] > near[2]
@@ -179,14 +179,14 @@ fn rough_period(profile: &[f64]) -> Result<f64, NoRuling> {
     let peaks: Vec<usize> = (negative.max(1)..longest).filter(is_peak).collect();
     let highest = peaks.iter().map(|&lag| correlation[lag]).fold(0.0, f64::max);
     if highest < LEAST_CORRELATION {
-        return Err(NoRuling::Unclear);
+        return Err(RulingError::Unclear);
     }
     let first = peaks.into_iter().find(|&lag| correlation[lag] >= FIRST_PEAK * highest);
-    let lag = first.ok_or(NoRuling::Unclear)?;
+    let lag = first.ok_or(RulingError::Unclear)?;
     let [before, at, after] = [lag - 1, lag, lag + 1].map(|lag| correlation[lag]);
     let curve = before - 2.0 * at + after;
     let period = lag as f64 + if curve < 0.0 { (before - after) / (2.0 * curve) } else { 0.0 };
-    if period < LEAST_PERIOD { Err(NoRuling::TooFine) } else { Ok(period) }
+    if period < LEAST_PERIOD { Err(RulingError::TooFine) } else { Ok(period) }
 }
 
 /// Where lines are, px, each with its number.
@@ -251,10 +251,10 @@ fn refined(profile: &[f64], place: f64, period: f64) -> Option<f64> {
 }
 
 /// The spacing of lines by a straight line through their places over their numbers, with its standard uncertainty.
-fn even_spacing(lines: &[(f64, f64)], rough: f64) -> Result<(f64, f64), NoRuling> {
+fn even_spacing(lines: &[(f64, f64)], rough: f64) -> Result<(f64, f64), RulingError> {
     let count = lines.len();
     if count < LEAST_LINES {
-        return Err(NoRuling::TooFew { lines: count });
+        return Err(RulingError::TooFew { lines: count });
     }
     let mean = |of: fn(&(f64, f64)) -> f64| lines.iter().map(of).sum::<f64>() / count as f64;
     let (number, place) = (mean(|line| line.0), mean(|line| line.1));
@@ -267,7 +267,7 @@ fn even_spacing(lines: &[(f64, f64)], rough: f64) -> Result<(f64, f64), NoRuling
     let is_even =
         scatter <= MOST_SCATTER * slope && found >= LEAST_FOUND && (slope / rough - 1.0).abs() < 0.1;
     if !is_even {
-        return Err(NoRuling::Uneven);
+        return Err(RulingError::Uneven);
     }
     let by_scatter = SHARED_SCATTER * scatter / spread.sqrt();
     Ok((slope, by_scatter.hypot(SHARED_OFFSET * slope / last)))

@@ -69,7 +69,7 @@ pub struct Sizes {
 
 /// What the fields say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct CountReport {
     /// What was asked for.
     pub options: ReportOptions,
     /// Counts of the fields that can be trusted.
@@ -108,7 +108,7 @@ pub struct NothingCounted {
 ///
 /// # Errors
 /// [`NothingCounted`] where none is left.
-pub fn report(folder: &LabelFolder, options: ReportOptions) -> Result<Report, NothingCounted> {
+pub fn report(folder: &LabelFolder, options: ReportOptions) -> Result<CountReport, NothingCounted> {
     let names = folder.names();
     let progress = Progress::new("counting", names.len() as u64);
     let (mut counted, mut left_out, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
@@ -140,7 +140,7 @@ pub fn report(folder: &LabelFolder, options: ReportOptions) -> Result<Report, No
     let concentration_per_ml = density_per_mm2
         .zip(options.chamber_depth_um)
         .map(|(density, depth)| density.times(concentration_factor(depth, options.dilution)));
-    Ok(Report {
+    Ok(CountReport {
         options,
         counts: statistics,
         density_per_mm2,
@@ -172,8 +172,8 @@ fn count(
     let within = within(&objects, field, gates);
     let (width, height) = (field.labels.width(), field.labels.height());
     let covered: u64 = objects.iter().map(|object| u64::from(object.area_px)).sum();
-    let doubts: Option<Vec<String>> = match (folder.witness(name), &field.image) {
-        (Some(witness), _) => Some(witness.reasons()),
+    let doubts: Option<Vec<String>> = match (folder.evidence_of(name), &field.image) {
+        (Some(evidence_of), _) => Some(evidence_of.reasons()),
         (None, _) if folder.has_evidence() => Some(vec!["no evidence of this frame".to_owned()]),
         (None, Some(image)) => {
             let doubts = Evidence::of(image, &field.labels, Limited::No, None).qc_flags;
@@ -252,13 +252,13 @@ impl Sizes {
     }
 }
 
-impl Report {
+impl CountReport {
     /// The report as lines for a person.
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{:<26}{}", "fields counted", self.counts.fields)];
         let mut row = |what: &str, value: String| lines.push(format!("{what:<26}{value}"));
         if self.options.gates != Gates::default() {
-            row("gates", self.options.gates.words());
+            row("gates", self.options.gates.describe());
         }
         row("nuclei counted", self.counts.total.to_string());
         row("nuclei a field", told(self.counts.mean));

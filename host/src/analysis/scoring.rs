@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use shared::{ImageScore, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT};
 
 pub use page::Worst;
-pub use set::{Missing, ScoreOptions, SetResult, score_set};
+pub use set::{MissingPolicy, ScoreOptions, SetResult, score_set};
 
 /// How well one picture was segmented.
 #[derive(Debug, Clone, PartialEq)]

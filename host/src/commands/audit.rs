@@ -6,7 +6,7 @@ use clap::Args;
 use host_console::{Exit, Failure, output};
 
 use crate::records::capture_folder::EVIDENCE;
-use crate::records::recording::{Audit, Fault, audit};
+use crate::records::recording::{Audit, ChainBreak, audit};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host audit captures
@@ -52,7 +52,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     }
     let file = file.display();
     match &found.broken {
-        Some(Fault { entry, problem }) => eprintln!("broken: entry {entry} of {file} {problem}"),
+        Some(ChainBreak { entry, problem }) => eprintln!("broken: entry {entry} of {file} {problem}"),
         None => eprintln!("not verified: the first {} entries of {file} have no chain", found.unchained),
     }
     Ok(Exit::GateMissed)

@@ -10,7 +10,7 @@ use clap::Args;
 use host_console::{Exit, Failure, Progress, interrupt, output};
 use shared::wire::{Acquisition, Setting};
 
-use self::cost::Cost;
+use self::cost::CaptureCost;
 use super::port_args::PortArgs;
 use crate::records::capture_folder::{CaptureFolder, EVIDENCE, first_token};
 use crate::records::gates::Gates;
@@ -62,7 +62,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     let (mut station, identity) = args.port.open()?;
     let start = Instant::now();
     let before = station.quieten()?;
-    let provenance = Provenance::of(&mut station, &identity, &before, Gates::kept()?)?;
+    let provenance = Provenance::of(&mut station, &identity, &before, Gates::saved()?)?;
     let taken = capture(args, &mut station, &provenance, stop);
     // Also after a failure, as far as the line still allows it.
     let restored = station
@@ -89,33 +89,27 @@ fn capture(
     station: &mut Station<SerialLine>,
     provenance: &Provenance,
     stop: &AtomicBool,
-) -> Result<Cost, Failure> {
+) -> Result<CaptureCost, Failure> {
     // From one to the other, so that a station that plays pictures begins with the first.
     station.set(Setting::Acquisition(Acquisition::Continuous))?;
     station.set(Setting::Acquisition(Acquisition::Triggered))?;
     let progress = (!args.all).then(|| Progress::new("capturing", u64::from(args.count)));
     let mut folder = CaptureFolder::new(&args.out);
     let mut first: Option<String> = None;
-    let mut taken = Cost::default();
+    let mut taken = CaptureCost::default();
     let token = first_token();
     while (args.all || taken.frames() < args.count) && !stop.load(Ordering::Relaxed) {
-        let shot = station.capture(token.wrapping_add(taken.frames()), stop)?;
+        let outcome = station.capture(token.wrapping_add(taken.frames()), stop)?;
         station.take_events();
-        let captured = match shot {
-            Shot::Taken(captured) => captured,
+        let captured = match outcome {
             Shot::Stopped => break,
             Shot::Finished => {
                 if !args.all {
-                    eprintln!("the pictures came to their end before {} frames", args.count);
+                    eprintln!("the station has played its last image before {} frames", args.count);
                 }
                 break;
             }
-            Shot::CameraAbsent => {
-                return Err(Failure::failed(
-                    "the station has no camera that delivers",
-                    "connect one; nuclei-host station status tells what the station sees",
-                ));
-            }
+            outcome => outcome.into_frame()?,
         };
         let source = captured.report.source.to_string();
         if args.all && source.is_empty() {

@@ -51,7 +51,7 @@ pub struct ConvertArgs {
 
 /// What was written, for a program.
 #[derive(Debug, Default, Serialize)]
-struct Summary {
+struct ConvertSummary {
     pictures: usize,
     nuclei: u64,
     pixel_size_um: Option<f32>,
@@ -71,7 +71,8 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     refuse_own_folder(&folder, &args.labels, &args.out)?;
     let pixel_size = folder.pixel_size(args.pixel_size)?;
     let mut exporter = Exporter::new(&args.out, args.format.iter().copied().collect(), pixel_size);
-    let mut summary = Summary { pixel_size_um: pixel_size.map(PixelSize::get), ..Summary::default() };
+    let mut summary =
+        ConvertSummary { pixel_size_um: pixel_size.map(PixelSize::get), ..ConvertSummary::default() };
     let names = folder.names();
     let progress = Progress::new("writing", names.len() as u64);
     for name in &names {
@@ -103,7 +104,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     }
     drop(progress);
     exporter.finish()?;
-    let Summary { pictures, nuclei, failed, .. } = &summary;
+    let ConvertSummary { pictures, nuclei, failed, .. } = &summary;
     if args.json {
         output::json(&summary)?;
     } else {

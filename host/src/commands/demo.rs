@@ -12,9 +12,8 @@ use serde::Serialize;
 use shared::wire::{Downgrade, Identity};
 
 use super::flash::{Watched, cost};
-use super::live::summary_line;
 use super::view_args::ViewArgs;
-use crate::monitor::live::{End, Ended, Summary, Viewer};
+use crate::monitor::live::{CountSummary, StationMonitor, StopCondition, StopReason};
 use crate::station::bundled::BUNDLED_MODEL;
 use crate::station::client::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
 use crate::station::model_check::check_model;
@@ -27,7 +26,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host demo --model nuclei.onnx --frames stage1_train.zip";
 
 /// A station that loads its model is not there at once.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// See it work without hardware, data or GPU: a station on this machine, a simulated camera, a virtual
 /// serial line, the bundled model flashed and counting, beside the true counts.
@@ -37,7 +36,7 @@ pub struct DemoArgs {
     /// How long to watch
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
-    /// Show your own pictures, a folder or a zip, instead of simulated ones
+    /// FrameSink your own pictures, a folder or a zip, instead of simulated ones
     #[arg(long, value_name = "DIR|ZIP")]
     frames: Option<PathBuf>,
     /// Flash this model instead of the bundled one
@@ -50,7 +49,7 @@ pub struct DemoArgs {
 /// The last object of `--json`.
 #[derive(Debug, Serialize)]
 struct DemoSummary {
-    summary: Summary,
+    summary: CountSummary,
     /// Bytes a second on the wire, from the station.
     bytes_per_second: f64,
     /// The same as a share of what the line carries, 0 to 1.
@@ -123,14 +122,14 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     };
     tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
 
-    let (show, terminal) = args.view.open(station.port(), stop)?;
+    let (sink, terminal) = args.view.open(station.port(), stop)?;
     let (start, carried) = (Instant::now(), line.carried());
     let at = Some(start + Duration::from_secs(args.seconds));
-    let (ended, summary) =
-        Viewer::new(show, None).watch((station, identity), End { at, frames: None }, stop)?;
+    let (reason, summary) =
+        StationMonitor::new(sink, None).run((station, identity), StopCondition { at, frames: None }, stop)?;
     drop(terminal);
-    if ended == Ended::Finished {
-        eprintln!("the pictures came to their end");
+    if reason == StopReason::EndOfInput {
+        eprintln!("the station has played its last image");
     }
     let bytes_per_second = (line.carried().1 - carried.1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
     let line_share = bytes_per_second * 10.0 / f64::from(DEFAULT_BAUD);
@@ -141,8 +140,8 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
         let stages: Vec<String> =
             summary.stages_ms.by_name().iter().map(|(stage, ms)| format!("{stage} {ms:.1}")).collect();
         output::line(&format!(
-            "{}; ms a frame: {}; {:.1} kB/s on the wire, {:.0} % of the line",
-            summary_line(&summary),
+            "{}; ms per frame: {}; {:.1} kB/s on the wire, {:.0} % of the line",
+            summary.to_line(),
             stages.join(", "),
             bytes_per_second / 1000.0,
             100.0 * line_share
@@ -167,7 +166,7 @@ fn open(
     process: &mut StationProcess,
     stop: &AtomicBool,
 ) -> Result<Option<(Station<SerialLine>, Identity)>, Failure> {
-    let until = Instant::now() + START_PATIENCE;
+    let until = Instant::now() + START_TIMEOUT;
     loop {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);

@@ -7,7 +7,7 @@ use clap::Args;
 use host_console::{Exit, Failure, output, write_whole};
 use serde::Deserialize;
 
-use crate::analysis::dilution::{Judged, NoSeries, Series, page};
+use crate::analysis::dilution::{Assessment, DilutionSeries, SeriesError, page};
 use crate::analysis::report::{ReportOptions, left_out_lines, report};
 use crate::records::gates::Gates;
 use crate::records::label_folder::LabelFolder;
@@ -49,11 +49,11 @@ pub fn run(args: &DilutionSeriesArgs) -> Result<Exit, Failure> {
         Some(path) => from_csv(path)?,
         None => counted(&args.at)?,
     };
-    let series = Series::of(&counts).map_err(|error| match error {
-        NoSeries::Few(_) => Failure::usage(error, "name several dilutions, each with --at"),
-        NoSeries::Empty => Failure::failed(error, "is there a sample in view?"),
+    let series = DilutionSeries::of(&counts).map_err(|error| match error {
+        SeriesError::Few(_) => Failure::usage(error, "name several dilutions, each with --at"),
+        SeriesError::Empty => Failure::failed(error, "is there a sample in view?"),
     })?;
-    let judged = Judged::new(series);
+    let judged = Assessment::new(series);
     if let Some(path) = &args.html {
         write_whole(path, page(&judged, &counts)?.as_bytes())?;
     }

@@ -21,14 +21,14 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct KeyArgs {
     #[command(subcommand)]
-    what: What,
+    what: KeyCommand,
     /// Print one JSON object a key
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum What {
+enum KeyCommand {
     /// Make a key
     New {
         /// Whose it is: letters, digits, - and _
@@ -54,7 +54,7 @@ struct KeyRecord {
 pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
     let store = KeyStore::of_user()?;
     match &args.what {
-        What::New { name } => {
+        KeyCommand::New { name } => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed)
                 .map_err(|error| Failure::failed(error, "the system must have random bytes to give"))?;
@@ -66,7 +66,7 @@ pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                 store.path(name).display()
             );
         }
-        What::List => {
+        KeyCommand::List => {
             for name in store.names()? {
                 tell(args.json, &store, &name, &store.load(&name)?.public())?;
             }

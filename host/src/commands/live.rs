@@ -11,8 +11,8 @@ use host_console::{Exit, Failure, interrupt, output};
 
 use super::port_args::{FleetArgs, SigningArgs};
 use super::view_args::ViewArgs;
-use crate::monitor::fleet::{Member, Place, Roster, some_present};
-use crate::monitor::live::{End, Ended, Summary, Viewer};
+use crate::monitor::fleet::{ConnectedStation, PendingStation, StationRegistry, require_one_connected};
+use crate::monitor::live::{CountSummary, StationMonitor, StopCondition, StopReason};
 use crate::records::recording::Recording;
 
 const EXAMPLES: &str = "Examples:
@@ -59,115 +59,106 @@ pub struct LiveArgs {
 pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
     let ports = args.fleet.ports()?;
-    let is_alone = ports.len() == 1;
-    let mut file = args.record.as_deref().filter(|_| is_alone).map(Recording::open).transpose()?;
-    // A key that is named and not there is missed before anything is shown.
+    let is_single = ports.len() == 1;
+    let mut file = args.record.as_deref().filter(|_| is_single).map(Recording::open).transpose()?;
+    // A key that is named and missing is reported before anything is shown.
     drop(args.signing.key()?);
-    let roster = Roster::default();
-    let places = some_present(args.fleet.gather(&ports, &roster)?)?;
-    let (shows, terminal) = args.view.open_all(&ports, stop)?;
+    let registry = StationRegistry::default();
+    let stations = require_one_connected(args.fleet.connect_all(&ports, &registry)?)?;
+    let (sinks, terminal) = args.view.open_all(&ports, stop)?;
     let at = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let watching = Watching { args, roster, end: End { at, frames: args.frames }, stop };
-    let viewers = shows.into_iter().zip(&ports).map(|(show, port)| match is_alone {
-        true => Viewer::new(show, file.take()),
-        false => Viewer::among_several(show, port),
+    let condition = StopCondition { at, frames: args.frames };
+    let sessions = LiveSessions { args, registry, condition, stop };
+    let monitors = sinks.into_iter().zip(&ports).map(|(sink, port)| match is_single {
+        true => StationMonitor::new(sink, file.take()),
+        false => StationMonitor::among_several(sink, port),
     });
-    let watched: Vec<_> = std::thread::scope(|scope| {
-        let watching = &watching;
-        let threads: Vec<_> = viewers
-            .zip(places)
-            .map(|(viewer, place)| scope.spawn(move || watching.station(viewer, place)))
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let sessions = &sessions;
+        let threads: Vec<_> = monitors
+            .zip(stations)
+            .map(|(monitor, pending)| scope.spawn(move || sessions.run(monitor, pending)))
             .collect();
         threads.into_iter().map(ScopedJoinHandle::join).collect()
     });
-    // A terminal is as before only when its view is gone.
+    // Lines would be lost on the terminal view's screen.
     drop(terminal);
-    let mut ended = Ok(Exit::Done);
-    for watched in watched {
-        match watched.unwrap_or_else(|panic| resume_unwind(panic)) {
+    let mut outcome = Ok(Exit::Done);
+    for result in results {
+        match result.unwrap_or_else(|panic| resume_unwind(panic)) {
             Ok(None) => {}
-            Ok(Some(watched)) => watched.tell(args.view.json)?,
-            Err(failure) => ended = ended.and(Err(failure)),
+            Ok(Some(result)) => result.print(args.view.json)?,
+            Err(failure) => outcome = outcome.and(Err(failure)),
         }
     }
-    ended
+    outcome
 }
 
-/// What watching every station needs.
-struct Watching<'a> {
+/// What the sessions with all stations share.
+struct LiveSessions<'a> {
     args: &'a LiveArgs,
-    roster: Roster,
-    end: End,
+    registry: StationRegistry,
+    condition: StopCondition,
     stop: &'a AtomicBool,
 }
 
-impl Watching<'_> {
-    /// Watches a station until the end; `None` where that is before the station comes.
-    fn station(&self, mut viewer: Viewer, place: Place) -> Result<Option<Watched>, Failure> {
-        let watched = self.joined(&mut viewer, place);
-        match &watched {
-            // Nobody reads any more.
+impl LiveSessions<'_> {
+    /// Monitors a station until the end; `None` when that is before the station connects.
+    fn run(
+        &self,
+        mut monitor: StationMonitor,
+        pending: PendingStation,
+    ) -> Result<Option<SessionResult>, Failure> {
+        let result = self.connect_and_monitor(&mut monitor, pending);
+        match &result {
+            // Nobody reads standard output any more.
             Err(failure) if failure.is_closed_pipe() => self.stop.store(true, Ordering::Relaxed),
             // The other stations may go on for long.
-            Err(failure) if viewer.is_among_several() => viewer.failed(failure),
-            Ok(_) => viewer.finished(),
+            Err(failure) if monitor.is_among_several() => monitor.report_failure(failure),
+            Ok(_) => monitor.report_end(),
             Err(_) => {}
         }
-        watched
+        result
     }
 
-    fn joined(&self, viewer: &mut Viewer, place: Place) -> Result<Option<Watched>, Failure> {
-        if let Some(error) = place.absence() {
-            viewer.absent(error);
+    fn connect_and_monitor(
+        &self,
+        monitor: &mut StationMonitor,
+        pending: PendingStation,
+    ) -> Result<Option<SessionResult>, Failure> {
+        if let Some(error) = pending.connect_error() {
+            monitor.report_absent(error);
         }
-        let Some(member) = place.join(&self.roster, self.end, self.stop)? else { return Ok(None) };
-        let Member { mut station, identity, level } = member;
+        let connected = pending.wait_until_connected(&self.registry, self.condition, self.stop)?;
+        let Some(ConnectedStation { mut station, identity, level }) = connected else { return Ok(None) };
         station.sign_with(self.args.signing.key()?);
         let mut name = None;
-        if viewer.is_among_several() {
+        if monitor.is_among_several() {
             let level = level.to_string();
             let folder = self.args.record.clone().unwrap_or_default().join(&level);
             let file = self.args.record.as_ref().map(|_| Recording::open_within(&folder, RECORDED));
-            viewer.joined(&level, folder, file.transpose()?);
+            monitor.set_station(&level, folder, file.transpose()?);
             name = Some(level);
         }
-        let (ended, summary) = viewer.watch((station, identity), self.end, self.stop)?;
-        Ok(Some(Watched { name, ended, summary }))
+        let (reason, summary) = monitor.run((station, identity), self.condition, self.stop)?;
+        Ok(Some(SessionResult { name, reason, summary }))
     }
 }
 
-/// What came of watching a station.
-struct Watched {
-    /// What it is called, where it is one of several.
+/// The result of a session with a station.
+struct SessionResult {
+    /// The station's name; `None` of a single station.
     name: Option<String>,
-    ended: Ended,
-    summary: Summary,
+    reason: StopReason,
+    summary: CountSummary,
 }
 
-impl Watched {
-    fn tell(&self, json: bool) -> Result<(), Failure> {
-        let of = self.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
-        if self.ended == Ended::Finished {
-            eprintln!("{of}the station's pictures came to their end");
+impl SessionResult {
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        let prefix = self.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        if self.reason == StopReason::EndOfInput {
+            eprintln!("{prefix}the station has played its last image");
         }
-        if json { Ok(()) } else { output::line(&format!("{of}{}", summary_line(&self.summary))) }
+        if json { Ok(()) } else { output::line(&format!("{prefix}{}", self.summary.to_line())) }
     }
-}
-
-/// The frames in one line.
-pub fn summary_line(summary: &Summary) -> String {
-    let mut line = format!("{} frames, {:.1} a second", summary.frames, summary.frames_per_second);
-    if summary.doubted > 0 {
-        line += &format!(", {} not to be trusted", summary.doubted);
-    }
-    if let Some(truth) = summary.truth {
-        line += &format!(
-            ", mean count {:.1} against {:.1} true ({:+.1} %; {:.1} % off in a frame)",
-            truth.mean_count,
-            truth.mean_true_count,
-            truth.mean_deviation_percent,
-            truth.frame_deviation_percent
-        );
-    }
-    line
 }

@@ -5,7 +5,7 @@ use host_console::{Exit, Failure, one_line};
 use shared::trust::SecretKey;
 use shared::wire::Identity;
 
-use crate::monitor::fleet::{Place, Roster, gather};
+use crate::monitor::fleet::{PendingStation, StationRegistry, connect_all};
 use crate::station::client::{
     DEFAULT_BAUD, LineSpeed, LinkError, PortKind, SerialLine, Station, describe_ports, list_ports,
 };
@@ -134,11 +134,15 @@ impl FleetArgs {
         }
     }
 
-    /// Greets the stations at these ports, all at the same time.
+    /// Connects to the stations at these ports, in parallel.
     ///
     /// # Errors
     /// [`Failure`] when two of those that answer have one name.
-    pub fn gather(&self, ports: &[String], roster: &Roster) -> Result<Vec<Place>, Failure> {
-        gather(ports, self.baud, roster, open)
+    pub fn connect_all(
+        &self,
+        ports: &[String],
+        registry: &StationRegistry,
+    ) -> Result<Vec<PendingStation>, Failure> {
+        connect_all(ports, self.baud, registry, open)
     }
 }

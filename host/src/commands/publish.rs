@@ -11,12 +11,12 @@ use std::thread::ScopedJoinHandle;
 use clap::Args;
 use host_console::{Exit, Failure, interrupt, output};
 
-use super::live::summary_line;
 use super::port_args::FleetArgs;
-use crate::monitor::fleet::{Member, Place, Roster};
-use crate::monitor::live::{End, Show, Viewer};
+use crate::monitor::fleet::{ConnectedStation, PendingStation, StationRegistry};
+use crate::monitor::live::{FrameSink, StationMonitor, StopCondition};
 use crate::publish::{
-    Access, BrokerAddress, Courier, Credentials, Level, Login, Metrics, Outbox, Outlet, Scheme, Topics,
+    BrokerAddress, ConnectOptions, Credentials, Metrics, MqttPublisher, Outbox, Scheme, StationPublisher,
+    TlsFiles, TopicLevel, Topics,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -57,44 +57,44 @@ pub struct PublishArgs {
     login: Option<PathBuf>,
     /// First level of every topic
     #[arg(long, value_name = "LEVEL", default_value = "nuclei")]
-    topic: Level,
+    topic: TopicLevel,
     /// MQTT client identifier, each its own on one broker [default: nuclei-host, this machine's name and the ports]
     #[arg(long, value_name = "NAME")]
-    client: Option<Level>,
+    client: Option<TopicLevel>,
     /// Let Home Assistant find the stations, under this prefix
     #[arg(long, value_name = "PREFIX", num_args = 0..=1, default_missing_value = "homeassistant")]
-    discovery: Option<Level>,
+    discovery: Option<TopicLevel>,
     /// Keep the counts that wait for the broker in this folder, so that a kill loses none
     #[arg(long, value_name = "DIR", value_parser = queue_folder)]
     queue: Option<PathBuf>,
-    /// Counts that may wait for the broker, about 1 kB each; beyond, the oldest are dropped, and counted
-    #[arg(long, value_name = "N", default_value = "50000")]
-    queue_bound: NonZeroUsize,
+    /// Counts that the queue holds, about 1 kB each; a full queue drops its oldest counts
+    #[arg(long, alias = "queue-bound", value_name = "N", default_value = "50000")]
+    queue_capacity: NonZeroUsize,
     /// Serve Prometheus metrics here, at /metrics
     #[arg(long, value_name = "ADDRESS")]
     prometheus: Option<SocketAddr>,
 }
 
-/// A folder, and no number: that is what `--queue-bound` takes.
+/// A folder, and no number: that is what `--queue-capacity` takes.
 fn queue_folder(text: &str) -> Result<PathBuf, String> {
     match text.parse::<i64>() {
-        Ok(_) => Err("a folder is wanted; --queue-bound says how many counts may wait".to_owned()),
+        Ok(_) => Err("expected a folder; --queue-capacity sets how many counts the queue holds".to_owned()),
         Err(_) => Ok(text.into()),
     }
 }
 
 impl PublishArgs {
-    fn access(&self) -> Result<Access, Failure> {
-        let login = match &self.login {
-            Some(path) => Some(Login::load(path)?),
-            None => Login::of_environment()?,
+    fn connect_options(&self) -> Result<ConnectOptions, Failure> {
+        let credentials = match &self.login {
+            Some(path) => Some(Credentials::load(path)?),
+            None => Credentials::of_environment()?,
         };
         let identity = self.cert.clone().zip(self.key.clone());
-        let credentials = Credentials { authorities: self.ca.clone(), identity };
-        let encryption = match self.broker.scheme {
-            Scheme::Mqtts => Some(credentials.load()?),
-            Scheme::Mqtt if credentials.is_named() => {
-                let problem = format!("{} is without encryption, and certificates are for it", self.broker);
+        let files = TlsFiles { authorities: self.ca.clone(), identity };
+        let tls = match self.broker.scheme {
+            Scheme::Mqtts => Some(files.load()?),
+            Scheme::Mqtt if files.is_named() => {
+                let problem = format!("{} has no encryption, and certificates need it", self.broker);
                 return Err(Failure::usage(
                     problem,
                     "write mqtts:// in --broker, or leave the certificates out",
@@ -102,10 +102,10 @@ impl PublishArgs {
             }
             Scheme::Mqtt => None,
         };
-        if login.is_some() && encryption.is_none() {
+        if credentials.is_some() && tls.is_none() {
             eprintln!("caution: the password goes to {} without encryption", self.broker);
         }
-        Ok(Access { login, encryption })
+        Ok(ConnectOptions { credentials, tls })
     }
 }
 
@@ -115,7 +115,7 @@ impl PublishArgs {
 /// [`Failure`].
 pub fn run(args: &PublishArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
-    let access = args.access()?;
+    let connect_options = args.connect_options()?;
     let ports = args.fleet.ports()?;
     let client = args.client.clone().unwrap_or_else(|| client(&ports));
     let topics = Topics { root: args.topic.clone(), client };
@@ -123,40 +123,40 @@ pub fn run(args: &PublishArgs) -> Result<Exit, Failure> {
     if let Some(address) = args.prometheus {
         output::line(&format!("metrics are at http://{}/metrics", metrics.serve(address)?))?;
     }
-    let roster = Roster::default();
-    let places = args.fleet.gather(&ports, &roster)?;
+    let registry = StationRegistry::default();
+    let stations = args.fleet.connect_all(&ports, &registry)?;
     let outbox = match &args.queue {
-        Some(folder) => Outbox::kept(folder, args.queue_bound, metrics.clone())?,
-        None => Arc::new(Outbox::new(args.queue_bound, metrics.clone())),
+        Some(folder) => Outbox::open_durable(folder, args.queue_capacity, metrics.clone())?,
+        None => Arc::new(Outbox::new(args.queue_capacity, metrics.clone())),
     };
-    let courier = Courier::start(&args.broker, access, topics.clone(), Arc::clone(&outbox))?;
+    let publisher = MqttPublisher::start(&args.broker, connect_options, topics.clone(), Arc::clone(&outbox))?;
     output::line(&format!("publishing to {}, topic {}    (ctrl-C ends it)", args.broker, args.topic))?;
 
-    let publishing = Publishing { args, topics, metrics, outbox, roster, stop };
-    let watched = std::thread::scope(|scope| {
+    let publishing = Publishing { args, topics, metrics, outbox, registry, stop };
+    let result = std::thread::scope(|scope| {
         let publishing = &publishing;
         let threads: Vec<_> =
-            places.into_iter().map(|place| scope.spawn(move || publishing.station(place))).collect();
-        // All are waited for, whatever becomes of one.
-        let watched: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
-        watched.into_iter().try_for_each(|watched| watched.unwrap_or_else(|panic| resume_unwind(panic)))
+            stations.into_iter().map(|pending| scope.spawn(move || publishing.run(pending))).collect();
+        // A failure at one station does not end the others.
+        let results: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
+        results.into_iter().try_for_each(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let left = courier.finish();
+    let left = publisher.finish();
     let Publishing { metrics, outbox, .. } = publishing;
     output::line(&format!(
         "{} counts published, {} dropped",
         metrics.published.get(),
         metrics.dropped.get()
     ))?;
-    watched?;
+    result?;
     match &args.queue {
-        Some(folder) if left > 0 && outbox.is_whole() => {
-            eprintln!("{left} counts wait in {} for the next time", folder.display());
+        Some(folder) if left > 0 && outbox.is_durable() => {
+            eprintln!("{left} counts stay queued in {} for the next run", folder.display());
         }
         _ if left > 0 => {
             return Err(Failure::failed(
                 format!("{left} counts did not reach the broker"),
-                "nothing holds them any more; another time, end publishing while the broker is there, or use --queue",
+                "they are lost; next time, end publishing while the broker is connected, or use --queue",
             ));
         }
         _ => {}
@@ -164,54 +164,55 @@ pub fn run(args: &PublishArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What publishing every station needs.
+/// What publishing from all stations shares.
 struct Publishing<'a> {
     args: &'a PublishArgs,
     topics: Topics,
     metrics: Metrics,
     outbox: Arc<Outbox>,
-    roster: Roster,
+    registry: StationRegistry,
     stop: &'a AtomicBool,
 }
 
 impl Publishing<'_> {
-    /// Publishes what a station tells until the end.
-    fn station(&self, place: Place) -> Result<(), Failure> {
-        let mut name = place.port.clone();
-        let published = self.joined(place, &mut name);
-        if let Err(failure) = &published {
+    /// Publishes a station's counts until the end.
+    fn run(&self, pending: PendingStation) -> Result<(), Failure> {
+        let mut name = pending.port.clone();
+        let result = self.connect_and_publish(pending, &mut name);
+        if let Err(failure) = &result {
             // The other stations may go on for long.
             eprintln!("{name}: {failure}");
         }
-        published
+        result
     }
 
-    /// The same; `name` is what the station is called, from when it is known.
-    fn joined(&self, place: Place, name: &mut String) -> Result<(), Failure> {
-        let is_late = place.absence().is_some();
-        if let Some(error) = place.absence() {
-            eprintln!("{error}; it is waited for");
+    /// The same; sets `name` to the station's once it is known.
+    fn connect_and_publish(&self, pending: PendingStation, name: &mut String) -> Result<(), Failure> {
+        let is_late = pending.connect_error().is_some();
+        if let Some(error) = pending.connect_error() {
+            eprintln!("{error}; waiting for the station");
         }
-        let Some(member) = place.join(&self.roster, End::default(), self.stop)? else { return Ok(()) };
-        let Member { station, identity, level } = member;
+        let connected = pending.wait_until_connected(&self.registry, StopCondition::default(), self.stop)?;
+        let Some(ConnectedStation { station, identity, level }) = connected else { return Ok(()) };
         *name = level.to_string();
         if is_late {
-            eprintln!("{name}: the station is there, on {}", station.port());
+            eprintln!("{name}: station connected on {}", station.port());
         }
-        let outlet = Outlet::new(level, self.topics.clone(), Arc::clone(&self.outbox), self.metrics.clone());
+        let publisher =
+            StationPublisher::new(level, self.topics.clone(), Arc::clone(&self.outbox), self.metrics.clone());
         if let Some(prefix) = &self.args.discovery {
-            outlet.announce(prefix, &identity);
+            publisher.announce(prefix, &identity);
         }
-        let mut viewer = Viewer::new(Show::Broker(Box::new(outlet)), None);
-        let (_, summary) = viewer.watch((station, identity), End::default(), self.stop)?;
-        output::line(&format!("{name}: {}", summary_line(&summary)))
+        let mut monitor = StationMonitor::new(FrameSink::Mqtt(Box::new(publisher)), None);
+        let (_, summary) = monitor.run((station, identity), StopCondition::default(), self.stop)?;
+        output::line(&format!("{name}: {}", summary.to_line()))
     }
 }
 
-/// The same whenever these ports of this machine are published, in whatever order they are named.
-fn client(ports: &[String]) -> Level {
+/// The same client identifier for these ports of this machine, in whatever order they are named.
+fn client(ports: &[String]) -> TopicLevel {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut names: Vec<&str> = ports.iter().filter_map(|port| port.rsplit('/').next()).collect();
     names.sort_unstable();
-    Level::of_name(&["nuclei-host", machine.trim(), &names.join("-")].join("-"))
+    TopicLevel::of_name(&["nuclei-host", machine.trim(), &names.join("-")].join("-"))
 }

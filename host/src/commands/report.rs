@@ -75,7 +75,7 @@ impl ReportArgs {
     fn gates(&self, folder: &LabelFolder) -> Result<Gates, Failure> {
         let begin = match self.gates {
             GatesFrom::Recorded => folder.gates()?.unwrap_or_default(),
-            GatesFrom::Kept => Gates::kept()?,
+            GatesFrom::Kept => Gates::saved()?,
             GatesFrom::None => Gates::default(),
         };
         let gates = Gates {

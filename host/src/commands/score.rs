@@ -11,9 +11,9 @@ use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
 use super::train::threads_or_all;
-use crate::analysis::label_source::Prediction;
+use crate::analysis::label_source::LabelSource;
 use crate::analysis::model_file::OpenModel;
-use crate::analysis::scoring::{Missing, ScoreOptions, SetResult, Worst, score_set};
+use crate::analysis::scoring::{MissingPolicy, ScoreOptions, SetResult, Worst, score_set};
 use crate::records::label_files::LabelFiles;
 
 const EXAMPLES: &str = "Examples:
@@ -89,9 +89,9 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     let dataset = Dataset::open(&args.truth)?;
     let prediction = match (&args.model, &args.pred) {
         (Some(model), _) => {
-            Prediction::Model(Box::new(OpenModel::load(model, threads_or_all(args.threads))?))
+            LabelSource::Model(Box::new(OpenModel::load(model, threads_or_all(args.threads))?))
         }
-        (None, Some(folder)) => Prediction::Files(LabelFiles::open(folder)?),
+        (None, Some(folder)) => LabelSource::Files(LabelFiles::open(folder)?),
         (None, None) => return Err(Failure::usage("nothing to score", "give --pred or --model")),
     };
     let mut worst = args.html.as_ref().map(|_| Worst::default());
@@ -135,9 +135,9 @@ impl ScoreArgs {
             only.extend(read_names(path)?);
         }
         let missing = match (self.subset, self.missing_as_empty) {
-            (true, _) => Missing::LeaveOut,
-            (_, true) => Missing::CountEmpty,
-            _ => Missing::Refuse,
+            (true, _) => MissingPolicy::LeaveOut,
+            (_, true) => MissingPolicy::CountEmpty,
+            _ => MissingPolicy::Refuse,
         };
         Ok(ScoreOptions { only, missing, bad: if self.skip_bad { BadTruth::Skip } else { BadTruth::Refuse } })
     }

@@ -16,7 +16,7 @@ use super::station::load_flat_field;
 use super::train::threads_or_all;
 use crate::analysis::model_file::OpenModel;
 use crate::export::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
-use crate::records::pictures::Pictures;
+use crate::records::input_images::InputImages;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found pictures/
@@ -58,27 +58,27 @@ pub struct SegmentArgs {
     /// Threads for the model [default: all cores]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Pictures; folders or zips of pictures
+    /// Images; folders or zips of images
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 }
 
 /// What was found, for a program.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct SegmentSummary {
     /// SHA-256 of the model.
     model: String,
-    pictures: Vec<Found>,
+    pictures: Vec<SegmentedImage>,
     nuclei: u64,
     /// Of the pictures that it was told of.
     confidence: Option<ConfidenceSummary>,
-    /// Pictures and inputs that cannot be used, with the reason.
+    /// Images and inputs that cannot be used, with the reason.
     failed: Vec<String>,
 }
 
 /// What was found in a picture.
 #[derive(Debug, Serialize)]
-struct Found {
+struct SegmentedImage {
     name: String,
     file: String,
     labels: PathBuf,
@@ -106,7 +106,7 @@ struct ConfidenceSummary {
 
 impl ConfidenceSummary {
     /// The summary of those pictures in which something was found; `None` where that is none.
-    fn of(found: &[Found]) -> Option<Self> {
+    fn of(found: &[SegmentedImage]) -> Option<Self> {
         let mut known: Vec<f32> = found.iter().filter_map(|found| found.confidence).collect();
         known.sort_unstable_by(f32::total_cmp);
         let at = |quarter: usize| known.get(known.len() * quarter / 4).copied();
@@ -134,15 +134,15 @@ impl ConfidenceSummary {
 /// # Errors
 /// [`Failure`]. What was written before is whole.
 pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
-    let (pictures, unusable) = Pictures::open(&args.inputs)?;
+    let (pictures, unusable) = InputImages::open(&args.inputs)?;
     refuse_own_folder(&pictures, &args.out)?;
     let model = OpenModel::load(&args.model, threads_or_all(args.threads))?;
     let flat_field = args.flat_field.as_deref().map(load_flat_field).transpose()?;
     let progress = Progress::new("segmenting", pictures.len() as u64);
-    let mut work = Work {
+    let mut work = SegmentRun {
         args,
         exporter: Exporter::new(&args.out, args.formats(), args.pixel_size),
-        summary: Summary {
+        summary: SegmentSummary {
             model: format!("{:#}", model.digest),
             pictures: Vec::new(),
             nuclei: 0,
@@ -162,8 +162,8 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
                 progress.tell(&format!("{}: {} nuclei", found.name, found.nuclei))?;
                 work.summary.pictures.push(found);
             }
-            Err(Trouble::Picture(line)) => work.name_failed(&progress, line),
-            Err(Trouble::All(failure)) => return Err(failure),
+            Err(SegmentFailure::Picture(line)) => work.name_failed(&progress, line),
+            Err(SegmentFailure::All(failure)) => return Err(failure),
         }
         progress.advance(1);
     }
@@ -180,7 +180,7 @@ impl SegmentArgs {
 }
 
 /// Refuses to write where pictures or their truth lie.
-fn refuse_own_folder(pictures: &Pictures, out: &Path) -> Result<(), Failure> {
+fn refuse_own_folder(pictures: &InputImages, out: &Path) -> Result<(), Failure> {
     let within = WRITTEN_FOLDERS.iter().map(|within| out.join(within));
     match std::iter::once(out.to_owned()).chain(within).find(|folder| pictures.has_files_in(folder)) {
         None => Ok(()),
@@ -192,48 +192,48 @@ fn refuse_own_folder(pictures: &Pictures, out: &Path) -> Result<(), Failure> {
 }
 
 /// What keeps a picture from being segmented.
-enum Trouble {
+enum SegmentFailure {
     /// The picture; the others can still be done.
     Picture(String),
     /// Something that the others would meet too.
     All(Failure),
 }
 
-impl From<WriteError> for Trouble {
+impl From<WriteError> for SegmentFailure {
     fn from(error: WriteError) -> Self {
         Self::All(error.into())
     }
 }
 
-struct Work<'a> {
+struct SegmentRun<'a> {
     args: &'a SegmentArgs,
     flat_field: Option<FlatField>,
     model: OpenModel,
     exporter: Exporter,
-    summary: Summary,
+    summary: SegmentSummary,
 }
 
-impl Work<'_> {
-    fn segment(&mut self, pictures: &Pictures, index: usize) -> Result<Found, Trouble> {
-        let mut image = pictures.load(index).map_err(|error| Trouble::Picture(error.line()))?;
+impl SegmentRun<'_> {
+    fn segment(&mut self, pictures: &InputImages, index: usize) -> Result<SegmentedImage, SegmentFailure> {
+        let mut image = pictures.load(index).map_err(|error| SegmentFailure::Picture(error.line()))?;
         let (name, file) = (pictures.name(index), pictures.file(index));
         let named = |error: &(dyn std::error::Error + 'static)| format!("{file}: {}", one_line(error));
         if let Some(flat_field) = &self.flat_field {
-            flat_field.correct(&mut image).map_err(|error| Trouble::Picture(named(&error)))?;
+            flat_field.correct(&mut image).map_err(|error| SegmentFailure::Picture(named(&error)))?;
         }
         let found = self.model.segmenter.segment(&image, ScaleChoice::PerPicture);
         let found = found.map_err(|error| match error {
-            SegmentError::Size(_) => Trouble::Picture(format!("{}; cut it into parts", named(&error))),
-            _ => Trouble::All(Failure::failed(named(&error), "try another model")),
+            SegmentError::Size(_) => SegmentFailure::Picture(format!("{}; cut it into parts", named(&error))),
+            _ => SegmentFailure::All(Failure::failed(named(&error), "try another model")),
         })?;
-        let picture_only = |line| Trouble::Picture(format!("{line}; cut the picture into parts"));
+        let picture_only = |line| SegmentFailure::Picture(format!("{line}; cut the picture into parts"));
         let labels_png = encode_label_png(&found.labels).map_err(|error| picture_only(named(&error)))?;
         let target = self.args.out.join(format!("{name}.png"));
         write_whole(&target, &labels_png)?;
         let file_name = file.rsplit('/').next().unwrap_or(&file);
         let field = Field { name, file_name, labels: &found.labels, image: Some(&image) };
         self.exporter.add(field).map_err(|error| match error {
-            ExportError::Write(error) => Trouble::from(error),
+            ExportError::Write(error) => SegmentFailure::from(error),
             error => picture_only(named(&error)),
         })?;
         Ok(self.note(name, file, target, &image, &found))
@@ -246,10 +246,10 @@ impl Work<'_> {
         labels: PathBuf,
         image: &Image,
         found: &Segmentation,
-    ) -> Found {
+    ) -> SegmentedImage {
         let nuclei = found.labels.count();
         self.summary.nuclei += u64::from(nuclei);
-        Found {
+        SegmentedImage {
             name: name.to_owned(),
             file,
             labels,

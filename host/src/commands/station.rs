@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct StationArgs {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<StationCommand>,
     #[command(flatten)]
     port: PortArgs,
     /// Print one JSON object
@@ -40,15 +40,15 @@ pub struct StationArgs {
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum What {
+enum StationCommand {
     #[command(flatten)]
-    Asked(Asked),
+    Action(StationAction),
     Calibrate(Box<CalibrateArgs>),
 }
 
-/// What the station is asked.
+/// A request to the station.
 #[derive(Debug, Clone, Subcommand)]
-enum Asked {
+enum StationAction {
     /// How the station is (the default)
     Status,
     /// What the factory slot and slots A and B hold
@@ -83,35 +83,35 @@ enum Key {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
-    let asked = match &args.what {
-        Some(What::Calibrate(wanted)) => return calibrate::run(wanted, &args.port, args.json),
-        Some(What::Asked(asked)) => asked.clone(),
-        None => Asked::Status,
+    let action = match &args.what {
+        Some(StationCommand::Calibrate(wanted)) => return calibrate::run(wanted, &args.port, args.json),
+        Some(StationCommand::Action(action)) => action.clone(),
+        None => StationAction::Status,
     };
-    let setting = match &asked {
-        Asked::Set { key, value } => Some(parse(*key, value)?),
+    let setting = match &action {
+        StationAction::Set { key, value } => Some(parse(*key, value)?),
         _ => None,
     };
     let (mut station, identity) = args.port.open()?;
-    match asked {
-        Asked::Status => {
+    match action {
+        StationAction::Status => {
             let (status, trust) = (station.status()?, station.trust()?);
             tell(args.json, &StatusRecord::new(&identity, &status, trust), || {
                 status_text(&identity, &status, trust)
             })?;
         }
-        Asked::Slots => {
+        StationAction::Slots => {
             let slots = station.slots()?;
             tell(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
         }
-        Asked::Settings | Asked::Set { .. } => {
+        StationAction::Settings | StationAction::Set { .. } => {
             let settings = match setting {
                 Some(setting) => station.set(setting)?,
                 None => station.settings()?,
             };
             tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
         }
-        Asked::Revert => {
+        StationAction::Revert => {
             let (digest, after) = revert_running(&mut station)?;
             tell(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());

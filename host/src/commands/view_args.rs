@@ -1,4 +1,4 @@
-//! How frames are shown: the arguments of the commands that watch.
+//! How frames are shown: the arguments that `live` and `demo` share.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -7,47 +7,52 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, ValueEnum};
 use host_console::{Failure, output};
 
-use crate::monitor::live::Show;
-use crate::monitor::terminal::Terminal;
-use crate::monitor::web::{DEFAULT_ADDRESS, Panel, StationSeat, serve};
+use crate::monitor::live::FrameSink;
+use crate::monitor::terminal::TerminalView;
+use crate::monitor::view::{StationChannel, ViewPublisher};
+use crate::monitor::web::{DEFAULT_ADDRESS, serve};
 
 /// How frames are shown.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ViewArgs {
     /// How to watch [default: a page where a browser can be opened, else on the terminal, else lines]
     #[arg(long, value_enum, conflicts_with = "json")]
-    view: Option<View>,
+    view: Option<ViewKind>,
     /// Where the page is served; beyond this machine it asks for the token that is printed
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_ADDRESS)]
     listen: SocketAddr,
-    /// Print one JSON object a frame
+    /// Print one JSON object per frame
     #[arg(long)]
     pub json: bool,
 }
 
 /// How to watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum View {
-    /// A page in the browser: picture, outlines, counts, sizes, buttons
+enum ViewKind {
+    /// A page in the browser: image, outlines, counts, sizes, buttons
     Page,
     /// On this terminal: counts, trend, sizes, keys for what the page's buttons do
     Terminal,
-    /// A line a frame
+    /// One line of text per frame
     Lines,
     #[value(skip)]
     Json,
 }
 
 impl ViewArgs {
-    /// Opens the view of one station. On a terminal `stop` is set when the person wants no more; the terminal is as
-    /// before when it is dropped.
+    /// Opens the view of one station. A view on the terminal sets `stop` when the person quits, and restores the
+    /// terminal when it is dropped.
     ///
     /// # Errors
-    /// [`Failure`] when no page can be served, or this is no terminal.
-    pub fn open(&self, port: &str, stop: &'static AtomicBool) -> Result<(Show, Option<Terminal>), Failure> {
-        let view = self.view()?;
-        let (show, seat) = view.show(port)?;
-        Ok((show, self.present(view, seat.into_iter().collect(), stop)?))
+    /// [`Failure`] when the page cannot be served, or standard output is not a terminal.
+    pub fn open(
+        &self,
+        port: &str,
+        stop: &'static AtomicBool,
+    ) -> Result<(FrameSink, Option<TerminalView>), Failure> {
+        let kind = self.kind()?;
+        let (sink, channel) = kind.sink(port)?;
+        Ok((sink, self.start(kind, channel.into_iter().collect(), stop)?))
     }
 
     /// Opens the view of several stations.
@@ -58,47 +63,47 @@ impl ViewArgs {
         &self,
         ports: &[String],
         stop: &'static AtomicBool,
-    ) -> Result<(Vec<Show>, Option<Terminal>), Failure> {
-        let view = self.view()?;
-        let shows: Result<Vec<_>, Failure> = ports.iter().map(|port| view.show(port)).collect();
-        let (shows, seats): (Vec<_>, Vec<_>) = shows?.into_iter().unzip();
-        Ok((shows, self.present(view, seats.into_iter().flatten().collect(), stop)?))
+    ) -> Result<(Vec<FrameSink>, Option<TerminalView>), Failure> {
+        let kind = self.kind()?;
+        let opened: Result<Vec<_>, Failure> = ports.iter().map(|port| kind.sink(port)).collect();
+        let (sinks, channels): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
+        Ok((sinks, self.start(kind, channels.into_iter().flatten().collect(), stop)?))
     }
 
-    fn view(&self) -> Result<View, Failure> {
+    fn kind(&self) -> Result<ViewKind, Failure> {
         let is_watched = std::io::stdout().is_terminal();
         let has_keys =
             std::io::stdin().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
-        let view = match (is_watched, has_browser(), has_keys) {
-            _ if self.json => View::Json,
-            (true, true, _) => View::Page,
-            (true, false, true) => View::Terminal,
-            _ => View::Lines,
+        let default = match (is_watched, has_browser(), has_keys) {
+            _ if self.json => ViewKind::Json,
+            (true, true, _) => ViewKind::Page,
+            (true, false, true) => ViewKind::Terminal,
+            _ => ViewKind::Lines,
         };
-        match self.view.unwrap_or(view) {
-            View::Terminal if !is_watched => {
+        match self.view.unwrap_or(default) {
+            ViewKind::Terminal if !is_watched => {
                 let next = "leave --view out, or use --view lines";
                 Err(Failure::usage("standard output is no terminal to draw on", next))
             }
-            view => Ok(view),
+            kind => Ok(kind),
         }
     }
 
-    /// Lets people sit down on those seats.
-    fn present(
+    /// Starts what serves the viewers.
+    fn start(
         &self,
-        view: View,
-        seats: Vec<StationSeat>,
+        kind: ViewKind,
+        channels: Vec<StationChannel>,
         stop: &'static AtomicBool,
-    ) -> Result<Option<Terminal>, Failure> {
-        match view {
-            View::Lines | View::Json => Ok(None),
-            View::Terminal => Terminal::start(seats, stop).map(Some),
-            View::Page => {
-                let address = serve(self.listen, seats)?;
+    ) -> Result<Option<TerminalView>, Failure> {
+        match kind {
+            ViewKind::Lines | ViewKind::Json => Ok(None),
+            ViewKind::Terminal => TerminalView::start(channels, stop).map(Some),
+            ViewKind::Page => {
+                let address = serve(self.listen, channels)?;
                 output::line(&format!("the page is at {address}    (ctrl-C ends it)"))?;
                 if has_browser() && std::io::stdout().is_terminal() {
-                    // The address stands above; a machine without a browser loses nothing.
+                    // The address is printed above: a machine without a browser loses nothing.
                     let _ = open::that_detached(address.to_string());
                 }
                 Ok(None)
@@ -107,18 +112,18 @@ impl ViewArgs {
     }
 }
 
-impl View {
-    /// How the frames of the station on that port are shown, and where viewers follow them.
-    fn show(self, port: &str) -> Result<(Show, Option<StationSeat>), Failure> {
-        let with_viewers = |show: fn(Box<Panel>) -> Show| {
-            let (panel, seat) = Panel::new()?;
-            Ok((show(Box::new(panel)), Some(StationSeat { port: port.to_owned(), seat })))
+impl ViewKind {
+    /// Where the frames of the station on that port go, and the channel for its viewers.
+    fn sink(self, port: &str) -> Result<(FrameSink, Option<StationChannel>), Failure> {
+        let with_viewers = |sink: fn(Box<ViewPublisher>) -> FrameSink| {
+            let (publisher, channel) = ViewPublisher::new()?;
+            Ok((sink(Box::new(publisher)), Some(StationChannel { port: port.to_owned(), channel })))
         };
         match self {
-            Self::Lines => Ok((Show::Lines, None)),
-            Self::Json => Ok((Show::Json, None)),
-            Self::Page => with_viewers(Show::Page),
-            Self::Terminal => with_viewers(Show::Terminal),
+            Self::Lines => Ok((FrameSink::Text, None)),
+            Self::Json => Ok((FrameSink::Json, None)),
+            Self::Page => with_viewers(FrameSink::Web),
+            Self::Terminal => with_viewers(FrameSink::Terminal),
         }
     }
 }

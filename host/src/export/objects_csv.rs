@@ -14,9 +14,9 @@ pub struct ObjectsCsv {
 
 /// Whether nuclei were measured in their picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Brightness {
+pub enum IntensitySource {
     /// In their picture.
-    Seen,
+    Measured,
     /// By their outlines alone.
     Unknown,
 }
@@ -34,7 +34,7 @@ impl ObjectsCsv {
     }
 
     /// Adds the nuclei of a picture. Their intensity is left empty where it was not seen.
-    pub fn add(&mut self, picture: &str, objects: &[Object], brightness: Brightness) {
+    pub fn add(&mut self, picture: &str, objects: &[Object], brightness: IntensitySource) {
         let picture = csv::field(picture);
         for object in objects {
             let (centre, bounds) = (object.centroid, object.bounding_box);
@@ -48,8 +48,8 @@ impl ObjectsCsv {
                 object.perimeter_px,
                 object.circularity,
                 match brightness {
-                    Brightness::Seen => format!("{:.2}", object.mean_intensity),
-                    Brightness::Unknown => String::new(),
+                    IntensitySource::Measured => format!("{:.2}", object.mean_intensity),
+                    IntensitySource::Unknown => String::new(),
                 },
                 bounds.x,
                 bounds.y,
@@ -92,7 +92,7 @@ mod tests {
         let objects = measure_objects(&labels, &image).unwrap();
         for (pixel_size, end) in [(None, ",yes"), (Some(0.5), ",yes,0.2500,0.5642,")] {
             let mut table = ObjectsCsv::new(pixel_size.map(|size| PixelSize::try_from(size).unwrap()));
-            table.add("a,b", &objects, Brightness::Seen);
+            table.add("a,b", &objects, IntensitySource::Measured);
             let text = String::from_utf8(table.as_bytes().to_vec()).unwrap();
             let lines: Vec<&str> = text.lines().collect();
             assert_eq!(lines.len(), 3);
@@ -103,7 +103,7 @@ mod tests {
             assert!(lines[1].contains(",25.00,0,0,2,2,yes"), "{text}");
             let whole = if pixel_size.is_some() { lines[2].contains(end) } else { lines[2].ends_with(end) };
             assert!(whole, "{text}");
-            table.add("c", &objects, Brightness::Unknown);
+            table.add("c", &objects, IntensitySource::Unknown);
             let text = String::from_utf8(table.as_bytes().to_vec()).unwrap();
             assert!(text.lines().nth(3).unwrap().contains(",,0,0,2,2,yes"), "{text}");
         }

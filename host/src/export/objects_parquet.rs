@@ -3,27 +3,30 @@
 use parquet::errors::ParquetError;
 use shared::{Object, PixelSize};
 
-use super::objects_csv::Brightness;
-use super::parquet_table::{Cell, Kind, ParquetTable};
+use super::objects_csv::IntensitySource;
+use super::parquet_table::{Cell, ColumnKind, ParquetTable};
 
-const COLUMNS: [(&str, Kind); 14] = [
-    ("image", Kind::Text),
-    ("label", Kind::Whole),
-    ("area_px", Kind::Whole),
-    ("centroid_x_px", Kind::Real),
-    ("centroid_y_px", Kind::Real),
-    ("equivalent_diameter_px", Kind::Real),
-    ("perimeter_px", Kind::Real),
-    ("circularity_0_to_1", Kind::Real),
-    ("mean_intensity_0_to_255", Kind::Real),
-    ("box_x_px", Kind::Whole),
-    ("box_y_px", Kind::Whole),
-    ("box_width_px", Kind::Whole),
-    ("box_height_px", Kind::Whole),
-    ("touches_border", Kind::Flag),
+const COLUMNS: [(&str, ColumnKind); 14] = [
+    ("image", ColumnKind::Text),
+    ("label", ColumnKind::Whole),
+    ("area_px", ColumnKind::Whole),
+    ("centroid_x_px", ColumnKind::Real),
+    ("centroid_y_px", ColumnKind::Real),
+    ("equivalent_diameter_px", ColumnKind::Real),
+    ("perimeter_px", ColumnKind::Real),
+    ("circularity_0_to_1", ColumnKind::Real),
+    ("mean_intensity_0_to_255", ColumnKind::Real),
+    ("box_x_px", ColumnKind::Whole),
+    ("box_y_px", ColumnKind::Whole),
+    ("box_width_px", ColumnKind::Whole),
+    ("box_height_px", ColumnKind::Whole),
+    ("touches_border", ColumnKind::Flag),
 ];
-const COLUMNS_UM: [(&str, Kind); 3] =
-    [("area_um2", Kind::Real), ("equivalent_diameter_um", Kind::Real), ("perimeter_um", Kind::Real)];
+const COLUMNS_UM: [(&str, ColumnKind); 3] = [
+    ("area_um2", ColumnKind::Real),
+    ("equivalent_diameter_um", ColumnKind::Real),
+    ("perimeter_um", ColumnKind::Real),
+];
 
 /// A table of nuclei that grows picture by picture.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl ObjectsParquet {
         &mut self,
         picture: &str,
         objects: &[Object],
-        brightness: Brightness,
+        brightness: IntensitySource,
     ) -> Result<(), ParquetError> {
         for object in objects {
             let bounds = object.bounding_box;
@@ -65,8 +68,8 @@ impl ObjectsParquet {
                 Cell::Real(object.perimeter_px.into()),
                 Cell::Real(object.circularity.into()),
                 match brightness {
-                    Brightness::Seen => Cell::Real(object.mean_intensity.into()),
-                    Brightness::Unknown => Cell::Absent,
+                    IntensitySource::Measured => Cell::Real(object.mean_intensity.into()),
+                    IntensitySource::Unknown => Cell::Absent,
                 },
                 Cell::Whole(bounds.x.into()),
                 Cell::Whole(bounds.y.into()),

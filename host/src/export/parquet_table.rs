@@ -14,7 +14,7 @@ const GROUP: usize = 65_536;
 
 /// What a column holds. Every value may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// Whole numbers.
     Whole,
     /// Numbers.
@@ -30,13 +30,13 @@ pub enum Kind {
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
-    /// Of [`Kind::Whole`] or [`Kind::Time`].
+    /// Of [`ColumnKind::Whole`] or [`ColumnKind::Time`].
     Whole(i64),
-    /// Of [`Kind::Real`].
+    /// Of [`ColumnKind::Real`].
     Real(f64),
-    /// Of [`Kind::Flag`].
+    /// Of [`ColumnKind::Flag`].
     Flag(bool),
-    /// Of [`Kind::Text`].
+    /// Of [`ColumnKind::Text`].
     Text(String),
     /// Of any.
     Absent,
@@ -46,7 +46,7 @@ pub enum Cell {
 #[derive(Debug)]
 pub struct ParquetTable {
     writer: SerializedFileWriter<Vec<u8>>,
-    kinds: Vec<Kind>,
+    kinds: Vec<ColumnKind>,
     rows: Vec<Vec<Cell>>,
 }
 
@@ -55,15 +55,15 @@ impl ParquetTable {
     ///
     /// # Errors
     /// [`ParquetError`] when a name is none.
-    pub fn new(columns: &[(&str, Kind)]) -> Result<Self, ParquetError> {
+    pub fn new(columns: &[(&str, ColumnKind)]) -> Result<Self, ParquetError> {
         let fields: String = columns
             .iter()
             .map(|(name, kind)| match kind {
-                Kind::Whole => format!("OPTIONAL INT64 {name};\n"),
-                Kind::Real => format!("OPTIONAL DOUBLE {name};\n"),
-                Kind::Flag => format!("OPTIONAL BOOLEAN {name};\n"),
-                Kind::Text => format!("OPTIONAL BINARY {name} (STRING);\n"),
-                Kind::Time => format!("OPTIONAL INT64 {name} (TIMESTAMP(MILLIS,true));\n"),
+                ColumnKind::Whole => format!("OPTIONAL INT64 {name};\n"),
+                ColumnKind::Real => format!("OPTIONAL DOUBLE {name};\n"),
+                ColumnKind::Flag => format!("OPTIONAL BOOLEAN {name};\n"),
+                ColumnKind::Text => format!("OPTIONAL BINARY {name} (STRING);\n"),
+                ColumnKind::Time => format!("OPTIONAL INT64 {name} (TIMESTAMP(MILLIS,true));\n"),
             })
             .collect();
         let schema = parse_message_type(&format!("message nuclei {{\n{fields}}}"))?;
@@ -94,10 +94,12 @@ impl ParquetTable {
         for (column, kind) in self.kinds.iter().enumerate() {
             let cells = || rows.iter().map(|row| &row[column]);
             match kind {
-                Kind::Whole | Kind::Time => write::<Int64Type>(&mut group, cells().map(Cell::whole))?,
-                Kind::Real => write::<DoubleType>(&mut group, cells().map(Cell::real))?,
-                Kind::Flag => write::<BoolType>(&mut group, cells().map(Cell::flag))?,
-                Kind::Text => write::<ByteArrayType>(&mut group, cells().map(Cell::text))?,
+                ColumnKind::Whole | ColumnKind::Time => {
+                    write::<Int64Type>(&mut group, cells().map(Cell::whole))?
+                }
+                ColumnKind::Real => write::<DoubleType>(&mut group, cells().map(Cell::real))?,
+                ColumnKind::Flag => write::<BoolType>(&mut group, cells().map(Cell::flag))?,
+                ColumnKind::Text => write::<ByteArrayType>(&mut group, cells().map(Cell::text))?,
             }
         }
         group.close()?;
@@ -171,8 +173,12 @@ mod tests {
 
     #[test]
     fn rows_come_back_over_several_groups() {
-        let columns =
-            [("whole", Kind::Whole), ("real_um", Kind::Real), ("flag", Kind::Flag), ("text", Kind::Text)];
+        let columns = [
+            ("whole", ColumnKind::Whole),
+            ("real_um", ColumnKind::Real),
+            ("flag", ColumnKind::Flag),
+            ("text", ColumnKind::Text),
+        ];
         let mut table = ParquetTable::new(&columns).unwrap();
         let count = GROUP + 10;
         for at in 0..count {
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_table_without_a_row_is_a_file_too() {
-        let table = ParquetTable::new(&[("time", Kind::Time)]).unwrap();
+        let table = ParquetTable::new(&[("time", ColumnKind::Time)]).unwrap();
         let reader = SerializedFileReader::new(Bytes::from(table.into_bytes().unwrap())).unwrap();
         assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
     }

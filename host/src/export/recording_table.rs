@@ -9,51 +9,51 @@ use parquet::errors::ParquetError;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::parquet_table::{Cell, Kind, ParquetTable};
+use super::parquet_table::{Cell, ColumnKind, ParquetTable};
 
 /// Column, place in a line of the recording, kind.
-const COLUMNS: [(&str, &str, Kind); 41] = [
-    ("entry", "/entry", Kind::Whole),
-    ("frame", "/frame", Kind::Whole),
-    ("time", "/time_unix_ms", Kind::Time),
-    ("source", "/source", Kind::Text),
-    ("station", "/station", Kind::Text),
-    ("model_sha256", "/model", Kind::Text),
-    ("count", "/count", Kind::Whole),
-    ("true_count", "/true_count", Kind::Whole),
-    ("trusted", "/trusted", Kind::Flag),
-    ("doubts", "/doubts", Kind::Text),
-    ("width_px", "/width", Kind::Whole),
-    ("height_px", "/height", Kind::Whole),
-    ("median_diameter_px", "/median_diameter_px", Kind::Real),
-    ("median_diameter_um", "/median_diameter_um", Kind::Real),
-    ("confluence_0_to_1", "/confluence", Kind::Real),
-    ("focus_0_to_1", "/focus", Kind::Real),
-    ("saturated_0_to_1", "/saturated", Kind::Real),
-    ("scale", "/scale", Kind::Real),
-    ("exposure_ms", "/exposure_ms", Kind::Real),
-    ("illumination_percent", "/illumination_percent", Kind::Real),
-    ("skipped_frames", "/skipped", Kind::Whole),
-    ("convert_ms", "/stages_ms/convert", Kind::Real),
-    ("preprocess_ms", "/stages_ms/preprocess", Kind::Real),
-    ("network_ms", "/stages_ms/network", Kind::Real),
-    ("extraction_ms", "/stages_ms/extraction", Kind::Real),
-    ("evidence_ms", "/stages_ms/evidence", Kind::Real),
-    ("encode_ms", "/stages_ms/encode", Kind::Real),
-    ("pixel_size_um", "/pixel_size_um", Kind::Real),
-    ("pixel_size_uncertainty_um", "/calibration/pixel_size/uncertainty_um_per_px", Kind::Real),
-    ("pixel_size_by", "/calibration/pixel_size/by", Kind::Text),
-    ("pixel_size_time", "/calibration/pixel_size/time_unix_ms", Kind::Time),
-    ("pixel_size_how", "/calibration/pixel_size/how", Kind::Text),
-    ("flat_field_sha256", "/calibration/flat_field/sha256", Kind::Text),
-    ("flat_field_by", "/calibration/flat_field/by", Kind::Text),
-    ("gate_min_area_px", "/gates/min_area_px", Kind::Whole),
-    ("gate_max_area_px", "/gates/max_area_px", Kind::Whole),
-    ("gate_border", "/gates/border", Kind::Text),
-    ("host_version", "/versions/host", Kind::Text),
-    ("station_version", "/versions/station", Kind::Text),
-    ("protocol", "/versions/protocol", Kind::Whole),
-    ("previous_sha256", "/previous", Kind::Text),
+const COLUMNS: [(&str, &str, ColumnKind); 41] = [
+    ("entry", "/entry", ColumnKind::Whole),
+    ("frame", "/frame", ColumnKind::Whole),
+    ("time", "/time_unix_ms", ColumnKind::Time),
+    ("source", "/source", ColumnKind::Text),
+    ("station", "/station", ColumnKind::Text),
+    ("model_sha256", "/model", ColumnKind::Text),
+    ("count", "/count", ColumnKind::Whole),
+    ("true_count", "/true_count", ColumnKind::Whole),
+    ("trusted", "/trusted", ColumnKind::Flag),
+    ("doubts", "/doubts", ColumnKind::Text),
+    ("width_px", "/width", ColumnKind::Whole),
+    ("height_px", "/height", ColumnKind::Whole),
+    ("median_diameter_px", "/median_diameter_px", ColumnKind::Real),
+    ("median_diameter_um", "/median_diameter_um", ColumnKind::Real),
+    ("confluence_0_to_1", "/confluence", ColumnKind::Real),
+    ("focus_0_to_1", "/focus", ColumnKind::Real),
+    ("saturated_0_to_1", "/saturated", ColumnKind::Real),
+    ("scale", "/scale", ColumnKind::Real),
+    ("exposure_ms", "/exposure_ms", ColumnKind::Real),
+    ("illumination_percent", "/illumination_percent", ColumnKind::Real),
+    ("skipped_frames", "/skipped", ColumnKind::Whole),
+    ("convert_ms", "/stages_ms/convert", ColumnKind::Real),
+    ("preprocess_ms", "/stages_ms/preprocess", ColumnKind::Real),
+    ("network_ms", "/stages_ms/network", ColumnKind::Real),
+    ("extraction_ms", "/stages_ms/extraction", ColumnKind::Real),
+    ("evidence_ms", "/stages_ms/evidence", ColumnKind::Real),
+    ("encode_ms", "/stages_ms/encode", ColumnKind::Real),
+    ("pixel_size_um", "/pixel_size_um", ColumnKind::Real),
+    ("pixel_size_uncertainty_um", "/calibration/pixel_size/uncertainty_um_per_px", ColumnKind::Real),
+    ("pixel_size_by", "/calibration/pixel_size/by", ColumnKind::Text),
+    ("pixel_size_time", "/calibration/pixel_size/time_unix_ms", ColumnKind::Time),
+    ("pixel_size_how", "/calibration/pixel_size/how", ColumnKind::Text),
+    ("flat_field_sha256", "/calibration/flat_field/sha256", ColumnKind::Text),
+    ("flat_field_by", "/calibration/flat_field/by", ColumnKind::Text),
+    ("gate_min_area_px", "/gates/min_area_px", ColumnKind::Whole),
+    ("gate_max_area_px", "/gates/max_area_px", ColumnKind::Whole),
+    ("gate_border", "/gates/border", ColumnKind::Text),
+    ("host_version", "/versions/host", ColumnKind::Text),
+    ("station_version", "/versions/station", ColumnKind::Text),
+    ("protocol", "/versions/protocol", ColumnKind::Whole),
+    ("previous_sha256", "/previous", ColumnKind::Text),
 ];
 
 /// Why a recording gives no table.
@@ -101,7 +101,7 @@ pub fn recording_parquet(path: &Path) -> Result<(Vec<u8>, u64), RecordingTableEr
 /// [`RecordingTableError`].
 pub fn recording_csv(path: &Path) -> Result<(String, u64), RecordingTableError> {
     let header = COLUMNS.map(|(name, _, kind)| match kind {
-        Kind::Time => format!("{name}_unix_ms"),
+        ColumnKind::Time => format!("{name}_unix_ms"),
         _ => name.to_owned(),
     });
     let mut text = header.join(",") + "\n";
@@ -142,13 +142,13 @@ fn for_each_row(
 }
 
 /// A value of a line; absent where the line was written by an earlier version, which did not know it.
-fn cell(value: Option<&Value>, kind: Kind) -> Cell {
+fn cell(value: Option<&Value>, kind: ColumnKind) -> Cell {
     let value = value.unwrap_or(&Value::Null);
     let found = match kind {
-        Kind::Whole | Kind::Time => value.as_i64().map(Cell::Whole),
-        Kind::Real => value.as_f64().map(Cell::Real),
-        Kind::Flag => value.as_bool().map(Cell::Flag),
-        Kind::Text => match value {
+        ColumnKind::Whole | ColumnKind::Time => value.as_i64().map(Cell::Whole),
+        ColumnKind::Real => value.as_f64().map(Cell::Real),
+        ColumnKind::Flag => value.as_bool().map(Cell::Flag),
+        ColumnKind::Text => match value {
             Value::Array(words) => {
                 let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
                 Some(Cell::Text(words.join("; ")))
@@ -163,7 +163,7 @@ fn cell(value: Option<&Value>, kind: Kind) -> Cell {
 mod tests {
     use std::collections::BTreeSet;
 
-    use shared::wire::{QcFlags, FrameReport, Name};
+    use shared::wire::{FrameReport, Name, QcFlags};
     use shared::{Microseconds, PixelSize};
 
     use super::*;

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::coco::Coco;
 use super::format::Format;
 use super::geojson::geojson;
-use super::objects_csv::{Brightness, ObjectsCsv};
+use super::objects_csv::{IntensitySource, ObjectsCsv};
 use super::objects_parquet::ObjectsParquet;
 use super::roi::{RoiError, roi_zip};
 use super::run_length::KaggleCsv;
@@ -145,7 +145,7 @@ impl Exporter {
         if wants(Format::Coco) {
             self.coco.add(file_name, labels, &objects, &polygons);
         }
-        let brightness = if image.is_some() { Brightness::Seen } else { Brightness::Unknown };
+        let brightness = if image.is_some() { IntensitySource::Measured } else { IntensitySource::Unknown };
         if self.formats.contains(&Format::Csv) {
             self.table.add(name, &objects, brightness);
         }

@@ -1,108 +1,115 @@
-//! Several stations at once: greeted together, told apart by their names, and waited for where they are not there.
+//! Several stations at once: connected in parallel, told apart by their names, and retried while they are away.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
 use host_console::Failure;
 use shared::wire::Identity;
 
-use crate::monitor::live::{Awaited, End, wait_for};
-use crate::publish::Level;
+use crate::monitor::live::{ReconnectOutcome, StopCondition, reconnect};
+use crate::publish::TopicLevel;
 use crate::station::client::{LineSpeed, LinkError, Numbering, SerialLine, Station};
 
-/// A station that answered, and what it is called in topics and folders.
+/// A connected station, and its name in topics and folders.
 #[derive(Debug)]
-pub struct Member {
-    /// The station.
+pub struct ConnectedStation {
+    /// The client.
     pub station: Station<SerialLine>,
-    /// Who it says it is.
+    /// Who the station says it is.
     pub identity: Identity,
-    /// Its name, as topics and folders take it.
-    pub level: Level,
+    /// Its name, with `_` for characters that topics and folders do not allow.
+    pub level: TopicLevel,
 }
 
-/// Which station is on which port: no two have one name.
+/// Which station is on which port: names are unique.
 #[derive(Debug, Default)]
-pub struct Roster(Mutex<BTreeMap<Level, String>>);
+pub struct StationRegistry(Mutex<BTreeMap<TopicLevel, String>>);
 
-impl Roster {
-    /// Enters a station that answers on `port`.
+impl StationRegistry {
+    /// Registers a station that answers on `port`.
     ///
     /// # Errors
     /// [`Failure`] when a station on another port has the same name.
-    pub fn enter(
+    pub fn register(
         &self,
         port: &str,
         (station, identity): (Station<SerialLine>, Identity),
-    ) -> Result<Member, Failure> {
-        let level = Level::of_name(&identity.name);
+    ) -> Result<ConnectedStation, Failure> {
+        let level = TopicLevel::of_name(&identity.name);
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match ports.insert(level.clone(), port.to_owned()) {
             Some(other) if other != port => {
-                let problem = format!("two of the stations would be {level}: on {other} and on {port}");
+                let problem = format!("two stations have the name {level}: on {other} and on {port}");
                 ports.insert(level, other);
                 let next = "give each a name of its own in its settings, such as name = \"bench-2\"";
                 Err(Failure::usage(problem, next))
             }
-            _ => Ok(Member { station, identity, level }),
+            _ => Ok(ConnectedStation { station, identity, level }),
         }
     }
 }
 
-/// A port, and what came of the first greeting there.
+/// A port, and the outcome of the first attempt to connect there.
 #[derive(Debug)]
-pub struct Place {
+pub struct PendingStation {
     /// The port.
     pub port: String,
     baud: u32,
-    first: Result<Member, LinkError>,
+    first: Result<ConnectedStation, LinkError>,
 }
 
-impl Place {
-    /// Why no station is there yet.
-    pub fn absence(&self) -> Option<&LinkError> {
+impl PendingStation {
+    /// Why the first attempt failed; `None` where it did not.
+    pub fn connect_error(&self) -> Option<&LinkError> {
         self.first.as_ref().err()
     }
 
-    /// The station, as soon as it is there; `None` where that is over before.
+    /// The station, once it is connected; `None` when `condition` or `stop` ends the wait first.
     ///
     /// # Errors
     /// [`Failure`] when the station cannot be used, or another one has its name.
-    pub fn join(self, roster: &Roster, end: End, stop: &AtomicBool) -> Result<Option<Member>, Failure> {
+    pub fn wait_until_connected(
+        self,
+        registry: &StationRegistry,
+        condition: StopCondition,
+        stop: &AtomicBool,
+    ) -> Result<Option<ConnectedStation>, Failure> {
         match self.first {
-            Ok(member) => return Ok(Some(member)),
+            Ok(station) => return Ok(Some(station)),
             Err(error) if !error.is_passing() => return Err(error.into()),
             Err(_) => {}
         }
-        match wait_for(&self.port, LineSpeed::top(self.baud), Numbering::default(), end, stop)? {
-            Awaited::Back(opened) => roster.enter(&self.port, *opened).map(Some),
-            Awaited::Over(_) => Ok(None),
+        let speed = LineSpeed::top(self.baud);
+        match reconnect(&self.port, speed, Numbering::default(), condition, stop)? {
+            ReconnectOutcome::Connected(opened) => registry.register(&self.port, *opened).map(Some),
+            ReconnectOutcome::Stopped(_) => Ok(None),
         }
     }
 }
 
-/// The places, where a station answers at one of them at least.
+/// The stations, if at least one of them is connected.
 ///
 /// # Errors
-/// Why none answers at the first.
-pub fn some_present(places: Vec<Place>) -> Result<Vec<Place>, LinkError> {
-    if places.iter().any(|place| place.first.is_ok()) {
-        return Ok(places);
+/// Why the first is not.
+pub fn require_one_connected(stations: Vec<PendingStation>) -> Result<Vec<PendingStation>, LinkError> {
+    if stations.iter().any(|station| station.first.is_ok()) {
+        return Ok(stations);
     }
-    places.into_iter().find_map(|place| place.first.err()).map_or_else(|| Ok(Vec::new()), Err)
+    stations.into_iter().find_map(|station| station.first.err()).map_or_else(|| Ok(Vec::new()), Err)
 }
 
-/// Greets the stations at these ports, all at the same time, by `open`.
+/// Connects to the stations at these ports, in parallel, by `open`.
 ///
 /// # Errors
 /// [`Failure`] when two of those that answer have one name.
-pub fn gather(
+pub fn connect_all(
     ports: &[String],
     baud: u32,
-    roster: &Roster,
+    registry: &StationRegistry,
     open: impl Fn(&str, u32) -> Result<(Station<SerialLine>, Identity), LinkError> + Sync,
-) -> Result<Vec<Place>, Failure> {
+) -> Result<Vec<PendingStation>, Failure> {
     let open = &open;
     let opened: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = ports.iter().map(|port| scope.spawn(move || open(port, baud))).collect();
@@ -111,12 +118,12 @@ pub fn gather(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let place = |(port, opened): (&String, Result<_, LinkError>)| {
+    let pending = |(port, opened): (&String, Result<_, LinkError>)| {
         let first = match opened {
-            Ok(opened) => Ok(roster.enter(port, opened)?),
+            Ok(opened) => Ok(registry.register(port, opened)?),
             Err(error) => Err(error),
         };
-        Ok(Place { port: port.clone(), baud, first })
+        Ok(PendingStation { port: port.clone(), baud, first })
     };
-    ports.iter().zip(opened).map(place).collect()
+    ports.iter().zip(opened).map(pending).collect()
 }

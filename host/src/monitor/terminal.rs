@@ -1,10 +1,10 @@
-//! The view on a terminal: a viewer like a browser's page, told the same and asking for the same, on a screen of
-//! its own that is gone when it ends. Of several stations one is shown, and a line with all.
+//! The view on a terminal: the same messages and commands as on the web page, on the terminal's alternate screen. With
+//! several stations it shows one of them, and a line of tabs.
 
 mod digits;
 mod draw;
 mod keys;
-mod screen;
+mod screen_state;
 
 use std::io;
 use std::sync::Arc;
@@ -12,33 +12,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::extract::ws::Message;
 use host_console::Failure;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use crate::monitor::web::{Change, Command, Seat, StationSeat, Viewing};
-use keys::{Pressed, choose, press};
-use screen::Screen;
+use crate::monitor::view::{StationChannel, ViewCommand, ViewMessage, ViewerChannel, ViewerGuard};
+use keys::{KeyAction, action_for, tab_for};
+use screen_state::ScreenState;
 
-/// How long a key may wait, and a change.
-const LOOK_AROUND: Duration = Duration::from_millis(80);
+/// Longest delay of a key, and of a message.
+const POLL_INTERVAL: Duration = Duration::from_millis(80);
 
-/// A terminal in use; it is as before when this is dropped.
+/// A view that holds the terminal, and restores it when it is dropped.
 #[derive(Debug)]
-pub struct Terminal {
+pub struct TerminalView {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Terminal {
-    /// Takes the terminal. `stop` is set when the person wants no more.
+impl TerminalView {
+    /// Takes over the terminal. It sets `stop` when the person quits.
     ///
     /// # Errors
-    /// [`Failure`] when standard input and output are no terminal.
-    pub fn start(seats: Vec<StationSeat>, stop: &'static AtomicBool) -> Result<Self, Failure> {
+    /// [`Failure`] when standard input and output are not a terminal.
+    pub fn start(channels: Vec<StationChannel>, stop: &'static AtomicBool) -> Result<Self, Failure> {
         let terminal = ratatui::try_init().map_err(|error| {
             Failure::usage(
                 format!("this is no terminal to draw on: {error}"),
@@ -49,10 +48,10 @@ impl Terminal {
         let thread = std::thread::spawn({
             let ended = Arc::clone(&ended);
             move || {
-                let shown = show(terminal, seats, stop, &ended);
+                let result = run(terminal, channels, stop, &ended);
                 ratatui::restore();
-                if let Err(error) = shown {
-                    eprintln!("the terminal is gone: {error}");
+                if let Err(error) = result {
+                    eprintln!("the terminal has closed: {error}");
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -61,91 +60,85 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for TerminalView {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has told so, and the terminal was restored by ratatui's hook.
+            // ratatui's hook has restored the terminal and printed the message of a panic.
             let _ = thread.join();
         }
     }
 }
 
-/// What the terminal shows of one station, and where it comes from.
-struct Followed {
-    seat: Seat,
-    screen: Screen,
-    changes: Receiver<Change>,
-    _viewing: Viewing,
+/// One station on the terminal.
+struct StationTab {
+    channel: ViewerChannel,
+    screen: ScreenState,
+    messages: Receiver<Arc<ViewMessage>>,
+    _guard: ViewerGuard,
 }
 
-impl Followed {
-    fn new(StationSeat { port, seat }: StationSeat) -> Self {
-        let (latest, changes, viewing) = seat.feed.follow();
-        let mut screen = Screen::of(port);
-        latest.iter().for_each(|message| hear(&mut screen, message));
-        Self { seat, screen, changes, _viewing: viewing }
+impl StationTab {
+    fn new(StationChannel { port, channel }: StationChannel) -> Self {
+        let (latest, messages, guard) = channel.feed.follow();
+        let mut screen = ScreenState::of(port);
+        latest.iter().for_each(|message| screen.apply(message));
+        Self { channel, screen, messages, _guard: guard }
     }
 
-    /// Takes in what was told meanwhile.
-    fn look(&mut self) {
+    /// Applies the messages that have arrived.
+    fn update(&mut self) {
         loop {
-            match self.changes.try_recv() {
-                Ok(change) => hear(&mut self.screen, &change.message),
+            match self.messages.try_recv() {
+                Ok(message) => self.screen.apply(&message),
                 Err(TryRecvError::Lagged(_)) => {
-                    self.seat.feed.state().iter().for_each(|message| hear(&mut self.screen, message));
+                    self.channel.feed.state().iter().for_each(|message| self.screen.apply(message));
                 }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
     }
 
-    fn ask(&self, command: Command) {
-        // A full queue is a person who presses faster than the station acts.
-        let _ = self.seat.commands.try_send(command);
+    fn send(&self, command: ViewCommand) {
+        // The queue is full when a person presses keys faster than the station acts.
+        let _ = self.channel.commands.try_send(command);
     }
 }
 
-/// Draws what is told and passes on what is asked for, until the end.
-fn show(
+/// Draws the stations and sends commands for keys, until the end.
+fn run(
     mut terminal: DefaultTerminal,
-    seats: Vec<StationSeat>,
+    channels: Vec<StationChannel>,
     stop: &AtomicBool,
     ended: &AtomicBool,
 ) -> io::Result<()> {
-    let mut stations: Vec<Followed> = seats.into_iter().map(Followed::new).collect();
-    let mut chosen = 0;
+    let mut tabs: Vec<StationTab> = channels.into_iter().map(StationTab::new).collect();
+    let mut selected = 0;
     while !ended.load(Ordering::Relaxed) {
-        stations.iter_mut().for_each(Followed::look);
-        let screens: Vec<&Screen> = stations.iter().map(|station| &station.screen).collect();
-        terminal.draw(|frame| draw::draw(frame, &screens, chosen))?;
-        if !event::poll(LOOK_AROUND)? {
+        tabs.iter_mut().for_each(StationTab::update);
+        let screens: Vec<&ScreenState> = tabs.iter().map(|tab| &tab.screen).collect();
+        terminal.draw(|frame| draw::draw(frame, &screens, selected))?;
+        if !event::poll(POLL_INTERVAL)? {
             continue;
         }
         let Event::Key(key) = event::read()? else { continue };
         if key.kind != KeyEventKind::Press {
             continue;
         }
-        if let Some(other) = choose(key, chosen, stations.len()) {
-            chosen = other;
+        if let Some(other) = tab_for(key, selected, tabs.len()) {
+            selected = other;
             continue;
         }
-        let Some(station) = stations.get_mut(chosen) else { continue };
-        match press(key, &mut station.screen) {
-            Pressed::Nothing => {}
-            Pressed::Quit => stop.store(true, Ordering::Relaxed),
-            // A person has one set of gates, whichever station is looked at.
-            Pressed::Ask(gates @ Command::Gates { .. }) => {
-                stations.iter().for_each(|station| station.ask(gates.clone()));
+        let Some(tab) = tabs.get_mut(selected) else { continue };
+        match action_for(key, &mut tab.screen) {
+            KeyAction::Nothing => {}
+            KeyAction::Quit => stop.store(true, Ordering::Relaxed),
+            // A person has one set of gates, whichever station is selected.
+            KeyAction::Send(gates @ ViewCommand::Gates { .. }) => {
+                tabs.iter().for_each(|tab| tab.send(gates.clone()));
             }
-            Pressed::Ask(command) => station.ask(command),
+            KeyAction::Send(command) => tab.send(command),
         }
     }
     Ok(())
-}
-
-fn hear(screen: &mut Screen, message: &Message) {
-    if let Message::Text(text) = message {
-        screen.hear(text.as_str());
-    }
 }

@@ -1,4 +1,4 @@
-//! Messages on their way to the broker.
+//! The queue of messages to the broker.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -8,44 +8,23 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::disk_queue::{DiskQueue, QueueError, Recovered};
+use super::message::{MessageKind, MqttMessage};
 use super::metrics::Metrics;
-use super::queue_log::{Left, QueueError, QueueLog};
 
-/// Messages sent and not acknowledged yet: as many may come twice when the broker is lost.
-pub const WINDOW: usize = 16;
+/// Messages in flight, which means sent and not acknowledged: so many may arrive twice after an outage.
+pub const MAX_IN_FLIGHT: usize = 16;
 
-/// How long what was written to the disk may be in the system's memory alone.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Longest time that a queued count stays only in the system's page cache.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// A count's number in the queue.
-    pub number: u64,
-    /// Where it goes.
-    pub topic: String,
-    /// What it says.
-    pub content: String,
-    /// Counts wait in the queue; states are told anew whenever the broker is back.
-    pub kind: MessageKind,
-}
-
-/// What a message is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageKind {
-    /// Something that happened: each is sent.
-    Count,
-    /// How something is: the last is sent, and retained by the broker.
-    State,
-}
-
-/// Messages on their way to the broker: counts in a queue with a bound, and the last word on every state.
+/// The queue of messages to the broker: counts up to a capacity, and the newest of every state.
 #[derive(Debug)]
 pub struct Outbox {
     parts: Mutex<Parts>,
-    bound: NonZeroUsize,
+    capacity: NonZeroUsize,
     metrics: Metrics,
-    /// There may be something to send.
+    /// Wakes the sender.
     changed: Notify,
 }
 
@@ -53,127 +32,127 @@ pub struct Outbox {
 struct Parts {
     /// The number of the next count.
     next: u64,
-    /// What is kept on the disk.
-    log: Option<QueueLog>,
-    states: BTreeMap<String, State>,
-    /// Counts not sent over this connection.
-    waiting: VecDeque<Message>,
-    /// What was sent over this connection and not acknowledged.
-    sent: VecDeque<Sent>,
-    /// The queue was full since the broker was last there.
+    /// The queue's copy on disk.
+    disk: Option<DiskQueue>,
+    states: BTreeMap<String, RetainedState>,
+    /// Counts that this connection has not sent.
+    unsent: VecDeque<MqttMessage>,
+    /// Messages that this connection has sent and the broker has not acknowledged.
+    in_flight: VecDeque<InFlight>,
+    /// The queue has overflowed since the broker was last connected.
     overflowed: bool,
     closed: bool,
 }
 
 #[derive(Debug)]
-struct State {
+struct RetainedState {
     content: String,
     is_sent: bool,
 }
 
 #[derive(Debug)]
-struct Sent {
-    /// MQTT's packet identifier, once it is known.
+struct InFlight {
+    /// MQTT's packet identifier, once the client has chosen it.
     packet: Option<u16>,
-    message: Message,
+    message: MqttMessage,
 }
 
 impl Outbox {
-    /// An empty one, whose queue holds that many counts.
-    pub fn new(bound: NonZeroUsize, metrics: Metrics) -> Self {
-        Self { parts: Mutex::default(), bound, metrics, changed: Notify::new() }
+    /// An empty queue of at most `capacity` counts, in memory.
+    pub fn new(capacity: NonZeroUsize, metrics: Metrics) -> Self {
+        Self { parts: Mutex::default(), capacity, metrics, changed: Notify::new() }
     }
 
-    /// One that is kept in a folder, and goes on with what an earlier one left there.
+    /// A queue on disk, in a folder, with the counts that an earlier program left there.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub fn kept(folder: &Path, bound: NonZeroUsize, metrics: Metrics) -> Result<Arc<Self>, QueueError> {
-        let (log, Left { counts, next, damaged }) = QueueLog::open(folder)?;
+    pub fn open_durable(
+        folder: &Path,
+        capacity: NonZeroUsize,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, QueueError> {
+        let (disk, Recovered { counts, next, damaged }) = DiskQueue::open(folder)?;
         if damaged > 0 {
-            eprintln!("{damaged} lines of the queue in {} are damaged and left out", folder.display());
+            eprintln!("{damaged} damaged lines of the queue in {} were skipped", folder.display());
         }
         if !counts.is_empty() {
-            eprintln!("{} counts wait in {} from before", counts.len(), folder.display());
+            eprintln!("{} counts are queued in {} from an earlier run", counts.len(), folder.display());
         }
-        let outbox = Self::new(bound, metrics);
+        let outbox = Self::new(capacity, metrics);
         let mut parts = outbox.parts();
-        (parts.waiting, parts.next, parts.log) = (counts, next, Some(log));
-        outbox.make_room(&mut parts, bound.get());
-        outbox.tell_queued(&parts);
+        (parts.unsent, parts.next, parts.disk) = (counts, next, Some(disk));
+        outbox.evict_oldest(&mut parts, capacity.get());
+        outbox.update_queued_metric(&parts);
         drop(parts);
         let outbox = Arc::new(outbox);
-        let kept = Arc::downgrade(&outbox);
+        let weak = Arc::downgrade(&outbox);
         std::thread::spawn(move || {
-            while let Some(outbox) = kept.upgrade() {
+            while let Some(outbox) = weak.upgrade() {
                 outbox.sync();
                 drop(outbox);
-                std::thread::sleep(SYNC_EVERY);
+                std::thread::sleep(SYNC_INTERVAL);
             }
         });
         Ok(outbox)
     }
 
-    /// Brings to the disk what only the system has; nobody waits for it.
+    /// Flushes the files to disk; nobody waits for it.
     fn sync(&self) {
-        let unsynced = self.parts().log.as_mut().map(QueueLog::unsynced);
+        let unsynced = self.parts().disk.as_mut().map(DiskQueue::take_unsynced);
         for file in unsynced.into_iter().flatten() {
-            // A disk that fails is told of when it is written to.
+            // A failing disk is reported when it is written to.
             let _ = file.sync_data();
         }
     }
 
-    /// Whether all that waits is on the disk.
-    pub fn is_whole(&self) -> bool {
-        self.parts().log.as_ref().is_some_and(QueueLog::is_whole)
+    /// Whether every queued count is on disk.
+    pub fn is_durable(&self) -> bool {
+        self.parts().disk.as_ref().is_some_and(DiskQueue::is_durable)
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a count at the queue's end. Where the queue is full, its oldest count is dropped, which is counted, and
-    /// told on standard error once until the broker is back.
-    pub fn count(&self, topic: String, content: String) {
+    /// Appends a count. A full queue drops its oldest, counts the loss, and warns once per outage.
+    pub fn push_count(&self, topic: String, content: String) {
         let mut parts = self.parts();
-        self.make_room(&mut parts, self.bound.get() - 1);
-        let message = Message { number: parts.next, topic, content, kind: MessageKind::Count };
+        self.evict_oldest(&mut parts, self.capacity.get() - 1);
+        let message = MqttMessage { number: parts.next, topic, content, kind: MessageKind::Count };
         parts.next += 1;
-        if let Some(log) = &mut parts.log {
-            log.put(&message);
+        if let Some(disk) = &mut parts.disk {
+            disk.push(&message);
         }
-        parts.waiting.push_back(message);
-        self.tell_queued(&parts);
+        parts.unsent.push_back(message);
+        self.update_queued_metric(&parts);
         self.changed.notify_one();
     }
 
-    /// Drops the oldest counts until no more than so many wait.
-    fn make_room(&self, parts: &mut Parts, most: usize) {
-        while queued(parts) > most && parts.waiting.pop_front().is_some() {
+    /// Drops the oldest counts until at most `most` are queued.
+    fn evict_oldest(&self, parts: &mut Parts, most: usize) {
+        while queued(parts) > most && parts.unsent.pop_front().is_some() {
             self.metrics.dropped.inc();
             if !std::mem::replace(&mut parts.overflowed, true) {
-                eprintln!(
-                    "{} counts wait for the broker, as many as may: the oldest are dropped",
-                    self.bound
-                );
+                eprintln!("the queue is full ({} counts): its oldest counts are dropped", self.capacity);
             }
         }
-        parts.settle();
+        parts.ack_disk_queue();
     }
 
-    /// Says how something is from now on.
-    pub fn state(&self, topic: String, content: String) {
-        self.parts().states.insert(topic, State { content, is_sent: false });
+    /// Replaces the state of a topic.
+    pub fn set_state(&self, topic: String, content: String) {
+        self.parts().states.insert(topic, RetainedState { content, is_sent: false });
         self.changed.notify_one();
     }
 
-    /// No more messages come.
+    /// No more messages follow.
     pub fn close(&self) {
         self.parts().closed = true;
         self.changed.notify_one();
     }
 
-    /// Counts that the broker has not acknowledged.
+    /// Number of counts that the broker has not acknowledged.
     pub fn queued(&self) -> usize {
         queued(&self.parts())
     }
@@ -183,121 +162,121 @@ impl Outbox {
         self.changed.notified().await;
     }
 
-    /// The message to send now: states first, and never more than [`WINDOW`] that are not acknowledged.
-    pub fn next(&self) -> Option<Message> {
+    /// The message to send now: states first. `None` while [`MAX_IN_FLIGHT`] are in flight.
+    pub fn next(&self) -> Option<MqttMessage> {
         let mut parts = self.parts();
-        if parts.sent.len() >= WINDOW {
+        if parts.in_flight.len() >= MAX_IN_FLIGHT {
             return None;
         }
         let state = parts.states.iter_mut().find(|(_, state)| !state.is_sent).map(|(topic, state)| {
             state.is_sent = true;
             let (topic, content) = (topic.clone(), state.content.clone());
-            Message { number: 0, topic, content, kind: MessageKind::State }
+            MqttMessage { number: 0, topic, content, kind: MessageKind::State }
         });
-        let message = state.or_else(|| parts.waiting.pop_front())?;
-        parts.sent.push_back(Sent { packet: None, message: message.clone() });
+        let message = state.or_else(|| parts.unsent.pop_front())?;
+        parts.in_flight.push_back(InFlight { packet: None, message: message.clone() });
         Some(message)
     }
 
-    /// The first message without a packet identifier went out under this one.
-    pub fn sent(&self, packet: u16) {
-        if let Some(sent) = self.parts().sent.iter_mut().find(|sent| sent.packet.is_none()) {
+    /// The client has sent the first message without a packet identifier under this one.
+    pub fn on_sent(&self, packet: u16) {
+        if let Some(sent) = self.parts().in_flight.iter_mut().find(|sent| sent.packet.is_none()) {
             sent.packet = Some(packet);
         }
     }
 
-    /// The broker took a message.
-    pub fn acknowledged(&self, packet: u16) {
-        if self.settle(packet).is_some_and(|message| message.kind == MessageKind::Count) {
+    /// The broker has acknowledged a message.
+    pub fn on_ack(&self, packet: u16) {
+        if self.remove(packet).is_some_and(|message| message.kind == MessageKind::Count) {
             self.metrics.published.inc();
         }
     }
 
-    /// The broker does not take a message; which it was.
-    pub fn refused(&self, packet: u16) -> Option<Message> {
-        let message = self.settle(packet)?;
+    /// The broker has rejected a message, which is returned.
+    pub fn on_rejected(&self, packet: u16) -> Option<MqttMessage> {
+        let message = self.remove(packet)?;
         if message.kind == MessageKind::Count {
             self.metrics.dropped.inc();
         }
         Some(message)
     }
 
-    fn settle(&self, packet: u16) -> Option<Message> {
+    fn remove(&self, packet: u16) -> Option<MqttMessage> {
         let mut parts = self.parts();
-        let place = parts.sent.iter().position(|sent| sent.packet == Some(packet))?;
-        let settled = parts.sent.remove(place);
-        parts.settle();
-        self.tell_queued(&parts);
+        let place = parts.in_flight.iter().position(|sent| sent.packet == Some(packet))?;
+        let removed = parts.in_flight.remove(place);
+        parts.ack_disk_queue();
+        self.update_queued_metric(&parts);
         self.changed.notify_one();
-        Some(settled?.message)
+        Some(removed?.message)
     }
 
-    /// A connection is there, on which nothing was sent.
-    pub fn connected(&self) {
+    /// A new connection is open.
+    pub fn on_connected(&self) {
         self.metrics.broker_up.set(1);
         self.parts().overflowed = false;
         self.changed.notify_one();
     }
 
-    /// The connection is gone: what was not acknowledged is to be sent again, in the same order.
-    pub fn disconnected(&self) {
+    /// The connection is closed: messages in flight are sent again, in the same order.
+    pub fn on_disconnected(&self) {
         self.metrics.broker_up.set(0);
         let mut parts = self.parts();
-        while let Some(sent) = parts.sent.pop_back() {
+        while let Some(sent) = parts.in_flight.pop_back() {
             if sent.message.kind == MessageKind::Count {
-                parts.waiting.push_front(sent.message);
+                parts.unsent.push_front(sent.message);
             }
         }
-        // A broker that was started anew may have forgotten them.
+        // A restarted broker may have lost them.
         parts.states.values_mut().for_each(|state| state.is_sent = false);
     }
 
-    /// Whether all is said and acknowledged.
-    pub fn is_done(&self) -> bool {
+    /// Whether the queue is closed and every message is acknowledged.
+    pub fn is_drained(&self) -> bool {
         let parts = self.parts();
-        let is_told = parts.states.values().all(|state| state.is_sent);
-        parts.closed && is_told && parts.waiting.is_empty() && parts.sent.is_empty()
+        let are_states_sent = parts.states.values().all(|state| state.is_sent);
+        parts.closed && are_states_sent && parts.unsent.is_empty() && parts.in_flight.is_empty()
     }
 
-    fn tell_queued(&self, parts: &Parts) {
+    fn update_queued_metric(&self, parts: &Parts) {
         self.metrics.queued.set(queued(parts) as i64);
     }
 }
 
 impl Parts {
-    /// Tells the disk how far all counts are settled.
-    fn settle(&mut self) {
-        let sent = self.sent.iter().filter(|sent| sent.message.kind == MessageKind::Count);
-        let open = sent.map(|sent| &sent.message).chain(self.waiting.front()).map(|message| message.number);
+    /// Acknowledges in the disk queue what the broker has acknowledged without a gap.
+    fn ack_disk_queue(&mut self) {
+        let sent = self.in_flight.iter().filter(|sent| sent.message.kind == MessageKind::Count);
+        let open = sent.map(|sent| &sent.message).chain(self.unsent.front()).map(|message| message.number);
         let below = open.min().unwrap_or(self.next);
-        if let Some(log) = &mut self.log {
-            log.settle(below);
+        if let Some(disk) = &mut self.disk {
+            disk.ack_below(below);
         }
     }
 }
 
 fn queued(parts: &Parts) -> usize {
-    let sent = parts.sent.iter().filter(|sent| sent.message.kind == MessageKind::Count);
-    parts.waiting.len() + sent.count()
+    let sent = parts.in_flight.iter().filter(|sent| sent.message.kind == MessageKind::Count);
+    parts.unsent.len() + sent.count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn outbox(bound: usize) -> (Outbox, Metrics) {
+    fn outbox(capacity: usize) -> (Outbox, Metrics) {
         let metrics = Metrics::default();
-        (Outbox::new(NonZeroUsize::new(bound).unwrap(), metrics.clone()), metrics)
+        (Outbox::new(NonZeroUsize::new(capacity).unwrap(), metrics.clone()), metrics)
     }
 
-    /// Sends all that may be sent, as packets from `packet` on; what it says.
+    /// Sends all that may be sent, as packets from `packet` on; their contents.
     fn send(outbox: &Outbox, packet: u16) -> Vec<String> {
         let messages = std::iter::from_fn(|| outbox.next()).zip(packet..);
-        messages.map(|(message, packet)| (outbox.sent(packet), message.content).1).collect()
+        messages.map(|(message, packet)| (outbox.on_sent(packet), message.content).1).collect()
     }
 
     fn count(outbox: &Outbox, numbers: std::ops::Range<u32>) {
-        numbers.for_each(|number| outbox.count("count".into(), number.to_string()));
+        numbers.for_each(|number| outbox.push_count("count".into(), number.to_string()));
     }
 
     fn words(numbers: std::ops::Range<u32>) -> Vec<String> {
@@ -305,25 +284,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_sent_again_in_order() {
+    fn unacknowledged_counts_are_resent_in_order() {
         let (outbox, metrics) = outbox(100);
         count(&outbox, 0..20);
         assert_eq!(send(&outbox, 1), words(0..16));
-        (1..=5).for_each(|packet| outbox.acknowledged(packet));
+        (1..=5).for_each(|packet| outbox.on_ack(packet));
         assert_eq!(send(&outbox, 17), words(16..20));
-        outbox.disconnected();
+        outbox.on_disconnected();
         count(&outbox, 20..22);
         assert_eq!(outbox.queued(), 17);
         assert_eq!(send(&outbox, 1), words(5..21));
-        // Also where a broker acknowledges in another order.
-        (1..=16).rev().for_each(|packet| outbox.acknowledged(packet));
+        // A broker may acknowledge in another order.
+        (1..=16).rev().for_each(|packet| outbox.on_ack(packet));
         assert_eq!(send(&outbox, 1), words(21..22));
-        outbox.acknowledged(1);
+        outbox.on_ack(1);
         assert_eq!((outbox.queued(), metrics.published.get(), metrics.dropped.get()), (0, 22, 0));
     }
 
     #[test]
-    fn a_full_queue_drops_its_oldest_and_counts_them() {
+    fn a_full_queue_drops_and_counts_its_oldest() {
         let (outbox, metrics) = outbox(3);
         count(&outbox, 0..5);
         assert_eq!((outbox.queued(), metrics.dropped.get(), metrics.queued.get()), (3, 2, 3));
@@ -331,29 +310,29 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_count_is_dropped_and_named() {
+    fn a_rejected_count_is_dropped_and_named() {
         let (outbox, metrics) = outbox(3);
         count(&outbox, 0..1);
         send(&outbox, 1);
-        assert_eq!(outbox.refused(1).map(|message| message.topic).as_deref(), Some("count"));
+        assert_eq!(outbox.on_rejected(1).map(|message| message.topic).as_deref(), Some("count"));
         assert_eq!((outbox.queued(), metrics.published.get(), metrics.dropped.get()), (0, 0, 1));
-        assert_eq!(outbox.refused(1), None);
+        assert_eq!(outbox.on_rejected(1), None);
     }
 
     #[test]
-    fn states_go_first_the_last_word_alone_and_anew_on_every_connection() {
+    fn the_newest_states_go_first_on_every_connection() {
         let (outbox, metrics) = outbox(3);
         count(&outbox, 0..1);
-        outbox.state("a".into(), "online".into());
-        outbox.state("a".into(), "offline".into());
+        outbox.set_state("a".into(), "online".into());
+        outbox.set_state("a".into(), "offline".into());
         assert_eq!(send(&outbox, 1), ["offline", "0"]);
-        outbox.acknowledged(1);
-        outbox.disconnected();
+        outbox.on_ack(1);
+        outbox.on_disconnected();
         assert_eq!(send(&outbox, 1), ["offline", "0"]);
         outbox.close();
-        assert!(!outbox.is_done());
-        (1..=2).for_each(|packet| outbox.acknowledged(packet));
-        assert!(outbox.is_done());
+        assert!(!outbox.is_drained());
+        (1..=2).for_each(|packet| outbox.on_ack(packet));
+        assert!(outbox.is_drained());
         assert_eq!(metrics.published.get(), 1);
     }
 }

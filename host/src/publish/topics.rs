@@ -14,14 +14,14 @@ pub const OFFLINE: &str = "offline";
 
 /// One level of a topic: letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Level(String);
+pub struct TopicLevel(String);
 
 /// A text is no level of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("it is made of letters, digits, - and _")]
-pub struct LevelError;
+#[error("invalid topic level: use letters, digits, - and _ only")]
+pub struct TopicLevelError;
 
-impl Level {
+impl TopicLevel {
     /// The level for a station's name: what a level does not take becomes `_`.
     pub fn of_name(name: &str) -> Self {
         let level: String = name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
@@ -33,18 +33,18 @@ fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')
 }
 
-impl FromStr for Level {
-    type Err = LevelError;
+impl FromStr for TopicLevel {
+    type Err = TopicLevelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() || !text.chars().all(is_plain) {
-            return Err(LevelError);
+            return Err(TopicLevelError);
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-impl Display for Level {
+impl Display for TopicLevel {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -54,19 +54,19 @@ impl Display for Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
     /// The first level of every topic.
-    pub root: Level,
+    pub root: TopicLevel,
     /// The host's MQTT client identifier.
-    pub client: Level,
+    pub client: TopicLevel,
 }
 
 impl Topics {
     /// A station's counts.
-    pub fn count(&self, station: &Level) -> String {
+    pub fn count(&self, station: &TopicLevel) -> String {
         format!("{}/{station}/count", self.root)
     }
 
     /// Whether a station answers; retained.
-    pub fn status(&self, station: &Level) -> String {
+    pub fn status(&self, station: &TopicLevel) -> String {
         format!("{}/{station}/status", self.root)
     }
 
@@ -77,7 +77,12 @@ impl Topics {
     }
 
     /// Topic and content of the message by which Home Assistant finds a station's count under `prefix`; retained.
-    pub fn discovery(&self, prefix: &Level, station: &Level, identity: &Identity) -> (String, Value) {
+    pub fn discovery(
+        &self,
+        prefix: &TopicLevel,
+        station: &TopicLevel,
+        identity: &Identity,
+    ) -> (String, Value) {
         let device = format!("{}_{station}", self.root);
         let content = json!({
             "name": "Nuclei",
@@ -110,12 +115,12 @@ mod tests {
         for (name, expected) in
             [("bench-1", "bench-1"), ("a/b+c#", "a_b_c_"), ("Zähler 2", "Z_hler_2"), ("", "_")]
         {
-            let level = Level::of_name(name);
+            let level = TopicLevel::of_name(name);
             assert_eq!(level.to_string(), expected);
             assert_eq!(expected.parse(), Ok(level));
         }
         for text in ["", "a/b", "+", "#", "$SYS", "a b"] {
-            assert_eq!(text.parse::<Level>(), Err(LevelError), "{text}");
+            assert_eq!(text.parse::<TopicLevel>(), Err(TopicLevelError), "{text}");
         }
     }
 }

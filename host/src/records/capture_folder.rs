@@ -1,6 +1,6 @@
 //! Captured frames as files: pictures, label images, and a line of evidence each.
 
-mod reading;
+mod evidence;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::records::provenance::Provenance;
 use crate::records::recording::{Recording, digest};
 use crate::station::client::Captured;
 
-pub use reading::{Witness, read_evidence};
+pub use evidence::{EvidenceEntry, read_evidence};
 
 /// The file with a line a frame, in the folder.
 pub const EVIDENCE: &str = "evidence.jsonl";

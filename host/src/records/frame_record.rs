@@ -1,7 +1,7 @@
 //! A frame's result as one line of JSON, with units in its names and reasons in words.
 
 use serde::{Serialize, Serializer};
-use shared::wire::{QcFlags, FrameReport, StageTimes};
+use shared::wire::{FrameReport, QcFlags, StageTimes};
 use shared::{Microseconds, PixelSize};
 
 use crate::records::provenance::Provenance;

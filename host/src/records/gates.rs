@@ -9,7 +9,7 @@ use shared::Object;
 
 use crate::support::user_config;
 
-/// What becomes of nuclei that the picture's edge cuts.
+/// The rule for nuclei that the image's edge cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
@@ -24,8 +24,8 @@ pub enum Border {
 }
 
 impl Border {
-    /// The rule in words.
-    pub const fn words(self) -> &'static str {
+    /// The rule as text.
+    pub const fn describe(self) -> &'static str {
         match self {
             Self::Count => "all count",
             Self::Exclude => "none counts",
@@ -62,26 +62,26 @@ impl Gates {
         is_large && !is_cut && self.max_area_px.is_none_or(|max| nucleus.area_px <= max)
     }
 
-    /// Where a person's gates are kept from one time to the next, where there is a home.
-    pub fn place() -> Option<PathBuf> {
-        user_config::place("gates.toml")
+    /// The path of the user's gates; `None` without a home folder.
+    pub fn path() -> Option<PathBuf> {
+        user_config::path("gates.toml")
     }
 
-    /// The gates that the person keeps.
+    /// The user's gates, as saved last.
     ///
     /// # Errors
     /// [`Failure`] when their file is damaged.
-    pub fn kept() -> Result<Self, Failure> {
-        Ok(Self::place().as_deref().map(Self::load).transpose()?.unwrap_or_default())
+    pub fn saved() -> Result<Self, Failure> {
+        Ok(Self::path().as_deref().map(Self::load).transpose()?.unwrap_or_default())
     }
 
-    /// The gates in words.
-    pub fn words(&self) -> String {
+    /// The gates as text.
+    pub fn describe(&self) -> String {
         let most = self.max_area_px.map_or("any".to_owned(), |most| format!("{most} px"));
-        format!("area from {} px to {most}; at the edge: {}", self.min_area_px, self.border.words())
+        format!("area from {} px to {most}; at the edge: {}", self.min_area_px, self.border.describe())
     }
 
-    /// The gates kept there; none where no file is.
+    /// Loads gates; without the file, every nucleus passes.
     ///
     /// # Errors
     /// [`Failure`] when the file is damaged.
@@ -93,7 +93,7 @@ impl Gates {
         })
     }
 
-    /// Keeps the gates there.
+    /// Saves the gates.
     ///
     /// # Errors
     /// [`Failure`] when the file cannot be written.
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_are_kept() {
+    fn gates_are_saved() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nuclei/gates.toml");
         assert_eq!(Gates::load(&path).unwrap(), Gates::default());

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use host_console::{Failure, one_line};
 use shared::{Image, LabelImage, PixelSize};
 
-use crate::records::capture_folder::{Witness, read_evidence};
+use crate::records::capture_folder::{EvidenceEntry, read_evidence};
 use crate::records::gates::Gates;
+use crate::records::input_images::InputImages;
 use crate::records::label_files::LabelFiles;
-use crate::records::pictures::Pictures;
 
 /// Label images, each with its picture and its evidence where there are some.
 #[derive(Debug)]
 pub struct LabelFolder {
     files: LabelFiles,
-    pictures: Option<Pictures>,
+    pictures: Option<InputImages>,
     by_name: HashMap<String, usize>,
-    evidence: Option<BTreeMap<String, Witness>>,
+    evidence: Option<BTreeMap<String, EvidenceEntry>>,
 }
 
 /// One label image with what belongs to it.
@@ -46,7 +46,7 @@ impl LabelFolder {
             () if files.lie_beside_pictures() => vec![folder.to_owned()],
             () => Vec::new(),
         };
-        let (found, unusable) = Pictures::open(&beside)?;
+        let (found, unusable) = InputImages::open(&beside)?;
         if let Some(error) = unusable.into_iter().next().filter(|_| !pictures.is_empty()) {
             return Err(error.into());
         }
@@ -86,7 +86,7 @@ impl LabelFolder {
     }
 
     /// What the evidence says of a picture.
-    pub fn witness(&self, name: &str) -> Option<&Witness> {
+    pub fn evidence_of(&self, name: &str) -> Option<&EvidenceEntry> {
         self.evidence.as_ref()?.get(name)
     }
 
@@ -95,7 +95,7 @@ impl LabelFolder {
     /// # Errors
     /// [`Failure`] when they changed between frames.
     pub fn gates(&self) -> Result<Option<Gates>, Failure> {
-        let mut recorded = self.evidence.iter().flatten().map(|(_, witness)| witness.gates);
+        let mut recorded = self.evidence.iter().flatten().map(|(_, evidence_of)| evidence_of.gates);
         let first = recorded.next().flatten();
         if recorded.any(|gates| gates != first) {
             return Err(Failure::usage(
@@ -115,7 +115,7 @@ impl LabelFolder {
             return Ok(asked);
         }
         let mut sizes: Vec<f32> =
-            self.evidence.iter().flatten().filter_map(|(_, witness)| witness.pixel_size_um).collect();
+            self.evidence.iter().flatten().filter_map(|(_, evidence_of)| evidence_of.pixel_size_um).collect();
         sizes.sort_by(f32::total_cmp);
         sizes.dedup();
         match sizes[..] {

@@ -59,7 +59,7 @@ pub struct MeasuredFlatField {
 
 /// What is known of a station's optics.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Calibration {
+pub struct OpticsCalibration {
     /// The pixel size; absent where it was not measured from this machine.
     pub pixel_size: Option<MeasuredPixelSize>,
     /// The flat field; absent where frames are not corrected.
@@ -75,23 +75,23 @@ pub struct CalibrationStore {
 impl CalibrationStore {
     /// That of the person; an empty one without a home.
     pub fn of_user() -> Self {
-        Self { folder: user_config::place("calibration") }
+        Self { folder: user_config::path("calibration") }
     }
 
     /// Keeps the pixel size of a station.
     ///
     /// # Errors
     /// [`Failure`] when the file cannot be written.
-    pub fn keep_pixel_size(&self, station: &str, measured: &MeasuredPixelSize) -> Result<(), Failure> {
-        self.keep(&pixel_size_file(station), measured)
+    pub fn store_pixel_size(&self, station: &str, measured: &MeasuredPixelSize) -> Result<(), Failure> {
+        self.store(&pixel_size_file(station), measured)
     }
 
     /// Keeps where a flat field comes from.
     ///
     /// # Errors
     /// [`Failure`] when the file cannot be written.
-    pub fn keep_flat_field(&self, measured: &MeasuredFlatField) -> Result<(), Failure> {
-        self.keep(&flat_field_file(&measured.sha256), measured)
+    pub fn store_flat_field(&self, measured: &MeasuredFlatField) -> Result<(), Failure> {
+        self.store(&flat_field_file(&measured.sha256), measured)
     }
 
     /// What is known of a station that has this pixel size and flat field now.
@@ -103,19 +103,19 @@ impl CalibrationStore {
         station: &str,
         pixel_size: Option<PixelSize>,
         flat_field: Option<FlatFieldDigest>,
-    ) -> Result<Calibration, Failure> {
+    ) -> Result<OpticsCalibration, Failure> {
         let size: Option<MeasuredPixelSize> = self.load(&pixel_size_file(station))?;
         let size = size.filter(|kept| Some(kept.um_per_px) == pixel_size.map(PixelSize::get));
         let Some(sha256) = flat_field.map(|digest| digest.to_string()) else {
-            return Ok(Calibration { pixel_size: size, flat_field: None });
+            return Ok(OpticsCalibration { pixel_size: size, flat_field: None });
         };
         let kept: Option<MeasuredFlatField> = self.load(&flat_field_file(&sha256))?;
         let kept = kept.filter(|kept| kept.sha256 == sha256);
         let flat_field = kept.unwrap_or(MeasuredFlatField { sha256, origin: None });
-        Ok(Calibration { pixel_size: size, flat_field: Some(flat_field) })
+        Ok(OpticsCalibration { pixel_size: size, flat_field: Some(flat_field) })
     }
 
-    fn keep(&self, file: &str, measured: &impl Serialize) -> Result<(), Failure> {
+    fn store(&self, file: &str, measured: &impl Serialize) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
             return Err(Failure::failed(
                 "neither XDG_CONFIG_HOME nor HOME says where calibrations are kept",
@@ -157,27 +157,27 @@ mod tests {
         let store = CalibrationStore { folder: Some(folder.path().join("calibration")) };
         let size = |um: f32| Some(PixelSize::try_from(um).unwrap());
         let in_force = |size, digest| store.in_force("bench 3", size, digest);
-        assert_eq!(in_force(size(0.325), None).unwrap(), Calibration::default());
+        assert_eq!(in_force(size(0.325), None).unwrap(), OpticsCalibration::default());
         let origin = Origin::now("ana".into(), "typed".into());
         let measured = MeasuredPixelSize {
             um_per_px: 0.325,
             uncertainty_um_per_px: Some(0.0004),
             origin: origin.clone(),
         };
-        store.keep_pixel_size("bench 3", &measured).unwrap();
+        store.store_pixel_size("bench 3", &measured).unwrap();
         let digest = FlatFieldDigest([7; 32]);
         let flat_field = MeasuredFlatField { sha256: digest.to_string(), origin: Some(origin) };
-        store.keep_flat_field(&flat_field).unwrap();
+        store.store_flat_field(&flat_field).unwrap();
         assert_eq!(
             in_force(size(0.325), Some(digest)).unwrap(),
-            Calibration { pixel_size: Some(measured.clone()), flat_field: Some(flat_field) }
+            OpticsCalibration { pixel_size: Some(measured.clone()), flat_field: Some(flat_field) }
         );
-        assert_eq!(in_force(None, None).unwrap(), Calibration::default());
+        assert_eq!(in_force(None, None).unwrap(), OpticsCalibration::default());
         let other = in_force(size(0.65), Some(FlatFieldDigest([8; 32]))).unwrap();
         assert_eq!((other.pixel_size, other.flat_field.unwrap().origin), (None, None));
         assert_eq!(store.in_force("bench 4", size(0.325), None).unwrap().pixel_size, None);
         let typed = MeasuredPixelSize { uncertainty_um_per_px: None, ..measured };
-        store.keep_pixel_size("bench 3", &typed).unwrap();
+        store.store_pixel_size("bench 3", &typed).unwrap();
         assert_eq!(in_force(size(0.325), None).unwrap().pixel_size, Some(typed));
         fs::write(folder.path().join("calibration/pixel-size-bench_3.toml"), "um_per_px = \"x\"").unwrap();
         assert!(in_force(None, None).unwrap_err().to_string().contains("pixel-size-bench_3.toml is damaged"));

@@ -6,7 +6,7 @@ use shared::PixelSize;
 use shared::wire::{Identity, PROTOCOL_VERSION, Settings};
 
 use crate::records::gates::Gates;
-use crate::records::optics::{Calibration, CalibrationStore};
+use crate::records::optics::{CalibrationStore, OpticsCalibration};
 use crate::station::client::{Line, LinkError, Station};
 
 /// What programs made a record.
@@ -31,7 +31,7 @@ pub struct Provenance {
     /// The programs.
     pub versions: Versions,
     /// How pixel size and flat field were measured.
-    pub calibration: Calibration,
+    pub calibration: OpticsCalibration,
     /// Which nuclei the person wants counted. The count is of all.
     pub gates: Gates,
 }
@@ -42,7 +42,7 @@ pub enum ProvenanceError {
     /// The station does not answer.
     Link(LinkError),
     /// What is kept on this machine is damaged.
-    Kept(Failure),
+    Stored(Failure),
 }
 
 impl From<LinkError> for ProvenanceError {
@@ -55,7 +55,7 @@ impl From<ProvenanceError> for Failure {
     fn from(error: ProvenanceError) -> Self {
         match error {
             ProvenanceError::Link(error) => error.into(),
-            ProvenanceError::Kept(failure) => failure,
+            ProvenanceError::Stored(failure) => failure,
         }
     }
 }
@@ -82,7 +82,7 @@ impl Provenance {
             pixel_size: settings.pixel_size,
             station: identity.name.to_string(),
             versions,
-            calibration: known.map_err(ProvenanceError::Kept)?,
+            calibration: known.map_err(ProvenanceError::Stored)?,
             gates,
         })
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-pub use audit::{Audit, Fault, audit};
+pub use audit::{Audit, ChainBreak, audit};
 
 /// What the first line is chained to.
 const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";

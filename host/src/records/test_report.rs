@@ -1,7 +1,7 @@
 //! A frame's result for tests, which change what they are about.
 
 use shared::DutyCycle;
-use shared::wire::{QcFlags, FrameReport, ModelDigest, Name, StageTimes};
+use shared::wire::{FrameReport, ModelDigest, Name, QcFlags, StageTimes};
 
 /// A trusted frame without nuclei, one pixel large.
 pub fn test_report() -> FrameReport {

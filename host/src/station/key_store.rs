@@ -136,7 +136,7 @@ impl KeyStore {
     /// # Errors
     /// [`KeyStoreError::NoFolder`].
     pub fn of_user() -> Result<Self, KeyStoreError> {
-        Ok(Self::at(user_config::place("keys").ok_or(KeyStoreError::NoFolder)?))
+        Ok(Self::at(user_config::path("keys").ok_or(KeyStoreError::NoFolder)?))
     }
 
     /// The keys in a folder, which need not be there yet.

@@ -9,7 +9,7 @@ use plotters::prelude::{
     SVGBackend, WHITE,
 };
 
-use super::{Judged, Series};
+use super::{Assessment, DilutionSeries};
 use crate::support::html::{cards, escaped, head};
 
 const POINT: RGBColor = RGBColor(20, 110, 190);
@@ -18,7 +18,7 @@ const POINT: RGBColor = RGBColor(20, 110, 190);
 ///
 /// # Errors
 /// [`Failure`] when the plot cannot be drawn.
-pub fn page(judged: &Judged, counts: &[(f64, u32)]) -> Result<String, Failure> {
+pub fn page(judged: &Assessment, counts: &[(f64, u32)]) -> Result<String, Failure> {
     let series = &judged.series;
     let mut html = head("Dilution series");
     let mut top = vec![
@@ -42,7 +42,7 @@ pub fn page(judged: &Judged, counts: &[(f64, u32)]) -> Result<String, Failure> {
     Ok(html)
 }
 
-fn table(html: &mut String, series: &Series) {
+fn table(html: &mut String, series: &DilutionSeries) {
     html.push_str(
         "<h2>Every dilution</h2><div class=\"wide\"><table><tr><th>1 in<th>fields<th>mean<th>expected<th>off\
          <th>CV<th>95 % interval<th>CV by chance</tr>",
@@ -68,7 +68,7 @@ fn table(html: &mut String, series: &Series) {
 
 type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-fn draw<'a>(svg: &'a mut String, series: &Series, counts: &[(f64, u32)]) -> DrawResult<'a> {
+fn draw<'a>(svg: &'a mut String, series: &DilutionSeries, counts: &[(f64, u32)]) -> DrawResult<'a> {
     let right = counts.iter().map(|(dilution, _)| 1.0 / dilution).fold(0.0, f64::max) * 1.05;
     let top = counts.iter().map(|&(_, count)| f64::from(count)).fold(series.slope * right, f64::max) * 1.05;
     let root = SVGBackend::with_string(svg, (900, 420)).into_drawing_area();

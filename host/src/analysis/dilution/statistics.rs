@@ -35,7 +35,7 @@ pub struct Step {
 
 /// A dilution series, the densest step first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Series {
+pub struct DilutionSeries {
     /// Count of a field of the undiluted sample, by the straight fit.
     pub slope: f64,
     /// Share of the steps' variance that the straight fit explains.
@@ -54,7 +54,7 @@ pub struct Series {
 
 /// Counts by dilution do not make a series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoSeries {
+pub enum SeriesError {
     /// There must be several dilutions.
     #[error("a series needs two dilutions at least, got {0}")]
     Few(usize),
@@ -63,30 +63,30 @@ pub enum NoSeries {
     Empty,
 }
 
-impl Series {
+impl DilutionSeries {
     /// Of counts of fields, each with its dilution.
     ///
     /// # Errors
-    /// [`NoSeries`].
-    pub fn of(counts: &[(f64, u32)]) -> Result<Self, NoSeries> {
+    /// [`SeriesError`].
+    pub fn of(counts: &[(f64, u32)]) -> Result<Self, SeriesError> {
         let mut by_dilution: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for &(dilution, count) in counts {
             // Positive numbers sort as their bits do.
             by_dilution.entry(dilution.to_bits()).or_default().push(count.into());
         }
         if by_dilution.len() < 2 {
-            return Err(NoSeries::Few(by_dilution.len()));
+            return Err(SeriesError::Few(by_dilution.len()));
         }
         let total: f64 = counts.iter().map(|&(_, count)| f64::from(count)).sum();
         if total <= 0.0 {
-            return Err(NoSeries::Empty);
+            return Err(SeriesError::Empty);
         }
         let slope = total / counts.iter().map(|(dilution, _)| 1.0 / dilution).sum::<f64>();
         let steps: Vec<Step> = by_dilution
             .into_iter()
             .map(|(bits, counts)| Step::of(f64::from_bits(bits), &counts, slope))
             .collect();
-        let bent = Bent::of(counts);
+        let bent = QuadraticFit::of(counts);
         let densest = steps.iter().map(|step| 1.0 / step.dilution).fold(0.0, f64::max);
         let weighted = |value: &dyn Fn(&Step) -> f64| {
             steps.iter().map(|step| step.fields as f64 * value(step)).sum::<f64>()
@@ -156,13 +156,13 @@ fn cv_interval(cv: f64, n: usize) -> Option<[f64; 2]> {
 }
 
 /// y = slope x + curve x², weighted by 1 / x.
-struct Bent {
+struct QuadraticFit {
     slope: f64,
     curve: f64,
     p: Option<f64>,
 }
 
-impl Bent {
+impl QuadraticFit {
     fn of(counts: &[(f64, u32)]) -> Self {
         let points: Vec<(f64, f64)> =
             counts.iter().map(|&(dilution, count)| (1.0 / dilution, f64::from(count))).collect();
@@ -191,15 +191,15 @@ mod tests {
     #[test]
     fn numbers_are_those_worked_out_by_hand() {
         let counts = [(1.0, 100), (1.0, 104), (2.0, 50), (2.0, 54), (4.0, 24), (4.0, 28)];
-        let series = Series::of(&counts).unwrap();
+        let series = DilutionSeries::of(&counts).unwrap();
         assert!((series.slope - 360.0 / 3.5).abs() < 1e-9, "{series:?}");
         let dense = &series.steps[0];
         assert_eq!((dense.dilution, dense.fields, dense.mean), (1.0, 2, 102.0));
         assert!((dense.cv.unwrap() - 8f64.sqrt() / 102.0).abs() < 1e-12);
         assert!((dense.off - (102.0 * 3.5 / 360.0 - 1.0)).abs() < 1e-12);
         assert!(series.r_squared > 0.999);
-        assert_eq!(Series::of(&[(1.0, 5)]), Err(NoSeries::Few(1)));
-        assert_eq!(Series::of(&[(1.0, 0), (2.0, 0)]), Err(NoSeries::Empty));
+        assert_eq!(DilutionSeries::of(&[(1.0, 5)]), Err(SeriesError::Few(1)));
+        assert_eq!(DilutionSeries::of(&[(1.0, 0), (2.0, 0)]), Err(SeriesError::Empty));
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
                 [(dilution, y.floor() as u32), (dilution, y.ceil() as u32)]
             })
             .collect();
-        let series = Series::of(&counts).unwrap();
+        let series = DilutionSeries::of(&counts).unwrap();
         assert!((series.shortfall - 0.25).abs() < 0.01, "{series:?}");
         assert!(series.bend_p.unwrap() < 1e-6);
     }

@@ -27,8 +27,8 @@ fn counted(seed: u64, counter: impl Fn(f64) -> f64) -> Vec<(f64, u32)> {
     steps.map(|dilution| (dilution, poisson(&mut random, counter(DENSE / dilution)))).collect()
 }
 
-fn judged(counts: &[(f64, u32)]) -> Judged {
-    Judged::new(Series::of(counts).unwrap())
+fn judged(counts: &[(f64, u32)]) -> Assessment {
+    Assessment::new(DilutionSeries::of(counts).unwrap())
 }
 
 /// How many of 1000 series are judged so.
@@ -42,7 +42,7 @@ fn a_true_counter_is_found_proportional_and_its_numbers_are_the_known_ones() {
     let right = share(Verdict::Proportional, |truth| truth);
     println!("true counters found proportional: {:.1} %", 100.0 * right);
     assert!(right > 0.95, "{right}");
-    let series = Series::of(&counted(1, |truth| truth)).unwrap();
+    let series = DilutionSeries::of(&counted(1, |truth| truth)).unwrap();
     assert!((series.slope / DENSE - 1.0).abs() < 0.03 && series.r_squared > 0.99, "{series:?}");
     for step in &series.steps {
         assert!((step.cv.unwrap() / step.poisson_cv - 1.0).abs() < 0.8, "{step:?}");
@@ -92,7 +92,7 @@ fn the_interval_of_a_cv_covers_what_it_promises() {
         .filter(|_| {
             let counts: Vec<(f64, u32)> =
                 (0..fields).map(|_| (1.0, poisson(&mut random, mean))).chain([(2.0, 50)]).collect();
-            let step = &Series::of(&counts).unwrap().steps[0];
+            let step = &DilutionSeries::of(&counts).unwrap().steps[0];
             step.cv_interval.is_some_and(|[low, high]| low <= truth && truth <= high)
         })
         .count();

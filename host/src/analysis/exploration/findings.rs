@@ -11,7 +11,7 @@ use super::picture::PictureFacts;
 
 /// Something wrong or odd about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct DatasetFinding {
     /// The file.
     pub file: String,
     /// Whether the file can be used all the same.
@@ -37,7 +37,7 @@ pub enum Severity {
 /// Nuclei of fewer pixels are specks.
 const SPECK_PX: u32 = 10;
 
-impl Finding {
+impl DatasetFinding {
     /// A picture that cannot be used.
     pub(super) fn unusable(file: String, error: &SampleError) -> Self {
         Self {
@@ -55,37 +55,37 @@ impl Finding {
 }
 
 /// What is odd about a picture that can be read.
-pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<Finding> {
-    let mut found: Vec<Finding> = sample
+pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<DatasetFinding> {
+    let mut found: Vec<DatasetFinding> = sample
         .warnings
         .iter()
         .map(|warning| {
             let effect = "some pixels or masks are not used as they were drawn";
-            Finding::odd(file, warning.to_string(), effect, "draw the masks named anew")
+            DatasetFinding::odd(file, warning.to_string(), effect, "draw the masks named anew")
         })
         .collect();
     let Some(labels) = &sample.labels else {
         let (effect, next) = ("it cannot be trained on or scored", "put its masks beside it");
-        found.push(Finding::odd(file, "the picture has no truth".to_owned(), effect, next));
+        found.push(DatasetFinding::odd(file, "the picture has no truth".to_owned(), effect, next));
         return found;
     };
     let areas: Vec<u32> = labels.areas().into_iter().skip(1).filter(|&area| area > 0).collect();
     if areas.is_empty() {
         let effect = "it teaches that there is nothing to find";
         let next = "check that this is meant";
-        found.push(Finding::odd(file, "the truth has no nucleus".to_owned(), effect, next));
+        found.push(DatasetFinding::odd(file, "the truth has no nucleus".to_owned(), effect, next));
     }
     let specks = areas.iter().filter(|&&area| area < SPECK_PX).count();
     if specks > 0 {
         let problem = format!("{specks} nuclei have fewer than {SPECK_PX} pixels");
         let effect = "no model matches them, so they lower every score";
-        found.push(Finding::odd(file, problem, effect, "erase slips of the pen"));
+        found.push(DatasetFinding::odd(file, problem, effect, "erase slips of the pen"));
     }
     let scattered = scattered(labels);
     if scattered > 0 {
         let problem = format!("{scattered} nuclei consist of several pieces");
         let effect = "pieces of one nucleus count as one, and a model finds several";
-        found.push(Finding::odd(file, problem, effect, "give each piece a mask of its own"));
+        found.push(DatasetFinding::odd(file, problem, effect, "give each piece a mask of its own"));
     }
     found
 }
@@ -130,7 +130,7 @@ fn scattered(labels: &LabelImage) -> usize {
 }
 
 /// Pictures with the same pixels as an earlier one.
-pub(super) fn duplicates(pictures: &[PictureFacts]) -> Vec<Finding> {
+pub(super) fn duplicates(pictures: &[PictureFacts]) -> Vec<DatasetFinding> {
     let mut first: BTreeMap<[u8; 32], &PictureFacts> = BTreeMap::new();
     let mut found = Vec::new();
     for picture in pictures {
@@ -138,7 +138,7 @@ pub(super) fn duplicates(pictures: &[PictureFacts]) -> Vec<Finding> {
             Some(earlier) => {
                 let problem = format!("the picture is the same as {}", earlier.file);
                 let effect = "a copy in training and one in validation flatter the score";
-                found.push(Finding::odd(&picture.file, problem, effect, "keep one of them"));
+                found.push(DatasetFinding::odd(&picture.file, problem, effect, "keep one of them"));
             }
             None => {
                 first.insert(picture.digest, picture);

@@ -153,10 +153,10 @@ fn what_is_no_ruling_is_refused() {
     assert!(measure(&drawn(&few, 1)).is_err());
     let faint = Scene { ink: 190.0, ..PLAIN };
     for seed in 0..3 {
-        assert_eq!(measure(&drawn(&faint, seed)), Err(NoRuling::Unclear), "seed {seed}");
+        assert_eq!(measure(&drawn(&faint, seed)), Err(RulingError::Unclear), "seed {seed}");
     }
     let black = Image::black(64, 48, Channels::Grey).unwrap();
-    assert_eq!(measure(&black), Err(NoRuling::Unclear));
+    assert_eq!(measure(&black), Err(RulingError::Unclear));
     assert!(measure(&Image::black(1, 1, Channels::Grey).unwrap()).is_err());
     // Discs strewn at random, as nuclei are.
     for seed in 0..8 {

@@ -6,7 +6,7 @@ use host_console::Failure;
 use host_modelling::{Polygon, trace_polygons};
 use shared::{Channels, Image};
 
-use super::{FieldCount, Report, number, objects_of, told, within};
+use super::{CountReport, FieldCount, number, objects_of, told, within};
 use crate::records::label_folder::LabelFolder;
 use crate::support::html::{Outlines, area_histogram, cards, escaped, head, outlined};
 
@@ -20,7 +20,7 @@ const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted
 ///
 /// # Errors
 /// [`Failure`] when a field that was read before can no longer be.
-pub fn page(title: &str, report: &Report, folder: &LabelFolder) -> Result<String, Failure> {
+pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<String, Failure> {
     let mut html = head(&format!("Nuclei in {title}"));
     let mut top = vec![(told(report.counts.mean), "nuclei a field")];
     top.extend(report.density_per_mm2.map(|density| (told(density), "nuclei a mm²")));
@@ -53,18 +53,18 @@ pub fn page(title: &str, report: &Report, folder: &LabelFolder) -> Result<String
 }
 
 /// The fields, those nearest to the mean first.
-fn by_distance(report: &Report) -> Vec<&FieldCount> {
+fn by_distance(report: &CountReport) -> Vec<&FieldCount> {
     let distance = |field: &FieldCount| (f64::from(field.count) - report.counts.mean.value).abs();
     let mut fields: Vec<&FieldCount> = report.fields.iter().collect();
     fields.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
     fields
 }
 
-fn numbers(html: &mut String, report: &Report) {
+fn numbers(html: &mut String, report: &CountReport) {
     let mut rows = vec![
         ("nuclei counted", report.counts.total.to_string()),
         ("confluence", format!("{:.1} %", 100.0 * report.confluence)),
-        ("gates", report.options.gates.words()),
+        ("gates", report.options.gates.describe()),
     ];
     rows.extend(report.counts.standard_deviation.map(|s| ("standard deviation over fields", number(s))));
     rows.extend(
@@ -100,7 +100,7 @@ fn numbers(html: &mut String, report: &Report) {
 fn picture(
     html: &mut String,
     field: &FieldCount,
-    report: &Report,
+    report: &CountReport,
     folder: &LabelFolder,
 ) -> Result<(), Failure> {
     let next = "leave the folder as it is while it is reported on";
@@ -126,7 +126,7 @@ fn picture(
     outlined(html, &image, &outlines, &caption)
 }
 
-fn table(html: &mut String, report: &Report) {
+fn table(html: &mut String, report: &CountReport) {
     html.push_str(
         "<h2>Every field</h2><div class=\"wide\"><table><tr><th>field<th>counted<th>found<th>confluence\
          <th>left out for</tr>",

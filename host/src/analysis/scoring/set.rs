@@ -9,11 +9,11 @@ use host_modelling::{
 use shared::{LabelImage, evaluate};
 
 use super::{ScoreReport, ScoredPicture};
-use crate::analysis::label_source::Prediction;
+use crate::analysis::label_source::LabelSource;
 
 /// What becomes of pictures without a predicted label image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Missing {
+pub enum MissingPolicy {
     /// The prediction is refused, every such picture being named.
     #[default]
     Refuse,
@@ -29,7 +29,7 @@ pub struct ScoreOptions {
     /// Names of the pictures to score; all where it is empty.
     pub only: BTreeSet<String>,
     /// What becomes of pictures without a prediction.
-    pub missing: Missing,
+    pub missing: MissingPolicy,
     /// What becomes of pictures whose truth cannot be used.
     pub bad: BadTruth,
 }
@@ -55,22 +55,22 @@ pub type Watch<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + '
 /// cannot be used, predictions that are damaged or of another size.
 pub fn score_set(
     dataset: &Dataset,
-    mut prediction: Prediction,
+    mut prediction: LabelSource,
     options: &ScoreOptions,
     watch: &mut Watch<'_>,
 ) -> Result<SetResult, Failure> {
     let mut chosen = choose(dataset, &options.only)?;
     let missing = match &prediction {
-        Prediction::Model(_) => Vec::new(),
-        Prediction::Files(files) => {
+        LabelSource::Model(_) => Vec::new(),
+        LabelSource::Files(files) => {
             refuse_equal_names(dataset, &chosen)?;
             let predicted: BTreeSet<&str> = files.names().collect();
-            tell_strangers(dataset, &predicted);
+            warn_unmatched(dataset, &predicted);
             let (with, without): (Vec<usize>, Vec<usize>) =
                 chosen.iter().partition(|&&at| predicted.contains(dataset.name(at)));
             let missing: Vec<String> = without.iter().map(|&at| dataset.name(at).to_owned()).collect();
-            settle_missing(&missing, options.missing)?;
-            if options.missing == Missing::LeaveOut {
+            apply_missing_policy(&missing, options.missing)?;
+            if options.missing == MissingPolicy::LeaveOut {
                 chosen = with;
             }
             missing
@@ -110,7 +110,7 @@ pub fn score_set(
 
 fn score(
     sample: &LabelledSample,
-    prediction: &mut Prediction,
+    prediction: &mut LabelSource,
     watch: &mut Watch<'_>,
 ) -> Result<ScoredPicture, String> {
     let named = |error: &(dyn std::error::Error + 'static)| format!("{}: {}", sample.name, one_line(error));
@@ -144,7 +144,7 @@ fn refuse_equal_names(dataset: &Dataset, chosen: &[usize]) -> Result<(), Failure
     }
 }
 
-fn tell_strangers(dataset: &Dataset, predicted: &BTreeSet<&str>) {
+fn warn_unmatched(dataset: &Dataset, predicted: &BTreeSet<&str>) {
     let known: BTreeSet<&str> = (0..dataset.len()).map(|at| dataset.name(at)).collect();
     let strangers: Vec<&&str> = predicted.difference(&known).collect();
     if !strangers.is_empty() {
@@ -153,22 +153,22 @@ fn tell_strangers(dataset: &Dataset, predicted: &BTreeSet<&str>) {
     }
 }
 
-fn settle_missing(missing: &[String], choice: Missing) -> Result<(), Failure> {
+fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
     let told =
         format!("{} pictures of the truth have no prediction: {}", missing.len(), some_of(missing, ", "));
     match choice {
-        Missing::Refuse => Err(Failure::failed(
+        MissingPolicy::Refuse => Err(Failure::failed(
             told,
             "segment them too, or score the others with --subset, or count these as empty with --missing-as-empty",
         )),
-        Missing::LeaveOut => {
+        MissingPolicy::LeaveOut => {
             eprintln!("warning: {told}; they are left out");
             Ok(())
         }
-        Missing::CountEmpty => {
+        MissingPolicy::CountEmpty => {
             eprintln!("warning: {told}; they count as empty");
             Ok(())
         }

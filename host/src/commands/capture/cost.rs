@@ -15,9 +15,9 @@ struct FrameCost {
 
 /// The cost of the frames so far.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cost(Vec<FrameCost>);
+pub(super) struct CaptureCost(Vec<FrameCost>);
 
-impl Cost {
+impl CaptureCost {
     pub(super) fn add(&mut self, captured: &Captured) {
         self.0.push(FrameCost {
             stages: StageMs::from(captured.report.times),
@@ -66,7 +66,7 @@ mod tests {
             picture_bytes,
             labels_bytes: 300,
         };
-        let cost = Cost(vec![frame(10.0, 1000), frame(40.0, 4000), frame(13.0, 1000)]);
+        let cost = CaptureCost(vec![frame(10.0, 1000), frame(40.0, 4000), frame(13.0, 1000)]);
         let table = cost.table(9000, Duration::from_secs(6));
         let row = |name: &str| {
             let line = table.iter().find(|line| line.starts_with(name)).unwrap();
@@ -84,6 +84,6 @@ mod tests {
         ] {
             assert_eq!(row(name), numbers, "{name}");
         }
-        assert!(Cost::default().table(5, Duration::ZERO).is_empty());
+        assert!(CaptureCost::default().table(5, Duration::ZERO).is_empty());
     }
 }

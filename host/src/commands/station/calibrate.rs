@@ -11,12 +11,12 @@ use shared::{FlatField, FlatFieldError, FrameSum, PixelSize, decode_image};
 
 use super::super::pixel_size_arg::pixel_size;
 use super::super::port_args::PortArgs;
-use crate::analysis::micrometer::{self, NoRuling, Ruling};
+use crate::analysis::micrometer::{self, Ruling, RulingError};
 use crate::records::capture_folder::first_token;
+use crate::records::input_images::InputImages;
 use crate::records::optics::{CalibrationStore, MeasuredFlatField, MeasuredPixelSize, Origin};
-use crate::records::pictures::Pictures;
 use crate::records::recording::digest;
-use crate::station::client::{SerialLine, Shot, Station};
+use crate::station::client::{SerialLine, Station};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station calibrate --micrometer                          (of what the station sees now)
@@ -103,7 +103,7 @@ pub fn run(args: &CalibrateArgs, port: &PortArgs, json: bool) -> Result<Exit, Fa
 }
 
 /// A pixel size before it is set: µm a pixel, its uncertainty, and how it was found.
-struct Found {
+struct MeasuredScale {
     um_per_px: f64,
     ruling: Option<Ruling>,
     how: String,
@@ -119,7 +119,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
             Some(of_micrometer(&bytes, &path.display().to_string(), args.spacing_um)?)
         }
         (_, Some(size)) => {
-            Some(Found { um_per_px: size.get().into(), ruling: None, how: "typed".to_owned() })
+            Some(MeasuredScale { um_per_px: size.get().into(), ruling: None, how: "typed".to_owned() })
         }
         _ => None,
     };
@@ -136,7 +136,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
         origin: Origin::now(by, found.how),
     };
     station.set(Setting::PixelSize(Some(um_per_px)))?;
-    CalibrationStore::of_user().keep_pixel_size(&identity.name, &measured)?;
+    CalibrationStore::of_user().store_pixel_size(&identity.name, &measured)?;
     if json {
         output::json(&PixelSizeRecord {
             station: identity.name.to_string(),
@@ -157,7 +157,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
     Ok(Exit::Done)
 }
 
-fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<Found, Failure> {
+fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<MeasuredScale, Failure> {
     let next = "name a picture of a stage micrometer: PNG, TIFF or JPEG";
     let image = decode_image(picture)
         .map_err(|error| Failure::failed(format!("{name}: {}", one_line(&error)), next))?;
@@ -170,31 +170,25 @@ fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<Found, F
         2.0 * uncertainty_px,
         &digest(picture)[..16]
     );
-    Ok(Found { um_per_px: spacing_um / period_px, ruling: Some(ruling), how })
+    Ok(MeasuredScale { um_per_px: spacing_um / period_px, ruling: Some(ruling), how })
 }
 
-const fn advice(refused: NoRuling) -> &'static str {
+const fn advice(refused: RulingError) -> &'static str {
     match refused {
-        NoRuling::Unclear | NoRuling::Uneven => {
+        RulingError::Unclear | RulingError::Uneven => {
             "nothing was set; focus on the ruling, let it fill the picture with nothing else in it, and try again"
         }
-        NoRuling::TooFew { .. } => "nothing was set; use a finer ruling, or a lower magnification",
-        NoRuling::TooFine => "nothing was set; use a coarser ruling, or a higher magnification",
+        RulingError::TooFew { .. } => "nothing was set; use a finer ruling, or a lower magnification",
+        RulingError::TooFine => "nothing was set; use a coarser ruling, or a higher magnification",
     }
 }
 
 /// The next frame that the station takes, PNG.
 fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
     let before = station.quieten()?;
-    let shot = station.capture(first_token(), interrupt::flag()?);
+    let outcome = station.capture(first_token(), interrupt::flag()?);
     station.stream(before.masks, before.preview)?;
-    match shot? {
-        Shot::Taken(captured) => Ok(captured.picture_png),
-        Shot::Stopped => Err(Failure::failed("stopped", "nothing was set")),
-        Shot::Finished | Shot::CameraAbsent => {
-            Err(Failure::failed("the station has no camera that delivers", "connect one; nothing was set"))
-        }
-    }
+    Ok(outcome?.into_frame()?.picture_png)
 }
 
 /// As many digits as a person types, so that station, settings file and record have one number.
@@ -221,7 +215,7 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
     let file = field.encode();
     write_whole(&args.out, &file)?;
     let measured = MeasuredFlatField { sha256: FlatFieldDigest::of(&file).to_string(), origin: Some(origin) };
-    CalibrationStore::of_user().keep_flat_field(&measured)?;
+    CalibrationStore::of_user().store_flat_field(&measured)?;
     for (frames, what) in [(bright.frames(), "bright"), (dark.frames(), "dark")] {
         if frames < ENOUGH_FRAMES {
             eprintln!(
@@ -253,7 +247,7 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
 
 /// The sum of the frames of some places.
 fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
-    let (pictures, unusable) = Pictures::open(inputs)?;
+    let (pictures, unusable) = InputImages::open(inputs)?;
     if let Some(error) = unusable.into_iter().next() {
         return Err(error.into());
     }

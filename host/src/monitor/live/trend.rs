@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Counts that the trend is taken from.
 const SPAN: usize = 20;
-/// Fewer counts show no trend.
+/// Fewer counts sink no trend.
 const LEAST: usize = 8;
 
 /// The last counts.
@@ -15,7 +15,7 @@ pub struct Trend {
 
 /// Which way counts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum TrendDirection {
     /// Too few counts to tell.
     Unknown,
     /// Up.
@@ -26,7 +26,7 @@ pub enum Direction {
     Steady,
 }
 
-impl Direction {
+impl TrendDirection {
     /// The word for it; empty where it is unknown.
     pub const fn word(self) -> &'static str {
         match self {
@@ -49,20 +49,20 @@ impl Trend {
 
     /// Which way the counts go: the newer half against the older, where they differ by more than
     /// twice the standard error of the difference and by more than one nucleus.
-    pub fn direction(&self) -> Direction {
+    pub fn direction(&self) -> TrendDirection {
         if self.counts.len() < LEAST {
-            return Direction::Unknown;
+            return TrendDirection::Unknown;
         }
         let counts: Vec<f64> = self.counts.iter().map(|&count| f64::from(count)).collect();
         let (older, newer) = counts.split_at(counts.len() / 2);
         let change = mean(newer) - mean(older);
         let error = (error_squared(older) + error_squared(newer)).sqrt();
         if change.abs() <= (2.0 * error).max(1.0) {
-            Direction::Steady
+            TrendDirection::Steady
         } else if change > 0.0 {
-            Direction::Rising
+            TrendDirection::Rising
         } else {
-            Direction::Falling
+            TrendDirection::Falling
         }
     }
 }
@@ -84,13 +84,13 @@ mod tests {
 
     #[test]
     fn scatter_is_no_trend() {
-        let cases: [(&[u32], Direction); 6] = [
-            (&[5, 6, 7], Direction::Unknown),
-            (&[50; 20], Direction::Steady),
-            (&[50, 58, 43, 55, 47, 52, 49, 57, 44, 51], Direction::Steady),
-            (&[50, 51, 53, 54, 56, 57, 59, 60, 62, 63], Direction::Rising),
-            (&[63, 62, 60, 59, 57, 56, 54, 53, 51, 50], Direction::Falling),
-            (&[10, 10, 10, 10, 11, 11, 11, 11], Direction::Steady),
+        let cases: [(&[u32], TrendDirection); 6] = [
+            (&[5, 6, 7], TrendDirection::Unknown),
+            (&[50; 20], TrendDirection::Steady),
+            (&[50, 58, 43, 55, 47, 52, 49, 57, 44, 51], TrendDirection::Steady),
+            (&[50, 51, 53, 54, 56, 57, 59, 60, 62, 63], TrendDirection::Rising),
+            (&[63, 62, 60, 59, 57, 56, 54, 53, 51, 50], TrendDirection::Falling),
+            (&[10, 10, 10, 10, 11, 11, 11, 11], TrendDirection::Steady),
         ];
         for (counts, expected) in cases {
             let mut trend = Trend::default();
@@ -104,6 +104,6 @@ mod tests {
         let mut trend = Trend::default();
         (0..100).for_each(|count| trend.push(count));
         (0..SPAN).for_each(|_| trend.push(100));
-        assert_eq!(trend.direction(), Direction::Steady);
+        assert_eq!(trend.direction(), TrendDirection::Steady);
     }
 }

@@ -1,4 +1,4 @@
-//! The screen.
+//! Draws the screen.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Paragraph, Sparkline, SparklineBar, Wrap};
 
 use super::digits::{self, HEIGHT};
 use super::keys::KEYS;
-use super::screen::Screen;
+use super::screen_state::ScreenState;
 use crate::station::link_state::LinkState;
 
 const GOOD: Style = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
@@ -22,37 +22,37 @@ const TWO_COLUMNS: u16 = 76;
 /// Rows of the column on the right, with its frames.
 const PICTURE_ROWS: u16 = 8;
 
-/// Draws the chosen one of the stations, and where there are several a line that tells of all.
-pub fn draw(frame: &mut Frame<'_>, screens: &[&Screen], chosen: usize) {
-    let Some(screen) = screens.get(chosen) else { return };
+/// Draws the selected station, and a line of tabs if there are several.
+pub fn draw(frame: &mut Frame<'_>, screens: &[&ScreenState], selected: usize) {
+    let Some(screen) = screens.get(selected) else { return };
     let lines = if screens.len() > 1 { 1 } else { 0 };
     let [all, one] = Layout::vertical([Constraint::Length(lines), Constraint::Min(0)]).areas(frame.area());
-    frame.render_widget(tabs(screens, chosen), all);
+    frame.render_widget(tabs(screens, selected), all);
     station(frame, one, screen);
 }
 
-/// Each station with its key, its count, and whether that holds.
-fn tabs(screens: &[&Screen], chosen: usize) -> Line<'static> {
-    let tab = |(at, screen): (usize, &&Screen)| {
-        let count = screen.shown().map_or_else(|| "–".to_owned(), |shown| shown.count.to_string());
-        let is_trusted = screen.frame.as_ref().is_none_or(|frame| frame.trusted);
-        let (told, style) = match &screen.link {
+/// A tab per station: its key, its count, and whether that can be trusted.
+fn tabs(screens: &[&ScreenState], selected: usize) -> Line<'static> {
+    let tab = |(at, screen): (usize, &&ScreenState)| {
+        let count = screen.displayed_count().map_or_else(|| "–".to_owned(), |shown| shown.count.to_string());
+        let is_trusted = screen.frame.as_ref().is_none_or(|frame| frame.record.trusted);
+        let (text, style) = match &screen.link {
             Some((LinkState::Up, _)) if is_trusted => (count, Style::new()),
             Some((LinkState::Up, _)) => (format!("{count} do not trust"), BAD),
             Some((LinkState::Lost, _)) => (format!("{count} lost"), LOST),
             Some((LinkState::Absent, _)) => ("absent".to_owned(), LOST),
             None => ("connecting".to_owned(), SOFT),
         };
-        let style = if at == chosen { style.add_modifier(Modifier::REVERSED) } else { style };
-        [Span::styled(format!(" {} {} {told} ", at + 1, screen.name()), style), Span::raw(" ")]
+        let style = if at == selected { style.add_modifier(Modifier::REVERSED) } else { style };
+        [Span::styled(format!(" {} {} {text} ", at + 1, screen.name()), style), Span::raw(" ")]
     };
     let mut spans: Vec<Span<'static>> = screens.iter().enumerate().flat_map(tab).collect();
     spans.push(Span::styled("(number or Tab: another station)", SOFT));
     Line::from(spans)
 }
 
-fn station(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
-    let [head, body, told, keys] = Layout::vertical([
+fn station(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
+    let [head, body, message, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
@@ -72,12 +72,12 @@ fn station(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     histogram(frame, sizes, screen);
     table(frame, picture, "Picture", &picture_rows(screen));
     table(frame, station, "Station", &station_rows(screen));
-    let style = if screen.work.failed && screen.work.flashing.is_none() { BAD } else { Style::new() };
-    frame.render_widget(Line::styled(screen.told().replace('\n', " "), style), told);
+    let style = if screen.activity.failed && screen.activity.flashing.is_none() { BAD } else { Style::new() };
+    frame.render_widget(Line::styled(screen.message().replace('\n', " "), style), message);
     frame.render_widget(Line::styled(KEYS, SOFT), keys);
 }
 
-fn header(screen: &Screen) -> Line<'_> {
+fn header(screen: &ScreenState) -> Line<'_> {
     let name = screen.name();
     let link = match &screen.link {
         Some((LinkState::Up, _)) => Span::styled(" connected ", GOOD),
@@ -86,22 +86,22 @@ fn header(screen: &Screen) -> Line<'_> {
         None => Span::styled(" connecting ", SOFT),
     };
     let recording =
-        screen.work.recording.as_ref().map(|file| Span::styled(format!(" recording to {file}"), BAD));
+        screen.activity.recording.as_ref().map(|file| Span::styled(format!(" recording to {file}"), BAD));
     let mut spans = vec![Span::styled("nuclei ", LARGE), Span::raw(format!("{name} ")), link];
     spans.extend(recording);
     Line::from(spans)
 }
 
-/// The count large and in words, whether it can be trusted, and the trend.
-fn count(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
+/// The count, large and in a sentence, whether it can be trusted, and the trend.
+fn count(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
     let block = Block::bordered().title("Nuclei in view");
     let within = block.inner(area);
     frame.render_widget(block, area);
     let [number, words, trend] =
         Layout::vertical([Constraint::Length(HEIGHT as u16 + 1), Constraint::Length(4), Constraint::Min(0)])
             .areas(within);
-    let Some((shown, result)) = screen.shown().zip(screen.frame.as_ref()) else { return };
-    let style = match (screen.is_up(), result.trusted) {
+    let Some((shown, result)) = screen.displayed_count().zip(screen.frame.as_ref()) else { return };
+    let style = match (screen.is_up(), result.record.trusted) {
         (false, _) => SOFT,
         (true, true) => LARGE,
         (true, false) => BAD,
@@ -116,15 +116,15 @@ fn count(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         None => format!("{} nuclei in frame {}", shown.count, shown.frame),
     })];
     lines.push(match screen.is_up() {
-        true => Line::styled(result.words.trust.as_str(), if result.trusted { GOOD } else { BAD }),
-        false => Line::styled("the number is old: the station is lost", BAD),
+        true => Line::styled(result.text.trust.as_str(), if result.record.trusted { GOOD } else { BAD }),
+        false => Line::styled("last known count: station disconnected", BAD),
     });
     let most = screen.counts.iter().map(|counted| counted.count).max().unwrap_or(0);
     let frames = screen.counts.len();
     let at_most = format!("at most {most} in the last {frames} frames");
-    let told = [result.trend.as_str(), &at_most];
-    let told: Vec<&str> = told.into_iter().filter(|words| !words.is_empty()).collect();
-    lines.push(Line::styled(told.join("; "), SOFT));
+    let trend_text: Vec<&str> =
+        [result.trend, &at_most].into_iter().filter(|part| !part.is_empty()).collect();
+    lines.push(Line::styled(trend_text.join("; "), SOFT));
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), words);
 
     let newest = screen.counts.iter().skip(frames.saturating_sub(trend.width.into()));
@@ -133,14 +133,14 @@ fn count(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     frame.render_widget(Sparkline::default().data(bars).max(u64::from(most.max(1))).style(GOOD), trend);
 }
 
-/// Areas of the last frames' nuclei, over an axis as on the page; those outside the gates are pale.
-fn histogram(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
-    let block = Block::bordered().title(format!("Size of nuclei, last {} frames", screen.sizes.len()));
+/// The areas of the newest frames' nuclei, over the page's axis; those outside the gates are pale.
+fn histogram(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
+    let block = Block::bordered().title(format!("Size of nuclei, last {} frames", screen.areas.len()));
     let within = block.inner(area);
     frame.render_widget(block, area);
     let [bars, axis, gates] =
         Layout::vertical([Constraint::Min(0), Constraint::Length(1), Constraint::Length(1)]).areas(within);
-    let mut areas: Vec<u32> = screen.sizes.iter().flatten().copied().collect();
+    let mut areas: Vec<u32> = screen.areas.iter().flatten().copied().collect();
     areas.sort_unstable();
     let Some(last) = areas.len().checked_sub(1) else { return };
     let high = f64::from(areas[(0.995 * last as f64) as usize]) * 1.25;
@@ -167,34 +167,34 @@ fn histogram(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     let gap = bins.saturating_sub(1 + end.chars().count());
     frame.render_widget(Line::styled(format!("0{}{end}", " ".repeat(gap)), SOFT), axis);
     let to = screen.gates.max_area_px.map_or("any".to_owned(), |most| shown(most.into()));
-    let told =
-        format!("gates: from {} to {to}; at the edge: {}", shown(least.into()), screen.gates.border.words());
-    frame.render_widget(Line::styled(told, SOFT), gates);
+    let least = shown(least.into());
+    let text = format!("gates: from {least} to {to}; at the edge: {}", screen.gates.border.describe());
+    frame.render_widget(Line::styled(text, SOFT), gates);
 }
 
-fn picture_rows(screen: &Screen) -> Vec<(&'static str, &str)> {
+fn picture_rows(screen: &ScreenState) -> Vec<(&'static str, &str)> {
     let Some(frame) = &screen.frame else { return Vec::new() };
-    let words = &frame.words;
+    let text = &frame.text;
     vec![
-        ("Focus", &words.focus),
-        ("Brightness", &words.brightness),
-        ("Diameter", &words.diameter),
-        ("Area covered", &words.confluence),
-        ("Frame", &words.frame),
-        ("Speed", &words.speed),
+        ("Focus", &text.focus),
+        ("Brightness", &text.brightness),
+        ("Diameter", &text.diameter),
+        ("Area covered", &text.confluence),
+        ("Frame", &text.frame),
+        ("Speed", &text.speed),
     ]
 }
 
-fn station_rows(screen: &Screen) -> Vec<(&'static str, &str)> {
+fn station_rows(screen: &ScreenState) -> Vec<(&'static str, &str)> {
     let Some(station) = &screen.station else { return Vec::new() };
-    let words = &station.words;
+    let text = &station.text;
     vec![
-        ("Camera", &words.camera),
+        ("Camera", &text.camera),
         ("Model", station.model.get(..16).unwrap_or(&station.model)),
-        ("Line", &words.line),
-        ("Passed over", &words.dropped),
-        ("Running for", &words.uptime),
-        ("Light", &words.light),
+        ("Line", &text.line),
+        ("Skipped", &text.dropped),
+        ("Running for", &text.uptime),
+        ("Light", &text.light),
     ]
 }
 
@@ -202,8 +202,8 @@ fn table(frame: &mut Frame<'_>, area: Rect, title: &'static str, rows: &[(&'stat
     let lines = rows
         .iter()
         .map(|&(what, value)| Line::from(vec![Span::styled(format!("{what:<13}"), SOFT), Span::raw(value)]));
-    let told = Paragraph::new(lines.collect::<Vec<_>>()).wrap(Wrap { trim: false });
-    frame.render_widget(told.block(Block::bordered().title(title)), area);
+    let table = Paragraph::new(lines.collect::<Vec<_>>()).wrap(Wrap { trim: false });
+    frame.render_widget(table.block(Block::bordered().title(title)), area);
 }
 
 #[cfg(test)]

@@ -1,66 +1,65 @@
-//! What a key asks for.
+//! Keys and their actions.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::screen::Screen;
-use crate::monitor::web::Command;
+use super::screen_state::ScreenState;
+use crate::monitor::view::ViewCommand;
 use crate::records::gates::Gates;
 
-/// The keys, for the person.
+/// The line of help.
 pub const KEYS: &str = "S snapshot   R record   +/- light   G no gates   V revert model   Q quit";
-/// What + and - change the light by, per cent.
+/// Change of the illumination by + and -, per cent.
 const LIGHT_STEP: f32 = 5.0;
 
-/// What came of a key.
+/// What a key does.
 #[derive(Debug, PartialEq)]
-pub enum Pressed {
+pub enum KeyAction {
     Nothing,
     Quit,
-    Ask(Command),
+    Send(ViewCommand),
 }
 
-/// Which of the stations a key asks for: its number, or the one after or before the chosen one. `None` where it asks for
-/// none.
-pub fn choose(key: KeyEvent, chosen: usize, stations: usize) -> Option<usize> {
-    let asked = match key.code {
-        KeyCode::Tab | KeyCode::Right => chosen + 1,
-        KeyCode::BackTab | KeyCode::Left => chosen + stations.saturating_sub(1),
+/// The station that a key selects: by number, or the next or previous one. `None` of other keys.
+pub fn tab_for(key: KeyEvent, selected: usize, stations: usize) -> Option<usize> {
+    let other = match key.code {
+        KeyCode::Tab | KeyCode::Right => selected + 1,
+        KeyCode::BackTab | KeyCode::Left => selected + stations.saturating_sub(1),
         KeyCode::Char(digit @ '1'..='9') => {
             let number = digit.to_digit(10)? as usize - 1;
             return (number < stations).then_some(number);
         }
         _ => return None,
     };
-    asked.checked_rem(stations)
+    other.checked_rem(stations)
 }
 
-/// What a key asks for, as things stand.
-pub fn press(key: KeyEvent, screen: &mut Screen) -> Pressed {
-    let asked = std::mem::take(&mut screen.asks_to_revert);
-    let KeyCode::Char(character) = key.code else { return Pressed::Nothing };
+/// What a key does in the current state.
+pub fn action_for(key: KeyEvent, screen: &mut ScreenState) -> KeyAction {
+    let confirms_revert = std::mem::take(&mut screen.confirms_revert);
+    let KeyCode::Char(character) = key.code else { return KeyAction::Nothing };
     let character = character.to_ascii_lowercase();
     if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return if character == 'c' { Pressed::Quit } else { Pressed::Nothing };
+        return if character == 'c' { KeyAction::Quit } else { KeyAction::Nothing };
     }
     match character {
-        'y' if asked => Pressed::Ask(Command::Revert),
-        'q' => Pressed::Quit,
-        's' => Pressed::Ask(Command::Snapshot),
-        'r' => Pressed::Ask(Command::Record { on: screen.work.recording.is_none() }),
-        'g' => Pressed::Ask(Command::Gates { gates: Gates::default() }),
-        '+' | '=' => light(screen, LIGHT_STEP),
-        '-' => light(screen, -LIGHT_STEP),
+        'y' if confirms_revert => KeyAction::Send(ViewCommand::Revert),
+        'q' => KeyAction::Quit,
+        's' => KeyAction::Send(ViewCommand::Snapshot),
+        'r' => KeyAction::Send(ViewCommand::Record { on: screen.activity.recording.is_none() }),
+        'g' => KeyAction::Send(ViewCommand::Gates { gates: Gates::default() }),
+        '+' | '=' => change_light(screen, LIGHT_STEP),
+        '-' => change_light(screen, -LIGHT_STEP),
         'v' => {
-            screen.asks_to_revert = true;
-            Pressed::Nothing
+            screen.confirms_revert = true;
+            KeyAction::Nothing
         }
-        _ => Pressed::Nothing,
+        _ => KeyAction::Nothing,
     }
 }
 
-/// Another brightness. The next key goes on from there, whenever the station tells its own.
-fn light(screen: &mut Screen, step: f32) -> Pressed {
-    let Some(station) = &mut screen.station else { return Pressed::Nothing };
+/// Changes the illumination. The next key continues from there, whenever the station reports its own.
+fn change_light(screen: &mut ScreenState, step: f32) -> KeyAction {
+    let Some(station) = &mut screen.station else { return KeyAction::Nothing };
     station.illumination_percent = (station.illumination_percent + step).clamp(0.0, 100.0);
-    Pressed::Ask(Command::Illumination { percent: station.illumination_percent })
+    KeyAction::Send(ViewCommand::Illumination { percent: station.illumination_percent })
 }

@@ -1,4 +1,4 @@
-//! The page's server: one file, a WebSocket to follow, and a place to put a model.
+//! The page's server: one file, a WebSocket per viewer, and an upload of models.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use host_console::Failure;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::access::Access;
-use super::command::Command;
-use super::feed::{Pace, Seat, StationSeat};
+use super::access_policy::AccessPolicy;
+use super::frame_throttle::FrameThrottle;
+use crate::monitor::view::{StationChannel, ViewCommand, ViewMessage, ViewerChannel};
 use crate::support::http_server::HttpServer;
 
-/// Where the page is unless it is told otherwise: on this machine only.
+/// The default address: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
-/// Longest model that is taken, bytes: far more than a station does.
+/// Longest model that is accepted, bytes: far more than a station does.
 const MAX_MODEL: usize = 64 << 20;
 /// Longest command, bytes.
 const MAX_COMMAND: usize = 4096;
-/// What a viewer says when it has drawn a frame.
+/// A viewer sends this when it has drawn a frame.
 const DRAWN: &str = "drawn";
 const PAGE: &str = include_str!("page.html");
 /// Nothing comes from elsewhere, and nothing goes there.
 const POLICY: &str =
     "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:";
 
-/// Where the page is.
+/// The page's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageAddress(String);
 
@@ -47,38 +47,38 @@ impl std::fmt::Display for PageAddress {
 ///
 /// # Errors
 /// [`Failure`] when the address is taken or is none of this machine.
-pub fn serve(address: SocketAddr, seats: Vec<StationSeat>) -> Result<PageAddress, Failure> {
+pub fn serve(address: SocketAddr, channels: Vec<StationChannel>) -> Result<PageAddress, Failure> {
     let server = HttpServer::bind(address).map_err(|error| {
         Failure::usage(
             format!("no page can be served at {address}: {error}"),
             "name another address with --listen, such as 127.0.0.1:0 for any free port",
         )
     })?;
-    let access = Access::of(server.address());
-    let page = PageAddress(format!("http://{}/{}", server.address(), access.query()));
-    server.serve("page", router(seats.into(), access));
+    let policy = AccessPolicy::of(server.address());
+    let page = PageAddress(format!("http://{}/{}", server.address(), policy.query()));
+    server.serve("page", router(channels.into(), policy));
     Ok(page)
 }
 
 /// The stations, in the order in which a person named them.
-type Seats = Arc<[StationSeat]>;
+type StationChannels = Arc<[StationChannel]>;
 
-fn router(seats: Seats, access: Access) -> Router {
+fn router(channels: StationChannels, policy: AccessPolicy) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/stations", get(stations))
         .route("/follow", get(follow))
         .route("/model", post(model).layer(DefaultBodyLimit::max(MAX_MODEL)))
-        .with_state(seats)
+        .with_state(channels)
         .layer(middleware::from_fn(guard))
-        .layer(Extension(access))
+        .layer(Extension(policy))
 }
 
-/// Answers those alone who may ask, and says what a browser may do with the answer.
-async fn guard(Extension(access): Extension<Access>, request: Request, next: Next) -> Response {
-    if !access.allows(request.headers(), request.uri().query().unwrap_or_default()) {
-        let told = "open the address that nuclei-host live printed, with its token\n";
-        return (StatusCode::FORBIDDEN, told).into_response();
+/// Rejects requests that the access policy does not allow, and sets the headers that restrict the browser.
+async fn guard(Extension(policy): Extension<AccessPolicy>, request: Request, next: Next) -> Response {
+    if !policy.allows(request.headers(), request.uri().query().unwrap_or_default()) {
+        let text = "open the address that nuclei-host live printed, with its token\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -86,7 +86,7 @@ async fn guard(Extension(access): Extension<Access>, request: Request, next: Nex
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(cookie) = access.cookie().and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+    if let Some(cookie) = policy.cookie().and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
         headers.insert(header::SET_COOKIE, cookie);
     }
     response
@@ -96,18 +96,18 @@ async fn page() -> Html<&'static str> {
     Html(PAGE)
 }
 
-/// The stations' ports, in order: their places are what the other addresses call them by.
-async fn stations(State(seats): State<Seats>) -> Response {
-    let ports: Vec<&str> = seats.iter().map(|seat| seat.port.as_str()).collect();
+/// The stations' ports, in order: other requests name a station by its index.
+async fn stations(State(channels): State<StationChannels>) -> Response {
+    let ports: Vec<&str> = channels.iter().map(|channel| channel.port.as_str()).collect();
     serde_json::to_string(&ports).map_or_else(
         |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         |json| ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
     )
 }
 
-/// Which station is meant; the first where none is named.
+/// The station of a request; the first by default.
 #[derive(Debug, Deserialize)]
-struct Which {
+struct StationQuery {
     #[serde(default)]
     station: usize,
 }
@@ -117,33 +117,51 @@ fn no_station() -> Response {
 }
 
 async fn follow(
-    State(seats): State<Seats>,
-    Query(Which { station }): Query<Which>,
+    State(channels): State<StationChannels>,
+    Query(StationQuery { station }): Query<StationQuery>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let Some(StationSeat { seat, .. }) = seats.get(station).cloned() else { return no_station() };
-    upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, seat))
+    let Some(StationChannel { channel, .. }) = channels.get(station).cloned() else { return no_station() };
+    upgrade.max_message_size(MAX_COMMAND).on_upgrade(|socket| view(socket, channel))
 }
 
-async fn send_all(socket: &mut WebSocket, messages: Vec<Message>) -> Result<(), axum::Error> {
+async fn send(socket: &mut WebSocket, message: &ViewMessage) -> Result<(), axum::Error> {
+    match encoded(message) {
+        Some(message) => socket.send(message).await,
+        None => Ok(()),
+    }
+}
+
+async fn send_all(socket: &mut WebSocket, messages: Vec<Arc<ViewMessage>>) -> Result<(), axum::Error> {
     for message in messages {
-        socket.send(message).await?;
+        send(socket, &message).await?;
     }
     Ok(())
 }
 
-/// Tells one viewer what happens, and passes on what it asks for, until it leaves.
-async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
-    let (latest, mut changes, _viewing) = feed.follow();
-    let mut pace = Pace::default();
+/// A preview as its frame's number in four bytes, least significant first, and the JPEG; other messages as JSON.
+fn encoded(message: &ViewMessage) -> Option<Message> {
+    match message {
+        ViewMessage::Preview { frame, jpeg } => {
+            Some(Message::Binary([&frame.to_le_bytes(), jpeg.as_slice()].concat().into()))
+        }
+        // Only a map whose keys are not strings could fail, and there is none.
+        message => serde_json::to_string(message).ok().map(|json| Message::Text(json.into())),
+    }
+}
+
+/// Sends messages to one viewer and receives its commands, until it leaves.
+async fn view(mut socket: WebSocket, ViewerChannel { feed, commands }: ViewerChannel) {
+    let (latest, mut messages, _guard) = feed.follow();
+    let mut throttle = FrameThrottle::default();
     if send_all(&mut socket, latest).await.is_err() {
         return;
     }
     loop {
         tokio::select! {
-            change = changes.recv() => match change {
-                Ok(change) => {
-                    if pace.takes(&change) && socket.send(change.message).await.is_err() {
+            message = messages.recv() => match message {
+                Ok(message) => {
+                    if throttle.admits(&message) && send(&mut socket, &message).await.is_err() {
                         return;
                     }
                 }
@@ -154,11 +172,11 @@ async fn view(mut socket: WebSocket, Seat { feed, commands }: Seat) {
                 }
                 Err(RecvError::Closed) => return,
             },
-            asked = socket.recv() => match asked {
-                Some(Ok(Message::Text(text))) if text.as_str() == DRAWN => pace.drawn(),
+            received = socket.recv() => match received {
+                Some(Ok(Message::Text(text))) if text.as_str() == DRAWN => throttle.on_drawn(),
                 Some(Ok(Message::Text(text))) => {
                     if let Ok(command) = serde_json::from_str(&text) {
-                        // A full queue is a person who presses faster than the station acts.
+                        // The queue is full when a person presses buttons faster than the station acts.
                         let _ = commands.try_send(command);
                     }
                 }
@@ -175,13 +193,13 @@ struct ModelName {
 }
 
 async fn model(
-    State(seats): State<Seats>,
-    Query(Which { station }): Query<Which>,
+    State(channels): State<StationChannels>,
+    Query(StationQuery { station }): Query<StationQuery>,
     Query(ModelName { name }): Query<ModelName>,
     body: Bytes,
 ) -> Response {
-    let Some(StationSeat { seat, .. }) = seats.get(station) else { return no_station() };
-    match seat.commands.try_send(Command::Flash { name, onnx: body.to_vec() }) {
+    let Some(StationChannel { channel, .. }) = channels.get(station) else { return no_station() };
+    match channel.commands.try_send(ViewCommand::Flash { name, onnx: body.to_vec() }) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the station is busy; try again\n").into_response(),
     }

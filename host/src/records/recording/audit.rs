@@ -23,12 +23,12 @@ pub struct Audit {
     /// SHA-256 of the last line: what to keep elsewhere.
     pub last: Option<String>,
     /// The first entry that is not as it was written.
-    pub broken: Option<Fault>,
+    pub broken: Option<ChainBreak>,
 }
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct ChainBreak {
     /// The line's number in the file, from 1; one past its end where a line is missing there.
     pub entry: u64,
     /// What is wrong, in words.
@@ -69,12 +69,12 @@ pub fn audit(path: &Path, expected: Option<&str>) -> Result<Audit, Failure> {
     }
     found.broken = match rest {
         [] => found.check_end(&lines, head, expected).err(),
-        _ => Some(Fault::new(found.lines + 1, "is cut off")),
+        _ => Some(ChainBreak::new(found.lines + 1, "is cut off")),
     };
     Ok(found)
 }
 
-impl Fault {
+impl ChainBreak {
     fn new(entry: u64, problem: impl Into<String>) -> Self {
         Self { entry, problem: problem.into() }
     }
@@ -87,19 +87,19 @@ impl Head {
 }
 
 impl Audit {
-    fn follow(&mut self, lines: &[&[u8]], path: &Path, head: Option<&Head>) -> Result<(), Fault> {
+    fn follow(&mut self, lines: &[&[u8]], path: &Path, head: Option<&Head>) -> Result<(), ChainBreak> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut before = NOTHING.to_owned();
         for (entry, line) in (1..).zip(lines) {
             let record: Map<String, Value> =
-                serde_json::from_slice(line).map_err(|_| Fault::new(entry, "is no JSON object"))?;
+                serde_json::from_slice(line).map_err(|_| ChainBreak::new(entry, "is no JSON object"))?;
             match record.get("previous") {
                 None if self.unchained + 1 == entry => self.unchained = entry,
-                None => return Err(Fault::new(entry, "is not chained, unlike the one before it")),
+                None => return Err(ChainBreak::new(entry, "is not chained, unlike the one before it")),
                 Some(previous) => {
                     check_number(entry, &record)?;
                     if previous.as_str() != Some(before.as_str()) {
-                        return Err(blame(entry, lines, head));
+                        return Err(locate_change(entry, lines, head));
                     }
                     self.files += check_files(entry, &record, folder)?;
                 }
@@ -114,12 +114,12 @@ impl Audit {
         lines: &[&[u8]],
         head: Option<Head>,
         expected: Option<&str>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ChainBreak> {
         let count = self.lines;
         if let Some(expected) = expected {
             return match &self.last {
                 Some(last) if last.eq_ignore_ascii_case(expected) => Ok(()),
-                _ => Err(Fault::new(count, "is not the last one of the digest given")),
+                _ => Err(ChainBreak::new(count, "is not the last one of the digest given")),
             };
         }
         if self.unchained == count && head.is_none() {
@@ -128,10 +128,10 @@ impl Audit {
         let Some(head) = head else {
             let problem =
                 "may be missing, and more: there is no file beside, ending in .head, that tells the end";
-            return Err(Fault::new(count + 1, problem));
+            return Err(ChainBreak::new(count + 1, problem));
         };
         if head.lines > count {
-            return Err(Fault::new(count + 1, format!("is missing: there were {}", head.lines)));
+            return Err(ChainBreak::new(count + 1, format!("is missing: there were {}", head.lines)));
         }
         let at = usize::try_from(head.lines).ok().and_then(|lines| lines.checked_sub(1));
         match at.and_then(|at| lines.get(at)) {
@@ -139,23 +139,23 @@ impl Audit {
                 self.beyond_head = count - head.lines;
                 Ok(())
             }
-            _ => Err(Fault::new(head.lines.max(1), "was changed")),
+            _ => Err(ChainBreak::new(head.lines.max(1), "was changed")),
         }
     }
 }
 
-fn check_number(entry: u64, record: &Map<String, Value>) -> Result<(), Fault> {
+fn check_number(entry: u64, record: &Map<String, Value>) -> Result<(), ChainBreak> {
     match record.get("entry").and_then(Value::as_u64) {
         Some(number) if number == entry => Ok(()),
         Some(number) => {
-            Err(Fault::new(entry, format!("is missing or moved: entry {number} stands in its place")))
+            Err(ChainBreak::new(entry, format!("is missing or moved: entry {number} stands in its place")))
         }
-        None => Err(Fault::new(entry, "has lost its number")),
+        None => Err(ChainBreak::new(entry, "has lost its number")),
     }
 }
 
 /// Which of two neighbours was changed, whose link is broken: what follows still vouches for the later one, or not.
-fn blame(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> Fault {
+fn locate_change(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> ChainBreak {
     let own = lines.get(entry as usize - 1).map(|line| digest(line));
     let next = lines.get(entry as usize).and_then(|line| serde_json::from_slice::<Value>(line).ok());
     let vouched = match next {
@@ -163,22 +163,22 @@ fn blame(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> Fault {
         None => head.filter(|head| head.lines == entry).map(|head| head.last.clone()),
     };
     match entry {
-        1 => Fault::new(1, "does not begin the file: it was changed, or others before it were removed"),
-        _ if own == vouched => Fault::new(entry - 1, "was changed"),
-        _ => Fault::new(entry, "was changed, or the one before it"),
+        1 => ChainBreak::new(1, "does not begin the file: it was changed, or others before it were removed"),
+        _ if own == vouched => ChainBreak::new(entry - 1, "was changed"),
+        _ => ChainBreak::new(entry, "was changed, or the one before it"),
     }
 }
 
 /// Compares the files that a line names with their digests; how many there are.
-fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result<u64, Fault> {
+fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result<u64, ChainBreak> {
     let Some(files) = record.get("sha256").and_then(Value::as_object) else { return Ok(0) };
     for (name, expected) in files {
         let within = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         let content = if within { fs::read(folder.join(name)).ok() } else { None };
         match content {
-            None => return Err(Fault::new(entry, format!("names {name}, which is missing"))),
+            None => return Err(ChainBreak::new(entry, format!("names {name}, which is missing"))),
             Some(content) if Some(digest(&content).as_str()) != expected.as_str() => {
-                return Err(Fault::new(entry, format!("names {name}, which was changed")));
+                return Err(ChainBreak::new(entry, format!("names {name}, which was changed")));
             }
             Some(_) => {}
         }

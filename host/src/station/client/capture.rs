@@ -47,6 +47,27 @@ pub enum Shot {
     Stopped,
 }
 
+impl Shot {
+    /// The frame.
+    ///
+    /// # Errors
+    /// [`Failure`] with the reason why there is none.
+    pub fn into_frame(self) -> Result<Box<Captured>, Failure> {
+        match self {
+            Self::Taken(captured) => Ok(captured),
+            Self::Finished => Err(Failure::failed(
+                "the station has played its last image",
+                "restart the station, or connect a camera; no frame was taken",
+            )),
+            Self::CameraAbsent => Err(Failure::failed(
+                "the station has no camera that delivers frames",
+                "connect one; no frame was taken",
+            )),
+            Self::Stopped => Err(Failure::failed("stopped", "no frame was taken")),
+        }
+    }
+}
+
 /// Why a frame was not captured.
 #[derive(Debug, Error)]
 pub enum CaptureError {

@@ -38,7 +38,7 @@ impl Place {
     fn score(&self, options: &ScoreOptions) -> Result<SetResult, String> {
         let dataset = Dataset::open(&self.folder.path().join("truth")).unwrap();
         let files = LabelFiles::open(&self.folder.path().join("pred")).unwrap();
-        score_set(&dataset, Prediction::Files(files), options, &mut |_, _, _| {})
+        score_set(&dataset, LabelSource::Files(files), options, &mut |_, _, _| {})
             .map_err(|failure| failure.to_string())
     }
 }
@@ -65,13 +65,15 @@ fn missing_predictions_are_named_and_treated_as_asked() {
         place.score(&ScoreOptions::default()),
         &["2 pictures of the truth have no prediction: b, c", "--subset"],
     );
-    for (missing, images, mean_ap) in [(Missing::LeaveOut, 1, 1.0), (Missing::CountEmpty, 3, 1.0 / 3.0)] {
+    for (missing, images, mean_ap) in
+        [(MissingPolicy::LeaveOut, 1, 1.0), (MissingPolicy::CountEmpty, 3, 1.0 / 3.0)]
+    {
         let result = place.score(&ScoreOptions { missing, ..Default::default() }).unwrap();
         assert_eq!((result.report.total.images, result.report.total.mean_ap), (images, mean_ap));
         assert_eq!(result.missing, ["b", "c"]);
     }
     let none = Place::new(&[("a", "1100")], &[("b", "1100")]);
-    let left_out = ScoreOptions { missing: Missing::LeaveOut, ..Default::default() };
+    let left_out = ScoreOptions { missing: MissingPolicy::LeaveOut, ..Default::default() };
     assert_told(none.score(&left_out), &["no picture is left"]);
 }
 

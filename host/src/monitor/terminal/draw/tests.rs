@@ -4,14 +4,13 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use shared::wire::{
-    CameraState, QcFlags, FrameReport, Identity, ModelDigest, Name, Piece, Settings, Status, Stream,
+    CameraState, FrameReport, Identity, ModelDigest, Name, Piece, QcFlags, Settings, Status, Stream,
 };
 use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
 
-use super::super::hear;
-use super::super::keys::{Pressed, choose, press};
+use super::super::keys::{KeyAction, action_for, tab_for};
 use super::*;
-use crate::monitor::web::{Command, Panel, Seat};
+use crate::monitor::view::{ViewCommand, ViewPublisher, ViewerChannel};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::{Border, Gates};
 use crate::records::provenance::Provenance;
@@ -67,35 +66,35 @@ fn squares() -> LabelImage {
     LabelImage::new(40, 10, (0..400).map(|at| label(at).unwrap_or(0)).collect()).unwrap()
 }
 
-/// A panel with what a viewer on a terminal has heard of it.
-struct Watched {
-    panel: Panel,
-    seat: Seat,
+/// A publisher, and what a terminal shows of its messages.
+struct Harness {
+    publisher: ViewPublisher,
+    channel: ViewerChannel,
 }
 
-impl Watched {
+impl Harness {
     fn new() -> Self {
-        let (panel, seat) = Panel::with_gates(Gates::default(), None);
-        Self { panel, seat }
+        let (publisher, channel) = ViewPublisher::with_gates(Gates::default(), None);
+        Self { publisher, channel }
     }
 
     fn station(&self) {
         let text = |text: &str| text.try_into().unwrap();
         let identity = Identity { protocol: 3, version: text("0.1.0"), name: text("bench 3") };
         let traffic = Traffic { damaged: 1, ..Traffic::default() };
-        self.panel.station(("/dev/ttyUSB0", 921_600), &identity, &STATUS, &SETTINGS, traffic);
-        self.panel.link(LinkState::Up, "");
+        self.publisher.publish_station(("/dev/ttyUSB0", 921_600), &identity, &STATUS, &SETTINGS, traffic);
+        self.publisher.set_link_state(LinkState::Up, "");
     }
 
-    fn screen(&self) -> Screen {
-        let (latest, ..) = Arc::clone(&self.seat.feed).follow();
-        let mut screen = Screen::default();
-        latest.iter().for_each(|message| hear(&mut screen, message));
+    fn screen(&self) -> ScreenState {
+        let (latest, ..) = Arc::clone(&self.channel.feed).follow();
+        let mut screen = ScreenState::default();
+        latest.iter().for_each(|message| screen.apply(message));
         screen
     }
 }
 
-fn rows(screen: &Screen, width: u16, height: u16) -> Vec<String> {
+fn rows(screen: &ScreenState, width: u16, height: u16) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, &[screen], 0)).unwrap();
     let buffer = terminal.backend().buffer().clone();
@@ -125,11 +124,11 @@ fn assert_shows(rows: &[String], words: &[&str]) {
 
 #[test]
 fn the_numbers_on_the_screen_are_those_of_the_record() {
-    let mut watched = Watched::new();
-    watched.station();
+    let mut harness = Harness::new();
+    harness.station();
     for (frame, count) in [(7, 3), (8, 250), (9, 1046)] {
-        watched.panel.frame(&record(frame, count, QcFlags::NONE), "rising", 4.25);
-        let rows = rows(&watched.screen(), 110, 34);
+        harness.publisher.publish_frame(record(frame, count, QcFlags::NONE), "rising", 4.25);
+        let rows = rows(&harness.screen(), 110, 34);
         assert_eq!(large(&rows), Some(count.into()));
         assert_shows(
             &rows,
@@ -137,7 +136,7 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
         );
     }
     assert_shows(
-        &rows(&watched.screen(), 200, 34),
+        &rows(&harness.screen(), 200, 34),
         &[
             "bench 3  connected",
             "can be trusted",
@@ -159,41 +158,44 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
 }
 
 #[test]
-fn a_doubted_count_says_why_and_what_to_do_and_a_lost_station_makes_it_old() {
-    let mut watched = Watched::new();
-    watched.station();
-    watched.panel.frame(&record(1, 12, QcFlags::OUT_OF_FOCUS), "", 0.0);
-    let told = ["do not trust this count", "turn the focus until edges are sharp"];
-    assert_shows(&rows(&watched.screen(), 200, 30), &told);
-    watched.panel.link(LinkState::Lost, "the station does not answer");
-    let told = ["station lost: the station does not answer", "the number is old"];
-    assert_shows(&rows(&watched.screen(), 200, 30), &told);
+fn a_doubted_count_shows_its_reason_and_a_lost_station_its_last_count() {
+    let mut harness = Harness::new();
+    harness.station();
+    harness.publisher.publish_frame(record(1, 12, QcFlags::OUT_OF_FOCUS), "", 0.0);
+    let shown = ["do not trust this count", "turn the focus until edges are sharp"];
+    assert_shows(&rows(&harness.screen(), 200, 30), &shown);
+    harness.publisher.set_link_state(LinkState::Lost, "the station does not answer");
+    let shown = ["station lost: the station does not answer", "last known count: station disconnected"];
+    assert_shows(&rows(&harness.screen(), 200, 30), &shown);
 }
 
 #[test]
-fn gates_leave_nuclei_out_and_are_told() {
-    let mut watched = Watched::new();
-    watched.station();
+fn gates_exclude_nuclei_and_are_shown() {
+    let mut harness = Harness::new();
+    harness.station();
     let masks = encode_masks(&squares());
     let gates = Gates { min_area_px: 5, max_area_px: Some(12), border: Border::Count };
-    watched.panel.set_gates(gates).unwrap();
-    watched.panel.frame(&record(5, 3, QcFlags::NONE), "", 0.0);
-    watched.panel.masks(Piece { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
-    let screen = watched.screen();
-    assert_eq!(screen.shown(), Some(super::super::screen::Shown { count: 1, frame: 5, found: Some(3) }));
-    let told = ["1 nuclei within the gates, of 3 found, in frame 5", "gates: from 5 px² to 12 px²"];
+    harness.publisher.set_gates(gates).unwrap();
+    harness.publisher.publish_frame(record(5, 3, QcFlags::NONE), "", 0.0);
+    harness.publisher.add_labels(Piece { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
+    let screen = harness.screen();
+    assert_eq!(
+        screen.displayed_count(),
+        Some(super::super::screen_state::DisplayedCount { count: 1, frame: 5, found: Some(3) })
+    );
+    let shown = ["1 nuclei within the gates, of 3 found, in frame 5", "gates: from 5 px² to 12 px²"];
     let rows = rows(&screen, 110, 34);
-    assert_shows(&rows, &told);
+    assert_shows(&rows, &shown);
     assert_eq!(large(&rows), Some(1));
 }
 
 #[test]
 fn any_size_can_be_drawn() {
-    let mut watched = Watched::new();
-    let empty = watched.screen();
-    watched.station();
-    watched.panel.frame(&record(1, 12, QcFlags::TOO_DENSE), "steady", 1.0);
-    let full = watched.screen();
+    let mut harness = Harness::new();
+    let empty = harness.screen();
+    harness.station();
+    harness.publisher.publish_frame(record(1, 12, QcFlags::TOO_DENSE), "steady", 1.0);
+    let full = harness.screen();
     for (width, height) in [(1, 1), (20, 5), (40, 60), (79, 23), (80, 24), (250, 90)] {
         rows(&empty, width, height);
         rows(&full, width, height);
@@ -202,56 +204,58 @@ fn any_size_can_be_drawn() {
 }
 
 #[test]
-fn keys_ask_for_what_the_buttons_do() {
-    let mut watched = Watched::new();
+fn keys_send_the_commands_of_the_buttons() {
+    let mut harness = Harness::new();
     let none = KeyModifiers::NONE;
-    let mut screen = watched.screen();
+    let mut screen = harness.screen();
     let key = |c| KeyEvent::new(KeyCode::Char(c), none);
-    assert_eq!(press(key('+'), &mut screen), Pressed::Nothing, "the light is unknown");
-    watched.station();
-    let mut screen = watched.screen();
+    assert_eq!(action_for(key('+'), &mut screen), KeyAction::Nothing, "the light is unknown");
+    harness.station();
+    let mut screen = harness.screen();
     let cases = [
-        (key('s'), Pressed::Ask(Command::Snapshot)),
-        (key('R'), Pressed::Ask(Command::Record { on: true })),
-        (key('-'), Pressed::Ask(Command::Illumination { percent: 95.0 })),
-        (key('-'), Pressed::Ask(Command::Illumination { percent: 90.0 })),
-        (key('+'), Pressed::Ask(Command::Illumination { percent: 95.0 })),
-        (key('g'), Pressed::Ask(Command::Gates { gates: Gates::default() })),
-        (key('y'), Pressed::Nothing),
-        (key('v'), Pressed::Nothing),
-        (key('n'), Pressed::Nothing),
-        (key('y'), Pressed::Nothing),
-        (key('v'), Pressed::Nothing),
-        (key('y'), Pressed::Ask(Command::Revert)),
-        (key('q'), Pressed::Quit),
-        (KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), Pressed::Quit),
-        (KeyEvent::new(KeyCode::Esc, none), Pressed::Nothing),
+        (key('s'), KeyAction::Send(ViewCommand::Snapshot)),
+        (key('R'), KeyAction::Send(ViewCommand::Record { on: true })),
+        (key('-'), KeyAction::Send(ViewCommand::Illumination { percent: 95.0 })),
+        (key('-'), KeyAction::Send(ViewCommand::Illumination { percent: 90.0 })),
+        (key('+'), KeyAction::Send(ViewCommand::Illumination { percent: 95.0 })),
+        (key('g'), KeyAction::Send(ViewCommand::Gates { gates: Gates::default() })),
+        (key('y'), KeyAction::Nothing),
+        (key('v'), KeyAction::Nothing),
+        (key('n'), KeyAction::Nothing),
+        (key('y'), KeyAction::Nothing),
+        (key('v'), KeyAction::Nothing),
+        (key('y'), KeyAction::Send(ViewCommand::Revert)),
+        (key('q'), KeyAction::Quit),
+        (KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), KeyAction::Quit),
+        (KeyEvent::new(KeyCode::Esc, none), KeyAction::Nothing),
     ];
     for (key, expected) in cases {
-        assert_eq!(press(key, &mut screen), expected, "{key:?}");
+        assert_eq!(action_for(key, &mut screen), expected, "{key:?}");
     }
-    watched.panel.work(|work| work.recording = Some("counts.jsonl".into()));
-    let mut screen = watched.screen();
-    assert_eq!(press(key('r'), &mut screen), Pressed::Ask(Command::Record { on: false }));
+    harness.publisher.update_activity(|activity| activity.recording = Some("counts.jsonl".into()));
+    let mut screen = harness.screen();
+    assert_eq!(action_for(key('r'), &mut screen), KeyAction::Send(ViewCommand::Record { on: false }));
     assert_shows(&rows(&screen, 110, 30), &["recording to counts.jsonl"]);
 }
 
 #[test]
-fn of_several_stations_one_is_shown_and_a_line_tells_of_all() {
-    let mut watched = Watched::new();
-    watched.station();
-    watched.panel.frame(&record(1, 12, QcFlags::TOO_DENSE), "", 0.0);
-    let doubted = watched.screen();
-    watched.panel.link(LinkState::Lost, "the station does not answer");
-    let lost = watched.screen();
-    let mut absent = Screen::of("/dev/ttyUSB7".into());
+fn one_of_several_stations_is_shown_with_tabs_for_all() {
+    let mut harness = Harness::new();
+    harness.station();
+    harness.publisher.publish_frame(record(1, 12, QcFlags::TOO_DENSE), "", 0.0);
+    let doubted = harness.screen();
+    harness.publisher.set_link_state(LinkState::Lost, "the station does not answer");
+    let lost = harness.screen();
+    let mut absent = ScreenState::of("/dev/ttyUSB7".into());
     absent.link = Some((LinkState::Absent, "there is no port /dev/ttyUSB7".into()));
     let screens = [&doubted, &lost, &absent];
-    for (chosen, words) in
-        [(0, "12 nuclei in frame 1"), (1, "the number is old"), (2, "absent: there is no port /dev/ttyUSB7")]
-    {
+    for (selected, words) in [
+        (0, "12 nuclei in frame 1"),
+        (1, "last known count: station disconnected"),
+        (2, "absent: there is no port /dev/ttyUSB7"),
+    ] {
         let mut terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
-        terminal.draw(|frame| draw(frame, &screens, chosen)).unwrap();
+        terminal.draw(|frame| draw(frame, &screens, selected)).unwrap();
         let rows: Vec<String> = {
             let buffer = terminal.backend().buffer();
             (0..30).map(|y| (0..120).map(|x| buffer[(x, y)].symbol()).collect()).collect()
@@ -266,7 +270,7 @@ fn of_several_stations_one_is_shown_and_a_line_tells_of_all() {
 }
 
 #[test]
-fn keys_choose_among_the_stations() {
+fn keys_select_a_station() {
     let cases = [
         (KeyCode::Tab, 0, 3, Some(1)),
         (KeyCode::Tab, 2, 3, Some(0)),
@@ -276,8 +280,8 @@ fn keys_choose_among_the_stations() {
         (KeyCode::Char('s'), 0, 3, None),
         (KeyCode::Tab, 0, 0, None),
     ];
-    for (code, chosen, stations, expected) in cases {
+    for (code, selected, stations, expected) in cases {
         let key = KeyEvent::new(code, KeyModifiers::NONE);
-        assert_eq!(choose(key, chosen, stations), expected, "{key:?} at {chosen} of {stations}");
+        assert_eq!(tab_for(key, selected, stations), expected, "{key:?} at {selected} of {stations}");
     }
 }

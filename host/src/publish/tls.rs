@@ -1,4 +1,4 @@
-//! An encrypted connection to the broker: whom this host trusts, and how it shows who it is.
+//! TLS to the broker: which authorities this host trusts, and the certificate that it shows.
 
 use std::fs;
 use std::io;
@@ -13,18 +13,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, RootCertStore};
 use thiserror::Error;
 
-/// The files that an encrypted connection rests on, all PEM.
+/// The files for a TLS connection, all PEM.
 #[derive(Debug, Clone, Default)]
-pub struct Credentials {
-    /// Certificates of those who sign brokers' certificates; without, those that the system trusts.
+pub struct TlsFiles {
+    /// Certificates of authorities; `None` for those that the system trusts.
     pub authorities: Option<PathBuf>,
-    /// This host's certificate with those that vouch for it, and its secret key.
+    /// This host's certificate chain, and its secret key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why no encrypted connection can be made with what was named.
+/// Why the files give no TLS settings.
 #[derive(Debug, Error)]
-pub enum CredentialsError {
+pub enum TlsFilesError {
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
     Io {
@@ -42,7 +42,7 @@ pub enum CredentialsError {
         /// What it should hold.
         what: &'static str,
     },
-    /// The system trusts nobody.
+    /// The system trusts no authority.
     #[error("this system knows no certificate authorities")]
     NoAuthorities,
     /// What the files hold cannot be used, or not together.
@@ -50,33 +50,31 @@ pub enum CredentialsError {
     Unfit(#[from] rustls::Error),
 }
 
-impl From<CredentialsError> for Failure {
-    fn from(error: CredentialsError) -> Self {
+impl From<TlsFilesError> for Failure {
+    fn from(error: TlsFilesError) -> Self {
         let next = match error {
-            CredentialsError::Io { .. } => "name a file that is there and that this user may read",
-            CredentialsError::Empty { .. } => {
+            TlsFilesError::Io { .. } => "name a file that exists and that this user may read",
+            TlsFilesError::Empty { .. } => {
                 "--ca and --cert take certificates in PEM, --key an unencrypted key in PEM"
             }
-            CredentialsError::NoAuthorities => "name the file of the broker's with --ca",
-            CredentialsError::Unfit(_) => {
-                "name with --key the key that the certificate of --cert was made for"
-            }
+            TlsFilesError::NoAuthorities => "name the broker's authority with --ca",
+            TlsFilesError::Unfit(_) => "name with --key the key that the certificate of --cert was made for",
         };
         Self::usage(error, next)
     }
 }
 
-impl Credentials {
-    /// Whether any is named.
+impl TlsFiles {
+    /// Whether any file is named.
     pub const fn is_named(&self) -> bool {
         self.authorities.is_some() || self.identity.is_some()
     }
 
-    /// How connections are made with them.
+    /// Reads them into TLS settings.
     ///
     /// # Errors
-    /// [`CredentialsError`].
-    pub fn load(&self) -> Result<Arc<ClientConfig>, CredentialsError> {
+    /// [`TlsFilesError`].
+    pub fn load(&self) -> Result<Arc<ClientConfig>, TlsFilesError> {
         let mut roots = RootCertStore::empty();
         match &self.authorities {
             Some(path) => certificates(path)?.into_iter().try_for_each(|root| roots.add(root))?,
@@ -86,7 +84,7 @@ impl Credentials {
             }
         }
         if roots.is_empty() {
-            return Err(CredentialsError::NoAuthorities);
+            return Err(TlsFilesError::NoAuthorities);
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -100,28 +98,28 @@ impl Credentials {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
-    fs::read(path).map_err(|source| CredentialsError::Io { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<Vec<u8>, TlsFilesError> {
+    fs::read(path).map_err(|source| TlsFilesError::Io { path: path.to_owned(), source })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(CredentialsError::Empty { path: path.to_owned(), what: "certificate" }),
+        _ => Err(TlsFilesError::Empty { path: path.to_owned(), what: "certificate" }),
     }
 }
 
-fn secret_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+fn secret_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFilesError> {
     PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|_| CredentialsError::Empty { path: path.to_owned(), what: "secret key" })
+        .map_err(|_| TlsFilesError::Empty { path: path.to_owned(), what: "secret key" })
 }
 
 /// Why the two sides do not trust each other.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum Distrust {
-    /// Nobody vouches for the broker.
-    #[error("its certificate is signed by nobody whom this host trusts")]
+pub enum TlsTrustError {
+    /// No trusted authority has signed the broker's certificate.
+    #[error("its certificate is not signed by an authority that this host trusts")]
     UnknownAuthority,
     /// The certificate is another's.
     #[error("its certificate is for another name")]
@@ -133,12 +131,12 @@ pub enum Distrust {
     #[error("it does not trust this host: {0}")]
     Refused(String),
     /// Anything else.
-    #[error("no encrypted connection comes about: {0}")]
+    #[error("the TLS handshake failed: {0}")]
     Other(String),
 }
 
-impl Distrust {
-    /// What stands in the way of an encrypted connection, if that is why `error` came.
+impl TlsTrustError {
+    /// The trust error among the causes of `error`, if there is one.
     pub fn behind(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -175,11 +173,11 @@ impl Distrust {
     /// What to do about it.
     pub const fn next_step(&self) -> &'static str {
         match self {
-            Self::UnknownAuthority => "name with --ca the certificate of who signed the broker's",
+            Self::UnknownAuthority => "name with --ca the authority that signed the broker's certificate",
             Self::OtherName => "name the broker with --broker as its certificate does",
             Self::Expired => "renew the broker's certificate, or set this machine's clock",
             Self::Refused(_) => "name with --cert and --key a certificate that the broker trusts",
-            Self::Other(_) => "is it the port on which the broker encrypts? mqtt:// is for one that does not",
+            Self::Other(_) => "check that the port is the broker's TLS port; mqtt:// is for the other",
         }
     }
 }

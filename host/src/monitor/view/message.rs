@@ -1,66 +1,115 @@
-//! What viewers are told, as JSON: units stand in the names, reasons in words.
+//! Messages to viewers. As JSON, units are in the names and reasons in words.
 
 use host_modelling::trace_polygons;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::wire::{Identity, Settings, Status};
 use shared::{Channels, Image, LabelImage, MeasureError, SizeError, measure_objects};
 use thiserror::Error;
 
-use super::words::{FrameWords, StationWords};
+use super::display::{FrameText, StationText};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::Gates;
 use crate::station::client::Traffic;
 use crate::station::link_state::LinkState;
 use crate::support::brightness::percent;
 
-/// Something told to viewers.
-#[derive(Debug, Serialize)]
+/// A message to viewers.
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum View<'a> {
-    /// Who and how the station is.
+pub enum ViewMessage {
+    /// The station's identity and state.
     Station(StationView),
-    /// The line to the station.
+    /// The connection to the station.
     Link {
         /// Whether it answers.
         state: LinkState,
-        /// What a person is told.
+        /// What a person reads of it.
         message: String,
     },
     /// Which nuclei count.
     Gates(Gates),
-    /// What goes on besides counting.
-    Work(&'a Work),
+    /// Recording, flashing, and the result of the last command.
+    #[serde(rename = "work")]
+    Activity(Activity),
     /// A frame's result.
-    Frame {
-        /// The result.
-        #[serde(flatten)]
-        record: &'a FrameRecord,
-        /// Which way the counts go, in a word.
-        trend: &'static str,
-        /// Frames a second.
-        frames_per_second: f64,
-        /// What a person is told of it.
-        words: FrameWords,
-    },
+    Frame(Box<FrameView>),
     /// A frame's nuclei.
     Nuclei(NucleiView),
+    /// A frame's image; browsers get it as bytes.
+    #[serde(skip)]
+    Preview {
+        /// The frame's number.
+        frame: u32,
+        /// The image, JPEG.
+        jpeg: Vec<u8>,
+    },
 }
 
-/// Who and how the station is.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a message is about; those of single frames come last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// [`ViewMessage::Station`].
+    Station,
+    /// [`ViewMessage::Link`].
+    Link,
+    /// [`ViewMessage::Gates`].
+    Gates,
+    /// [`ViewMessage::Activity`].
+    Activity,
+    /// [`ViewMessage::Frame`].
+    Frame,
+    /// [`ViewMessage::Preview`].
+    Preview,
+    /// [`ViewMessage::Nuclei`].
+    Nuclei,
+}
+
+impl ViewMessage {
+    /// What it is about.
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::Station(_) => Topic::Station,
+            Self::Link { .. } => Topic::Link,
+            Self::Gates(_) => Topic::Gates,
+            Self::Activity(_) => Topic::Activity,
+            Self::Frame(_) => Topic::Frame,
+            Self::Preview { .. } => Topic::Preview,
+            Self::Nuclei(_) => Topic::Nuclei,
+        }
+    }
+}
+
+/// A frame's result.
+#[derive(Debug, Clone, Serialize)]
+pub struct FrameView {
+    /// The result.
+    #[serde(flatten)]
+    pub record: FrameRecord,
+    /// The trend of the counts in one word; empty while it is unknown.
+    pub trend: &'static str,
+    /// Frames per second.
+    pub frames_per_second: f64,
+    /// What a person reads of it.
+    #[serde(rename = "words")]
+    pub text: FrameText,
+}
+
+/// The station's identity and state.
+#[derive(Debug, Clone, Serialize)]
 pub struct StationView {
-    /// Its own name.
+    /// Its name.
     pub name: String,
-    /// SHA-256 of the model that runs, hexadecimal.
+    /// SHA-256 of the running model, hexadecimal.
     pub model: String,
     /// Brightness of the illumination, per cent.
     pub illumination_percent: f32,
     /// Size of a pixel in the specimen, µm, where it is known.
     pub pixel_size_um: Option<f32>,
-    /// How many watch.
+    /// Number of viewers.
     pub viewers: usize,
-    /// What a person is told of it.
-    pub words: StationWords,
+    /// What a person reads of it.
+    #[serde(rename = "words")]
+    pub text: StationText,
 }
 
 impl StationView {
@@ -79,26 +128,27 @@ impl StationView {
             illumination_percent: percent(settings.illumination),
             pixel_size_um: settings.pixel_size.map(shared::PixelSize::get),
             viewers,
-            words: StationWords::new(line, status, settings, traffic),
+            text: StationText::new(line, status, settings, traffic),
         }
     }
 }
 
 /// What goes on besides counting.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Work {
-    /// The file that frames are recorded in.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Activity {
+    /// The file that frames are recorded to.
     pub recording: Option<String>,
-    /// How far a flash is, in words.
+    /// The progress of a flash.
     pub flashing: Option<String>,
-    /// What came of the last thing asked for.
-    pub told: Option<String>,
-    /// Whether that was a failure.
+    /// The result of the last command.
+    #[serde(rename = "told")]
+    pub result: Option<String>,
+    /// Whether that command failed.
     pub failed: bool,
 }
 
 /// A frame's nuclei.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NucleiView {
     /// The frame's number.
     pub frame: u32,
@@ -113,7 +163,7 @@ pub struct NucleiView {
     nuclei: Vec<NucleusView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct NucleusView {
     area_px: u32,
     /// Centre, px.
@@ -121,14 +171,14 @@ struct NucleusView {
     /// Centre, px.
     y: f32,
     within: bool,
-    /// Outer rings along pixel edges: x and y by turns, px.
+    /// Outer rings along pixel edges: x and y in turn, px.
     rings: Vec<Vec<i32>>,
 }
 
-/// Why a frame's nuclei are not shown.
+/// Why a frame's nuclei cannot be shown.
 #[derive(Debug, Error)]
 pub enum NucleiError {
-    /// No picture has their size.
+    /// The label image is over the limits.
     #[error(transparent)]
     Size(#[from] SizeError),
     /// They cannot be measured.
@@ -163,6 +213,11 @@ impl NucleiView {
         let within = nuclei.iter().filter(|nucleus| nucleus.within).count();
         Ok(Self { frame, width, height, found: nuclei.len(), within, nuclei })
     }
+
+    /// The nuclei's areas, px.
+    pub fn areas_px(&self) -> impl Iterator<Item = u32> {
+        self.nuclei.iter().map(|nucleus| nucleus.area_px)
+    }
 }
 
 #[cfg(test)]
@@ -170,12 +225,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nuclei_are_gated_and_drawn() {
+    fn nuclei_are_gated_and_outlined() {
         let labels = LabelImage::new(4, 2, vec![1, 1, 0, 2, 1, 1, 0, 0]).unwrap();
         let gates = Gates { min_area_px: 2, ..Gates::default() };
         let view = NucleiView::new(7, &labels, &gates).unwrap();
         assert_eq!((view.found, view.within), (2, 1));
-        let json = serde_json::to_value(View::Nuclei(view)).unwrap();
+        let json = serde_json::to_value(ViewMessage::Nuclei(view)).unwrap();
         assert_eq!(json["kind"], "nuclei");
         assert_eq!(json["nuclei"][0]["rings"][0].as_array().unwrap().len(), 8);
         assert_eq!(json["nuclei"][1]["within"], false);

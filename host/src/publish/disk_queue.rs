@@ -1,9 +1,9 @@
-//! Counts that wait for the broker, on the disk.
+//! Counts that are queued for the broker, on disk.
 //!
 //! A folder of segments: files of lines that only grow, each named for the first number in it. A line is the CRC-32 of
-//! what follows, 8 hexadecimal digits, a space, and a JSON object: a count with its number, or how far all counts are
-//! settled. A segment is removed when all in it are settled. A start begins a new one, so that nothing is ever added to
-//! a line that a kill or a power cut left unfinished; such a line is passed over.
+//! what follows, 8 hexadecimal digits, a space, and a JSON object: a count with its number, or the number below which
+//! every count is acknowledged. A segment is deleted when all of it is acknowledged. A start begins a new one, so that
+//! nothing is ever appended to a line that a kill or a power cut left unfinished; such a line is skipped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +16,7 @@ use host_console::Failure;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::outbox::{Message, MessageKind};
+use super::message::{MessageKind, MqttMessage};
 
 /// A segment that is longer gets no more lines.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -25,22 +25,23 @@ const ENDING: &str = "log";
 const LOCK: &str = "lock";
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
-/// A line.
+/// A line of a segment.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Entry<'a> {
+enum QueueEntry<'a> {
     Count {
         number: u64,
         topic: Cow<'a, str>,
         content: Cow<'a, str>,
     },
-    /// All counts with lower numbers are settled.
-    Settled {
-        settled: u64,
+    /// All counts with lower numbers are acknowledged.
+    Acked {
+        #[serde(rename = "settled")]
+        below: u64,
     },
 }
 
-impl Entry<'_> {
+impl QueueEntry<'_> {
     fn encode(&self) -> io::Result<String> {
         let json = serde_json::to_string(self)?;
         Ok(format!("{:08x} {json}\n", CRC.checksum(json.as_bytes())))
@@ -53,16 +54,16 @@ impl Entry<'_> {
     }
 }
 
-/// Why a folder holds no queue.
+/// Why a folder cannot be used for the queue.
 #[derive(Debug, Error)]
 pub enum QueueError {
     /// Another program uses it.
-    #[error("another nuclei-host keeps its queue in {}", folder.display())]
+    #[error("another nuclei-host uses the queue in {}", folder.display())]
     InUse {
         /// The folder.
         folder: PathBuf,
     },
-    /// The system says no.
+    /// A file cannot be read or written.
     #[error("{} cannot be used for the queue", path.display())]
     Io {
         /// The file or folder.
@@ -83,20 +84,20 @@ impl From<QueueError> for Failure {
     }
 }
 
-/// A queue's file in use.
+/// A queue on disk, locked.
 #[derive(Debug)]
-pub struct QueueLog {
+pub struct DiskQueue {
     folder: PathBuf,
     segment: Segment,
     /// Earlier segments by the number after the last in each.
     earlier: BTreeMap<u64, PathBuf>,
-    settled: u64,
-    /// What is to be brought to the disk, beside the segment in use.
+    acked_below: u64,
+    /// Files to flush, beside the segment in use.
     unsynced: Vec<File>,
     /// Whether the last line could not be written.
     is_failing: bool,
     /// Counts with this number or a higher one are on the disk.
-    whole_from: u64,
+    durable_from: u64,
     /// Held as long as this value is there.
     _lock: File,
 }
@@ -121,7 +122,7 @@ impl Segment {
         }
     }
 
-    fn add(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+    fn add(&mut self, entry: &QueueEntry<'_>) -> io::Result<()> {
         let line = entry.encode()?;
         // In one write, so that a kill leaves it whole or not at all.
         let written = self.file.write_all(line.as_bytes());
@@ -139,21 +140,21 @@ impl Segment {
 
 /// What an earlier program left.
 #[derive(Debug, Default)]
-pub struct Left {
-    /// Counts that wait, in order.
-    pub counts: VecDeque<Message>,
+pub struct Recovered {
+    /// Queued counts, in order.
+    pub counts: VecDeque<MqttMessage>,
     /// The number of the next count.
     pub next: u64,
     /// Lines that were damaged, beside an unfinished last one.
     pub damaged: usize,
 }
 
-impl QueueLog {
-    /// Takes a folder, and what an earlier program left there.
+impl DiskQueue {
+    /// Locks a folder and reads what an earlier program left there.
     ///
     /// # Errors
     /// [`QueueError`] when the folder is in use or cannot be read and written.
-    pub fn open(folder: &Path) -> Result<(Self, Left), QueueError> {
+    pub fn open(folder: &Path) -> Result<(Self, Recovered), QueueError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| QueueError::Io { path, source }
@@ -173,129 +174,129 @@ impl QueueLog {
         }
         paths.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
         paths.sort();
-        let (mut left, mut settled, mut earlier) = (Left::default(), 0, BTreeMap::new());
+        let (mut recovered, mut acked_below, mut earlier) = (Recovered::default(), 0, BTreeMap::new());
         for path in paths {
             let bytes = fs::read(&path).map_err(failed(&path))?;
-            settled = read(&bytes, &mut left).max(settled);
+            acked_below = read(&bytes, &mut recovered).max(acked_below);
             // Of two with the same end the earlier holds no count.
-            if let Some(empty) = earlier.insert(left.next, path) {
+            if let Some(empty) = earlier.insert(recovered.next, path) {
                 let _ = fs::remove_file(empty);
             }
         }
-        left.next = left.next.max(settled);
-        left.counts.retain(|count| count.number >= settled);
+        recovered.next = recovered.next.max(acked_below);
+        recovered.counts.retain(|count| count.number >= acked_below);
         // A segment without a count may have the new one's name.
-        let segment = Segment::new(folder, left.next)?;
+        let segment = Segment::new(folder, recovered.next)?;
         earlier.retain(|_, path| *path != segment.path);
         let mut log = Self {
             folder: folder.to_owned(),
             segment,
             earlier,
-            settled,
+            acked_below,
             unsynced: File::open(folder).into_iter().collect(),
             is_failing: false,
-            whole_from: 0,
+            durable_from: 0,
             _lock: file,
         };
-        log.add(&Entry::Settled { settled });
-        log.forget();
-        Ok((log, left))
+        log.add(&QueueEntry::Acked { below: acked_below });
+        log.delete_acked_segments();
+        Ok((log, recovered))
     }
 
-    /// Keeps a count.
-    pub fn put(&mut self, count: &Message) {
+    /// Appends a count.
+    pub fn push(&mut self, count: &MqttMessage) {
         if self.segment.length > SEGMENT_BYTES
             && let Ok(next) = Segment::new(&self.folder, count.number)
         {
             let full = std::mem::replace(&mut self.segment, next);
             self.earlier.insert(count.number, full.path);
             self.unsynced.extend([Ok(full.file), File::open(&self.folder)].into_iter().flatten());
-            self.add(&Entry::Settled { settled: self.settled });
+            self.add(&QueueEntry::Acked { below: self.acked_below });
         }
         let (topic, content) = (Cow::from(&count.topic), Cow::from(&count.content));
-        self.add(&Entry::Count { number: count.number, topic, content });
+        self.add(&QueueEntry::Count { number: count.number, topic, content });
         if self.is_failing {
-            self.whole_from = count.number + 1;
+            self.durable_from = count.number + 1;
         }
     }
 
-    /// Counts with lower numbers are settled.
-    pub fn settle(&mut self, below: u64) {
-        if below > self.settled {
-            self.settled = below;
-            self.add(&Entry::Settled { settled: below });
-            self.forget();
+    /// Acknowledges all counts with lower numbers.
+    pub fn ack_below(&mut self, below: u64) {
+        if below > self.acked_below {
+            self.acked_below = below;
+            self.add(&QueueEntry::Acked { below });
+            self.delete_acked_segments();
         }
     }
 
-    /// Whether all that waits is on the disk.
-    pub const fn is_whole(&self) -> bool {
-        self.whole_from <= self.settled
+    /// Whether every count that is not acknowledged is on disk.
+    pub const fn is_durable(&self) -> bool {
+        self.durable_from <= self.acked_below
     }
 
-    /// The files to bring to the disk, and the folder where it has new ones.
-    pub fn unsynced(&mut self) -> Vec<File> {
+    /// The files to flush, and the folder if it has new files.
+    pub fn take_unsynced(&mut self) -> Vec<File> {
         if !std::mem::replace(&mut self.segment.is_synced, true) {
             self.unsynced.extend(self.segment.file.try_clone());
         }
         std::mem::take(&mut self.unsynced)
     }
 
-    /// Adds a line. Where the disk takes none, counts wait in memory alone, which is told.
-    fn add(&mut self, entry: &Entry<'_>) {
+    /// Appends a line. While the disk rejects lines, counts are queued only in memory, with a warning.
+    fn add(&mut self, entry: &QueueEntry<'_>) {
         match self.segment.add(entry) {
             Ok(()) if std::mem::take(&mut self.is_failing) => {
-                eprintln!("the queue in {} is written again", self.folder.display());
+                eprintln!("the queue in {} is writable again", self.folder.display());
             }
             Err(error) if !std::mem::replace(&mut self.is_failing, true) => eprintln!(
-                "the queue in {} cannot be written: {error}; counts wait in memory alone until it can",
+                "the queue in {} cannot be written: {error}; until it can, counts are queued only in memory",
                 self.folder.display()
             ),
             _ => {}
         }
     }
 
-    /// Removes segments in which all is settled.
-    fn forget(&mut self) {
+    /// Deletes segments whose counts are all acknowledged.
+    fn delete_acked_segments(&mut self) {
         while let Some(first) = self.earlier.first_entry() {
-            if *first.key() > self.settled {
+            if *first.key() > self.acked_below {
                 return;
             }
-            // One that stays is read again at the next start, and known to be settled.
+            // A segment that stays is read at the next start, and found to be acknowledged.
             let _ = fs::remove_file(first.remove());
         }
     }
 }
 
-/// Reads a segment; how far all counts are settled by it.
-fn read(bytes: &[u8], left: &mut Left) -> u64 {
-    let mut settled = 0;
+/// Reads a segment; the number below which it says that all counts are acknowledged.
+fn read(bytes: &[u8], recovered: &mut Recovered) -> u64 {
+    let mut acked_below = 0;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     for line in bytes[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        match std::str::from_utf8(line).ok().and_then(Entry::decode) {
-            Some(Entry::Settled { settled: below }) => settled = settled.max(below),
-            Some(Entry::Count { number, topic, content }) => {
-                left.next = left.next.max(number + 1);
+        match std::str::from_utf8(line).ok().and_then(QueueEntry::decode) {
+            Some(QueueEntry::Acked { below }) => acked_below = acked_below.max(below),
+            Some(QueueEntry::Count { number, topic, content }) => {
+                recovered.next = recovered.next.max(number + 1);
                 let (topic, content) = (topic.into_owned(), content.into_owned());
-                left.counts.push_back(Message { number, topic, content, kind: MessageKind::Count });
+                recovered.counts.push_back(MqttMessage { number, topic, content, kind: MessageKind::Count });
             }
-            None => left.damaged += 1,
+            None => recovered.damaged += 1,
         }
     }
-    settled
+    acked_below
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn count(number: u64) -> Message {
+    fn count(number: u64) -> MqttMessage {
         let content = format!("{{\"id\":\"bench-{number}\"}}");
-        Message { number, topic: "nuclei/bench/count".into(), content, kind: MessageKind::Count }
+        MqttMessage { number, topic: "nuclei/bench/count".into(), content, kind: MessageKind::Count }
     }
 
-    fn numbers(left: &Left) -> Vec<u64> {
-        left.counts.iter().map(|count| count.number).collect()
+    fn numbers(recovered: &Recovered) -> Vec<u64> {
+        recovered.counts.iter().map(|count| count.number).collect()
     }
 
     fn segments(folder: &Path) -> Vec<PathBuf> {
@@ -306,31 +307,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_settled_is_there_again_as_it_was() {
+    fn unacknowledged_counts_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         for start in [0, 7, 14] {
-            let (mut log, left) = QueueLog::open(folder.path()).unwrap();
-            assert_eq!((left.next, left.damaged), (start, 0));
-            assert_eq!(numbers(&left), (start.saturating_sub(3)..start).collect::<Vec<_>>());
-            assert!(left.counts.iter().all(|message| *message == count(message.number)));
-            assert!(matches!(QueueLog::open(folder.path()), Err(QueueError::InUse { .. })));
-            (start..start + 7).for_each(|number| log.put(&count(number)));
-            log.settle(start + 4);
+            let (mut log, recovered) = DiskQueue::open(folder.path()).unwrap();
+            assert_eq!((recovered.next, recovered.damaged), (start, 0));
+            assert_eq!(numbers(&recovered), (start.saturating_sub(3)..start).collect::<Vec<_>>());
+            assert!(recovered.counts.iter().all(|message| *message == count(message.number)));
+            assert!(matches!(DiskQueue::open(folder.path()), Err(QueueError::InUse { .. })));
+            (start..start + 7).for_each(|number| log.push(&count(number)));
+            log.ack_below(start + 4);
         }
-        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
-        log.settle(21);
+        let (mut log, _) = DiskQueue::open(folder.path()).unwrap();
+        log.ack_below(21);
         drop(log);
-        let (_, left) = QueueLog::open(folder.path()).unwrap();
-        assert_eq!((numbers(&left), left.next), (vec![], 21));
+        let (_, recovered) = DiskQueue::open(folder.path()).unwrap();
+        assert_eq!((numbers(&recovered), recovered.next), (vec![], 21));
         assert_eq!(segments(folder.path()).len(), 1);
     }
 
     #[test]
     fn a_kill_at_any_byte_loses_no_whole_line() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
-        (0..4).for_each(|number| log.put(&count(number)));
-        log.settle(2);
+        let (mut log, _) = DiskQueue::open(folder.path()).unwrap();
+        (0..4).for_each(|number| log.push(&count(number)));
+        log.ack_below(2);
         drop(log);
         let path = segments(folder.path()).remove(0);
         let whole = fs::read(&path).unwrap();
@@ -339,43 +340,43 @@ mod tests {
             fs::create_dir(folder.path()).unwrap();
             fs::write(&path, &whole[..length]).unwrap();
             let lines = String::from_utf8(whole[..length].to_vec()).unwrap().matches('\n').count() as u64;
-            // The first line tells that nothing is settled, the last that two are.
+            // The first line acknowledges nothing, the last one two counts.
             let expected: Vec<u64> = (if lines == 6 { 2 } else { 0 }..lines.clamp(1, 5) - 1).collect();
-            let (mut log, left) = QueueLog::open(folder.path()).unwrap();
-            assert_eq!((numbers(&left), left.damaged), (expected.clone(), 0), "{length} bytes");
-            log.put(&count(left.next));
+            let (mut log, recovered) = DiskQueue::open(folder.path()).unwrap();
+            assert_eq!((numbers(&recovered), recovered.damaged), (expected.clone(), 0), "{length} bytes");
+            log.push(&count(recovered.next));
             drop(log);
-            let (_, after) = QueueLog::open(folder.path()).unwrap();
-            assert_eq!(numbers(&after), [expected, vec![left.next]].concat(), "{length} bytes");
+            let (_, after) = DiskQueue::open(folder.path()).unwrap();
+            assert_eq!(numbers(&after), [expected, vec![recovered.next]].concat(), "{length} bytes");
         }
     }
 
     #[test]
-    fn a_damaged_line_is_passed_over_and_counted() {
+    fn a_damaged_line_is_skipped_and_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
-        (0..3).for_each(|number| log.put(&count(number)));
+        let (mut log, _) = DiskQueue::open(folder.path()).unwrap();
+        (0..3).for_each(|number| log.push(&count(number)));
         drop(log);
         let path = segments(folder.path()).remove(0);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("bench-1", "bench-7")).unwrap();
-        let (_, left) = QueueLog::open(folder.path()).unwrap();
-        assert_eq!((numbers(&left), left.damaged, left.next), (vec![0, 2], 1, 3));
+        let (_, recovered) = DiskQueue::open(folder.path()).unwrap();
+        assert_eq!((numbers(&recovered), recovered.damaged, recovered.next), (vec![0, 2], 1, 3));
     }
 
     #[test]
     fn the_folder_stays_small_however_many_counts_pass() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, _) = QueueLog::open(folder.path()).unwrap();
-        let long = |number| Message { content: "x".repeat(1000), ..count(number) };
+        let (mut log, _) = DiskQueue::open(folder.path()).unwrap();
+        let long = |number| MqttMessage { content: "x".repeat(1000), ..count(number) };
         for number in 0..5000 {
-            log.put(&long(number));
-            log.settle(number.saturating_sub(100));
+            log.push(&long(number));
+            log.ack_below(number.saturating_sub(100));
         }
         let bytes: u64 = segments(folder.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         assert!(bytes < 2 * SEGMENT_BYTES + 200_000, "{bytes} bytes for 100 counts that wait");
         drop(log);
-        let (_, left) = QueueLog::open(folder.path()).unwrap();
-        assert_eq!(numbers(&left), (4899..5000).collect::<Vec<_>>());
+        let (_, recovered) = DiskQueue::open(folder.path()).unwrap();
+        assert_eq!(numbers(&recovered), (4899..5000).collect::<Vec<_>>());
     }
 }

@@ -11,16 +11,16 @@ use rand::Rng as _;
 
 const COOKIE: &str = "nuclei-token";
 
-/// What a request must show.
+/// What a request must prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessPolicy {
     /// That it is meant for this machine.
     Loopback,
     /// The token, 32 hexadecimal digits.
     Token(String),
 }
 
-impl Access {
+impl AccessPolicy {
     /// What a page at that address asks for: a new token beyond loopback.
     pub fn of(address: SocketAddr) -> Self {
         if address.ip().is_loopback() {
@@ -100,25 +100,25 @@ mod tests {
             (&[], false),
         ];
         for (pairs, allowed) in cases {
-            assert_eq!(Access::Loopback.allows(&headers(pairs), ""), allowed, "{pairs:?}");
+            assert_eq!(AccessPolicy::Loopback.allows(&headers(pairs), ""), allowed, "{pairs:?}");
         }
     }
 
     #[test]
     fn elsewhere_the_token_is_needed() {
-        let access = Access::of("0.0.0.0:8070".parse().unwrap());
-        let Access::Token(token) = &access else { panic!("no token") };
-        assert_ne!(access, Access::of("0.0.0.0:8070".parse().unwrap()));
+        let policy = AccessPolicy::of("0.0.0.0:8070".parse().unwrap());
+        let AccessPolicy::Token(token) = &policy else { panic!("no token") };
+        assert_ne!(policy, AccessPolicy::of("0.0.0.0:8070".parse().unwrap()));
         let host = (header::HOST, "bench.lab:8070");
         let cookie = format!("a=b; {COOKIE}={token}");
-        assert!(access.allows(&headers(std::slice::from_ref(&host)), &format!("x=1&token={token}")));
-        assert!(access.allows(&headers(&[host.clone(), (header::COOKIE, &cookie)]), ""));
+        assert!(policy.allows(&headers(std::slice::from_ref(&host)), &format!("x=1&token={token}")));
+        assert!(policy.allows(&headers(&[host.clone(), (header::COOKIE, &cookie)]), ""));
         for query in
             ["", "token=", &format!("token={}", &token[1..]), "token=00000000000000000000000000000000"]
         {
-            assert!(!access.allows(&headers(std::slice::from_ref(&host)), query), "{query}");
+            assert!(!policy.allows(&headers(std::slice::from_ref(&host)), query), "{query}");
         }
-        assert_eq!(access.query(), format!("?token={token}"));
-        assert!(access.cookie().unwrap().contains(token));
+        assert_eq!(policy.query(), format!("?token={token}"));
+        assert!(policy.cookie().unwrap().contains(token));
     }
 }

@@ -1,4 +1,4 @@
-//! What a person asks for on the page, done at the station.
+//! Commands of viewers, executed at the station.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -7,23 +7,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use host_console::Failure;
 use shared::wire::{Downgrade, Setting, Settings};
 
-use super::viewer::Broken;
-use crate::monitor::web::{Command, Panel};
+use super::error::SessionError;
+use crate::monitor::view::{ViewCommand, ViewPublisher};
 use crate::records::capture_folder::{CaptureFolder, first_token};
 use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
-    CaptureError, FlashError, FlashStep, Flashed, LinkError, RevertError, SerialLine, Shot, Station, flash,
+    CaptureError, FlashError, FlashStep, Flashed, LinkError, RevertError, SerialLine, Station, flash,
     revert_running, slot_name,
 };
 use crate::station::model_check::check_model;
 use crate::support::brightness::from_percent;
 
-/// Where frames are recorded, and whether.
+/// Records frames to a file, if recording is on.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// Where files go that nobody names; empty for the current folder.
+    /// The folder for files without a name of their own; empty for the current folder.
     folder: PathBuf,
     recording: Option<Recording>,
 }
@@ -33,18 +33,18 @@ impl Recorder {
         Self { folder, recording: None }
     }
 
-    /// From now on frames are recorded there, or no more.
+    /// Replaces the file; `None` turns recording off.
     pub(super) fn record(&mut self, recording: Option<Recording>) {
         self.recording = recording;
     }
 
-    /// Records a frame, where frames are recorded.
+    /// Records a frame, if recording is on.
     pub(super) fn add(&mut self, record: &FrameRecord) -> Result<(), Failure> {
         self.recording.as_mut().map_or(Ok(()), |recording| recording.add(record))
     }
 
-    /// Begins a new file, unless one is open, or ends it; the file in use.
-    fn switch(&mut self, on: bool) -> Result<Option<PathBuf>, Failure> {
+    /// Turns recording on, to a new file unless one is open, or off; the open file.
+    fn set_recording(&mut self, on: bool) -> Result<Option<PathBuf>, Failure> {
         match (on, &self.recording) {
             (false, _) => self.recording = None,
             (true, Some(_)) => {}
@@ -56,59 +56,68 @@ impl Recorder {
     }
 }
 
-/// A name that later ones sort after.
+/// A name that sorts after those of earlier calls.
 fn dated(stem: &str, ending: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{stem}-{}{ending}", since.as_millis())
 }
 
-/// Does what is asked for and tells the page what came of it; the settings where they have changed.
+/// Executes a command and publishes its result; the settings if they have changed.
 ///
 /// # Errors
-/// [`Broken`] when the line or the station is gone. What merely fails is told on the page.
-pub(super) fn act(
-    command: Command,
+/// [`SessionError`] when the line or the station is lost. Other failures are published as the result.
+pub(super) fn execute(
+    command: ViewCommand,
     station: &mut Station<SerialLine>,
-    panel: &mut Panel,
+    publisher: &mut ViewPublisher,
     recorder: &mut Recorder,
     provenance: &Provenance,
     stop: &AtomicBool,
-) -> Result<Option<Settings>, Broken> {
+) -> Result<Option<Settings>, SessionError> {
     let mut settings = None;
-    let outcome = match command {
-        Command::Illumination { percent } => illuminate(station, percent).map(|(set, told)| {
-            settings = Some(set);
-            told
-        }),
-        Command::Gates { gates } => {
-            panel.set_gates(gates).map(|()| "the gates are kept".into()).map_err(Broken::Output)
+    let result = match command {
+        ViewCommand::Illumination { percent } => {
+            set_illumination(station, percent).map(|(changed, message)| {
+                settings = Some(changed);
+                message
+            })
         }
-        Command::Record { on } => recorder.switch(on).map_err(Broken::Output).map(|file| {
-            let told = file.as_ref().map_or_else(
-                || "nothing is recorded any more".to_owned(),
+        ViewCommand::Gates { gates } => {
+            publisher.set_gates(gates).map(|()| "the gates are saved".into()).map_err(SessionError::Fatal)
+        }
+        ViewCommand::Record { on } => recorder.set_recording(on).map_err(SessionError::Fatal).map(|file| {
+            let message = file.as_ref().map_or_else(
+                || "recording is off".to_owned(),
                 |file| format!("recording to {}", file.display()),
             );
-            panel.work(|work| work.recording = file.map(|file| file.display().to_string()));
-            told
+            publisher.update_activity(|activity| {
+                activity.recording = file.map(|file| file.display().to_string());
+            });
+            message
         }),
-        Command::Snapshot => snapshot(station, recorder.folder.join(dated("snapshot", "")), provenance, stop),
-        Command::Revert => revert(station),
-        Command::Flash { name, onnx } => {
-            let outcome = put(station, panel, &name, &onnx, stop);
-            panel.work(|work| work.flashing = None);
-            outcome
+        ViewCommand::Snapshot => {
+            snapshot(station, recorder.folder.join(dated("snapshot", "")), provenance, stop)
+        }
+        ViewCommand::Revert => revert(station),
+        ViewCommand::Flash { name, onnx } => {
+            let result = flash_model(station, publisher, &name, &onnx, stop);
+            publisher.update_activity(|activity| activity.flashing = None);
+            result
         }
     };
-    match outcome {
-        Ok(told) => panel.told(Ok(told)),
-        Err(Broken::Link(error)) if error.is_passing() => return Err(Broken::Link(error)),
-        Err(Broken::Link(error)) => panel.told(Err(error.into())),
-        Err(Broken::Output(failure)) => panel.told(Err(failure)),
+    match result {
+        Ok(message) => publisher.set_result(Ok(message)),
+        Err(SessionError::Link(error)) if error.is_passing() => return Err(SessionError::Link(error)),
+        Err(SessionError::Link(error)) => publisher.set_result(Err(error.into())),
+        Err(SessionError::Fatal(failure)) => publisher.set_result(Err(failure)),
     }
     Ok(settings)
 }
 
-fn illuminate(station: &mut Station<SerialLine>, percent: f32) -> Result<(Settings, String), Broken> {
+fn set_illumination(
+    station: &mut Station<SerialLine>,
+    percent: f32,
+) -> Result<(Settings, String), SessionError> {
     let wrong = || Failure::usage(format!("{percent} is no brightness"), "0 to 100 per cent");
     let brightness = from_percent(percent.into()).ok_or_else(wrong)?;
     let settings = station.set(Setting::Illumination(brightness))?;
@@ -121,15 +130,9 @@ fn snapshot(
     path: PathBuf,
     provenance: &Provenance,
     stop: &AtomicBool,
-) -> Result<String, Broken> {
+) -> Result<String, SessionError> {
     let captured = match station.capture(first_token(), stop) {
-        Ok(Shot::Taken(captured)) => captured,
-        Ok(Shot::Stopped) => return Ok("stopped".into()),
-        Ok(Shot::Finished) => return Ok("the pictures came to their end: nothing was taken".into()),
-        Ok(Shot::CameraAbsent) => {
-            let next = "connect a camera; nothing was taken";
-            return Err(Failure::failed("the station has no camera that delivers", next).into());
-        }
+        Ok(outcome) => outcome.into_frame()?,
         Err(CaptureError::Link(error)) => return Err(error.into()),
         Err(error) => return Err(Failure::from(error).into()),
     };
@@ -137,7 +140,7 @@ fn snapshot(
     Ok(format!("frame {} with {} nuclei is in {}", record.frame.frame, record.frame.count, path.display()))
 }
 
-fn revert(station: &mut Station<SerialLine>) -> Result<String, Broken> {
+fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
     match revert_running(station) {
         Ok((_, after)) => Ok(format!("{} runs again", slot_name(after.active))),
         Err(RevertError::Link(error)) => Err(error.into()),
@@ -145,14 +148,14 @@ fn revert(station: &mut Station<SerialLine>) -> Result<String, Broken> {
     }
 }
 
-/// Puts a model on the station, telling the page how far it is.
-fn put(
+/// Flashes a model and publishes the progress.
+fn flash_model(
     station: &mut Station<SerialLine>,
-    panel: &mut Panel,
+    publisher: &mut ViewPublisher,
     name: &str,
     onnx: &[u8],
     stop: &AtomicBool,
-) -> Result<String, Broken> {
+) -> Result<String, SessionError> {
     check_model(onnx).map_err(|error| {
         let next = "nothing was sent; choose a file that nuclei-host train or export wrote";
         Failure::failed(
@@ -161,14 +164,17 @@ fn put(
         )
     })?;
     let length = onnx.len().max(1) as u64;
-    let mut tell = |told: String| panel.work(|work| work.flashing = Some(told));
+    let mut progress =
+        |message: String| publisher.update_activity(|activity| activity.flashing = Some(message));
     let flashed = flash(station, onnx, Downgrade::Refused, stop, |step| match step {
         FlashStep::Resumed { .. } | FlashStep::Sent(_) => {}
         FlashStep::Stored { stored } => {
-            tell(format!("sending {name}: {} %", u64::from(stored) * 100 / length));
+            progress(format!("sending {name}: {} %", u64::from(stored) * 100 / length));
         }
-        FlashStep::Verifying => tell(format!("the station verifies {name} and runs its golden frame")),
-        FlashStep::Trial { frames_left } => tell(format!("{name} is on trial: {frames_left} frames to pass")),
+        FlashStep::Verifying => progress(format!("the station verifies {name} and runs its golden frame")),
+        FlashStep::Trial { frames_left } => {
+            progress(format!("{name} is on trial: {frames_left} frames to pass"))
+        }
     });
     match flashed {
         Ok(Flashed::Confirmed(_)) => Ok(format!("{name} is confirmed and runs")),

@@ -13,7 +13,7 @@ use crate::records::gates::Gates;
 
 /// What the evidence says of a frame, as far as later work needs it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Witness {
+pub struct EvidenceEntry {
     /// The label image, in the folder.
     pub labels: String,
     /// Whether the count can be trusted.
@@ -28,7 +28,7 @@ pub struct Witness {
     pub gates: Option<Gates>,
 }
 
-impl Witness {
+impl EvidenceEntry {
     /// Why the count cannot be trusted; empty where it can.
     pub fn reasons(&self) -> Vec<String> {
         match (self.trusted, self.doubts.is_empty()) {
@@ -43,7 +43,7 @@ impl Witness {
 ///
 /// # Errors
 /// [`Failure`] that names the line that cannot be read.
-pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, Witness>>, Failure> {
+pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, EvidenceEntry>>, Failure> {
     let path = folder.join(EVIDENCE);
     if !path.exists() {
         return Ok(None);
@@ -53,10 +53,10 @@ pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, Witness>>,
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut frames = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let witness: Witness = serde_json::from_str(line).map_err(|error| {
+        let evidence_of: EvidenceEntry = serde_json::from_str(line).map_err(|error| {
             Failure::failed(format!("line {number} of {} is damaged: {error}", path.display()), next)
         })?;
-        frames.insert(picture_stem(&witness.labels).to_owned(), witness);
+        frames.insert(picture_stem(&evidence_of.labels).to_owned(), evidence_of);
     }
     Ok(Some(frames))
 }

@@ -1,33 +1,33 @@
-//! What a person asks for on the page.
+//! Commands of a view.
 
 use serde::Deserialize;
 
 use crate::records::gates::Gates;
 
-/// What a person asks for.
+/// A command of a view.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
-    /// Another brightness of the illumination.
+pub enum ViewCommand {
+    /// Set the illumination.
     Illumination {
         /// Per cent, 0 to 100.
         percent: f32,
     },
-    /// Other gates; they are kept.
+    /// Set and save the gates.
     Gates {
         /// The gates.
         gates: Gates,
     },
-    /// Frames are recorded, or no more.
+    /// Turn recording on or off.
     Record {
         /// Whether.
         on: bool,
     },
-    /// One frame with its labels and evidence, as files.
+    /// Write one frame, its labels and its evidence to files.
     Snapshot,
-    /// Back to the model before the running one.
+    /// Revert to the previous model.
     Revert,
-    /// Another model onto the station.
+    /// Flash a model.
     #[serde(skip)]
     Flash {
         /// The file's name.
@@ -43,21 +43,21 @@ mod tests {
     use crate::records::gates::Border;
 
     #[test]
-    fn commands_are_read_and_others_refused() {
+    fn commands_parse_and_others_do_not() {
         let gates = Gates { min_area_px: 9, max_area_px: None, border: Border::Exclude };
         let cases = [
-            (r#"{"do":"snapshot"}"#, Some(Command::Snapshot)),
-            (r#"{"do":"illumination","percent":40}"#, Some(Command::Illumination { percent: 40.0 })),
+            (r#"{"do":"snapshot"}"#, Some(ViewCommand::Snapshot)),
+            (r#"{"do":"illumination","percent":40}"#, Some(ViewCommand::Illumination { percent: 40.0 })),
             (
                 r#"{"do":"gates","gates":{"min_area_px":9,"border":"exclude"}}"#,
-                Some(Command::Gates { gates }),
+                Some(ViewCommand::Gates { gates }),
             ),
             (r#"{"do":"flash","name":"x","onnx":[]}"#, None),
             (r#"{"do":"format"}"#, None),
             ("snapshot", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(serde_json::from_str::<Command>(text).ok(), expected, "{text}");
+            assert_eq!(serde_json::from_str::<ViewCommand>(text).ok(), expected, "{text}");
         }
     }
 }

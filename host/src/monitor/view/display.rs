@@ -1,6 +1,6 @@
-//! What a person is told of a frame and of the station, in words: the same in the browser and on a terminal.
+//! Text about a frame and a station, the same in the browser and on a terminal.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::wire::{QcFlags, Settings, Status};
 
 use crate::records::frame_record::FrameRecord;
@@ -14,12 +14,12 @@ const ADVICE: [(QcFlags, &str); 6] = [
     (QcFlags::BLANK, "is the lamp on, and a sample in place?"),
     (QcFlags::TOO_DENSE, "dilute the sample, or look at another place"),
     (QcFlags::OFF_SCALE, "change the magnification"),
-    (QcFlags::OUT_OF_DISTRIBUTION, "look at the outlines; this kind of picture may need a model of its own"),
+    (QcFlags::OUT_OF_DISTRIBUTION, "look at the outlines; this kind of image may need a model of its own"),
 ];
 
-/// What a person is told of a frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrameWords {
+/// Text about a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FrameText {
     /// Whether the count can be trusted, and what to do where it cannot.
     pub trust: String,
     /// Focus, with its score.
@@ -28,16 +28,16 @@ pub struct FrameWords {
     pub brightness: String,
     /// Median diameter, in µm where that is known.
     pub diameter: String,
-    /// Share of the picture that nuclei cover.
+    /// Share of the image that nuclei cover.
     pub confluence: String,
     /// The frame's number, its name, and the truth of a simulated scene.
     pub frame: String,
-    /// Frames a second, and the network's time.
+    /// Frames per second, and the network's time.
     pub speed: String,
 }
 
-impl FrameWords {
-    /// Of a frame, of so many in a second.
+impl FrameText {
+    /// The text about a frame, of so many per second.
     pub fn new(record: &FrameRecord, frames_per_second: f64) -> Self {
         let has = |flag| record.qc_flags.contains(flag);
         let diameter = match (record.median_diameter_um, record.median_diameter_px) {
@@ -68,7 +68,7 @@ impl FrameWords {
             confluence: format!("{:.1} %", 100.0 * record.confluence),
             frame,
             speed: format!(
-                "{frames_per_second:.1} frames a second, network {:.0} ms",
+                "{frames_per_second:.1} frames per second, network {:.0} ms",
                 record.stages_ms.network
             ),
         }
@@ -93,23 +93,23 @@ fn advised(flag: QcFlags, reason: &str) -> String {
     advice.map_or_else(|| reason.to_owned(), |(_, advice)| format!("{reason}: {advice}"))
 }
 
-/// What a person is told of the station.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StationWords {
+/// Text about a station.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StationText {
     /// Its camera.
     pub camera: String,
-    /// The line, and what was damaged or lost on it.
+    /// The line, and the packets damaged and lost on it.
     pub line: String,
-    /// What was passed over.
+    /// What was skipped.
     pub dropped: String,
-    /// For how long it has run.
+    /// Time since it was started.
     pub uptime: String,
     /// Brightness of the illumination.
     pub light: String,
 }
 
-impl StationWords {
-    /// Of a station at a port of so many bits a second.
+impl StationText {
+    /// The text about a station at a port of that baud rate.
     pub fn new((port, baud): (&str, u32), status: &Status, settings: &Settings, traffic: Traffic) -> Self {
         let damaged = status.damaged_packets.saturating_add(traffic.damaged);
         let camera = match (camera_word(status.camera), status.camera_name.as_str()) {
@@ -120,7 +120,7 @@ impl StationWords {
             camera,
             line: format!("{port}, {baud} baud, {damaged} damaged, {} lost", traffic.events_lost),
             dropped: format!(
-                "{} frames by the camera, {} pictures by the line",
+                "{} frames by the camera, {} images by the line",
                 status.frames_skipped, status.frames_unsent
             ),
             uptime: duration(status.uptime_ms as f64 / 1000.0),
@@ -153,25 +153,25 @@ mod tests {
     fn every_flag_comes_with_advice() {
         for (flag, reason) in QcFlags::ALL {
             let (_, advice) = ADVICE.iter().find(|(known, _)| *known == flag).unwrap();
-            let trust = FrameWords::new(&record(flag), 1.0).trust;
+            let trust = FrameText::new(&record(flag), 1.0).trust;
             assert_eq!(trust, format!("do not trust this count ({reason}: {advice})"));
         }
-        let text = FrameWords::new(&record(QcFlags::OUT_OF_FOCUS.union(QcFlags::SATURATED)), 1.0);
+        let text = FrameText::new(&record(QcFlags::OUT_OF_FOCUS.union(QcFlags::SATURATED)), 1.0);
         assert!(
             text.focus.starts_with("out of focus") && text.brightness.starts_with("too bright"),
             "{text:?}"
         );
-        assert_eq!(FrameWords::new(&record(QcFlags::NONE), 1.0).trust, "can be trusted");
+        assert_eq!(FrameText::new(&record(QcFlags::NONE), 1.0).trust, "can be trusted");
     }
 
     #[test]
     fn a_flag_of_a_later_station_still_warns() {
-        let text = FrameWords::new(&record(QcFlags(1 << 15)), 1.0);
+        let text = FrameText::new(&record(QcFlags(1 << 15)), 1.0);
         assert_eq!(text.trust, "do not trust this count (for a reason that this program does not know)");
     }
 
     #[test]
-    fn durations_are_told_in_the_unit_that_fits() {
+    fn durations_have_a_fitting_unit() {
         for (seconds, words) in [(0.4, "0 s"), (89.0, "89 s"), (600.0, "10 min"), (9000.0, "2.5 h")] {
             assert_eq!(duration(seconds), words);
         }

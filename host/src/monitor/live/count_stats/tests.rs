@@ -1,6 +1,8 @@
+use shared::PixelSize;
 use shared::wire::QcFlags;
 
 use super::*;
+use crate::records::provenance::Provenance;
 use crate::records::test_report::test_report;
 
 fn report(count: u32, true_count: Option<u32>, qc_flags: QcFlags) -> FrameReport {
@@ -18,7 +20,7 @@ fn report(count: u32, true_count: Option<u32>, qc_flags: QcFlags) -> FrameReport
 }
 
 #[test]
-fn a_line_holds_what_a_person_needs() {
+fn a_line_of_text_holds_what_a_person_needs() {
     let size = PixelSize::try_from(0.5).unwrap();
     let cases = [
         (
@@ -34,20 +36,23 @@ fn a_line_holds_what_a_person_needs() {
         ),
     ];
     for (pixel_size, report, line) in cases {
-        assert_eq!(Watch::new(pixel_size).see(&report, 3), line);
+        let mut stats = CountStats::default();
+        stats.record_frame(&report);
+        let record = FrameRecord::new(&report, &Provenance::of_nothing(pixel_size));
+        assert_eq!(stats.text_line(&record, 3), line);
     }
 }
 
 #[test]
-fn counts_are_held_against_the_truth() {
-    let mut watch = Watch::new(None);
+fn counts_are_compared_with_the_truth() {
+    let mut stats = CountStats::default();
     for (count, truth) in [(9, Some(10)), (22, Some(20)), (100, None)] {
-        watch.see(&report(count, truth, QcFlags::NONE), 0);
+        stats.record_frame(&report(count, truth, QcFlags::NONE));
     }
-    let summary = watch.summary();
+    let summary = stats.summary();
     let truth = summary.truth.unwrap();
     assert_eq!((summary.frames, truth.frames, summary.skipped), (3, 2, 6));
     assert!((truth.mean_deviation_percent - 100.0 / 30.0).abs() < 1e-9, "{truth:?}");
     assert!((truth.frame_deviation_percent - 10.0).abs() < 1e-9, "{truth:?}");
-    assert_eq!(Watch::new(None).summary().truth, None);
+    assert_eq!(CountStats::default().summary().truth, None);
 }

@@ -1,4 +1,4 @@
-//! The pictures that a command line names: files, folders and zips, each picture under its own name.
+//! The images that a command line names: files, folders and zips, each image under its own name.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use host_modelling::{Dataset, DatasetError, SampleError};
 use shared::Image;
 use thiserror::Error;
 
-/// Pictures of several places, no two of one name.
+/// Images from several inputs, no two with the same name.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct InputImages {
     datasets: Vec<Dataset>,
     places: Vec<(usize, usize)>,
 }
@@ -29,7 +29,7 @@ impl From<NameClash> for Failure {
     }
 }
 
-impl Pictures {
+impl InputImages {
     /// Lists the pictures of every input, in their order. Inputs that hold no pictures are given beside.
     ///
     /// # Errors
@@ -104,11 +104,11 @@ mod tests {
         for name in ["a.png", "b.png", "more/c.png", "more/a.png"] {
             std::fs::write(place(name), &png).unwrap();
         }
-        let (pictures, errors) = Pictures::open(&[place("b.png"), place("more"), place("none")]).unwrap();
+        let (pictures, errors) = InputImages::open(&[place("b.png"), place("more"), place("none")]).unwrap();
         let names: Vec<&str> = (0..pictures.len()).map(|at| pictures.name(at)).collect();
         assert_eq!(names, ["b", "a", "c"]);
         assert!(matches!(errors[..], [DatasetError::NotFound { .. }]));
-        let clash = Pictures::open(&[place("a.png"), place("more")]).unwrap_err();
+        let clash = InputImages::open(&[place("a.png"), place("more")]).unwrap_err();
         let told = Failure::from(clash).to_string();
         assert!(told.contains("a.png and ") && told.contains("more/a.png have one name"), "{told}");
     }
