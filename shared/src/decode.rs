@@ -1,84 +1,183 @@
-//! PNG, TIFF and JPEG bytes to pictures, masks and label images.
+//! PNG, TIFF, JPEG, BMP and WebP bytes to images, masks and label images.
 //!
 //! The format is read from the bytes, never from a file's name. The header's size is checked against
 //! [`MAX_SIDE`](crate::MAX_SIDE) and [`MAX_PIXELS`](crate::MAX_PIXELS) before memory for pixels is
-//! taken. Alpha is ignored, and so are orientation tags and colour profiles; of a TIFF with several pages
-//! the first is read.
+//! taken. Alpha and colour profiles are ignored, images are turned upright as their orientation tag asks, and of a
+//! TIFF with several planes the one is read that a [`PlaneSelection`] names.
 
-use ::image::error::{ImageError, UnsupportedErrorKind};
-use ::image::{ColorType, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
-use alloc::{vec, vec::Vec};
+use ::image::ImageFormat;
+use alloc::{boxed::Box, vec::Vec};
+use core::error::Error as StdError;
 use core::fmt;
-use std::io::Cursor;
 use thiserror::Error;
 
-use crate::image::{Channels, Image, SizeError, checked_pixels};
+use crate::image::{Channels, Image, SizeError, ValueScale};
 use crate::label_image::LabelImage;
+use crate::units::PixelSize;
+use raster::{Depth, Meaning, Raster, Samples};
+use tiff::TiffPlane;
 
-/// Most bytes that a file's metadata and one row may take while its header is read.
-const HEADER_BYTES: u64 = 64 << 20;
+mod depth;
+mod directory;
+mod jpeg;
+mod planes;
+mod raster;
+mod tiff;
+
+pub use planes::{ChannelChoice, PlaneChoice, PlaneChoiceError, PlaneError, PlaneSelection, PlaneSummary};
+
+/// What a decoder found.
+type Cause = Box<dyn StdError + Send + Sync>;
 
 /// The kinds of file that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PictureFormat {
+pub enum ImageFileFormat {
     /// Portable Network Graphics.
     Png,
     /// Tagged Image File Format.
     Tiff,
     /// JPEG.
     Jpeg,
+    /// Windows bitmap.
+    Bmp,
+    /// WebP.
+    WebP,
 }
 
-impl fmt::Display for PictureFormat {
+impl ImageFileFormat {
+    fn of(bytes: &[u8]) -> Result<Self, DecodeError> {
+        // BigTIFF has a version of its own, which `image` does not know.
+        if matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]) {
+            return Ok(Self::Tiff);
+        }
+        if let Some(format) = Proprietary::of(bytes) {
+            return Err(DecodeError::Proprietary { format });
+        }
+        match ::image::guess_format(bytes) {
+            Ok(ImageFormat::Png) => Ok(Self::Png),
+            Ok(ImageFormat::Jpeg) => Ok(Self::Jpeg),
+            Ok(ImageFormat::Bmp) => Ok(Self::Bmp),
+            Ok(ImageFormat::WebP) => Ok(Self::WebP),
+            _ => Err(DecodeError::UnknownFormat),
+        }
+    }
+}
+
+impl fmt::Display for ImageFileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Png => "PNG",
             Self::Tiff => "TIFF",
             Self::Jpeg => "JPEG",
+            Self::Bmp => "BMP",
+            Self::WebP => "WebP",
         })
     }
 }
 
-/// Why bytes are no picture that can be used.
+/// Microscopes' own containers, which are recognised so that a person learns how to export from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proprietary {
+    /// Nikon NIS-Elements.
+    Nd2,
+    /// Zeiss ZEN.
+    Czi,
+    /// Leica LAS X.
+    Lif,
+    /// OLE compound files: Zeiss AxioVision, Olympus FluoView, Nikon.
+    Ole,
+    /// HDF5: Imaris and others.
+    Hdf5,
+}
+
+impl Proprietary {
+    /// The bytes that such a file begins with.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let begins = |magic: &[u8]| bytes.starts_with(magic);
+        Some(match bytes {
+            _ if begins(&[0xDA, 0xCE, 0xBE, 0x0A]) => Self::Nd2,
+            _ if begins(b"ZISRAWFILE") => Self::Czi,
+            [0x70, 0, 0, 0, _, _, _, _, 0x2A, ..] => Self::Lif,
+            _ if begins(&[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1]) => Self::Ole,
+            _ if begins(b"\x89HDF\r\n\x1A\n") => Self::Hdf5,
+            _ => return None,
+        })
+    }
+
+    /// How to get an image out of it.
+    pub const fn export(self) -> &'static str {
+        match self {
+            Self::Nd2 => "export it as TIFF: File > Export in NIS-Elements, or Bio-Formats in Fiji",
+            Self::Czi => "export it as TIFF: Image Export in ZEN, or Bio-Formats in Fiji",
+            Self::Lif => "export it as TIFF: Export in LAS X, or Bio-Formats in Fiji",
+            Self::Ole | Self::Hdf5 => {
+                "export it as TIFF from the microscope's program, or with Bio-Formats in Fiji"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Proprietary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nd2 => "a Nikon ND2 file",
+            Self::Czi => "a Zeiss CZI file",
+            Self::Lif => "a Leica LIF file",
+            Self::Ole => "an OLE compound file, as some microscopes write",
+            Self::Hdf5 => "an HDF5 file, as Imaris writes",
+        })
+    }
+}
+
+/// Why bytes are no image that can be used.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// Neither PNG, TIFF nor JPEG.
-    #[error("the bytes are no PNG, TIFF or JPEG")]
+    /// None of the formats that are read.
+    #[error("the bytes are no PNG, TIFF, JPEG, BMP or WebP")]
     UnknownFormat,
+    /// A microscope's own container.
+    #[error("this is {format}, which only its maker's programs and Bio-Formats read")]
+    Proprietary {
+        /// Which one.
+        format: Proprietary,
+    },
     /// The header's size is out of range.
     #[error(transparent)]
     Size(#[from] SizeError),
+    /// The file has no plane or channel of that number or name.
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
     /// The file breaks the rules of its format, or ends too soon.
     #[error("the {format} is damaged or incomplete")]
     Damaged {
         /// What the file claims to be.
-        format: PictureFormat,
+        format: ImageFileFormat,
         /// What the decoder found.
         #[source]
-        source: Option<ImageError>,
+        source: Option<Cause>,
     },
-    /// A layout that is not read, such as floating point samples.
+    /// A layout that is not read, such as samples of 12 bits without padding.
     #[error("this kind of {format} is not read")]
     Unsupported {
         /// What the file is.
-        format: PictureFormat,
+        format: ImageFileFormat,
         /// What the decoder does not know.
         #[source]
-        source: Option<ImageError>,
+        source: Option<Cause>,
     },
     /// The file asks for more memory than its size in pixels explains.
-    #[error("decoding the {format} would take more memory than a picture of its size may")]
+    #[error("decoding the {format} would take more memory than an image of its size may")]
     Memory {
         /// What the file is.
-        format: PictureFormat,
+        format: ImageFileFormat,
     },
-    /// Labels in colour or from a palette, whose numbers are lost.
+    /// Labels in colour, from a palette, lossy or fractional, whose numbers are lost.
     #[error(
         "a label image must be a grey PNG or TIFF whose samples are the labels, this {format} is {found}"
     )]
     NotLabels {
         /// What the file is.
-        format: PictureFormat,
+        format: ImageFileFormat,
         /// What was found instead of grey samples.
         found: &'static str,
     },
@@ -95,43 +194,169 @@ pub struct Mask {
     pub inside_hw: Vec<bool>,
 }
 
-/// Decodes a picture to 8 bits, grey or RGB.
+/// An image with what its file says about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodedImage {
+    /// The image, 8 bits, grey or RGB.
+    pub image: Image,
+    /// What the file holds besides, where it holds several planes or channels.
+    pub planes: Option<PlaneSummary>,
+    /// Size of a pixel, where OME or ImageJ metadata give it.
+    pub pixel_size: Option<PixelSize>,
+}
+
+/// Decodes an image to 8 bits, grey or RGB: the first plane where there are several.
 ///
-/// A colour picture whose three channels are equal everywhere becomes [`Channels::Grey`].
+/// # Errors
+/// As [`decode_plane`].
+pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
+    Ok(decode_plane(bytes, &PlaneSelection::default())?.image)
+}
+
+/// Decodes the selected plane of an image to 8 bits, grey or RGB, with what the file says about it.
 ///
-/// Cameras put 10, 12 or 14 bits into 16, so the depth of a 16-bit picture is taken as the smallest
-/// `b >= 8` with all its colour samples below `2^b`, and samples are shifted right by `b - 8`.
+/// Samples of more than 8 bits are mapped linearly, by quantiles, so that neither an offset nor single hot
+/// pixels decide; [`Image::value_scale`] gives the file's own values back. A colour image becomes
+/// [`Channels::Grey`] where its three channels are equal everywhere, or where only one of them holds a signal,
+/// as when a fluorescence image is saved in its channel's colour. So does a palette that is a ramp, as ImageJ's
+/// look-up tables are.
 ///
 /// # Errors
 /// [`DecodeError`], but not `NotLabels`.
-pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
-    let raster = Raster::decode(bytes)?;
-    let (width, height) = (raster.width, raster.height);
-    let samples = match raster.samples {
-        Samples::Eight(samples) => samples,
-        Samples::Sixteen(samples) => {
-            let max = samples.iter().copied().max().unwrap_or(0);
-            let shift = (u16::BITS - max.leading_zeros()).saturating_sub(8);
-            samples.into_iter().map(|sample| (sample >> shift) as u8).collect()
+pub fn decode_plane(bytes: &[u8], selection: &PlaneSelection) -> Result<DecodedImage, DecodeError> {
+    let (raster, planes, pixel_size) = match ImageFileFormat::of(bytes)? {
+        ImageFileFormat::Tiff => {
+            let TiffPlane { raster, planes, pixel_size } = TiffPlane::decode(bytes, selection)?;
+            (raster, planes, pixel_size)
+        }
+        format => {
+            check_single(selection)?;
+            (Raster::decode(bytes, format)?, None, None)
         }
     };
-    let all_grey = || samples.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
-    Ok(match raster.channels {
-        Channels::Rgb if all_grey() => {
-            Image::new(width, height, Channels::Grey, samples.into_iter().step_by(3).collect())?
+    Ok(DecodedImage { image: image_of(raster)?, planes, pixel_size })
+}
+
+/// Refuses to look for further planes in a format that holds one.
+fn check_single(selection: &PlaneSelection) -> Result<(), PlaneError> {
+    planes::single().choose(selection).map(|_| ())
+}
+
+fn image_of(raster: Raster) -> Result<Image, DecodeError> {
+    let Raster { width, height, mut channels, mut samples, meaning, .. } = raster;
+    match meaning {
+        Meaning::Intensity => {}
+        Meaning::WhiteIsZero => samples = inverted(samples),
+        Meaning::Index(table) if is_ramp(&table) => {}
+        Meaning::Index(table) => {
+            samples = coloured(&samples, &table);
+            channels = Channels::Rgb;
         }
-        channels => Image::new(width, height, channels, samples)?,
+    }
+    let count = channels.count();
+    let wide = |values: &[f64], whole| depth::to_bytes(values, count, whole);
+    let (samples, scale) = match samples {
+        Samples::Bytes(samples) => (samples, ValueScale::BYTES),
+        Samples::Words(samples) => wide(&samples.into_iter().map(f64::from).collect::<Vec<_>>(), true),
+        Samples::Integers(samples) => wide(&samples, true),
+        Samples::Reals(samples) => wide(&samples, false),
+    };
+    let (channels, samples) = match channels {
+        Channels::Rgb => match signal(&samples) {
+            Some(channel) => (Channels::Grey, samples.into_iter().skip(channel).step_by(3).collect()),
+            None => (Channels::Rgb, samples),
+        },
+        Channels::Grey => (Channels::Grey, samples),
+    };
+    Ok(Image::new(width, height, channels, samples)?.with_value_scale(scale))
+}
+
+/// Samples whose zero is white, as light.
+fn inverted(samples: Samples) -> Samples {
+    match samples {
+        Samples::Bytes(samples) => Samples::Bytes(samples.into_iter().map(|sample| !sample).collect()),
+        Samples::Words(samples) => Samples::Words(samples.into_iter().map(|sample| !sample).collect()),
+        Samples::Integers(samples) => Samples::Integers(samples.into_iter().map(|sample| -sample).collect()),
+        Samples::Reals(samples) => Samples::Reals(samples.into_iter().map(|sample| -sample).collect()),
+    }
+}
+
+/// Whether a table of colours rises from its first entry to its last in every colour: then the index is the
+/// intensity, and the table only the colour in which it is shown.
+fn is_ramp(table: &[u16]) -> bool {
+    let colours = table.chunks_exact((table.len() / 3).max(1));
+    table.len() >= 6
+        && colours.clone().count() == 3
+        && colours.clone().all(|colour| colour.is_sorted())
+        && colours.clone().any(|colour| colour.first() < colour.last())
+}
+
+/// The colours that indices stand for.
+fn coloured(indices: &Samples, table: &[u16]) -> Samples {
+    let colours = table.len() / 3;
+    let at = |index: usize| {
+        [0, 1, 2].map(|colour| (table.get(colour * colours + index).copied().unwrap_or(0) >> 8) as u8)
+    };
+    Samples::Bytes(match indices {
+        Samples::Bytes(indices) => indices.iter().flat_map(|&index| at(index.into())).collect(),
+        Samples::Words(indices) => indices.iter().flat_map(|&index| at(index.into())).collect(),
+        Samples::Integers(_) | Samples::Reals(_) => Vec::new(),
     })
 }
 
-/// Decodes a label image: a grey PNG or TIFF whose samples are the labels, as they are.
+/// Share of the strongest channel's span under which another channel is only its crosstalk.
+const CROSSTALK: f32 = 0.1;
+/// Level under which the darkest part of a fluorescence image lies.
+const DARK: u8 = 64;
+/// Least span of a channel that holds a signal.
+const MIN_SIGNAL: u8 = 16;
+
+/// The channel that stands for all three: any where they are equal, the only one with a signal where the others
+/// are dark and even. `None` for a colour image.
+fn signal(samples_hwc: &[u8]) -> Option<usize> {
+    let pixels = samples_hwc.as_chunks::<3>().0;
+    if pixels.iter().all(|p| p[0] == p[1] && p[1] == p[2]) {
+        return Some(0);
+    }
+    let mut histograms = [[0_u32; 256]; 3];
+    for pixel in pixels {
+        for (histogram, &sample) in histograms.iter_mut().zip(pixel) {
+            histogram[usize::from(sample)] += 1;
+        }
+    }
+    let edge = pixels.len() as u32 / 1000;
+    let ranges = histograms.map(|histogram| {
+        let reach = |seen: &mut u32, count: u32| {
+            *seen += count;
+            Some(*seen > edge)
+        };
+        let low = histogram.iter().scan(0, |seen, &count| reach(seen, count)).position(|found| found);
+        let high = histogram.iter().rev().scan(0, |seen, &count| reach(seen, count)).position(|found| found);
+        let (low, high) = (low.unwrap_or(0) as u8, 255 - high.unwrap_or(255) as u8);
+        (low, high.saturating_sub(low))
+    });
+    let strongest = (0..3).max_by_key(|&channel| ranges[channel].1)?;
+    let (_, span) = ranges[strongest];
+    let alone = (0..3).filter(|&channel| channel != strongest).all(|channel| {
+        let (low, other) = ranges[channel];
+        low < DARK && f32::from(other) <= CROSSTALK * f32::from(span)
+    });
+    (alone && span >= MIN_SIGNAL && ranges[strongest].0 < DARK).then_some(strongest)
+}
+
+/// Decodes a label image: a grey PNG or TIFF whose samples are the labels, as they are stored, whatever the
+/// TIFF says of their colours.
 ///
 /// # Errors
-/// [`DecodeError`]; `NotLabels` for colour, for a palette and for JPEG, which changes samples.
+/// [`DecodeError`]; `NotLabels` for colour, for a palette whose indices are lost, for fractions and negative
+/// numbers, and for JPEG, which changes samples.
 pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
-    let raster = Raster::decode(bytes)?;
+    let raster = match ImageFileFormat::of(bytes)? {
+        ImageFileFormat::Tiff => TiffPlane::decode(bytes, &PlaneSelection::default())?.raster,
+        format => Raster::decode(bytes, format)?,
+    };
     let refused = |found| Err(DecodeError::NotLabels { format: raster.format, found });
-    if raster.format == PictureFormat::Jpeg {
+    if raster.format == ImageFileFormat::Jpeg {
         return refused("lossy");
     }
     if raster.depth == Depth::Palette {
@@ -142,8 +367,17 @@ pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
     }
     let step = raster.depth.step();
     let labels_hw = match raster.samples {
-        Samples::Eight(samples) => samples.into_iter().map(|sample| u32::from(sample / step)).collect(),
-        Samples::Sixteen(samples) => samples.into_iter().map(u32::from).collect(),
+        Samples::Bytes(samples) => samples.into_iter().map(|sample| u32::from(sample / step)).collect(),
+        Samples::Words(samples) => samples.into_iter().map(u32::from).collect(),
+        Samples::Integers(samples) | Samples::Reals(samples) => {
+            let is_label = |sample: &f64| {
+                (0.0..=f64::from(u32::MAX)).contains(sample) && libm::trunc(*sample) == *sample
+            };
+            if !samples.iter().all(is_label) {
+                return refused("of fractions or negative numbers");
+            }
+            samples.into_iter().map(|sample| sample as u32).collect()
+        }
     };
     Ok(LabelImage::new(raster.width, raster.height, labels_hw)?)
 }
@@ -153,157 +387,23 @@ pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
 /// # Errors
 /// [`DecodeError`], but not `NotLabels`.
 pub fn decode_mask(bytes: &[u8]) -> Result<Mask, DecodeError> {
-    let raster = Raster::decode(bytes)?;
+    let raster = match ImageFileFormat::of(bytes)? {
+        ImageFileFormat::Tiff => TiffPlane::decode(bytes, &PlaneSelection::default())?.raster,
+        format => Raster::decode(bytes, format)?,
+    };
     let channels = raster.channels.count();
-    let inside_hw = match raster.samples {
-        Samples::Eight(samples) => samples.chunks_exact(channels).map(|p| p.iter().any(|&s| s > 0)).collect(),
-        Samples::Sixteen(samples) => {
-            samples.chunks_exact(channels).map(|p| p.iter().any(|&s| s > 0)).collect()
-        }
+    fn inside<T: Copy + PartialOrd + Default>(samples: &[T], channels: usize) -> Vec<bool> {
+        samples
+            .chunks_exact(channels)
+            .map(|pixel| pixel.iter().any(|&sample| sample > T::default()))
+            .collect()
+    }
+    let inside_hw = match &raster.samples {
+        Samples::Bytes(samples) => inside(samples, channels),
+        Samples::Words(samples) => inside(samples, channels),
+        Samples::Integers(samples) | Samples::Reals(samples) => inside(samples, channels),
     };
     Ok(Mask { width: raster.width, height: raster.height, inside_hw })
-}
-
-/// Samples without alpha, `[height, width, channels]`.
-enum Samples {
-    Eight(Vec<u8>),
-    Sixteen(Vec<u16>),
-}
-
-/// How samples lie in the file, where the decoder does not keep it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    /// As decoded.
-    Whole,
-    /// 1, 2 or 4 bits, which the decoder spreads over 0 to 255.
-    Bits(u8),
-    /// Indices, which the decoder replaces by colours.
-    Palette,
-}
-
-impl Depth {
-    /// Reads bit depth and colour type of a PNG: bytes 24 and 25, in the header chunk that must
-    /// come first (PNG specification, 11.2.1).
-    fn of_png(bytes: &[u8]) -> Self {
-        match (bytes.get(24), bytes.get(25)) {
-            (_, Some(3)) => Self::Palette,
-            (Some(&bits @ (1 | 2 | 4)), _) => Self::Bits(bits),
-            _ => Self::Whole,
-        }
-    }
-
-    /// The distance of two neighbouring values after decoding.
-    fn step(self) -> u8 {
-        match self {
-            Self::Bits(bits) => u8::MAX / ((1 << bits) - 1),
-            Self::Whole | Self::Palette => 1,
-        }
-    }
-}
-
-/// A file's pixels, before they mean anything.
-struct Raster {
-    format: PictureFormat,
-    width: u32,
-    height: u32,
-    channels: Channels,
-    depth: Depth,
-    samples: Samples,
-}
-
-impl Raster {
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (format, kind) = match ::image::guess_format(bytes) {
-            Ok(kind @ ImageFormat::Png) => (PictureFormat::Png, kind),
-            Ok(kind @ ImageFormat::Tiff) => (PictureFormat::Tiff, kind),
-            Ok(kind @ ImageFormat::Jpeg) => (PictureFormat::Jpeg, kind),
-            _ => return Err(DecodeError::UnknownFormat),
-        };
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(HEADER_BYTES);
-        reader.limits(limits.clone());
-        let mut decoder = reader.into_decoder().map_err(|e| explain(format, e))?;
-
-        let (width, height) = decoder.dimensions();
-        checked_pixels(width, height)?;
-        let color = decoder.color_type();
-        let layout = Layout::of(color).ok_or(DecodeError::Unsupported { format, source: None })?;
-        if format == PictureFormat::Jpeg && !jpeg_ends(bytes) {
-            return Err(DecodeError::Damaged { format, source: None });
-        }
-        let bilevel = decoder.original_color_type() == ExtendedColorType::L1;
-        let total = decoder.total_bytes();
-        limits.max_alloc = Some(HEADER_BYTES + 2 * total);
-        decoder.set_limits(limits).map_err(|e| explain(format, e))?;
-        let mut raw = vec![0; total as usize];
-        decoder.read_image(&mut raw).map_err(|e| explain(format, e))?;
-
-        let depth = match format {
-            PictureFormat::Png => Depth::of_png(bytes),
-            _ if bilevel => Depth::Bits(1),
-            _ => Depth::Whole,
-        };
-        let samples = if layout.bytes == 2 {
-            let wide = raw.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect();
-            Samples::Sixteen(without_alpha(wide, layout))
-        } else {
-            Samples::Eight(without_alpha(raw, layout))
-        };
-        Ok(Self { format, width, height, channels: layout.channels, depth, samples })
-    }
-}
-
-/// What the decoder hands over for a pixel.
-#[derive(Clone, Copy)]
-struct Layout {
-    channels: Channels,
-    alpha: usize,
-    bytes: u8,
-}
-
-impl Layout {
-    fn of(color: ColorType) -> Option<Self> {
-        let (channels, alpha, bytes) = match color {
-            ColorType::L8 => (Channels::Grey, 0, 1),
-            ColorType::La8 => (Channels::Grey, 1, 1),
-            ColorType::Rgb8 => (Channels::Rgb, 0, 1),
-            ColorType::Rgba8 => (Channels::Rgb, 1, 1),
-            ColorType::L16 => (Channels::Grey, 0, 2),
-            ColorType::La16 => (Channels::Grey, 1, 2),
-            ColorType::Rgb16 => (Channels::Rgb, 0, 2),
-            ColorType::Rgba16 => (Channels::Rgb, 1, 2),
-            _ => return None,
-        };
-        Some(Self { channels, alpha, bytes })
-    }
-}
-
-fn without_alpha<T: Copy>(samples: Vec<T>, layout: Layout) -> Vec<T> {
-    if layout.alpha == 0 {
-        return samples;
-    }
-    let colours = layout.channels.count();
-    samples.chunks_exact(colours + layout.alpha).flat_map(|pixel| pixel[..colours].iter().copied()).collect()
-}
-
-/// Whether the last scan of a JPEG is followed by its end marker.
-///
-/// The decoder fills what is missing with grey and says nothing. Inside a scan `FF` is followed by
-/// zero or a restart marker (ITU-T T.81, B.1.1.5), so that the end marker cannot appear there.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    let scan = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap_or(0);
-    bytes[scan..].windows(2).any(|pair| pair == [0xFF, 0xD9])
-}
-
-fn explain(format: PictureFormat, error: ImageError) -> DecodeError {
-    match error {
-        ImageError::Limits(_) => DecodeError::Memory { format },
-        ImageError::Unsupported(ref reason) if !matches!(reason.kind(), UnsupportedErrorKind::Format(_)) => {
-            DecodeError::Unsupported { format, source: Some(error) }
-        }
-        error => DecodeError::Damaged { format, source: Some(error) },
-    }
 }
 
 #[cfg(test)]

@@ -72,12 +72,32 @@ impl Channels {
     }
 }
 
+/// What a sample of 0 to 255 is worth in the units of the file or camera that it came from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ValueScale {
+    /// The value of sample 0.
+    pub offset: f32,
+    /// How much each sample above it adds.
+    pub step: f32,
+}
+
+impl ValueScale {
+    /// Of an image with 8 bits: samples are the values.
+    pub const BYTES: Self = Self { offset: 0.0, step: 1.0 };
+
+    /// The value of a sample, or of a mean of samples.
+    pub fn value(self, sample: f32) -> f32 {
+        self.offset + self.step * sample
+    }
+}
+
 /// A picture, `[height, width, channels]`, row-major, 0 to 255.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     width: u32,
     height: u32,
     channels: Channels,
+    value_scale: ValueScale,
     samples_hwc: Vec<u8>,
 }
 
@@ -91,7 +111,7 @@ impl Image {
         if samples_hwc.len() != expected {
             return Err(SizeError::Samples { expected, actual: samples_hwc.len() });
         }
-        Ok(Self { width, height, channels, samples_hwc })
+        Ok(Self { width, height, channels, value_scale: ValueScale::BYTES, samples_hwc })
     }
 
     /// A picture with every sample zero.
@@ -100,7 +120,19 @@ impl Image {
     /// [`SizeError`] when the size is out of range.
     pub fn black(width: u32, height: u32, channels: Channels) -> Result<Self, SizeError> {
         let pixels = checked_pixels(width, height)?;
-        Ok(Self { width, height, channels, samples_hwc: vec![0; pixels * channels.count()] })
+        Self::new(width, height, channels, vec![0; pixels * channels.count()])
+    }
+
+    /// The image with what its samples are worth.
+    #[must_use]
+    pub const fn with_value_scale(mut self, value_scale: ValueScale) -> Self {
+        self.value_scale = value_scale;
+        self
+    }
+
+    /// What its samples are worth in its source's units.
+    pub const fn value_scale(&self) -> ValueScale {
+        self.value_scale
     }
 
     /// Pixels across.

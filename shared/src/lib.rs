@@ -53,7 +53,11 @@ pub mod wire;
 pub use components::components;
 pub use confidence::soft_dice_confidence;
 #[cfg(feature = "decode")]
-pub use decode::{DecodeError, Mask, PictureFormat, decode_image, decode_labels, decode_mask};
+pub use decode::{
+    ChannelChoice, DecodeError, DecodedImage, ImageFileFormat, Mask, PlaneChoice, PlaneChoiceError,
+    PlaneError, PlaneSelection, PlaneSummary, Proprietary, decode_image, decode_labels, decode_mask,
+    decode_plane,
+};
 #[cfg(feature = "decode")]
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
@@ -61,7 +65,7 @@ pub use extraction::Extraction;
 pub use extractor::{Extractor, Maps, Segmentation};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
-pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, checked_pixels};
+pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, ValueScale, checked_pixels};
 #[cfg(feature = "tract")]
 pub use inference_kernels::{byte_multiply_add_burst, multiply_add_burst};
 pub use label_image::LabelImage;

@@ -4,6 +4,7 @@ use ::image::codecs::png::PngEncoder;
 use ::image::codecs::tiff::TiffEncoder;
 use ::image::{ExtendedColorType, ImageEncoder};
 use proptest::prelude::*;
+use std::io::Cursor;
 
 /// Colour types of the PNG specification, 11.2.1.
 const GREY: u8 = 0;
@@ -110,12 +111,12 @@ fn layouts_become_grey_or_rgb() {
             grey,
             &[4, 1, 1, 4],
         ),
-        case("16 bits", png_of(2, 1, L16, &bytes_of(&[256, 65_535])), grey, &[1, 255]),
+        case("16 bits", png_of(3, 1, L16, &bytes_of(&[256, 32_896, 65_535])), grey, &[0, 128, 255]),
         case("12 bits in 16", png_of(3, 1, L16, &bytes_of(&[0, 2048, 4095])), grey, &[0, 128, 255]),
-        case("10 bits in 16", tiff_of(2, 1, L16, &bytes_of(&[512, 600])), grey, &[128, 150]),
+        case("10 bits in 16", tiff_of(2, 1, L16, &bytes_of(&[512, 600])), grey, &[0, 88]),
         case("8 bits in 16", png_of(2, 1, L16, &bytes_of(&[0, 255])), grey, &[0, 255]),
         case("dark 8 bits in 16", png_of(2, 1, L16, &bytes_of(&[0, 3])), grey, &[0, 3]),
-        case("16-bit rgb", tiff_of(1, 1, Rgb16, &bytes_of(&[4096, 8192, 1])), rgb, &[64, 128, 0]),
+        case("16-bit rgb", tiff_of(1, 1, Rgb16, &bytes_of(&[4096, 8191, 1])), rgb, &[128, 255, 0]),
         case(
             "alpha does not set the depth",
             png_of(1, 1, Rgba16, &bytes_of(&[1, 2, 3, 65_535])),
@@ -186,9 +187,7 @@ fn masks_are_whatever_is_not_black() {
 
 #[test]
 fn what_is_no_picture_is_named() {
-    for bytes in
-        [&b""[..], b"P", b"hello, this is text", b"GIF89a\x01\0\x01\0\0\0\0", b"BM\0\0\0\0", &[0; 64]]
-    {
+    for bytes in [&b""[..], b"P", b"hello, this is text", b"GIF89a\x01\0\x01\0\0\0\0", &[0; 64]] {
         assert!(matches!(decode_image(bytes), Err(DecodeError::UnknownFormat)), "{bytes:?}");
     }
 }
@@ -198,9 +197,9 @@ fn cut_files_are_damaged() {
     let samples = (0..40u32 * 30).map(|i| (i * i % 253) as u8).collect();
     let image = Image::new(40, 30, Channels::Grey, samples).unwrap();
     for (format, bytes) in [
-        (PictureFormat::Png, encode_picture_png(&image).unwrap()),
-        (PictureFormat::Tiff, tiff_of(40, 30, ExtendedColorType::L8, image.samples_hwc())),
-        (PictureFormat::Jpeg, encode_jpeg(&image, 90).unwrap()),
+        (ImageFileFormat::Png, encode_picture_png(&image).unwrap()),
+        (ImageFileFormat::Tiff, tiff_of(40, 30, ExtendedColorType::L8, image.samples_hwc())),
+        (ImageFileFormat::Jpeg, encode_jpeg(&image, 90).unwrap()),
     ] {
         assert!(decode_image(&bytes).is_ok());
         // The last chunk of a PNG says only that it was the last.
@@ -247,23 +246,11 @@ fn wide_pictures_are_read_and_oversize_headers_refused() {
 }
 
 #[test]
-fn floating_point_is_not_read() {
-    let tiff = tiff_of(1, 1, ExtendedColorType::Rgb32F, &float_bytes(&[0.1, 0.2, 0.3]));
-    let error = decode_image(&tiff).unwrap_err();
-    assert!(matches!(error, DecodeError::Unsupported { format: PictureFormat::Tiff, .. }), "{error:?}");
-    let grey = tiff_header(&[
-        (256, 1),
-        (257, 1),
-        (258, 32),
-        (259, 1),
-        (262, 1),
-        (273, 8),
-        (277, 1),
-        (278, 1),
-        (279, 4),
-        (339, 3),
-    ]);
-    assert!(matches!(decode_image(&grey), Err(DecodeError::Unsupported { .. })));
+fn floating_point_is_read_by_its_quantiles() {
+    let tiff = tiff_of(1, 1, ExtendedColorType::Rgb32F, &float_bytes(&[0.1, 0.25, 0.3]));
+    let image = decode_image(&tiff).unwrap();
+    assert_eq!((image.channels(), image.samples_hwc()), (Channels::Rgb, &[0, 191, 255][..]));
+    assert!((image.value_scale().value(255.0) - 0.3).abs() < 1e-6);
 }
 
 fn float_bytes(samples: &[f32]) -> Vec<u8> {
@@ -286,5 +273,163 @@ proptest! {
         let _ = decode_image(&bytes);
         bytes.truncate(cut.index(bytes.len()));
         let _ = (decode_image(&bytes), decode_labels(&bytes), decode_mask(&bytes));
+    }
+}
+
+/// A TIFF of uncompressed little-endian pages, each `(tags, samples)`, for layouts that the encoder does not offer.
+fn raw_tiff(pages: &[(&[(u16, u32)], &[u8])], tables: &[(u16, &[u16])]) -> Vec<u8> {
+    let mut tiff = b"II\x2a\0\0\0\0\0".to_vec();
+    let mut link = 4;
+    for (tags, samples) in pages {
+        let strip = tiff.len() as u32;
+        tiff.extend(*samples);
+        let tables: Vec<(u16, u32, u32)> = tables
+            .iter()
+            .map(|&(tag, values)| {
+                let at = tiff.len() as u32;
+                tiff.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                (tag, values.len() as u32, at)
+            })
+            .collect();
+        let mut entries: Vec<(u16, u16, u32, u32)> =
+            tags.iter().map(|&(tag, value)| (tag, 4, 1, value)).collect();
+        entries.extend([(259, 4, 1, 1), (273, 4, 1, strip), (279, 4, 1, samples.len() as u32)]);
+        entries.extend(tables.into_iter().map(|(tag, count, at)| (tag, 3, count, at)));
+        entries.sort_unstable();
+        let directory = tiff.len() as u32;
+        tiff[link..link + 4].copy_from_slice(&directory.to_le_bytes());
+        tiff.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, count, value) in entries {
+            tiff.extend(tag.to_le_bytes());
+            tiff.extend(kind.to_le_bytes());
+            tiff.extend(count.to_le_bytes());
+            tiff.extend(value.to_le_bytes());
+        }
+        link = tiff.len();
+        tiff.extend([0; 4]);
+    }
+    tiff
+}
+
+/// Width, length, bits, photometric interpretation, samples a pixel, rows of a strip, sample format.
+fn tags(width: u32, height: u32, bits: u32, photometric: u32, samples: u32, format: u32) -> Vec<(u16, u32)> {
+    let shape = [(256, width), (257, height), (258, bits), (262, photometric), (277, samples)];
+    shape.into_iter().chain([(278, height), (339, format)]).collect()
+}
+
+#[test]
+fn a_palette_that_is_a_ramp_only_colours_the_intensity() {
+    let zeros = [0_u16; 256];
+    let ramp: Vec<u16> = (0..256).map(|value| value * 257).collect();
+    let blue = [&zeros[..], &zeros, &ramp].concat();
+    let tiff = raw_tiff(&[(&tags(3, 1, 8, 3, 1, 1), &[0, 40, 255])], &[(320, &blue)]);
+    let image = decode_image(&tiff).unwrap();
+    assert_eq!((image.channels(), image.samples_hwc()), (Channels::Grey, &[0, 40, 255][..]));
+    // One that falls is a picture's colours.
+    let falling: Vec<u16> = ramp.iter().rev().copied().collect();
+    let odd = [&falling[..], &zeros, &ramp].concat();
+    let tiff = raw_tiff(&[(&tags(2, 1, 8, 3, 1, 1), &[0, 200])], &[(320, &odd)]);
+    let image = decode_image(&tiff).unwrap();
+    assert_eq!((image.channels(), image.samples_hwc()), (Channels::Rgb, &[255, 0, 0, 55, 0, 200][..]));
+    // As labels its indices count.
+    assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 200]);
+}
+
+#[test]
+fn white_at_zero_inverts_images_and_leaves_labels() {
+    let tiff = raw_tiff(&[(&tags(3, 1, 8, 0, 1, 1), &[0, 1, 255])], &[]);
+    assert_eq!(decode_image(&tiff).unwrap().samples_hwc(), [255, 254, 0]);
+    assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 1, 255]);
+}
+
+#[test]
+fn labels_of_many_kinds_of_number() {
+    let numbers = [0_i32, 7, 70_000];
+    let bytes = |of: fn(i32) -> [u8; 4]| numbers.iter().flat_map(|&n| of(n)).collect::<Vec<u8>>();
+    let cases = [
+        (1, bytes(i32::to_le_bytes)),
+        (2, bytes(i32::to_le_bytes)),
+        (3, bytes(|n| (n as f32).to_le_bytes())),
+    ];
+    for (format, samples) in cases {
+        let tiff = raw_tiff(&[(&tags(3, 1, 32, 1, 1, format), &samples)], &[]);
+        assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 7, 70_000], "sample format {format}");
+    }
+    for (name, samples, format) in
+        [("negative", (-1_i32).to_le_bytes(), 2), ("half", 0.5_f32.to_le_bytes(), 3)]
+    {
+        let tiff = raw_tiff(&[(&tags(1, 1, 32, 1, 1, format), &samples)], &[]);
+        assert!(matches!(decode_labels(&tiff), Err(DecodeError::NotLabels { .. })), "{name}");
+    }
+}
+
+#[test]
+fn planes_are_chosen_and_reported() {
+    let page = tags(2, 1, 8, 1, 1, 1);
+    let tiff = raw_tiff(&[(&page, &[10, 20]), (&page, &[30, 5]), (&tags(1, 1, 8, 1, 1, 1), &[99])], &[]);
+    let read = |plane: &str| {
+        let selection = PlaneSelection { plane: plane.parse().unwrap(), channel: None };
+        decode_plane(&tiff, &selection).map(|decoded| decoded.image.samples_hwc().to_vec())
+    };
+    let first = decode_plane(&tiff, &PlaneSelection::default()).unwrap();
+    assert_eq!(first.image.samples_hwc(), [10, 20]);
+    assert_eq!(first.planes.unwrap().planes, 2, "a page of another size is no plane");
+    assert_eq!((read("2").unwrap(), read("max").unwrap()), (vec![30, 5], vec![30, 20]));
+    assert!(matches!(read("3"), Err(DecodeError::Plane(PlaneError::Plane { planes: 2, .. }))));
+    let png = png_of(1, 1, ExtendedColorType::L8, &[1]);
+    let second = PlaneSelection { plane: "2".parse().unwrap(), channel: None };
+    assert!(matches!(decode_plane(&png, &second), Err(DecodeError::Plane(_))));
+}
+
+#[test]
+fn the_only_channel_with_a_signal_is_read() {
+    let pixel = |at: u32| if at % 50 < 5 { [0, 3, 110] } else { [0, 2, 12] };
+    let image = Image::new(100, 10, Channels::Rgb, (0..1000).flat_map(pixel).collect()).unwrap();
+    let decoded = decode_image(&encode_picture_png(&image).unwrap()).unwrap();
+    assert_eq!((decoded.channels(), decoded.samples_hwc()[0]), (Channels::Grey, 110));
+    // On a bright ground nothing is a channel of its own.
+    let pixel = |at: u32| if at % 50 < 5 { [200, 200, 90] } else { [200, 200, 210] };
+    let image = Image::new(100, 10, Channels::Rgb, (0..1000).flat_map(pixel).collect()).unwrap();
+    assert_eq!(decode_image(&encode_picture_png(&image).unwrap()).unwrap().channels(), Channels::Rgb);
+}
+
+#[test]
+fn cameras_jpegs_are_read_without_tables_and_end_mark() {
+    let samples = (0..64u32 * 48).map(|i| ((i % 64) * 3 + (i / 64) * 2) as u8).collect();
+    let image = Image::new(64, 48, Channels::Grey, samples).unwrap();
+    let jpeg = encode_jpeg(&image, 90).unwrap();
+    let whole = decode_image(&jpeg).unwrap();
+    assert_eq!(decode_image(&jpeg[..jpeg.len() - 2]).unwrap(), whole);
+    assert_eq!(decode_image(&[&jpeg[..], &[0; 700]].concat()).unwrap(), whole);
+    for cut in [3, 40, jpeg.len() / 3] {
+        let cut = decode_image(&jpeg[..jpeg.len() - 2 - cut]);
+        assert!(matches!(cut, Err(DecodeError::Damaged { .. })), "{cut:?}");
+    }
+    let mut bare = jpeg[..2].to_vec();
+    let mut at = 2;
+    while jpeg[at + 1] != 0xDA {
+        let length = 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+        if jpeg[at + 1] != 0xC4 {
+            bare.extend(&jpeg[at..at + length]);
+        }
+        at += length;
+    }
+    bare.extend(&jpeg[at..]);
+    assert!(bare.len() < jpeg.len());
+    assert_eq!(decode_image(&bare).unwrap(), whole);
+}
+
+#[test]
+fn microscopes_own_files_are_named() {
+    for (bytes, word) in [
+        (&b"\xDA\xCE\xBE\x0A\0\0"[..], "ND2"),
+        (b"ZISRAWFILE\0\0", "CZI"),
+        (b"\x70\0\0\0\x01\0\0\0\x2A\0", "LIF"),
+    ] {
+        let error = decode_image(bytes).unwrap_err();
+        assert!(
+            matches!(error, DecodeError::Proprietary { .. }) && error.to_string().contains(word),
+            "{error}"
+        );
     }
 }
