@@ -15,6 +15,7 @@ pub mod link_test;
 pub mod live;
 mod network_args;
 mod pixel_size_arg;
+mod plane_args;
 mod port_args;
 pub mod probe_cuda;
 pub mod publish;

@@ -68,7 +68,7 @@ pub struct Object {
     /// 4πA / P²: 1 for a disc, less for any other shape; held to at most 1, which
     /// objects of a few pixels would exceed.
     pub circularity: f32,
-    /// Mean luma of its pixels, 0 to 255.
+    /// Mean luma of its pixels, in the units of the image's source: see [`Image::value_scale`].
     pub mean_intensity: f32,
     /// Where it lies.
     pub bounding_box: BoundingBox,
@@ -99,7 +99,8 @@ pub fn area_weighted_median_diameter(areas: &[u32]) -> Option<f32> {
         .map(equivalent_diameter_px)
 }
 
-/// Measures every nucleus of `labels` in `image`, in the order of their labels, which may have gaps.
+/// Measures every nucleus of `labels` in `image`, in the order of their labels, which may have gaps. Intensities
+/// are in the units of the image's source.
 ///
 /// # Errors
 /// [`MeasureError::Size`] when the two are not of one size.
@@ -143,7 +144,11 @@ pub fn measure_objects(labels: &LabelImage, image: &Image) -> Result<Vec<Object>
             tally.add(x as u32, y, luma[x]);
         }
     }
-    Ok(names.into_iter().zip(&tallies).map(|(label, tally)| tally.object(label, width, height)).collect())
+    let object = |(label, tally): (u32, &Tally)| {
+        let object = tally.object(label, width, height);
+        Object { mean_intensity: image.value_scale().value(object.mean_intensity), ..object }
+    };
+    Ok(names.into_iter().zip(&tallies).map(object).collect())
 }
 
 /// Every label but the background, ascending.

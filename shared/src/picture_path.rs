@@ -1,13 +1,15 @@
 //! Which files of a folder or zip are pictures, by their names alone.
 
-const EXTENSIONS: [&str; 5] = ["png", "tif", "tiff", "jpg", "jpeg"];
+const EXTENSIONS: [&str; 7] = ["png", "tif", "tiff", "jpg", "jpeg", "bmp", "webp"];
+/// Microscopes' own containers: named as pictures, so that a person is told how to export from them.
+const PROPRIETARY: [&str; 6] = ["nd2", "czi", "lif", "zvi", "oib", "ims"];
 const TRUTH_FOLDERS: [&str; 2] = ["masks", "labels"];
 const TRUTH_SUFFIX: &str = "_masks";
 
 /// Whether `path` names a picture to be segmented.
 ///
 /// `path` is relative to the folder or zip that was given, with `/` or `\` between its parts. It is
-/// a picture when it ends in png, tif, tiff, jpg or jpeg, whatever the case, unless a part of it is
+/// a picture when its extension is that of an image or of a microscope's container, whatever the case, unless a part of it is
 /// hidden (starts with a dot) or is `__MACOSX`, one of its folders is `masks` or `labels`, or its
 /// stem ends in `_masks`.
 pub fn is_picture(path: &str) -> bool {
@@ -17,7 +19,7 @@ pub fn is_picture(path: &str) -> bool {
         return false;
     };
     let is_one_of = |word: &str, list: &[&str]| list.iter().any(|entry| word.eq_ignore_ascii_case(entry));
-    is_one_of(extension, &EXTENSIONS)
+    (is_one_of(extension, &EXTENSIONS) || is_one_of(extension, &PROPRIETARY))
         && !is_hidden(name)
         && !ends_with_ignoring_case(stem, TRUTH_SUFFIX)
         && !folders

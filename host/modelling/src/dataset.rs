@@ -10,7 +10,9 @@ mod source;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
-use shared::{DecodeError, Image, LabelImage, decode_image, decode_labels, decode_mask};
+use shared::{
+    DecodeError, DecodedImage, Image, LabelImage, PlaneSelection, decode_labels, decode_mask, decode_plane,
+};
 
 pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
@@ -27,12 +29,13 @@ use source::Source;
 /// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`;
 /// - pictures without truth.
 ///
-/// Pictures are PNG, TIFF or JPEG, label images and masks too, except that JPEG holds no labels.
+/// Pictures are PNG, TIFF, JPEG, BMP or WebP, label images and masks too, except that JPEG holds no labels.
 /// Hidden files are passed over, and linked folders are not entered.
 #[derive(Debug)]
 pub struct Dataset {
     source: Source,
     pictures: Vec<Listed>,
+    planes: PlaneSelection,
 }
 
 /// A picture with its truth.
@@ -75,8 +78,14 @@ impl Dataset {
         match (pictures.len(), paths.len()) {
             (0, 0) => Err(DatasetError::Empty { path: path.to_owned() }),
             (0, files) => Err(DatasetError::NoPictures { path: path.to_owned(), files }),
-            _ => Ok(Self { source, pictures }),
+            _ => Ok(Self { source, pictures, planes: PlaneSelection::default() }),
         }
+    }
+
+    /// The same data set, of whose pictures with several planes or channels `planes` are read.
+    #[must_use]
+    pub fn with_planes(self, planes: PlaneSelection) -> Self {
+        Self { planes, ..self }
     }
 
     /// Number of pictures, at least 1.
@@ -117,8 +126,8 @@ impl Dataset {
     ///
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
-    pub fn load_image(&self, index: usize) -> Result<Image, SampleError> {
-        self.decoded(self.pictures[index].picture, decode_image)
+    pub fn load_image(&self, index: usize) -> Result<DecodedImage, SampleError> {
+        self.decoded(self.pictures[index].picture, |bytes| decode_plane(bytes, &self.planes))
     }
 
     /// Loads a picture and its truth, if it has one.
@@ -132,8 +141,8 @@ impl Dataset {
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
     pub fn load(&self, index: usize) -> Result<Sample, SampleError> {
-        let image = self.load_image(index)?;
-        let (labels, warnings) = match &self.pictures[index].truth {
+        let DecodedImage { image, planes, .. } = self.load_image(index)?;
+        let (labels, mut warnings) = match &self.pictures[index].truth {
             Truth::None => (None, Vec::new()),
             Truth::Labels(entry) => (Some(self.labels(*entry, &image)?), Vec::new()),
             Truth::Masks(entries) => {
@@ -141,6 +150,7 @@ impl Dataset {
                 (Some(labels), warnings)
             }
         };
+        warnings.extend(planes.map(|summary| SampleWarning::Planes { picture: self.file(index), summary }));
         Ok(Sample { name: self.name(index).to_owned(), image, labels, warnings })
     }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::Dataset;
 
+use super::plane_args::PlaneArgs;
 use super::train::threads_or_all;
 use crate::analysis::exploration::{Exploration, TypeFacts, explore, page};
 
@@ -30,6 +31,8 @@ pub struct ExploreArgs {
     /// Clusters that k-means sorts the pictures into
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
     types: u8,
+    #[command(flatten)]
+    planes: PlaneArgs,
     /// Exit with 3 where anything is wrong
     #[arg(long)]
     strict: bool,
@@ -49,7 +52,7 @@ const TOLD: usize = 20;
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
-    let dataset = Dataset::open(&args.data)?;
+    let dataset = Dataset::open(&args.data)?.with_planes(args.planes.selection());
     let found = explore(&dataset, args.types.into(), threads_or_all(args.threads));
     if let Some(path) = &args.html {
         let title = args.data.file_name().unwrap_or(args.data.as_os_str()).to_string_lossy();

@@ -10,6 +10,7 @@ use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
+use super::plane_args::PlaneArgs;
 use super::train::threads_or_all;
 use crate::analysis::label_source::LabelSource;
 use crate::analysis::model_file::OpenModel;
@@ -66,6 +67,8 @@ pub struct ScoreArgs {
     /// Count pictures without a label image as empty
     #[arg(long, requires = "pred", conflicts_with = "subset")]
     missing_as_empty: bool,
+    #[command(flatten)]
+    planes: PlaneArgs,
     /// Leave out pictures whose truth cannot be used
     #[arg(long)]
     skip_bad: bool,
@@ -86,7 +89,7 @@ fn share(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
-    let dataset = Dataset::open(&args.truth)?;
+    let dataset = Dataset::open(&args.truth)?.with_planes(args.planes.selection());
     let prediction = match (&args.model, &args.pred) {
         (Some(model), _) => {
             LabelSource::Model(Box::new(OpenModel::load(model, threads_or_all(args.threads))?))

@@ -8,10 +8,12 @@ use clap::Args;
 use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
 use serde::Serialize;
 use shared::{
-    FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation, encode_label_png,
+    DecodedImage, FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation,
+    encode_label_png,
 };
 
 use super::pixel_size_arg::pixel_size;
+use super::plane_args::PlaneArgs;
 use super::station::load_flat_field;
 use super::train::threads_or_all;
 use crate::analysis::model_file::OpenModel;
@@ -49,6 +51,8 @@ pub struct SegmentArgs {
     /// Correct the pictures by this flat field first, as a station with it does
     #[arg(long, value_name = "FILE")]
     flat_field: Option<PathBuf>,
+    #[command(flatten)]
+    planes: PlaneArgs,
     /// Short for --format overlay
     #[arg(long)]
     overlay: bool,
@@ -135,6 +139,7 @@ impl ConfidenceSummary {
 /// [`Failure`]. What was written before is whole.
 pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     let (pictures, unusable) = InputImages::open(&args.inputs)?;
+    let pictures = pictures.with_planes(&args.planes.selection());
     refuse_own_folder(&pictures, &args.out)?;
     let model = OpenModel::load(&args.model, threads_or_all(args.threads))?;
     let flat_field = args.flat_field.as_deref().map(load_flat_field).transpose()?;
@@ -156,7 +161,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
         work.name_failed(&progress, format!("{}; {}", one_line(&error), error.next_step()));
     }
     for index in 0..pictures.len() {
-        match work.segment(&pictures, index) {
+        match work.segment(&pictures, index, &progress) {
             Ok(found) if args.json => work.summary.pictures.push(found),
             Ok(found) => {
                 progress.tell(&format!("{}: {} nuclei", found.name, found.nuclei))?;
@@ -214,9 +219,24 @@ struct SegmentRun<'a> {
 }
 
 impl SegmentRun<'_> {
-    fn segment(&mut self, pictures: &InputImages, index: usize) -> Result<SegmentedImage, SegmentFailure> {
-        let mut image = pictures.load(index).map_err(|error| SegmentFailure::Picture(error.line()))?;
+    fn segment(
+        &mut self,
+        pictures: &InputImages,
+        index: usize,
+        progress: &Progress,
+    ) -> Result<SegmentedImage, SegmentFailure> {
+        let DecodedImage { mut image, planes, pixel_size } =
+            pictures.load(index).map_err(|error| SegmentFailure::Picture(error.line()))?;
         let (name, file) = (pictures.name(index), pictures.file(index));
+        if let Some(planes) = planes {
+            progress.warn(&format!("{file}: {planes}"));
+        }
+        if let (Some(size), None) = (pixel_size, self.args.pixel_size) {
+            let size = size.get();
+            progress.warn(&format!(
+                "{file}: {size} µm per pixel by its metadata; --pixel-size {size} gives sizes in µm"
+            ));
+        }
         let named = |error: &(dyn std::error::Error + 'static)| format!("{file}: {}", one_line(error));
         if let Some(flat_field) = &self.flat_field {
             flat_field.correct(&mut image).map_err(|error| SegmentFailure::Picture(named(&error)))?;

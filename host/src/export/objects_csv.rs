@@ -22,7 +22,7 @@ pub enum IntensitySource {
 }
 
 const HEADER: &str = "image,label,area_px,centroid_x_px,centroid_y_px,equivalent_diameter_px,perimeter_px,\
-                      circularity_0_to_1,mean_intensity_0_to_255,box_x_px,box_y_px,box_width_px,box_height_px,\
+                      circularity_0_to_1,mean_intensity,box_x_px,box_y_px,box_width_px,box_height_px,\
                       touches_border";
 const HEADER_UM: &str = ",area_um2,equivalent_diameter_um,perimeter_um";
 

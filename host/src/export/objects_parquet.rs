@@ -15,7 +15,7 @@ const COLUMNS: [(&str, ColumnKind); 14] = [
     ("equivalent_diameter_px", ColumnKind::Real),
     ("perimeter_px", ColumnKind::Real),
     ("circularity_0_to_1", ColumnKind::Real),
-    ("mean_intensity_0_to_255", ColumnKind::Real),
+    ("mean_intensity", ColumnKind::Real),
     ("box_x_px", ColumnKind::Whole),
     ("box_y_px", ColumnKind::Whole),
     ("box_width_px", ColumnKind::Whole),

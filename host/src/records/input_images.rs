@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use host_console::Failure;
 use host_modelling::{Dataset, DatasetError, SampleError};
-use shared::Image;
+use shared::{DecodedImage, PlaneSelection};
 use thiserror::Error;
 
 /// Images from several inputs, no two with the same name.
@@ -57,6 +57,14 @@ impl InputImages {
         Ok((Self { datasets, places }, errors))
     }
 
+    /// The same pictures, of which `planes` are read where a file holds several.
+    #[must_use]
+    pub fn with_planes(mut self, planes: &PlaneSelection) -> Self {
+        self.datasets =
+            self.datasets.into_iter().map(|dataset| dataset.with_planes(planes.clone())).collect();
+        self
+    }
+
     /// Number of pictures.
     pub const fn len(&self) -> usize {
         self.places.len()
@@ -78,7 +86,7 @@ impl InputImages {
     ///
     /// # Errors
     /// [`SampleError`].
-    pub fn load(&self, index: usize) -> Result<Image, SampleError> {
+    pub fn load(&self, index: usize) -> Result<DecodedImage, SampleError> {
         let (of, at) = self.places[index];
         self.datasets[of].load_image(at)
     }

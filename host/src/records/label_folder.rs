@@ -73,8 +73,9 @@ impl LabelFolder {
         let labels = self.files.load(name).map_err(|error| one_line(&error))?;
         let labels = labels.ok_or_else(|| format!("{name} has no label image"))?;
         let picture = self.pictures.as_ref().zip(self.by_name.get(name).copied());
-        let image =
-            picture.map(|(pictures, at)| pictures.load(at).map_err(|error| error.line())).transpose()?;
+        let image = picture
+            .map(|(pictures, at)| pictures.load(at).map(|loaded| loaded.image).map_err(|error| error.line()))
+            .transpose()?;
         let file = picture.map(|(pictures, at)| pictures.file(at));
         let file_name = file.as_deref().and_then(|file| file.rsplit('/').next());
         Ok(LabelledField { labels, image, file_name: file_name.map_or(format!("{name}.png"), str::to_owned) })

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use host_console::{Failure, one_line};
-use shared::DecodeError;
+use shared::{DecodeError, PlaneSummary};
 use thiserror::Error;
 use zip::result::ZipError;
 
@@ -153,6 +153,8 @@ impl SampleError {
             Self::Decode { source: DecodeError::Unsupported { .. }, .. } => {
                 "save it as grey or RGB with 8 or 16 bits"
             }
+            Self::Decode { source: DecodeError::Proprietary { format }, .. } => format.export(),
+            Self::Decode { source: DecodeError::Plane(_), .. } => "choose another with --plane or --channel",
             Self::Decode { .. } => "fetch or save the file again",
             Self::TruthSize { .. } => "make the truth anew from this picture, at its size",
             Self::NoTruth { .. } => {
@@ -174,7 +176,7 @@ impl From<SampleError> for Failure {
     }
 }
 
-/// What is odd about a truth that can be used all the same.
+/// What is odd about a picture or its truth, which can be used all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SampleWarning {
     /// Masks of one picture overlap.
@@ -184,6 +186,14 @@ pub enum SampleWarning {
         picture: String,
         /// Pixels with several masks.
         pixels: u64,
+    },
+    /// The picture's file holds several planes or channels.
+    #[error("{picture}: {summary}")]
+    Planes {
+        /// The picture's file.
+        picture: String,
+        /// What it holds, and what was read.
+        summary: PlaneSummary,
     },
     /// A mask without a pixel.
     #[error("{mask} is empty and was left out")]

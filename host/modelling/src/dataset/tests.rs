@@ -339,7 +339,7 @@ fn pictures_of_every_depth_and_size() {
         ("d_strip.png", grey(20_000, 100)),
         ("e_rgba.png", raw_png(1, 1, &[9, 8, 7, 0], ExtendedColorType::Rgba8)),
     ]);
-    let image = |at| dataset.load_image(at).unwrap();
+    let image = |at| dataset.load_image(at).unwrap().image;
     assert_eq!((image(0).channels(), image(0).samples_hwc()), (Channels::Grey, &[0, 62, 255, 128][..]));
     assert_eq!((image(1).channels(), image(1).samples_hwc()), (Channels::Rgb, &[255, 0, 0, 0, 0, 255][..]));
     assert_eq!((image(2).width(), image(2).height()), (1, 1));

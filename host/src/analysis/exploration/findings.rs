@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_console::one_line;
-use host_modelling::{Sample, SampleError};
+use host_modelling::{Sample, SampleError, SampleWarning};
 use serde::Serialize;
 use shared::{LabelImage, components};
 
@@ -60,8 +60,13 @@ pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<DatasetFinding> {
         .warnings
         .iter()
         .map(|warning| {
-            let effect = "some pixels or masks are not used as they were drawn";
-            DatasetFinding::odd(file, warning.to_string(), effect, "draw the masks named anew")
+            let (effect, next) = match warning {
+                SampleWarning::Planes { .. } => {
+                    ("only what it names is read", "choose with --plane and --channel")
+                }
+                _ => ("some pixels or masks are not used as they were drawn", "draw these masks again"),
+            };
+            DatasetFinding::odd(file, warning.to_string(), effect, next)
         })
         .collect();
     let Some(labels) = &sample.labels else {

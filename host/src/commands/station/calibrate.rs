@@ -254,9 +254,9 @@ fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
     let progress = Progress::new(&format!("adding {what} frames"), pictures.len() as u64);
     let mut sum: Option<FrameSum> = None;
     for at in 0..pictures.len() {
-        let image = pictures
-            .load(at)
-            .map_err(|error| Failure::failed(error.line(), "take it away, or take it again"))?;
+        let loaded = pictures.load(at);
+        let image =
+            loaded.map_err(|error| Failure::failed(error.line(), "take it away, or take it again"))?.image;
         match &mut sum {
             None => sum = Some(FrameSum::new(&image)),
             Some(sum) => sum.add(&image).map_err(|error| {

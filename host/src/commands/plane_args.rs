@@ -1,0 +1,28 @@
+//! Which plane of a stack a command reads.
+
+use std::convert::Infallible;
+
+use clap::Args;
+use shared::{ChannelChoice, PlaneChoice, PlaneSelection};
+
+/// Options of a command that reads images.
+#[derive(Debug, Clone, Args)]
+pub struct PlaneArgs {
+    /// Plane of a stack: its number from 1, or max for the maximum projection [default: the first]
+    #[arg(long, value_name = "N|max")]
+    plane: Option<PlaneChoice>,
+    /// Channel of an image with several: its number from 1, or its name [default: the first]
+    #[arg(long, value_name = "N|NAME", value_parser = channel)]
+    channel: Option<ChannelChoice>,
+}
+
+fn channel(text: &str) -> Result<ChannelChoice, Infallible> {
+    Ok(text.into())
+}
+
+impl PlaneArgs {
+    /// What they select.
+    pub fn selection(&self) -> PlaneSelection {
+        PlaneSelection { plane: self.plane.unwrap_or_default(), channel: self.channel.clone() }
+    }
+}
