@@ -99,7 +99,7 @@ impl InputImages {
 
 #[cfg(test)]
 mod tests {
-    use shared::{Channels, encode_picture_png};
+    use shared::{Channels, Image, encode_picture_png};
 
     use super::*;
 
