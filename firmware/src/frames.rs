@@ -16,11 +16,11 @@ use shared::wire::CameraState;
 use shared::{Image, Scale, ScaleChoice};
 
 use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
-use crate::journal::Told;
+use crate::inference::{Finisher, Looker, Pipeline, PipelineError, Seen, Sight};
 use crate::link::Outbox;
-use crate::pipeline::{Finisher, Looker, Pipeline, PipelineError, Seen, Sight};
+use crate::runtime::Told;
+use crate::runtime::supervision::Pulse;
 use crate::service::Input;
-use crate::supervision::Pulse;
 
 use results::{Done, Job, Results};
 

@@ -1,47 +1,50 @@
 //! The nuclei station: camera frames in, masks and counts with their evidence out.
 //!
-//! A frame goes from the camera through the pipeline (preprocessing, network, extraction, evidence) to the
-//! outbox of the line, all on one thread that waits for nothing but the camera. A second thread answers the
-//! host and owns the slots, a third verifies and loads models, and two move the line's bytes; `run` lists
-//! them. What is wired or plugged stands behind four traits, so that a simulator can take its place:
-//! [`Camera`], [`Illumination`] with [`StatusLight`]'s pin, [`SlotStorage`] and [`Link`].
+//! | folder | holds |
+//! | --- | --- |
+//! | `camera` | where frames come from: Video4Linux, folders of images, the simulated microscope |
+//! | `io` | the pins: illumination and status light |
+//! | `link` | the serial line to the host and the queue of what is sent over it |
+//! | `inference` | one frame: preprocessing, network, extraction, evidence, masks |
+//! | `frames` | the stream of frames: when one is grabbed, what runs beside what, where results go |
+//! | `update` | models: slots, storage, verification, loading |
+//! | `service` | the answers to the host |
+//! | `station` | the configuration, and the threads that join all this |
+//! | `tools` | the commands `run`, `check` and `bench` |
+//! | `runtime` | what every thread uses: journal, cancellation, watchdog |
+//!
+//! A frame's thread grabs it and runs the network. A second thread extracts and publishes the result meanwhile, where
+//! the network may use more than one thread. The service, the model loader and the line have threads of their own;
+//! `station` lists them all. What is wired or plugged in stands behind four traits, so that a simulator can take its
+//! place: [`Camera`], [`Illumination`] with [`StatusLight`]'s pin, [`SlotStorage`] and [`Link`].
 //!
 //! What station and host must agree on, from the wire's messages to the extraction, is in `shared`.
 #![forbid(unsafe_code)]
 
-mod announcement;
-mod bench;
 mod camera;
-mod capture;
-mod check;
-mod cli;
-mod config;
-#[cfg(test)]
-mod fixture_model;
 mod frames;
-mod gpio;
-mod illumination;
-mod journal;
+mod inference;
+mod io;
 mod link;
-mod model_loader;
-mod pipeline;
-mod run;
+mod runtime;
 mod service;
-mod slot_store;
-mod status_light;
-mod stop;
-mod supervision;
+mod station;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod update;
 
-pub use bench::{BenchArgs, BenchError, run as bench};
 pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat};
-pub use cli::main;
-pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
 pub use frames::{OpenCamera, Play};
-pub use gpio::LitAt;
-pub use illumination::{Illumination, IlluminationConfig, IlluminationError};
+pub use inference::{FrameResult, Pipeline, PipelineError, preview_jpeg};
+pub use io::{
+    Illumination, IlluminationConfig, IlluminationError, LitAt, Signal, StatusLight, StatusLightConfig,
+    StatusLightError,
+};
 pub use link::{Line, Link, PATIENCE, SerialLink};
-pub use pipeline::{FrameResult, Pipeline, PipelineError, preview_jpeg};
-pub use run::{FACTORY_MODEL, RunError, Station};
-pub use slot_store::{FolderStorage, NoStorage, SlotStorage, StorageError};
-pub use status_light::{Signal, StatusLight, StatusLightConfig, StatusLightError};
-pub use stop::Stop;
+pub use runtime::Stop;
+pub use station::{
+    Config, ConfigError, DEFAULT_CONFIG, LinkConfig, RunError, Station, StorageConfig, TrustConfig,
+};
+pub use tools::{BenchArgs, BenchError, bench, main};
+pub use update::{FACTORY_MODEL, FolderStorage, NoStorage, SlotStorage, StorageError};

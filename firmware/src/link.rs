@@ -22,8 +22,7 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{Accumulator, Packet, PacketError};
 
-use crate::journal::note;
-use crate::stop::Stop;
+use crate::runtime::{Stop, note};
 use babble::Babble;
 
 #[cfg(test)]

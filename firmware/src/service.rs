@@ -3,6 +3,7 @@
 //! Frames never wait for it, and it never waits for the line. Every request may be retried: those that
 //! change something name what they change, and a repetition finds it changed.
 
+mod announcement;
 mod captures;
 mod changes;
 mod host;
@@ -22,20 +23,18 @@ use shared::wire::{
     Setting, Settings, StageProgress, Status,
 };
 
-use crate::announcement::Announcement;
-use crate::capture::Capture;
 use crate::frames::{Counters, FrameControl};
-use crate::illumination::Illumination;
-use crate::journal::note;
+use crate::inference::{Capture, Pipeline};
+use crate::io::{Illumination, Signal, StatusLight};
 use crate::link::{LineEvent, Outbox};
-use crate::pipeline::Pipeline;
-use crate::slot_store::{Slots, Work};
-use crate::status_light::{Signal, StatusLight};
-use crate::supervision::Pulse;
+use crate::runtime::note;
+use crate::runtime::supervision::Pulse;
+use crate::update::{Slots, Work};
 
 use captures::Captures;
 use host::Host;
 
+pub use announcement::Announcement;
 pub use changes::draw_nonce;
 
 /// What the service hears.

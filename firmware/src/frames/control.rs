@@ -6,7 +6,7 @@ use std::time::Instant;
 use shared::DutyCycle;
 use shared::wire::{Acquisition, Settings, Stream};
 
-use crate::pipeline::Pipeline;
+use crate::inference::Pipeline;
 
 /// How one frame is taken.
 #[derive(Debug, Clone, Copy, PartialEq)]

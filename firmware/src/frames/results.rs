@@ -12,12 +12,11 @@ use shared::wire::{ModelDigest, Stream};
 
 use super::{Counters, Shot};
 use crate::camera::microseconds;
-use crate::capture::Capture;
-use crate::journal::note;
+use crate::inference::{Capture, Finisher, FrameResult, Seen, preview_jpeg};
 use crate::link::{Bulk, Outbox};
-use crate::pipeline::{Finisher, FrameResult, Seen, preview_jpeg};
+use crate::runtime::note;
+use crate::runtime::supervision::Pulse;
 use crate::service::Input;
-use crate::supervision::Pulse;
 
 /// Where results go.
 pub(super) struct Results {

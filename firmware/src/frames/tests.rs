@@ -9,7 +9,7 @@ use shared::{Channels, DutyCycle, Image, Model};
 
 use super::*;
 use crate::camera::CameraSource;
-use crate::fixture_model::{MODEL, OTHER_MODEL};
+use crate::testing::fixture_model::{MODEL, OTHER_MODEL};
 
 /// More than anything here takes, even on a machine that is busy with other things.
 const LIMIT: Duration = Duration::from_secs(120);

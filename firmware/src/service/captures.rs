@@ -2,7 +2,7 @@
 
 use shared::wire::{CameraState, CapturePart, CaptureState, ModelRefusal, Refusal};
 
-use crate::capture::Capture;
+use crate::inference::Capture;
 
 /// The last capture that was asked for.
 #[derive(Debug, Default)]

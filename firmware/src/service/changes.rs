@@ -5,7 +5,7 @@ use shared::trust::Admission;
 use shared::wire::{Change, Downgrade, Nonce, Refusal, Response, SignedChange, TrustRefusal};
 
 use super::{Answer, Service};
-use crate::journal::note;
+use crate::runtime::note;
 
 impl Service {
     /// Does what is asked without a signature, where that is enough.

@@ -10,8 +10,8 @@ use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, en
 
 use super::*;
 use crate::frames::{Order, Readiness};
-use crate::illumination::IlluminationConfig;
-use crate::slot_store::MemoryStorage;
+use crate::io::IlluminationConfig;
+use crate::update::MemoryStorage;
 
 mod trust;
 
@@ -58,7 +58,7 @@ impl Bench {
             name: short_name("bench"),
             threads: 2,
             announcement: Arc::new(Announcement::new("", running, |_: &str| ())),
-            pulse: crate::supervision::Pulse::default(),
+            pulse: crate::runtime::supervision::Pulse::default(),
         });
         service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
         let bench = Self { service, work, storage };
@@ -277,7 +277,7 @@ fn sizes_and_places_are_checked_before_anything_is_stored() {
 
 #[test]
 fn full_storage_is_told_and_the_upload_goes_on_when_there_is_room() {
-    use crate::slot_store::Fault;
+    use crate::update::Fault;
     let mut bench = Bench::new();
     let onnx = vec![8; CHUNK as usize * 2];
     let digest = ModelDigest::of(&onnx);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::journal::note;
+use super::note;
 
 /// Longer than any one piece of a thread's work: a large picture on a small board takes a minute.
 pub const LONGEST_WORK: Duration = Duration::from_secs(120);

@@ -25,7 +25,7 @@ use std::path::Path;
 use shared::slots::{ChunkMap, ModelFile, SlotAction, SlotEvent, SlotTable, Staging, StoredError};
 use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, SlotReport, StageProgress};
 
-use crate::journal::note;
+use crate::runtime::note;
 
 pub use absent::NoStorage;
 pub use folder::{FolderStorage, StorageError};

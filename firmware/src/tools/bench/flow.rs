@@ -15,10 +15,10 @@ use shared::wire::{Acquisition, CameraState, Event, Kept, Message, News, Run, Se
 use super::BenchError;
 use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Play, Stages};
+use crate::inference::Pipeline;
 use crate::link::Outbox;
-use crate::pipeline::Pipeline;
+use crate::runtime::supervision::Pulse;
 use crate::service::Input;
-use crate::supervision::Pulse;
 
 /// Turns of each way.
 const TURNS: usize = 3;

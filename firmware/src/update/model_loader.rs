@@ -7,10 +7,10 @@ use shared::trust::Keyring;
 use shared::wire::{ModelDigest, ModelRefusal, Slot};
 use shared::{Execution, Model, SegmentError};
 
-use crate::journal::note;
-use crate::pipeline::Pipeline;
+use super::slot_store::Work;
+use crate::inference::Pipeline;
+use crate::runtime::note;
 use crate::service::Input;
-use crate::slot_store::Work;
 
 /// Does the work of changed slots until no more comes.
 pub fn load_models(
@@ -106,8 +106,8 @@ mod tests {
 
     use shared::{Kernels, Network as _};
 
+    use super::super::FACTORY_MODEL;
     use super::*;
-    use crate::run::FACTORY_MODEL;
 
     /// The maps of tiles as the factory model sees them.
     fn maps(kernels: Kernels, threads: usize, tiles_nchw: &[f32], n: usize) -> Vec<f32> {

@@ -14,9 +14,8 @@ use shared::{Execution, FlatField, Kernels, PixelSize};
 use thiserror::Error;
 
 use crate::camera::CameraSource;
-use crate::illumination::IlluminationConfig;
+use crate::io::{IlluminationConfig, StatusLightConfig};
 use crate::service::short_name;
-use crate::status_light::StatusLightConfig;
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_packaged_file_is_the_default_with_and_without_its_comments() {
-        let text = include_str!("../packaging/station.toml");
+        let text = include_str!("../../packaging/station.toml");
         assert_eq!(parse(text).unwrap(), Config::default());
         let settings: Vec<&str> = text
             .lines()

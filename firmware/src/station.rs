@@ -12,6 +12,7 @@
 //! bounded: a host that floods it waits at its end of the line. A thread that ends by a fault
 //! ends the station, and what supervises it starts it anew.
 
+mod config;
 #[cfg(test)]
 mod tests;
 
@@ -28,23 +29,21 @@ use shared::wire::{Acquisition, FlatFieldDigest, ModelRefusal, Run, Settings, Sl
 use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
-use crate::announcement::Announcement;
 use crate::camera::{CameraSource, FlatFielded};
-use crate::config::{Config, ConfigError};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play, Stages};
-use crate::illumination::{Illumination, IlluminationConfig, IlluminationError};
-use crate::journal::note;
+use crate::inference::Pipeline;
+use crate::io::{
+    Illumination, IlluminationConfig, IlluminationError, StatusLight, StatusLightConfig, StatusLightError,
+};
 use crate::link::{Link, Outbox, SerialLink, keep_open};
-use crate::model_loader::{load, load_models};
-use crate::pipeline::Pipeline;
-use crate::service::{Input, Service, ServiceParts, draw_nonce, short_name};
-use crate::slot_store::{FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work};
-use crate::status_light::{StatusLight, StatusLightConfig, StatusLightError};
-use crate::stop::Stop;
-use crate::supervision::{self, LONGEST_WORK, Pulse};
-
-/// The model that every station has.
-pub const FACTORY_MODEL: &[u8] = include_bytes!("../models/factory.onnx");
+use crate::runtime::supervision::{self, LONGEST_WORK, Pulse};
+use crate::runtime::{Stop, note};
+use crate::service::{Announcement, Input, Service, ServiceParts, draw_nonce, short_name};
+use crate::update::{
+    FACTORY_MODEL, FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work, load, load_models,
+};
+pub(crate) use config::threads_or_all;
+pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
 
 /// What waits for the service at most.
 const INBOX: usize = 256;

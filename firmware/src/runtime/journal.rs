@@ -16,7 +16,7 @@ pub fn write_line(line: Arguments<'_>) {
 
 /// Notes a line in the journal; takes what `format!` takes.
 macro_rules! note {
-    ($($arg:tt)*) => { $crate::journal::write_line(format_args!($($arg)*)) };
+    ($($arg:tt)*) => { $crate::runtime::write_line(format_args!($($arg)*)) };
 }
 pub(crate) use note;
 

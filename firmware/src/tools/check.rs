@@ -10,14 +10,11 @@ use shared::trust::Keyring;
 use shared::wire::{ModelDigest, Slot};
 
 use crate::camera::CameraSource;
-use crate::config::{Config, LinkConfig};
-use crate::illumination::IlluminationConfig;
-use crate::journal::Told;
+use crate::io::{IlluminationConfig, StatusLightConfig};
 use crate::link::{Link as _, SerialLink};
-use crate::model_loader::verify;
-use crate::run::FACTORY_MODEL;
-use crate::slot_store::{FolderStorage, StorageError, stored_model, stored_table};
-use crate::status_light::StatusLightConfig;
+use crate::runtime::Told;
+use crate::station::{Config, LinkConfig};
+use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, stored_table, verify};
 
 /// How one thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -5,7 +5,7 @@ use shared::trust::{ModelSignature, SIGNATURE_LENGTH};
 use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, UnixSeconds};
 
 use super::{Slots, data_name};
-use crate::journal::note;
+use crate::runtime::note;
 
 impl Slots {
     /// Checks that a staged model was signed no earlier than any that is confirmed here. Its signature is

@@ -4,7 +4,7 @@ use shared::{Channels, decode_image, decode_masks};
 
 use super::*;
 use crate::camera::{CameraSource, Grab, Pace};
-use crate::run::FACTORY_MODEL;
+use crate::update::FACTORY_MODEL;
 
 fn model() -> Model {
     Model::load(FACTORY_MODEL, NonZeroUsize::MIN).unwrap()

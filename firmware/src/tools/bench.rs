@@ -19,9 +19,9 @@ use self::flow::Flow;
 use self::layers::Layers;
 use self::summary::{Sample, Summary};
 use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat, microseconds};
-use crate::config::threads_or_all;
-use crate::pipeline::{Pipeline, PipelineError, preview_jpeg};
-use crate::run::FACTORY_MODEL;
+use crate::inference::{Pipeline, PipelineError, preview_jpeg};
+use crate::station::threads_or_all;
+use crate::update::FACTORY_MODEL;
 
 mod flow;
 mod layers;

@@ -6,7 +6,7 @@ use prost::Message as _;
 use shared::{Golden, LabelImage, MANIFEST_FORMAT, Manifest, Scale, ScaleRule};
 use tract_onnx::pb;
 
-use crate::run::FACTORY_MODEL;
+use crate::update::FACTORY_MODEL;
 
 /// A model that runs.
 pub static MODEL: &[u8] = FACTORY_MODEL;

@@ -19,8 +19,10 @@ use shared::{decode_image, decode_masks};
 mod trust;
 
 use super::*;
-use crate::fixture_model::{BARE_MODEL, FAILING_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL};
-use crate::slot_store::MemoryStorage;
+use crate::testing::fixture_model::{
+    BARE_MODEL, FAILING_MODEL, LATER_MODEL, MODEL, OTHER_MODEL, WRONG_MODEL,
+};
+use crate::update::MemoryStorage;
 
 /// More than anything here takes, even on a machine that is busy with other things.
 const LIMIT: Duration = Duration::from_secs(120);

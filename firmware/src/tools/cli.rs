@@ -7,14 +7,11 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use shared::Kernels;
 
-use crate::bench::{self, BenchArgs, BenchError};
+use super::bench::{self, BenchArgs, BenchError};
+use super::check;
 use crate::camera::{CameraError, CameraSource};
-use crate::check;
-use crate::config::{Config, ConfigError};
-use crate::journal::{Told, note};
-use crate::run::Station;
-use crate::stop::Stop;
-use crate::supervision;
+use crate::runtime::{Stop, Told, note, supervision};
+use crate::station::{Config, ConfigError, Station};
 
 /// Count cell nuclei in what a camera sees, and tell a host over a serial line.
 #[derive(Debug, Parser)]

@@ -9,7 +9,7 @@ use embedded_hal::digital::{OutputPin, PinState};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::gpio::{LitAt, first_chip, open_light};
+use super::gpio::{LitAt, first_chip, open_light};
 
 /// Why the light cannot be used.
 #[derive(Debug, Error)]
@@ -197,7 +197,7 @@ impl StatusLightConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpio::LightPin;
+    use crate::io::gpio::LightPin;
 
     const SIGNALS: [Signal; 6] =
         [Signal::Starting, Signal::NoCamera, Signal::Running, Signal::Trial, Signal::Doubt, Signal::Error];

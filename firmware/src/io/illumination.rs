@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::DutyCycle;
 use thiserror::Error;
 
-use crate::gpio::{LitAt, first_chip, open_light};
+use super::gpio::{LitAt, first_chip, open_light};
 
 /// Steps of brightness: thousandths, as [`DutyCycle`] counts.
 const STEPS: u16 = DutyCycle::FULL.get();

@@ -1,0 +1,8 @@
+//! From a frame to its nuclei, and to the captured frame that a host reads.
+
+mod capture;
+mod pipeline;
+
+pub use capture::Capture;
+pub(crate) use pipeline::{Finisher, Looker, Seen, Sight};
+pub use pipeline::{FrameResult, Pipeline, PipelineError, preview_jpeg};

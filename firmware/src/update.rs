@@ -1,0 +1,14 @@
+//! Models on their way into the station: stored in slots, verified, loaded.
+
+mod model_loader;
+mod slot_store;
+
+pub use model_loader::{load, load_models, verify};
+#[cfg(test)]
+pub use slot_store::{Fault, MemoryStorage};
+pub use slot_store::{
+    FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work, stored_model, stored_table,
+};
+
+/// The model that every station has.
+pub const FACTORY_MODEL: &[u8] = include_bytes!("../models/factory.onnx");
