@@ -18,8 +18,8 @@ use shared::{Image, Scale, ScaleChoice};
 use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
 use crate::inference::{Finisher, Looker, Pipeline, PipelineError, Seen, Sight};
 use crate::link::Outbox;
-use crate::runtime::Told;
-use crate::runtime::supervision::Pulse;
+use crate::runtime::ErrorChain;
+use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::service::Input;
 
 use results::{Done, Job, Results};
@@ -76,7 +76,7 @@ pub struct FrameLoop {
     open: OpenCamera,
     play: Play,
     control: Arc<FrameControl>,
-    pulse: Pulse,
+    heartbeat: ThreadHeartbeat,
     results: Arc<Results>,
     looker: Looker,
     /// Away while it finishes a frame.
@@ -107,9 +107,9 @@ pub struct FrameLoopParts {
     /// Who hears of cameras, passed and failed frames, captures.
     pub service: SyncSender<Input>,
     /// Shows that the thread lives.
-    pub pulse: Pulse,
+    pub heartbeat: ThreadHeartbeat,
     /// Shows that the results' thread lives.
-    pub results_pulse: Pulse,
+    pub postprocess_heartbeat: ThreadHeartbeat,
     /// Whether there is a results' thread.
     pub stages: Stages,
     /// What runs first.
@@ -119,22 +119,22 @@ pub struct FrameLoopParts {
 impl FrameLoop {
     /// A loop that is yet to run, and what runs beside it where stages overlap.
     pub fn new(parts: FrameLoopParts) -> (Self, Option<ResultsLoop>) {
-        let FrameLoopParts { open, play, control, outbox, counters, service, pulse, .. } = parts;
+        let FrameLoopParts { open, play, control, outbox, counters, service, heartbeat, .. } = parts;
         let Pipeline { looker, finisher } = parts.pipeline;
         let results = Arc::new(Results { outbox, counters, service, trouble: Mutex::default() });
         let (beside, results_loop) = match parts.stages {
             Stages::InTurn => (None, None),
             Stages::Overlapped => {
                 let ((to_finish, jobs), (done, finished)) = (sync_channel(1), sync_channel(1));
-                let (results, pulse) = (Arc::clone(&results), parts.results_pulse);
-                (Some((to_finish, finished)), Some(ResultsLoop { jobs, done, results, pulse }))
+                let (results, heartbeat) = (Arc::clone(&results), parts.postprocess_heartbeat);
+                (Some((to_finish, finished)), Some(ResultsLoop { jobs, done, results, heartbeat }))
             }
         };
         let frames = Self {
             open,
             play,
             control,
-            pulse,
+            heartbeat,
             results,
             looker,
             learnt: finisher.learnt(),
@@ -152,8 +152,8 @@ impl FrameLoop {
     /// Runs until the control says that it is over; gives back what ran last.
     pub fn run(mut self) -> Option<Pipeline> {
         while let Some(order) = self.control.next(self.readiness, self.opening) {
-            let pulse = self.pulse.clone();
-            pulse.during(|| match order {
+            let heartbeat = self.heartbeat.clone();
+            heartbeat.busy(|| match order {
                 Order::Grab(shot) => self.grab(shot),
                 order => self.change(order),
             });
@@ -227,7 +227,7 @@ impl FrameLoop {
     }
 
     fn lose(&mut self, error: &CameraError) {
-        self.results.say(format!("no camera delivers ({}); it is looked for again", Told(error)));
+        self.results.say(format!("no camera delivers ({}); it is looked for again", ErrorChain(error)));
         self.camera = None;
         self.readiness = Readiness::After(Instant::now() + self.retry);
         self.retry = (self.retry * 2).min(LAST_RETRY);

@@ -42,7 +42,7 @@ pub use io::{
     StatusLightError,
 };
 pub use link::{Line, Link, PATIENCE, SerialLink};
-pub use runtime::Stop;
+pub use runtime::CancellationToken;
 pub use station::{
     Config, ConfigError, DEFAULT_CONFIG, LinkConfig, RunError, Station, StorageConfig, TrustConfig,
 };

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{Accumulator, Packet, PacketError};
 
-use crate::runtime::{Stop, note};
+use crate::runtime::{CancellationToken, log};
 use babble::Babble;
 
 #[cfg(test)]
@@ -90,14 +90,14 @@ pub fn keep_open(
     mut link: Box<dyn Link>,
     outbox: &Arc<Outbox>,
     damaged: &AtomicU32,
-    stop: &Stop,
+    stop: &CancellationToken,
     on_opening: impl Fn(Port),
     on_event: impl Fn(LineEvent) + Sync,
 ) {
     let mut accumulator = Accumulator::new();
     let mut retry = FIRST_RETRY;
     let mut told = false;
-    while !stop.is_set() {
+    while !stop.is_cancelled() {
         match link.open() {
             Ok(line) => {
                 on_opening(Port::Open);
@@ -105,19 +105,19 @@ pub fn keep_open(
                 accumulator.reset();
                 serve(line, outbox, &mut accumulator, damaged, stop, &on_event);
                 on_event(LineEvent::Lost);
-                if !stop.is_set() {
-                    note!("the line {} is lost; it is opened again as soon as it is there", link.name());
+                if !stop.is_cancelled() {
+                    log!("the line {} is lost; it is opened again as soon as it is there", link.name());
                 }
             }
             Err(error) => {
                 on_opening(Port::Absent);
                 if !told {
-                    note!("the port {} cannot be opened ({error}); it is tried again", link.name());
+                    log!("the port {} cannot be opened ({error}); it is tried again", link.name());
                     told = true;
                 }
             }
         }
-        stop.wait(retry);
+        stop.wait_timeout(retry);
         retry = (retry * 2).min(LAST_RETRY);
     }
 }
@@ -127,13 +127,13 @@ fn serve(
     outbox: &Arc<Outbox>,
     accumulator: &mut Accumulator,
     damaged: &AtomicU32,
-    stop: &Stop,
+    stop: &CancellationToken,
     on_event: &(impl Fn(LineEvent) + Sync),
 ) {
     let Line { mut reader, mut writer, mut next_speed } = line;
     outbox.open();
     let lost = AtomicBool::new(false);
-    let over = || stop.is_set() || lost.load(Ordering::Relaxed);
+    let over = || stop.is_cancelled() || lost.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let next_speed = next_speed.as_mut();
@@ -169,7 +169,7 @@ fn read_packets(
                 });
                 damaged.store(accumulator.damaged(), Ordering::Relaxed);
                 if let Some(speed) = untold.take_if(|_| understood) {
-                    note!("the host is understood at {speed} baud");
+                    log!("the host is understood at {speed} baud");
                 }
                 babble.hear(read, understood, Instant::now());
                 outbox.wait_for_room();
@@ -196,7 +196,7 @@ fn write_packets(writer: &mut dyn Write, outbox: &Outbox, over: &impl Fn() -> bo
         bytes.clear();
         bytes.push(0);
         if let Err(error) = packet.encode(&mut bytes) {
-            note!("an answer could not be encoded: {error}");
+            log!("an answer could not be encoded: {error}");
             continue;
         }
         if write_all(writer, &bytes, over).is_err() {

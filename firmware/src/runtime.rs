@@ -1,9 +1,9 @@
-//! What every thread of the station uses: the journal, the end of all threads, and the supervisor.
+//! What every thread of the station uses: journal, cancellation, watchdog.
 
+mod cancellation;
 mod journal;
-mod stop;
-pub(crate) mod supervision;
+pub(crate) mod watchdog;
 
-pub(crate) use journal::note;
-pub use journal::{Told, write_line};
-pub use stop::Stop;
+pub use cancellation::CancellationToken;
+pub(crate) use journal::log;
+pub use journal::{ErrorChain, write_line};

@@ -3,10 +3,10 @@
 //! Frames never wait for it, and it never waits for the line. Every request may be retried: those that
 //! change something name what they change, and a repetition finds it changed.
 
-mod announcement;
 mod captures;
 mod changes;
 mod host;
+mod readiness;
 #[cfg(test)]
 mod tests;
 
@@ -27,15 +27,15 @@ use crate::frames::{Counters, FrameControl};
 use crate::inference::{Capture, Pipeline};
 use crate::io::{Illumination, Signal, StatusLight};
 use crate::link::{LineEvent, Outbox};
-use crate::runtime::note;
-use crate::runtime::supervision::Pulse;
+use crate::runtime::log;
+use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::update::{Slots, Work};
 
 use captures::Captures;
 use host::Host;
 
-pub use announcement::Announcement;
 pub use changes::draw_nonce;
+pub use readiness::ReadyNotifier;
 
 /// What the service hears.
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
@@ -94,9 +94,9 @@ pub struct ServiceParts {
     /// Threads that the network runs on.
     pub threads: u16,
     /// Tells the operator that the station is ready.
-    pub announcement: Arc<Announcement>,
+    pub readiness: Arc<ReadyNotifier>,
     /// Shows that the thread lives.
-    pub pulse: Pulse,
+    pub heartbeat: ThreadHeartbeat,
 }
 
 /// The service's thread.
@@ -147,7 +147,7 @@ impl Service {
 
     /// Answers and notes until [`Input::Stop`]; leaves the illumination off.
     pub fn run(mut self, inputs: &Receiver<Input>) {
-        let pulse = self.parts.pulse.clone();
+        let heartbeat = self.parts.heartbeat.clone();
         loop {
             self.parts.light.show(self.signal());
             let input = match self.host.leaves_in(Instant::now()) {
@@ -156,7 +156,7 @@ impl Service {
             };
             match input {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(input) => pulse.during(|| self.hear(input)),
+                Ok(input) => heartbeat.busy(|| self.hear(input)),
                 Err(RecvTimeoutError::Timeout) => self.host_left(),
             }
             self.tell_progress();
@@ -284,7 +284,7 @@ impl Service {
                 // The answer shows the brightness that is.
                 match self.parts.illumination.set(duty) {
                     Ok(()) => self.parts.settings.illumination = duty,
-                    Err(error) => note!("the illumination could not be set: {error}"),
+                    Err(error) => log!("the illumination could not be set: {error}"),
                 }
             }
             Setting::PixelSize(pixel_size) => self.parts.settings.pixel_size = pixel_size,
@@ -318,9 +318,9 @@ impl Service {
         self.load(work);
         if trial && !self.is_on_trial() {
             match self.parts.slots.progress() {
-                StageProgress::Confirmed { digest } => note!("the model {digest} is confirmed"),
+                StageProgress::Confirmed { digest } => log!("the model {digest} is confirmed"),
                 StageProgress::Failed { digest, reason } => {
-                    note!("the model {digest} is given up: {reason}; the one before runs again");
+                    log!("the model {digest} is given up: {reason}; the one before runs again");
                 }
                 _ => {}
             }
@@ -346,7 +346,7 @@ impl Service {
         }
         match loaded {
             Ok(pipeline) => {
-                note!("the model {digest} runs");
+                log!("the model {digest} runs");
                 self.parts.running = digest;
                 self.parts.control.run(pipeline);
             }
@@ -358,7 +358,7 @@ impl Service {
         if opening != self.opening {
             return;
         }
-        self.parts.announcement.camera(state, name);
+        self.parts.readiness.camera(state, name);
         if state != CameraState::Running {
             self.captures.give_up();
             self.parts.control.trigger(None);
@@ -366,8 +366,8 @@ impl Service {
         let name = short_name(name);
         if state != self.camera || name != self.camera_name {
             match state {
-                CameraState::Running => note!("the camera {name} delivers"),
-                CameraState::Finished => note!("the pictures came to their end"),
+                CameraState::Running => log!("the camera {name} delivers"),
+                CameraState::Finished => log!("the pictures came to their end"),
                 CameraState::Absent => {}
             }
             self.parts.outbox.notice(Notice::Camera(state));
@@ -379,7 +379,7 @@ impl Service {
     fn host_left(&mut self) {
         self.host.left();
         if self.parts.settings.acquisition != Acquisition::Continuous {
-            note!("the host is gone: acquisition is continuous again");
+            log!("the host is gone: acquisition is continuous again");
             self.set(Setting::Acquisition(Acquisition::Continuous));
         }
     }
@@ -407,7 +407,7 @@ impl Service {
 
     fn end(&mut self) {
         if let Err(error) = self.parts.illumination.set(shared::DutyCycle::OFF) {
-            note!("the illumination could not be switched off: {error}");
+            log!("the illumination could not be switched off: {error}");
         }
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! | thread | does | waits for |
 //! | --- | --- | --- |
-//! | frames | grabs, runs the network | the camera |
-//! | results | extracts, weighs, encodes, puts results out | the frames' thread |
-//! | service | answers, notes, changes slots | its inbox |
-//! | loader | verifies and loads models | the slots' work |
+//! | frames | grabs frames, runs the network | the camera |
+//! | results | extracts and encodes results, publishes them | the frames thread |
+//! | service | answers the host, logs, changes slots | its inbox |
+//! | loader | verifies and loads models | the slot store's jobs |
 //! | line, and its reader | sends and receives | the port |
 //!
-//! There is no results' thread where the network has one thread alone: the frames' then does its work. The inbox is
-//! bounded: a host that floods it waits at its end of the line. A thread that ends by a fault
-//! ends the station, and what supervises it starts it anew.
+//! Where the network has only one thread, there is no results thread: the frames thread does that work as well. The
+//! inbox is bounded, so that a host that floods it only blocks its own line. A thread that crashes ends the station, and
+//! the supervisor restarts it.
 
 mod config;
 #[cfg(test)]
@@ -36,9 +36,9 @@ use crate::io::{
     Illumination, IlluminationConfig, IlluminationError, StatusLight, StatusLightConfig, StatusLightError,
 };
 use crate::link::{Link, Outbox, SerialLink, keep_open};
-use crate::runtime::supervision::{self, LONGEST_WORK, Pulse};
-use crate::runtime::{Stop, note};
-use crate::service::{Announcement, Input, Service, ServiceParts, draw_nonce, short_name};
+use crate::runtime::watchdog::{self, STALL_LIMIT, ThreadHeartbeat};
+use crate::runtime::{CancellationToken, log};
+use crate::service::{Input, ReadyNotifier, Service, ServiceParts, draw_nonce, short_name};
 use crate::update::{
     FACTORY_MODEL, FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work, load, load_models,
 };
@@ -50,19 +50,19 @@ const INBOX: usize = 256;
 /// Changes of the slots that wait for the loader at most.
 const LOADER_INBOX: usize = 8;
 
-/// Why a station does not work, or works no more.
+/// Why a station cannot start, or had to stop.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// Another station holds the storage.
     #[error("{0}: stop it, or name another folder with --storage")]
     Storage(#[source] StorageError),
-    /// The lamp cannot be had.
+    /// The lamp cannot be opened.
     #[error("the illumination cannot be used: {0}")]
     Illumination(#[from] IlluminationError),
-    /// The status light cannot be had.
+    /// The status light cannot be opened.
     #[error("the status light cannot be used: {0}")]
     StatusLight(#[from] StatusLightError),
-    /// The keys cannot be trusted, or the flat field not be read.
+    /// The keys or the flat field cannot be loaded.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system gives no random bytes.
@@ -74,8 +74,8 @@ pub enum RunError {
     /// The system gives no thread.
     #[error("a thread could not be started: free memory")]
     Thread(#[from] io::Error),
-    /// A thread ended by a fault.
-    #[error("the {0} thread ended by a fault: start the station again, and report what is told above")]
+    /// A thread panicked.
+    #[error("the {0} thread crashed: restart the station, and report the error printed above")]
     Fault(&'static str),
 }
 
@@ -120,7 +120,7 @@ impl Station {
             Ok(storage) => Box::new(storage),
             Err(error @ StorageError::InUse { .. }) => return Err(RunError::Storage(error)),
             Err(error) => {
-                note!("warning: {error}: the factory model runs, and no other can be flashed");
+                log!("warning: {error}: the factory model runs, and no other can be flashed");
                 Box::new(NoStorage)
             }
         };
@@ -165,26 +165,30 @@ impl Station {
         })
     }
 
-    /// Works until `stop`, or until a thread ends by a fault. `on_ready` hears once what the station works
-    /// with, after camera and port were looked for.
+    /// Runs until `stop` is cancelled or a thread crashes. Calls `on_ready` once, with a line that says what the station
+    /// runs with, after it has looked for camera and port.
     ///
     /// # Errors
     /// [`RunError`].
-    pub fn run(self, stop: &Stop, on_ready: impl FnOnce(&str) + Send + 'static) -> Result<(), RunError> {
+    pub fn run(
+        self,
+        stop: &CancellationToken,
+        on_ready: impl FnOnce(&str) + Send + 'static,
+    ) -> Result<(), RunError> {
         let Self { settings, execution, link, keyring, .. } = self;
-        tell_trust(&keyring);
+        log_trust(&keyring);
         let guard = Guard::new(keyring.clone(), draw_nonce()?);
         let mut slots = Slots::open(self.storage, self.factory);
-        let pipeline = boot(&mut slots, execution, &keyring)?;
+        let pipeline = load_active_model(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
         let outbox = Arc::new(Outbox::new(self.baud, Run(getrandom::u32()?)));
         let control = Arc::new(FrameControl::new(&settings));
         let counters = Arc::new(Counters::default());
-        let announcement = Arc::new(Announcement::new(link.name(), running, on_ready));
+        let readiness = Arc::new(ReadyNotifier::new(link.name(), running, on_ready));
         let (inbox, inputs) = sync_channel(INBOX);
         let (loader, work) = sync_channel(LOADER_INBOX);
-        let pulses = ["service", "frames", "results"].map(|name| (name, Pulse::default()));
-        let [(_, service_pulse), (_, frames_pulse), (_, results_pulse)] = &pulses;
+        let heartbeats = ["service", "frames", "results"].map(|name| (name, ThreadHeartbeat::default()));
+        let [(_, service_heartbeat), (_, frames_heartbeat), (_, postprocess_heartbeat)] = &heartbeats;
         let (frames, results) = FrameLoop::new(FrameLoopParts {
             open: self.camera,
             play: self.play,
@@ -192,8 +196,8 @@ impl Station {
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             service: inbox.clone(),
-            pulse: frames_pulse.clone(),
-            results_pulse: results_pulse.clone(),
+            heartbeat: frames_heartbeat.clone(),
+            postprocess_heartbeat: postprocess_heartbeat.clone(),
             stages: Stages::of(execution.threads),
             pipeline,
         });
@@ -211,12 +215,12 @@ impl Station {
             light: self.light,
             name: short_name(&self.name),
             threads: u16::try_from(execution.threads.get()).unwrap_or(u16::MAX),
-            announcement: Arc::clone(&announcement),
-            pulse: service_pulse.clone(),
+            readiness: Arc::clone(&readiness),
+            heartbeat: service_heartbeat.clone(),
         });
         let (loaded, heard) = (inbox.clone(), inbox.clone());
         scope(|all| {
-            let ending = Ending { stop, control: &control, outbox: &outbox, inbox };
+            let shutdown = ShutdownGuard { stop, control: &control, outbox: &outbox, inbox };
             let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
             let mut spawned = vec![
                 spawn(all, "service", stop, move || service.run(&inputs))?,
@@ -224,15 +228,15 @@ impl Station {
                 spawn(all, "frames", stop, move || drop(frames.run()))?,
                 spawn(all, "line", stop, move || {
                     let tell = |event| drop(heard.send(Input::Line(event)));
-                    keep_open(link, outbox, damaged, stop, |port| announcement.port(port), tell);
+                    keep_open(link, outbox, damaged, stop, |port| readiness.port(port), tell);
                 })?,
             ];
             if let Some(results) = results {
                 spawned.push(spawn(all, "results", stop, move || results.run())?);
             }
-            watch(stop, &pulses);
-            supervision::stopping();
-            drop(ending);
+            supervise(stop, &heartbeats);
+            watchdog::notify_stopping();
+            drop(shutdown);
             let mut ended = Ok(());
             for (name, thread) in spawned {
                 if thread.join().is_err() {
@@ -244,29 +248,33 @@ impl Station {
     }
 }
 
-fn tell_trust(keyring: &Keyring) {
+fn log_trust(keyring: &Keyring) {
     if keyring.is_open() {
-        note!("an open station: whoever reaches its line may change models and settings");
+        log!("this is an open station: anyone who can reach its serial line may change models and settings");
     }
     for trusted in keyring.keys() {
-        note!("models and changes are taken from {} ({})", trusted.name, trusted.key.id());
+        log!("models and changes are accepted from {} ({})", trusted.name, trusted.key.id());
     }
 }
 
-/// Waits for the end, and tells the supervisor that the station lives as long as its threads do.
-fn watch(stop: &Stop, pulses: &[(&str, Pulse)]) {
-    let interval = supervision::interval();
-    while !stop.wait(interval.unwrap_or(Duration::from_secs(3600))) {
-        match pulses.iter().find(|(_, pulse)| !pulse.beats(LONGEST_WORK)) {
-            Some((name, _)) => note!("the {name} thread hangs: the supervisor may start the station again"),
-            None if interval.is_some() => supervision::alive(),
+/// Waits for the end. Until then it notifies the supervisor's watchdog for as long as no thread has stalled.
+fn supervise(stop: &CancellationToken, heartbeats: &[(&str, ThreadHeartbeat)]) {
+    let interval = watchdog::watchdog_interval();
+    while !stop.wait_timeout(interval.unwrap_or(Duration::from_secs(3600))) {
+        match heartbeats.iter().find(|(_, heartbeat)| !heartbeat.is_responsive(STALL_LIMIT)) {
+            Some((name, _)) => log!("the {name} thread is stalled: the supervisor may restart the station"),
+            None if interval.is_some() => watchdog::notify_watchdog(),
             None => {}
         }
     }
 }
 
-/// Loads what the slots say, or what they then say, down to the factory model.
-fn boot(slots: &mut Slots, execution: Execution, keyring: &Keyring) -> Result<Pipeline, RunError> {
+/// Loads the active model. When that fails, rolls back and tries again, down to the factory model.
+fn load_active_model(
+    slots: &mut Slots,
+    execution: Execution,
+    keyring: &Keyring,
+) -> Result<Pipeline, RunError> {
     let mut work = VecDeque::from(slots.happened(SlotEvent::Booted));
     let mut refused = ModelRefusal::Storage;
     while let Some(next) = work.pop_front() {
@@ -275,7 +283,7 @@ fn boot(slots: &mut Slots, execution: Execution, keyring: &Keyring) -> Result<Pi
             Ok(pipeline) => return Ok(pipeline),
             Err(reason) if slot == Slot::Factory => refused = reason,
             Err(reason) => {
-                note!("the model {digest} cannot be run ({reason}): the one before runs");
+                log!("model {digest} cannot be run ({reason}): rolled back to the previous model");
                 work.extend(slots.happened(SlotEvent::LoadFailed(reason)));
             }
         }
@@ -283,17 +291,17 @@ fn boot(slots: &mut Slots, execution: Execution, keyring: &Keyring) -> Result<Pi
     Err(RunError::Factory(refused))
 }
 
-/// Ends every thread when it goes, however that comes.
-struct Ending<'a> {
-    stop: &'a Stop,
+/// Ends every thread when it is dropped.
+struct ShutdownGuard<'a> {
+    stop: &'a CancellationToken,
     control: &'a FrameControl,
     outbox: &'a Outbox,
     inbox: SyncSender<Input>,
 }
 
-impl Drop for Ending<'_> {
+impl Drop for ShutdownGuard<'_> {
     fn drop(&mut self) {
-        self.stop.set();
+        self.stop.cancel();
         self.control.end();
         self.outbox.close();
         // A service that ended takes nothing, and needs nothing.
@@ -304,20 +312,20 @@ impl Drop for Ending<'_> {
 /// Stack of each thread: the inference engine's planning goes deep.
 const STACK: usize = 8 << 20;
 
-/// Starts a thread whose end, by a fault as well, is the end of all.
+/// Starts a thread. When it ends, even by a panic, all threads end.
 fn spawn<'scope>(
     all: &'scope Scope<'scope, '_>,
     name: &'static str,
-    stop: &Stop,
+    stop: &CancellationToken,
     work: impl FnOnce() + Send + 'scope,
 ) -> io::Result<(&'static str, ScopedJoinHandle<'scope, ()>)> {
-    struct EndsAll(Stop);
-    impl Drop for EndsAll {
+    struct CancelOnDrop(CancellationToken);
+    impl Drop for CancelOnDrop {
         fn drop(&mut self) {
-            self.0.set();
+            self.0.cancel();
         }
     }
-    let end = EndsAll(stop.clone());
+    let end = CancelOnDrop(stop.clone());
     let thread = Builder::new().name(name.to_owned()).stack_size(STACK).spawn_scoped(all, move || {
         let _end = end;
         work();

@@ -157,7 +157,7 @@ const SETTINGS: Settings = Settings {
 
 /// A station on a thread.
 struct Running {
-    stop: Stop,
+    stop: CancellationToken,
     thread: Option<JoinHandle<Result<(), RunError>>>,
 }
 
@@ -179,7 +179,7 @@ impl Running {
             factory: &FACTORY,
             keyring: Keyring::new(keys.into_iter().collect()).unwrap(),
         };
-        let stop = Stop::default();
+        let stop = CancellationToken::default();
         let thread = std::thread::spawn({
             let stop = stop.clone();
             move || appliance.run(&stop, |_| {})
@@ -190,7 +190,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.set();
+        self.stop.cancel();
     }
 }
 
@@ -440,7 +440,7 @@ impl Talk {
         }
         let thread = appliance.thread.take().unwrap();
         assert!(!thread.is_finished(), "the station ended by itself");
-        appliance.stop.set();
+        appliance.stop.cancel();
         thread.join().unwrap().unwrap();
         assert_eq!(self.outcome.traffic.events_lost, 0, "results or notices were lost that the station kept");
         self.outcome.damaged_at_station = status.damaged_packets;

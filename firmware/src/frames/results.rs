@@ -14,8 +14,8 @@ use super::{Counters, Shot};
 use crate::camera::microseconds;
 use crate::inference::{Capture, Finisher, FrameResult, Seen, preview_jpeg};
 use crate::link::{Bulk, Outbox};
-use crate::runtime::note;
-use crate::runtime::supervision::Pulse;
+use crate::runtime::log;
+use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::service::Input;
 
 /// Where results go.
@@ -91,7 +91,7 @@ impl Results {
                 let _ = self.service.send(Input::Captured(token, Some(Box::new(capture))));
             }
             Some((token, Err(error))) => {
-                note!("frame {number} could not be kept: {error}");
+                log!("frame {number} could not be kept: {error}");
                 let _ = self.service.send(Input::Captured(token, None));
             }
             None => {}
@@ -109,7 +109,7 @@ impl Results {
     pub(super) fn say(&self, trouble: String) {
         let mut told = self.told();
         if told.as_ref() != Some(&trouble) {
-            note!("{trouble}");
+            log!("{trouble}");
             *told = Some(trouble);
         }
     }
@@ -129,14 +129,14 @@ pub struct ResultsLoop {
     pub(super) jobs: Receiver<Job>,
     pub(super) done: SyncSender<Done>,
     pub(super) results: Arc<Results>,
-    pub(super) pulse: Pulse,
+    pub(super) heartbeat: ThreadHeartbeat,
 }
 
 impl ResultsLoop {
     /// Runs until the frames' thread ends.
     pub fn run(self) {
         for job in &self.jobs {
-            let done = self.pulse.during(|| self.results.finish(job));
+            let done = self.heartbeat.busy(|| self.results.finish(job));
             if self.done.send(done).is_err() {
                 return;
             }

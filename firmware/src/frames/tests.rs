@@ -75,8 +75,8 @@ impl Rig {
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             service,
-            pulse: Pulse::default(),
-            results_pulse: Pulse::default(),
+            heartbeat: ThreadHeartbeat::default(),
+            postprocess_heartbeat: ThreadHeartbeat::default(),
             stages,
             pipeline: pipeline(MODEL),
         });

@@ -12,14 +12,14 @@ struct Kept {
     damaged: Arc<AtomicU32>,
     ports: Receiver<Port>,
     events: Receiver<LineEvent>,
-    stop: Stop,
+    stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Kept {
     fn new(room: usize, baud: u32) -> Self {
         let (link, outbox) = (MemoryLink::new(room), Arc::new(Outbox::new(baud, Run(1))));
-        let (damaged, stop) = (Arc::new(AtomicU32::new(0)), Stop::default());
+        let (damaged, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::default());
         let (opened, ports) = channel();
         let (heard, events) = channel();
         let thread = thread::spawn({
@@ -73,7 +73,7 @@ fn packets_until(link: &MemoryLink, is_last: impl Fn(&Packet) -> bool) -> Vec<Pa
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.stop.set();
+        self.stop.cancel();
         self.outbox.close();
         self.thread.take().unwrap().join().unwrap();
     }

@@ -5,7 +5,7 @@ use shared::trust::Admission;
 use shared::wire::{Change, Downgrade, Nonce, Refusal, Response, SignedChange, TrustRefusal};
 
 use super::{Answer, Service};
-use crate::runtime::note;
+use crate::runtime::log;
 
 impl Service {
     /// Does what is asked without a signature, where that is enough.
@@ -20,7 +20,7 @@ impl Service {
         let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
             // Those of a locked station would fill the journal, and a stale one is a host's that starts anew.
             if !matches!(refusal, TrustRefusal::Locked { .. } | TrustRefusal::Stale) {
-                note!("a change is not taken: {refusal}");
+                log!("a change is not taken: {refusal}");
             }
             Refusal::Trust(refusal)
         })?;
@@ -30,7 +30,7 @@ impl Service {
         let answer = self.change(signed.change).map(|response| (response, Vec::new()));
         if let Admission::New(Some(name)) = admission {
             let done = answer.as_ref().err().map_or_else(|| "done".to_owned(), Refusal::to_string);
-            note!("{name} ({}) asks: {}: {done}", signed.key, InWords(&signed.change));
+            log!("{name} ({}) asks: {}: {done}", signed.key, InWords(&signed.change));
         }
         self.changed = Some(answer.clone());
         answer
@@ -68,7 +68,7 @@ impl Service {
                 self.changed = None;
             }
             // The numbers of the old one go on, and none of them counts twice.
-            Err(error) => note!("the system gives no random bytes: {error}"),
+            Err(error) => log!("the system gives no random bytes: {error}"),
         }
     }
 }

@@ -57,8 +57,8 @@ impl Bench {
             light: StatusLight::none(),
             name: short_name("bench"),
             threads: 2,
-            announcement: Arc::new(Announcement::new("", running, |_: &str| ())),
-            pulse: crate::runtime::supervision::Pulse::default(),
+            readiness: Arc::new(ReadyNotifier::new("", running, |_: &str| ())),
+            heartbeat: crate::runtime::watchdog::ThreadHeartbeat::default(),
         });
         service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
         let bench = Self { service, work, storage };

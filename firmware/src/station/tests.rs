@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// A station on a thread, whose port is a link in a folder.
 struct Running {
-    stop: Stop,
+    stop: CancellationToken,
     port: PathBuf,
     thread: Option<JoinHandle<Result<(), RunError>>>,
 }
@@ -43,7 +43,7 @@ impl Running {
     }
 
     fn trusting(keyring: Keyring, folder: &Path, storage: &MemoryStorage, source: CameraSource) -> Self {
-        let stop = Stop::default();
+        let stop = CancellationToken::default();
         let port = folder.join("port");
         let settings = Settings {
             illumination: DutyCycle::OFF,
@@ -93,14 +93,14 @@ impl Running {
     }
 
     fn end(mut self) {
-        self.stop.set();
+        self.stop.cancel();
         self.thread.take().unwrap().join().unwrap().unwrap();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.set();
+        self.stop.cancel();
     }
 }
 

@@ -12,7 +12,7 @@ use shared::wire::{ModelDigest, Slot};
 use crate::camera::CameraSource;
 use crate::io::{IlluminationConfig, StatusLightConfig};
 use crate::link::{Link as _, SerialLink};
-use crate::runtime::Told;
+use crate::runtime::ErrorChain;
 use crate::station::{Config, LinkConfig};
 use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, stored_table, verify};
 
@@ -106,7 +106,7 @@ fn camera(source: &CameraSource) -> Finding {
         Ok(camera) => well("camera", camera.name()),
         Err(error) => missing(
             "camera",
-            Told(&error).to_string(),
+            ErrorChain(&error).to_string(),
             "mend that; a running station finds the camera by itself",
         ),
     }
@@ -159,7 +159,7 @@ fn storage(folder: &Path) -> Finding {
         Ok(_) | Err(StorageError::InUse { .. }) => {}
         Err(error @ StorageError::Unusable { .. }) => {
             let next = "give the station's user the right to write there, or name another by --storage";
-            return broken("storage", Told(&error).to_string(), next);
+            return broken("storage", ErrorChain(&error).to_string(), next);
         }
     }
     match statvfs(folder) {
@@ -241,7 +241,7 @@ fn illumination(config: Option<&IlluminationConfig>) -> Finding {
         (None, Ok(_)) => well("illumination", "none configured"),
         (Some(_), Ok(_)) => well("illumination", "as configured"),
         (_, Err(error)) => {
-            broken("illumination", Told(&error).to_string(), "mend that, or remove [illumination]")
+            broken("illumination", ErrorChain(&error).to_string(), "mend that, or remove [illumination]")
         }
     }
 }
@@ -251,7 +251,7 @@ fn status_light(config: Option<&StatusLightConfig>) -> Finding {
         (None, Ok(_)) => well("status light", "none configured"),
         (Some(_), Ok(_)) => well("status light", "as configured"),
         (_, Err(error)) => {
-            broken("status light", Told(&error).to_string(), "mend that, or remove [status_light]")
+            broken("status light", ErrorChain(&error).to_string(), "mend that, or remove [status_light]")
         }
     }
 }

@@ -10,7 +10,7 @@ use shared::Kernels;
 use super::bench::{self, BenchArgs, BenchError};
 use super::check;
 use crate::camera::{CameraError, CameraSource};
-use crate::runtime::{Stop, Told, note, supervision};
+use crate::runtime::{CancellationToken, ErrorChain, log, watchdog};
 use crate::station::{Config, ConfigError, Station};
 
 /// Count cell nuclei in what a camera sees, and tell a host over a serial line.
@@ -90,7 +90,7 @@ const USAGE: u8 = 2;
 
 impl Failure {
     fn failed(error: &dyn std::error::Error) -> Self {
-        Self { exit: FAILED, line: Told(error).to_string() }
+        Self { exit: FAILED, line: ErrorChain(error).to_string() }
     }
 }
 
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, line }) => {
             if !line.is_empty() {
-                note!("error: {line}");
+                log!("error: {line}");
             }
             ExitCode::from(exit)
         }
@@ -131,15 +131,15 @@ pub fn main() -> ExitCode {
 
 fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let station = Station::open(&args.load()?).map_err(|error| Failure::failed(&error))?;
-    let stop = Stop::default();
+    let stop = CancellationToken::default();
     let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.set()).map_err(|error| Failure::failed(&error))?;
+    ctrlc::set_handler(move || on_signal.cancel()).map_err(|error| Failure::failed(&error))?;
     let told = |line: &str| {
-        note!("{line}");
-        supervision::ready(line);
+        log!("{line}");
+        watchdog::notify_ready(line);
     };
     station.run(&stop, told).map_err(|error| Failure::failed(&error))?;
-    note!("station ended");
+    log!("station ended");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use shared::{Execution, Model, SegmentError};
 
 use super::slot_store::Work;
 use crate::inference::Pipeline;
-use crate::runtime::note;
+use crate::runtime::log;
 use crate::service::Input;
 
 /// Does the work of changed slots until no more comes.
@@ -63,7 +63,7 @@ pub fn verify(
 ) -> Result<(), ModelRefusal> {
     caught(|| {
         open(digest, onnx, execution, keyring)?.into_segmenter().check_golden().map_err(|error| {
-            note!("the model {digest} is refused: {error}");
+            log!("the model {digest} is refused: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
                 SegmentError::Network(_) | SegmentError::OutputLength { .. } | SegmentError::Size(_) => {
@@ -82,12 +82,12 @@ fn open(
     keyring: &Keyring,
 ) -> Result<Model, ModelRefusal> {
     if ModelDigest::of(onnx) != digest {
-        note!("the model {digest} is refused: its bytes have another digest");
+        log!("the model {digest} is refused: its bytes have another digest");
         return Err(ModelRefusal::DigestMismatch);
     }
-    keyring.check_model(onnx).inspect_err(|refusal| note!("the model {digest} is refused: {refusal}"))?;
+    keyring.check_model(onnx).inspect_err(|refusal| log!("the model {digest} is refused: {refusal}"))?;
     Model::load(onnx, execution).map_err(|error| {
-        note!("the model {digest} is refused: {error}");
+        log!("the model {digest} is refused: {error}");
         error.refusal()
     })
 }
@@ -95,7 +95,7 @@ fn open(
 /// The inference engine's own faults are the model's: it is refused and the station goes on.
 fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelRefusal> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        note!("a model is refused: loading it failed by a panic");
+        log!("a model is refused: loading it failed by a panic");
         Err(ModelRefusal::Unsupported)
     })
 }

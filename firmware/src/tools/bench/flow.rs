@@ -17,7 +17,7 @@ use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Play, Stages};
 use crate::inference::Pipeline;
 use crate::link::Outbox;
-use crate::runtime::supervision::Pulse;
+use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::service::Input;
 
 /// Turns of each way.
@@ -121,8 +121,8 @@ fn turn(
         outbox: Arc::clone(&outbox),
         counters: Arc::new(Counters::default()),
         service,
-        pulse: Pulse::default(),
-        results_pulse: Pulse::default(),
+        heartbeat: ThreadHeartbeat::default(),
+        postprocess_heartbeat: ThreadHeartbeat::default(),
         stages,
         pipeline,
     });

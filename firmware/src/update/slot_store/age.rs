@@ -5,7 +5,7 @@ use shared::trust::{ModelSignature, SIGNATURE_LENGTH};
 use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, UnixSeconds};
 
 use super::{Slots, data_name};
-use crate::runtime::note;
+use crate::runtime::log;
 
 impl Slots {
     /// Checks that a staged model was signed no earlier than any that is confirmed here. Its signature is
@@ -38,7 +38,7 @@ impl Slots {
     fn signed(&self, slot: Slot) -> Result<Option<UnixSeconds>, Refusal> {
         let name = data_name(slot);
         let end = self.storage.read_end(name, SIGNATURE_LENGTH).map_err(|error| {
-            note!("{name} cannot be read: {error}");
+            log!("{name} cannot be read: {error}");
             Refusal::Model(ModelRefusal::Storage)
         })?;
         Ok(end.and_then(|end| ModelSignature::at_end(&end)).map(|signature| signature.signed))

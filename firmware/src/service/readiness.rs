@@ -1,4 +1,4 @@
-//! The one line that says what the station works with.
+//! The line that says that the station is ready, and what it runs with.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,31 +6,31 @@ use shared::wire::{CameraState, ModelDigest};
 
 use crate::link::Port;
 
-/// Waits for the first word of camera and port, and then tells once.
-pub struct Announcement {
+/// Reports once that the station is ready, after camera and port were both looked for.
+pub struct ReadyNotifier {
     first: Mutex<First>,
     port_name: String,
     model: ModelDigest,
 }
 
-type Tell = Box<dyn FnOnce(&str) + Send>;
+type OnReady = Box<dyn FnOnce(&str) + Send>;
 
 struct First {
     port: Option<Port>,
     camera: Option<String>,
-    tell: Option<Tell>,
+    on_ready: Option<OnReady>,
 }
 
-impl Announcement {
+impl ReadyNotifier {
     /// For a station on that port with that model.
-    pub fn new(port_name: &str, model: ModelDigest, tell: impl FnOnce(&str) + Send + 'static) -> Self {
-        let first = First { port: None, camera: None, tell: Some(Box::new(tell)) };
+    pub fn new(port_name: &str, model: ModelDigest, on_ready: impl FnOnce(&str) + Send + 'static) -> Self {
+        let first = First { port: None, camera: None, on_ready: Some(Box::new(on_ready)) };
         Self { first: Mutex::new(first), port_name: port_name.to_owned(), model }
     }
 
     /// The port was looked for.
     pub fn port(&self, port: Port) {
-        self.note(|first| first.port = Some(port));
+        self.update(|first| first.port = Some(port));
     }
 
     /// The camera was looked for.
@@ -40,23 +40,23 @@ impl Announcement {
             CameraState::Finished => format!("{name} (finished)"),
             CameraState::Absent => "absent".to_owned(),
         };
-        self.note(|first| first.camera = Some(shown));
+        self.update(|first| first.camera = Some(shown));
     }
 
-    fn note(&self, note: impl FnOnce(&mut First)) {
+    fn update(&self, update: impl FnOnce(&mut First)) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.tell.is_none() {
+        if first.on_ready.is_none() {
             return;
         }
-        note(&mut first);
+        update(&mut first);
         if let (Some(port), Some(camera)) = (first.port, first.camera.as_ref()) {
             let absent = if port == Port::Absent { " (absent)" } else { "" };
             let line = format!(
                 "station ready: port {}{absent}, camera {camera}, model {}",
                 self.port_name, self.model
             );
-            if let Some(tell) = first.tell.take() {
-                tell(&line);
+            if let Some(on_ready) = first.on_ready.take() {
+                on_ready(&line);
             }
         }
     }
@@ -69,16 +69,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_once_when_both_were_looked_for() {
+    fn reports_once_when_both_were_looked_for() {
         let (send, lines) = channel();
-        let announcement = Announcement::new("/dev/ttyX", ModelDigest([0xAB; 32]), move |line: &str| {
+        let readiness = ReadyNotifier::new("/dev/ttyX", ModelDigest([0xAB; 32]), move |line: &str| {
             send.send(line.to_owned()).unwrap();
         });
-        announcement.port(Port::Absent);
-        announcement.port(Port::Open);
+        readiness.port(Port::Absent);
+        readiness.port(Port::Open);
         assert!(lines.try_recv().is_err());
-        announcement.camera(CameraState::Running, "simulated");
-        announcement.camera(CameraState::Absent, "");
+        readiness.camera(CameraState::Running, "simulated");
+        readiness.camera(CameraState::Absent, "");
         let expected = "station ready: port /dev/ttyX, camera simulated, model abababababababab";
         assert_eq!(lines.iter().collect::<Vec<_>>(), [expected]);
     }
