@@ -3,9 +3,14 @@
 //! packages of their own that know nobody.
 #![allow(clippy::unwrap_used, reason = "a target of tests: helpers fail as tests do")]
 
+#[path = "layering/module_graph.rs"]
+mod module_graph;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
+use module_graph::ModuleGraph;
 use serde_json::Value;
 
 /// The workspace's own crates and what each may depend on among them.
@@ -77,4 +82,62 @@ fn the_shared_crate_needs_std_for_its_two_features_only() {
     assert_eq!(features, BTreeSet::from([&"decode".to_owned(), &"tract".to_owned()]));
     let expected = ["image", "inference-kernels", "prost", "roxmltree", "tiff", "tract-onnx"];
     assert_eq!(optional, BTreeSet::from(expected));
+}
+
+/// The folders of `host/src` and which of the others each uses.
+const HOST_FOLDERS: [(&str, &[&str]); 9] = [
+    ("support", &[]),
+    ("station", &["support"]),
+    ("records", &["station", "support"]),
+    ("analysis", &["records", "support"]),
+    ("export", &[]),
+    ("publish", &["records", "station", "support"]),
+    ("monitor", &["publish", "records", "station", "support"]),
+    ("commands", &["analysis", "export", "monitor", "publish", "records", "station", "support"]),
+    ("cli", &["commands"]),
+];
+
+fn module_graph(package: &str) -> ModuleGraph {
+    ModuleGraph::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src/lib.rs"))
+}
+
+/// Fails where the folders of a package, or what they use of each other, differ from a table.
+#[track_caller]
+fn assert_folders(package: &str, table: &[(&str, &[&str])]) {
+    let expected: BTreeMap<String, BTreeSet<String>> = table
+        .iter()
+        .map(|(folder, uses)| ((*folder).to_owned(), uses.iter().map(|used| (*used).to_owned()).collect()))
+        .collect();
+    assert_eq!(module_graph(package).siblings(&[]), expected, "{package}");
+}
+
+#[test]
+fn folders_of_the_host_are_layers() {
+    assert_folders("host", &HOST_FOLDERS);
+}
+
+const NO_CIRCLES: [Vec<String>; 0] = [];
+
+#[test]
+fn no_modules_form_a_circle() {
+    for package in ["host/console", "host/modelling", "shared"] {
+        assert_eq!(module_graph(package).circles(), NO_CIRCLES, "{package}");
+    }
+}
+
+#[test]
+fn a_circle_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    write("lib.rs", "mod a;\nmod b;\nmod c;\n#[cfg(test)]\nmod tests;");
+    write("a.rs", "mod inner;\npub struct A;\n#[cfg(test)]\nmod tests { use crate::c; }");
+    write("a/inner.rs", "use super::A;\nfn f() -> crate::b::B { todo!() }");
+    write("b.rs", "use super::{c::C, c};\npub struct B;");
+    write("c.rs", "pub struct C;");
+    let graph = ModuleGraph::read(&folder.path().join("lib.rs"));
+    assert_eq!(graph.circles(), NO_CIRCLES);
+    assert_eq!(graph.siblings(&[])["a"], BTreeSet::from(["b".to_owned()]));
+    write("c.rs", "pub struct C(crate::a::A);");
+    assert_eq!(ModuleGraph::read(&folder.path().join("lib.rs")).circles(), [["a", "b", "c", "a"]]);
 }
