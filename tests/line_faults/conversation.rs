@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use firmware::{
-    CameraSource, FolderStorage, Grab, IlluminationConfig, Pace, Play, RunError, Station as Appliance,
-    StatusLight, Stop,
+    CameraSource, CancellationToken, FolderStorage, Grab, IlluminationConfig, Pace, Play, RunError,
+    Station as Appliance, StatusLight,
 };
 use host::{
     CaptureError, FlashError, Flashed, LinkError, Numbering, Shot, Station, Told, Traffic, Waits, flash,
