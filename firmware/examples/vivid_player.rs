@@ -2,7 +2,7 @@
 //! them bit for bit. Also sets vivid's controls, which inject faults.
 //!
 //! ```sh
-//! vivid_player play OUTPUT CAPTURE       # shows each picture whose path it reads, and says "shown PATH"
+//! vivid_player source_kind OUTPUT CAPTURE       # shows each picture whose path it reads, and says "shown PATH"
 //! vivid_player set CAPTURE NAME VALUE    # sets the control of that name
 //! ```
 //!
@@ -35,13 +35,13 @@ const FIELD_NONE: u32 = 1;
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["play", output, capture] => play(output, capture),
+        ["source_kind", output, capture] => source_kind(output, capture),
         ["set", capture, name, value] => set(&Device::with_path(capture)?, name, value.parse()?),
-        _ => Err("vivid_player play OUTPUT CAPTURE, or vivid_player set CAPTURE NAME VALUE".into()),
+        _ => Err("vivid_player source_kind OUTPUT CAPTURE, or vivid_player set CAPTURE NAME VALUE".into()),
     }
 }
 
-fn play(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
+fn source_kind(output: &str, capture: &str) -> Result<(), Box<dyn Error>> {
     let format = Format::new(WIDTH, HEIGHT, FourCC::new(b"RGB3"));
     let (shown_to, seen_by) = (Device::with_path(output)?, Device::with_path(capture)?);
     set_timings(&shown_to)?;

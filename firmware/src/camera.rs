@@ -9,8 +9,8 @@ use shared::{Image, LabelImage, Microseconds};
 
 mod error;
 mod flat_fielded;
-mod frame_clock;
-mod newest;
+mod frame_pacer;
+mod latest_channel;
 mod picture_store;
 mod pictures;
 mod pixels;
@@ -35,7 +35,7 @@ pub struct Frame {
     pub truth: Option<LabelImage>,
     /// Time that decoding or converting took; 0 where the camera gives pictures as they are.
     pub convert: Microseconds,
-    /// Camera frames passed over before this one.
+    /// Camera frames skipped before this one.
     pub skipped: u32,
 }
 
@@ -48,17 +48,17 @@ pub enum Grab {
     Finished,
 }
 
-/// Which frame is wanted next.
+/// Which frame to grab. The names are those of Basler's pylon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// The newest that the camera has, or the next where that was taken already. Older ones are passed over.
-    Newest,
-    /// Triggered acquisition: the next picture of a folder or simulator, none passed over; the next frame of a
-    /// live camera that begins after the call.
-    Every,
+pub enum GrabStrategy {
+    /// The latest that the camera has, or the next one where that was already taken. Older ones are skipped.
+    LatestOnly,
+    /// For triggered acquisition: the next image of a folder or simulator, with none skipped, or the first frame of
+    /// a live camera whose exposure begins after the call.
+    OneByOne,
 }
 
-/// Gives frames, one at a call.
+/// A source of frames, one per call.
 pub trait Camera: Send {
     /// What the camera calls itself.
     fn name(&self) -> &str;
@@ -66,8 +66,8 @@ pub trait Camera: Send {
     /// Waits for the next frame.
     ///
     /// # Errors
-    /// [`CameraError`] when the camera is gone or silent; it is then to be opened anew.
-    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError>;
+    /// [`CameraError`] when the camera is disconnected or silent. Open it again then.
+    fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError>;
 }
 
 /// Whether a folder of pictures is played again.
@@ -174,13 +174,13 @@ impl CameraSource {
                 Box::new(v4l2::V4l2Camera::open(device, *width, *height)?)
             }
             Self::Pictures { path, frames_per_second, repeat } => {
-                let clock = frame_clock::FrameClock::new(*frames_per_second)?;
+                let pacer = frame_pacer::FramePacer::new(*frames_per_second)?;
                 let warn = |warning: &str| eprintln!("warning: {warning}");
-                Box::new(pictures::Pictures::open(path, clock, *repeat, warn)?)
+                Box::new(pictures::Pictures::open(path, pacer, *repeat, warn)?)
             }
             Self::Simulated { width, height, seed, nuclei, frames_per_second } => {
-                let clock = frame_clock::FrameClock::new(*frames_per_second)?;
-                Box::new(simulated::Simulated::new(*width, *height, *seed, *nuclei, clock)?)
+                let pacer = frame_pacer::FramePacer::new(*frames_per_second)?;
+                Box::new(simulated::Simulated::new(*width, *height, *seed, *nuclei, pacer)?)
             }
         })
     }

@@ -1,7 +1,7 @@
 //! The loop that turns camera frames into results, whatever the line and the storage are doing.
 
 mod control;
-mod results;
+mod postprocess;
 #[cfg(test)]
 mod tests;
 
@@ -15,28 +15,30 @@ use std::time::{Duration, Instant};
 use shared::wire::CameraState;
 use shared::{Image, Scale, ScaleChoice};
 
-use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
-use crate::inference::{Finisher, Looker, Pipeline, PipelineError, Seen, Sight};
+use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
+use crate::inference::{
+    InferenceOutput, InferenceStage, InferredFrame, Pipeline, PipelineError, PostprocessStage,
+};
 use crate::link::Outbox;
 use crate::runtime::ErrorChain;
 use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::service::Input;
 
-use results::{Done, Job, Results};
+use postprocess::{PostprocessDone, PostprocessJob, ResultPublisher};
 
-pub use control::{FrameControl, Order, Readiness, Shot};
-pub use results::ResultsLoop;
+pub use control::{CameraReadiness, FrameCommand, FrameControl, FrameRequest};
+pub use postprocess::PostprocessWorker;
 
 /// Opens the camera, again whenever it was lost.
 pub type OpenCamera = Box<dyn FnMut() -> Result<Box<dyn Camera>, CameraError> + Send>;
 
 /// Whether a camera can show again what it showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Play {
+pub enum SourceKind {
     /// What is gone is gone.
     Live,
     /// Opened anew, it begins with its first picture.
-    Recording,
+    Replayable,
 }
 
 /// What is counted beside the frames' results.
@@ -55,40 +57,40 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Whether a frame is looked at while the one before is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stages {
+pub enum Scheduling {
     /// No: all is done on the frames' thread.
-    InTurn,
+    Sequential,
     /// Yes: a thread beside it extracts, weighs the evidence, encodes and puts out, while the network, on the
     /// threads that it has, looks at the next frame. Neither has more than one frame, and the camera is asked for
     /// one when the network is free, so that none waits and the newest is taken.
-    Overlapped,
+    Pipelined,
 }
 
-impl Stages {
+impl Scheduling {
     /// How a station works whose network runs on so many threads: with one alone, no other is wanted beside it.
     pub const fn of(threads: NonZeroUsize) -> Self {
-        if threads.get() == 1 { Self::InTurn } else { Self::Overlapped }
+        if threads.get() == 1 { Self::Sequential } else { Self::Pipelined }
     }
 }
 
 /// The frames' thread.
 pub struct FrameLoop {
     open: OpenCamera,
-    play: Play,
+    source_kind: SourceKind,
     control: Arc<FrameControl>,
     heartbeat: ThreadHeartbeat,
-    results: Arc<Results>,
-    looker: Looker,
+    results: Arc<ResultPublisher>,
+    inference: InferenceStage,
     /// Away while it finishes a frame.
-    finisher: Option<Box<Finisher>>,
+    finisher: Option<Box<PostprocessStage>>,
     /// The thread that it goes to.
-    beside: Option<(SyncSender<Job>, Receiver<Done>)>,
+    beside: Option<(SyncSender<PostprocessJob>, Receiver<PostprocessDone>)>,
     /// The scale that the finisher had learnt when it was here last.
     learnt: Option<Scale>,
     camera: Option<Box<dyn Camera>>,
-    readiness: Readiness,
+    readiness: CameraReadiness,
     retry: Duration,
-    opening: u32,
+    generation: u32,
     number: u32,
 }
 
@@ -96,8 +98,8 @@ pub struct FrameLoop {
 pub struct FrameLoopParts {
     /// Opens the camera.
     pub open: OpenCamera,
-    /// What opening it anew does.
-    pub play: Play,
+    /// What generation it anew does.
+    pub source_kind: SourceKind,
     /// What the service wants of it.
     pub control: Arc<FrameControl>,
     /// Where results go.
@@ -111,39 +113,39 @@ pub struct FrameLoopParts {
     /// Shows that the results' thread lives.
     pub postprocess_heartbeat: ThreadHeartbeat,
     /// Whether there is a results' thread.
-    pub stages: Stages,
+    pub scheduling: Scheduling,
     /// What runs first.
     pub pipeline: Pipeline,
 }
 
 impl FrameLoop {
     /// A loop that is yet to run, and what runs beside it where stages overlap.
-    pub fn new(parts: FrameLoopParts) -> (Self, Option<ResultsLoop>) {
-        let FrameLoopParts { open, play, control, outbox, counters, service, heartbeat, .. } = parts;
-        let Pipeline { looker, finisher } = parts.pipeline;
-        let results = Arc::new(Results { outbox, counters, service, trouble: Mutex::default() });
-        let (beside, results_loop) = match parts.stages {
-            Stages::InTurn => (None, None),
-            Stages::Overlapped => {
+    pub fn new(parts: FrameLoopParts) -> (Self, Option<PostprocessWorker>) {
+        let FrameLoopParts { open, source_kind, control, outbox, counters, service, heartbeat, .. } = parts;
+        let Pipeline { inference, finisher } = parts.pipeline;
+        let results = Arc::new(ResultPublisher { outbox, counters, service, last_fault: Mutex::default() });
+        let (beside, results_loop) = match parts.scheduling {
+            Scheduling::Sequential => (None, None),
+            Scheduling::Pipelined => {
                 let ((to_finish, jobs), (done, finished)) = (sync_channel(1), sync_channel(1));
                 let (results, heartbeat) = (Arc::clone(&results), parts.postprocess_heartbeat);
-                (Some((to_finish, finished)), Some(ResultsLoop { jobs, done, results, heartbeat }))
+                (Some((to_finish, finished)), Some(PostprocessWorker { jobs, done, results, heartbeat }))
             }
         };
         let frames = Self {
             open,
-            play,
+            source_kind,
             control,
             heartbeat,
             results,
-            looker,
+            inference,
             learnt: finisher.learnt(),
             finisher: Some(finisher),
             beside,
             camera: None,
-            readiness: Readiness::After(Instant::now()),
+            readiness: CameraReadiness::RetryAt(Instant::now()),
             retry: FIRST_RETRY,
-            opening: 0,
+            generation: 0,
             number: 0,
         };
         (frames, results_loop)
@@ -151,62 +153,62 @@ impl FrameLoop {
 
     /// Runs until the control says that it is over; gives back what ran last.
     pub fn run(mut self) -> Option<Pipeline> {
-        while let Some(order) = self.control.next(self.readiness, self.opening) {
+        while let Some(order) = self.control.next(self.readiness, self.generation) {
             let heartbeat = self.heartbeat.clone();
             heartbeat.busy(|| match order {
-                Order::Grab(shot) => self.grab(shot),
+                FrameCommand::Grab(shot) => self.grab(shot),
                 order => self.change(order),
             });
-            if self.is_alone() {
+            if self.postprocess_died() {
                 break;
             }
         }
-        self.settle();
-        Some(Pipeline { looker: self.looker, finisher: self.finisher? })
+        self.wait_for_postprocess();
+        Some(Pipeline { inference: self.inference, finisher: self.finisher? })
     }
 
     /// Does what changes the frames to come: those before are finished first.
-    fn change(&mut self, order: Order) {
-        self.settle();
+    fn change(&mut self, order: FrameCommand) {
+        self.wait_for_postprocess();
         match order {
-            Order::Run(pipeline) => {
-                let Pipeline { looker, finisher } = *pipeline;
-                (self.looker, self.learnt) = (looker, finisher.learnt());
+            FrameCommand::Run(pipeline) => {
+                let Pipeline { inference, finisher } = *pipeline;
+                (self.inference, self.learnt) = (inference, finisher.learnt());
                 self.finisher = Some(finisher);
             }
-            Order::Rewind(opening) => self.rewind(opening),
-            Order::Open => self.open_camera(),
-            Order::Grab(shot) => self.grab(shot),
+            FrameCommand::RestartSource(generation) => self.restart_source(generation),
+            FrameCommand::Open => self.open_camera(),
+            FrameCommand::Grab(shot) => self.grab(shot),
         }
     }
 
     /// Waits until the frame before is finished.
-    fn settle(&mut self) {
+    fn wait_for_postprocess(&mut self) {
         if self.finisher.is_some() {
             return;
         }
         match self.beside.as_ref().map(|(_, finished)| finished.recv()) {
-            Some(Ok(done)) => self.have_back(done),
+            Some(Ok(done)) => self.reclaim(done),
             // It ended by a fault, which ends the station.
             Some(Err(_)) | None => self.beside = None,
         }
     }
 
     /// Whether what finishes frames is gone for good.
-    const fn is_alone(&self) -> bool {
+    const fn postprocess_died(&self) -> bool {
         self.finisher.is_none() && self.beside.is_none()
     }
 
-    fn have_back(&mut self, Done { finisher, maps }: Done) {
-        self.looker.take_back(maps);
+    fn reclaim(&mut self, PostprocessDone { finisher, maps }: PostprocessDone) {
+        self.inference.recycle(maps);
         self.learnt = finisher.learnt();
         self.finisher = Some(finisher);
     }
 
-    fn rewind(&mut self, opening: u32) {
-        self.opening = opening;
-        match (self.play, &self.camera) {
-            (Play::Live, Some(_)) => self.tell(CameraState::Running),
+    fn restart_source(&mut self, generation: u32) {
+        self.generation = generation;
+        match (self.source_kind, &self.camera) {
+            (SourceKind::Live, Some(_)) => self.report_camera_state(CameraState::Running),
             _ => self.open_camera(),
         }
     }
@@ -217,94 +219,99 @@ impl FrameLoop {
         match (self.open)() {
             Ok(camera) => {
                 self.camera = Some(camera);
-                self.readiness = Readiness::Ready;
+                self.readiness = CameraReadiness::Ready;
                 self.retry = FIRST_RETRY;
-                self.results.is_well();
-                self.tell(CameraState::Running);
+                self.results.clear_fault();
+                self.report_camera_state(CameraState::Running);
             }
-            Err(error) => self.lose(&error),
+            Err(error) => self.on_camera_lost(&error),
         }
     }
 
-    fn lose(&mut self, error: &CameraError) {
-        self.results.say(format!("no camera delivers ({}); it is looked for again", ErrorChain(error)));
+    fn on_camera_lost(&mut self, error: &CameraError) {
+        self.results.log_once(format!("no camera delivers ({}); it is looked for again", ErrorChain(error)));
         self.camera = None;
-        self.readiness = Readiness::After(Instant::now() + self.retry);
+        self.readiness = CameraReadiness::RetryAt(Instant::now() + self.retry);
         self.retry = (self.retry * 2).min(LAST_RETRY);
-        self.tell(CameraState::Absent);
+        self.report_camera_state(CameraState::Absent);
     }
 
-    fn grab(&mut self, shot: Shot) {
+    fn grab(&mut self, shot: FrameRequest) {
         let Some(camera) = &mut self.camera else { return };
         // A capture's frame begins after it was asked for.
-        let pace = if shot.token.is_some() { Pace::Every } else { Pace::Newest };
+        let pace = if shot.token.is_some() { GrabStrategy::OneByOne } else { GrabStrategy::LatestOnly };
         match camera.grab(pace) {
             Ok(Grab::Frame(frame)) => self.process(*frame, shot),
             Ok(Grab::Finished) => {
-                self.settle();
-                self.readiness = Readiness::Never;
-                self.tell(CameraState::Finished);
+                self.wait_for_postprocess();
+                self.readiness = CameraReadiness::EndOfInput;
+                self.report_camera_state(CameraState::Finished);
             }
             Err(error) => {
-                self.settle();
-                self.lose(&error);
+                self.wait_for_postprocess();
+                self.on_camera_lost(&error);
             }
         }
     }
 
-    fn process(&mut self, frame: Frame, shot: Shot) {
+    fn process(&mut self, frame: Frame, shot: FrameRequest) {
         self.number = self.number.wrapping_add(1);
         let (number, illumination, acquisition) = (self.number, shot.illumination, shot.acquisition);
         self.results.counters.skipped.fetch_add(frame.skipped, Ordering::Relaxed);
-        let trouble = match self.look(&frame.image, shot) {
+        let fault = match self.look(&frame.image, shot) {
             Ok(Ok(sight)) => {
-                return self.finish(Seen { number, frame, illumination, acquisition, sight }, shot);
+                return self.finish(InferredFrame { number, frame, illumination, acquisition, sight }, shot);
             }
             Ok(Err(error)) => format!("frame {number} {} failed: {error}", frame.source),
             Err(Panicked) => format!("frame {number} {} failed by a panic", frame.source),
         };
-        self.results.fail(self.looker.digest(), shot, trouble);
+        self.results.fail(self.inference.digest(), shot, fault);
     }
 
     /// Looks at a picture while the frame before is finished, and waits for that. What it taught counts for this one:
     /// where it taught another scale than the one before it, which is rare, the picture is looked at anew.
-    fn look(&mut self, image: &Image, shot: Shot) -> Result<Result<Sight, PipelineError>, Panicked> {
+    fn look(
+        &mut self,
+        image: &Image,
+        shot: FrameRequest,
+    ) -> Result<Result<InferenceOutput, PipelineError>, Panicked> {
         loop {
-            let mut choice = self.looker.choice(shot.acquisition, self.learnt);
+            let mut choice = self.inference.choice(shot.acquisition, self.learnt);
             if choice == ScaleChoice::PerPicture {
                 // The frame before may tell the scale; without one, nuclei decide on the passes.
-                self.settle();
-                choice = self.looker.choice(shot.acquisition, self.learnt);
+                self.wait_for_postprocess();
+                choice = self.inference.choice(shot.acquisition, self.learnt);
             }
-            let looker = &mut self.looker;
-            let looked = catch_unwind(AssertUnwindSafe(|| looker.look(image, choice))).map_err(|_| Panicked);
-            self.settle();
-            if choice == self.looker.choice(shot.acquisition, self.learnt) {
+            let inference = &mut self.inference;
+            let looked =
+                catch_unwind(AssertUnwindSafe(|| inference.infer(image, choice))).map_err(|_| Panicked);
+            self.wait_for_postprocess();
+            if choice == self.inference.choice(shot.acquisition, self.learnt) {
                 return looked;
             }
             if let Ok(Ok(sight)) = looked {
-                self.looker.take_back(sight.into_maps());
+                self.inference.recycle(sight.into_buffers());
             }
         }
     }
 
     /// Has a frame finished, here or beside.
-    fn finish(&mut self, seen: Seen, shot: Shot) {
+    fn finish(&mut self, seen: InferredFrame, shot: FrameRequest) {
         let Some(finisher) = self.finisher.take() else { return };
-        let job = Job { seen, shot, finisher };
+        let job = PostprocessJob { seen, shot, finisher };
         match &self.beside {
             // A thread that is gone is found out when the job's end is waited for.
             Some((jobs, _)) => drop(jobs.send(job)),
             None => {
                 let done = self.results.finish(job);
-                self.have_back(done);
+                self.reclaim(done);
             }
         }
     }
 
-    fn tell(&self, state: CameraState) {
+    fn report_camera_state(&self, state: CameraState) {
         let name = self.camera.as_ref().map_or_else(String::new, |camera| camera.name().to_owned());
-        let _ = self.results.service.send(Input::Camera { state, name, opening: self.opening });
+        let _ = self.results.service.send(Input::Camera { state, name, generation: self.generation });
     }
 }
 

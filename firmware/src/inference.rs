@@ -4,5 +4,5 @@ mod capture;
 mod pipeline;
 
 pub use capture::Capture;
-pub(crate) use pipeline::{Finisher, Looker, Seen, Sight};
 pub use pipeline::{FrameResult, Pipeline, PipelineError, preview_jpeg};
+pub(crate) use pipeline::{InferenceOutput, InferenceStage, InferredFrame, PostprocessStage};

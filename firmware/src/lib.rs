@@ -34,8 +34,8 @@ mod testing;
 mod tools;
 mod update;
 
-pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat};
-pub use frames::{OpenCamera, Play};
+pub use camera::{Camera, CameraError, CameraSource, Frame, Grab, GrabStrategy, Repeat};
+pub use frames::{OpenCamera, SourceKind};
 pub use inference::{FrameResult, Pipeline, PipelineError, preview_jpeg};
 pub use io::{
     Illumination, IlluminationConfig, IlluminationError, LitAt, Signal, StatusLight, StatusLightConfig,

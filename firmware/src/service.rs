@@ -48,8 +48,8 @@ pub enum Input {
         state: CameraState,
         /// Its name, empty where there is none.
         name: String,
-        /// The opening that this is of; see [`FrameControl::rewind`].
-        opening: u32,
+        /// The generation that this is of; see [FrameControl::restart_source`].
+        generation: u32,
     },
     /// The model segmented a frame, whose count may be doubted.
     Passed(ModelDigest, QcFlags),
@@ -105,8 +105,8 @@ pub struct Service {
     started: Instant,
     camera: CameraState,
     camera_name: Name,
-    /// The opening that word of the camera must be of.
-    opening: u32,
+    /// The generation that word of the camera must be of.
+    generation: u32,
     captures: Captures,
     /// Of the last signed change.
     changed: Option<Answer>,
@@ -136,7 +136,7 @@ impl Service {
             started: Instant::now(),
             camera: CameraState::Absent,
             camera_name: Name::new(),
-            opening: 0,
+            generation: 0,
             captures: Captures::default(),
             changed: None,
             host: Host::default(),
@@ -171,7 +171,7 @@ impl Service {
                 self.renew();
                 self.host_left();
             }
-            Input::Camera { state, name, opening } => self.camera(state, &name, opening),
+            Input::Camera { state, name, generation } => self.camera(state, &name, generation),
             Input::Passed(digest, qc_flags) => {
                 self.frame = if qc_flags.is_empty() { LastFrame::Counted } else { LastFrame::Doubted };
                 self.happened(SlotEvent::FramePassed(digest));
@@ -299,7 +299,7 @@ impl Service {
     fn acquire(&mut self, acquisition: Acquisition) {
         let before = std::mem::replace(&mut self.parts.settings.acquisition, acquisition);
         if (before, acquisition) == (Acquisition::Continuous, Acquisition::Triggered) {
-            self.opening = self.parts.control.rewind(&self.parts.settings);
+            self.generation = self.parts.control.restart_source(&self.parts.settings);
             if self.camera == CameraState::Finished {
                 self.camera = CameraState::Running;
             }
@@ -354,8 +354,8 @@ impl Service {
         }
     }
 
-    fn camera(&mut self, state: CameraState, name: &str, opening: u32) {
-        if opening != self.opening {
+    fn camera(&mut self, state: CameraState, name: &str, generation: u32) {
+        if generation != self.generation {
             return;
         }
         self.parts.readiness.camera(state, name);

@@ -30,7 +30,7 @@ use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
 use crate::camera::{CameraSource, FlatFielded};
-use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Play, Stages};
+use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Scheduling, SourceKind};
 use crate::inference::Pipeline;
 use crate::io::{
     Illumination, IlluminationConfig, IlluminationError, StatusLight, StatusLightConfig, StatusLightError,
@@ -83,8 +83,8 @@ pub enum RunError {
 pub struct Station {
     /// Opens its camera.
     pub camera: OpenCamera,
-    /// What opening it anew does.
-    pub play: Play,
+    /// What generation it anew does.
+    pub source_kind: SourceKind,
     /// The flat field that the camera's frames are corrected by.
     pub flat_field: Option<FlatFieldDigest>,
     /// Its line.
@@ -127,9 +127,9 @@ impl Station {
         let source = config.camera.clone();
         let loaded = config.load_flat_field()?;
         let corrects = loaded.as_ref().map(|loaded| Arc::clone(&loaded.flat_field));
-        let play = match source {
-            CameraSource::V4l2 { .. } => Play::Live,
-            CameraSource::Pictures { .. } | CameraSource::Simulated { .. } => Play::Recording,
+        let source_kind = match source {
+            CameraSource::V4l2 { .. } => SourceKind::Live,
+            CameraSource::Pictures { .. } | CameraSource::Simulated { .. } => SourceKind::Replayable,
         };
         let lamp = config.illumination.as_ref();
         let mut illumination = IlluminationConfig::open_optional(lamp)?;
@@ -150,7 +150,7 @@ impl Station {
                     None => camera,
                 })
             }),
-            play,
+            source_kind,
             flat_field: loaded.map(|loaded| loaded.digest),
             link: Box::new(SerialLink::new(config.link.port.clone(), config.link.baud)),
             baud: config.link.baud,
@@ -191,14 +191,14 @@ impl Station {
         let [(_, service_heartbeat), (_, frames_heartbeat), (_, postprocess_heartbeat)] = &heartbeats;
         let (frames, results) = FrameLoop::new(FrameLoopParts {
             open: self.camera,
-            play: self.play,
+            source_kind: self.source_kind,
             control: Arc::clone(&control),
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             service: inbox.clone(),
             heartbeat: frames_heartbeat.clone(),
             postprocess_heartbeat: postprocess_heartbeat.clone(),
-            stages: Stages::of(execution.threads),
+            scheduling: Scheduling::of(execution.threads),
             pipeline,
         });
         let service = Service::new(ServiceParts {

@@ -173,12 +173,12 @@ impl<N: Network> Segmenter<N> {
         let maps = self.maps(image, scale, observe)?;
         observe(Stage::Extraction);
         let found = self.extractor.segmentation(image, &maps)?;
-        self.take_back(maps);
+        self.recycle(maps);
         Ok(found)
     }
 
     /// Takes the memory of maps that are used up: the next ones need none of their own.
-    pub fn take_back(&mut self, maps: Maps) {
+    pub fn recycle(&mut self, maps: Maps) {
         self.buffers.canvas = Some(maps.into_canvas());
     }
 

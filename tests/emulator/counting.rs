@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use firmware::{CameraSource, Grab, Pace};
+use firmware::{CameraSource, Grab, GrabStrategy};
 use shared::{decode_image, decode_labels, encode_picture_png, rgb_samples};
 
 use crate::fixture::brightness_model;
@@ -19,7 +19,7 @@ pub fn scenes(count: usize) -> Vec<(String, Vec<u8>)> {
     let source =
         CameraSource::Simulated { width: 640, height: 480, seed: 7, nuclei: 40, frames_per_second: 240.0 };
     let mut camera = source.open().unwrap();
-    let mut next = || match camera.grab(Pace::Every).unwrap() {
+    let mut next = || match camera.grab(GrabStrategy::OneByOne).unwrap() {
         Grab::Frame(frame) => frame.image,
         Grab::Finished => panic!("a simulated microscope has no end"),
     };

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use firmware::{
-    CameraSource, CancellationToken, FolderStorage, Grab, IlluminationConfig, Pace, Play, RunError,
-    Station as Appliance, StatusLight,
+    CameraSource, CancellationToken, FolderStorage, Grab, GrabStrategy, IlluminationConfig, RunError,
+    SourceKind, Station as Appliance, StatusLight,
 };
 use host::{
     CaptureError, FlashError, Flashed, LinkError, Numbering, Shot, Station, Told, Traffic, Waits, flash,
@@ -47,7 +47,7 @@ static FACTORY: LazyLock<Vec<u8>> = LazyLock::new(|| brightness_model(0.4));
 /// What the camera shows first.
 static PICTURES: LazyLock<Vec<Image>> = LazyLock::new(|| {
     let mut camera = CAMERA.open().unwrap();
-    let mut next = || match camera.grab(Pace::Every).unwrap() {
+    let mut next = || match camera.grab(GrabStrategy::OneByOne).unwrap() {
         Grab::Frame(frame) => frame.image,
         Grab::Finished => panic!("a simulated microscope has no end"),
     };
@@ -166,7 +166,7 @@ impl Running {
         let keys = key.map(|key| TrustedKey { name: Name::new(), key: key.public() });
         let appliance = Appliance {
             camera: Box::new(|| CAMERA.open()),
-            play: Play::Recording,
+            source_kind: SourceKind::Replayable,
             flat_field: None,
             link: Box::new(line),
             baud: BAUD,

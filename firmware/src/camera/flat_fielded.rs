@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use shared::FlatField;
 
-use super::{Camera, CameraError, Grab, Pace, microseconds};
+use super::{Camera, CameraError, Grab, GrabStrategy, microseconds};
 
 /// A camera with its flat field.
 pub struct FlatFielded {
@@ -25,8 +25,8 @@ impl Camera for FlatFielded {
         self.camera.name()
     }
 
-    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
-        let mut grab = self.camera.grab(pace)?;
+    fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError> {
+        let mut grab = self.camera.grab(strategy)?;
         if let Grab::Frame(frame) = &mut grab {
             let start = Instant::now();
             self.flat_field.correct(&mut frame.image).map_err(CameraError::FlatField)?;
@@ -47,7 +47,7 @@ mod tests {
         CameraSource::Simulated { width: 96, height: 64, seed: 3, nuclei: 5, frames_per_second: 200.0 };
 
     fn next(camera: &mut dyn Camera) -> Result<Image, CameraError> {
-        match camera.grab(Pace::Every)? {
+        match camera.grab(GrabStrategy::OneByOne)? {
             Grab::Frame(frame) => Ok(frame.image),
             Grab::Finished => panic!("a simulated camera has no end"),
         }

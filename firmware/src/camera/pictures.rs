@@ -7,16 +7,16 @@ use std::time::Instant;
 use shared::wire::Name;
 use shared::{decode_image, picture_stem};
 
-use super::frame_clock::FrameClock;
+use super::frame_pacer::FramePacer;
 use super::picture_store::PictureStore;
-use super::{Camera, CameraError, Frame, Grab, Pace, Repeat, microseconds, unix_ms_now};
+use super::{Camera, CameraError, Frame, Grab, GrabStrategy, Repeat, microseconds, unix_ms_now};
 
 /// A camera that shows pictures one after the other, sorted by name.
 pub(super) struct Pictures<W> {
     store: PictureStore,
     name: String,
     path: PathBuf,
-    clock: FrameClock,
+    pacer: FramePacer,
     repeat: Repeat,
     /// The next picture's place.
     next: usize,
@@ -26,14 +26,14 @@ pub(super) struct Pictures<W> {
 
 impl<W: FnMut(&str) + Send> Pictures<W> {
     /// Opens a folder or zip. A picture that cannot be decoded is passed over, and `warn` hears of it once.
-    pub(super) fn open(path: &Path, clock: FrameClock, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
+    pub(super) fn open(path: &Path, pacer: FramePacer, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
         let store = PictureStore::open(path)?;
         let name = format!("pictures of {}", path.file_name().unwrap_or(path.as_os_str()).display());
-        Ok(Self { store, name, path: path.to_owned(), clock, repeat, next: 0, damaged: HashSet::new(), warn })
+        Ok(Self { store, name, path: path.to_owned(), pacer, repeat, next: 0, damaged: HashSet::new(), warn })
     }
 
     /// Passes `skipped` pictures over.
-    fn pass_over(&mut self, skipped: u32) {
+    fn skip(&mut self, skipped: u32) {
         let count = self.store.names().len();
         let next = self.next.saturating_add(skipped as usize);
         self.next = match self.repeat {
@@ -70,9 +70,9 @@ impl<W: FnMut(&str) + Send> Camera for Pictures<W> {
         &self.name
     }
 
-    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
-        let skipped = self.clock.wait(pace);
-        self.pass_over(skipped);
+    fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError> {
+        let skipped = self.pacer.wait(strategy);
+        self.skip(skipped);
         let count = self.store.names().len();
         for _ in 0..count {
             if self.next == count {

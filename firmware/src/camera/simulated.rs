@@ -4,8 +4,8 @@ use shared::{Channels, Image, LabelImage, Microseconds};
 
 use self::optics::Optics;
 use self::specimen::Specimen;
-use super::frame_clock::FrameClock;
-use super::{Camera, CameraError, Frame, Grab, Pace, unix_ms_now};
+use super::frame_pacer::FramePacer;
+use super::{Camera, CameraError, Frame, Grab, GrabStrategy, unix_ms_now};
 
 mod chromatin;
 mod nucleus;
@@ -24,7 +24,7 @@ pub(super) struct Simulated {
     height: u32,
     specimen: Specimen,
     optics: Optics,
-    clock: FrameClock,
+    pacer: FramePacer,
     started: bool,
 }
 
@@ -35,7 +35,7 @@ impl Simulated {
         height: u32,
         seed: u64,
         nuclei: u32,
-        clock: FrameClock,
+        pacer: FramePacer,
     ) -> Result<Self, CameraError> {
         if !SIDES.contains(&width) || !SIDES.contains(&height) {
             return Err(CameraError::SimulatedSize { width, height });
@@ -49,7 +49,7 @@ impl Simulated {
             height,
             specimen: Specimen::new(width, height, seed, nuclei),
             optics: Optics::new(width as usize, height as usize, seed),
-            clock,
+            pacer,
             started: false,
         })
     }
@@ -71,8 +71,8 @@ impl Camera for Simulated {
         "simulated microscope"
     }
 
-    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
-        let skipped = self.clock.wait(pace);
+    fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError> {
+        let skipped = self.pacer.wait(strategy);
         // A pause of hours need not be lived through step by step.
         for _ in 0..skipped.min(1000) + u32::from(self.started) {
             self.specimen.step();

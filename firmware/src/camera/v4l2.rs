@@ -13,12 +13,12 @@ use ::v4l::video::Capture as _;
 use ::v4l::{Device, FourCC};
 use shared::Microseconds;
 
-use super::newest::{Age, Newest, Nothing, Publisher, newest};
+use super::latest_channel::{Freshness, LatestReceiver, LatestSender, RecvError, latest_channel};
 use super::pixels::{Layout, PixelFormat, convert};
-use super::{Camera, CameraError, Frame, Grab, Pace, microseconds, unix_ms_now};
+use super::{Camera, CameraError, Frame, Grab, GrabStrategy, microseconds, unix_ms_now};
 
 /// Longest wait for a frame; slow cameras expose for a second or two.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Buffers that the driver fills in turn.
 const BUFFERS: u32 = 4;
 /// Damaged frames in a row that are put up with; cameras start with a few.
@@ -60,41 +60,41 @@ pub(super) struct V4l2Camera {
     device: PathBuf,
     name: String,
     layout: Layout,
-    // Before the thread: dropping the mailbox is what ends it.
-    frames: Option<Newest<Raw, CameraError>>,
+    // Before the thread: dropping the receiver is what ends it.
+    frames: Option<LatestReceiver<Raw, CameraError>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl V4l2Camera {
     /// Opens a device file and starts to capture at the size nearest to the one wished for.
     pub(super) fn open(device: &Path, width: u32, height: u32) -> Result<Self, CameraError> {
-        let (publisher, frames) = newest();
-        let (tell, opened) = mpsc::channel();
+        let (sender, frames) = latest_channel();
+        let (report, opened) = mpsc::channel();
         let path = device.to_owned();
         // All of the device lives on this thread: where its driver answers with nonsense, the bindings panic.
         let thread = thread::Builder::new()
             .name("camera".to_owned())
-            .spawn(move || capture(&path, (width, height), &tell, publisher))
+            .spawn(move || capture(&path, (width, height), &report, sender))
             .map_err(|source| CameraError::Open { device: device.to_owned(), source })?;
         let lost = || CameraError::Lost { device: device.to_owned(), source: None };
         let Opened { name, layout } = opened.recv().map_err(|_| lost())??;
         Ok(Self { device: device.to_owned(), name, layout, frames: Some(frames), thread: Some(thread) })
     }
 
-    fn next_raw(&self, age: Age) -> Result<(Raw, u32), CameraError> {
+    fn next_raw(&self, freshness: Freshness) -> Result<(Raw, u32), CameraError> {
         let lost = || CameraError::Lost { device: self.device.clone(), source: None };
         let frames = self.frames.as_ref().ok_or_else(lost)?;
-        // The capture thread gives up first, with the better reason.
-        match frames.take(age, 3 * PATIENCE) {
-            Ok(taken) => Ok((taken.item, taken.passed_over)),
-            Err(Nothing::Ended(reason)) => Err(reason.unwrap_or_else(lost)),
-            Err(Nothing::TimedOut) => Err(silent(&self.device)),
+        // The capture thread times out first, with the better reason.
+        match frames.recv(freshness, 3 * FRAME_TIMEOUT) {
+            Ok(received) => Ok((received.item, received.skipped)),
+            Err(RecvError::Ended(reason)) => Err(reason.unwrap_or_else(lost)),
+            Err(RecvError::TimedOut) => Err(silent(&self.device)),
         }
     }
 }
 
 fn silent(device: &Path) -> CameraError {
-    CameraError::Silent { device: device.to_owned(), seconds: PATIENCE.as_secs() }
+    CameraError::Silent { device: device.to_owned(), seconds: FRAME_TIMEOUT.as_secs() }
 }
 
 impl Camera for V4l2Camera {
@@ -102,16 +102,16 @@ impl Camera for V4l2Camera {
         &self.name
     }
 
-    fn grab(&mut self, pace: Pace) -> Result<Grab, CameraError> {
-        let age = match pace {
-            Pace::Newest => Age::Any,
-            Pace::Every => Age::BegunAfterCall,
+    fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError> {
+        let freshness = match strategy {
+            GrabStrategy::LatestOnly => Freshness::Any,
+            GrabStrategy::OneByOne => Freshness::BegunAfterCall,
         };
         let mut skipped = 0u32;
         let mut damaged = 0;
         loop {
-            let (raw, passed_over) = self.next_raw(age)?;
-            skipped = skipped.saturating_add(passed_over);
+            let (raw, newly_skipped) = self.next_raw(freshness)?;
+            skipped = skipped.saturating_add(newly_skipped);
             let start = Instant::now();
             match convert(&raw.bytes, self.layout) {
                 Ok(image) => {
@@ -142,33 +142,33 @@ impl Camera for V4l2Camera {
 }
 
 impl Drop for V4l2Camera {
-    /// Waits for the capture thread, so that the device is free to be opened anew.
+    /// Waits for the capture thread, so that the device can be opened again.
     fn drop(&mut self) {
         self.frames = None;
         if let Some(thread) = self.thread.take() {
-            // A panic was told by the thread itself.
+            // The thread printed its own panic.
             let _ = thread.join();
         }
     }
 }
 
-/// The capture thread: opens the device, tells about it, and publishes frames until it fails or nobody takes them.
+/// The capture thread: opens the device, reports how, and sends frames until it fails or nobody receives them.
 fn capture(
     device: &Path,
     wished: (u32, u32),
-    tell: &mpsc::Sender<Result<Opened, CameraError>>,
-    publisher: Publisher<Raw, CameraError>,
+    report: &mpsc::Sender<Result<Opened, CameraError>>,
+    sender: LatestSender<Raw, CameraError>,
 ) {
     let (camera, mut stream) = match start(device, wished) {
         Ok((camera, stream, opened)) => {
-            if tell.send(Ok(opened)).is_err() {
+            if report.send(Ok(opened)).is_err() {
                 return;
             }
             (camera, stream)
         }
         Err(error) => {
             // Whoever opened the camera waits for this.
-            let _ = tell.send(Err(error));
+            let _ = report.send(Err(error));
             return;
         }
     };
@@ -176,22 +176,22 @@ fn capture(
     loop {
         match stream.next() {
             Ok((bytes, meta)) => {
-                publisher.lose(sequence.lost_before(meta.sequence));
+                sender.count_lost(sequence.lost_before(meta.sequence));
                 if meta.flags.contains(Flags::ERROR) {
-                    publisher.lose(1);
+                    sender.count_lost(1);
                     continue;
                 }
                 let bytes = &bytes[..(meta.bytesused as usize).min(bytes.len())];
                 let raw =
                     Raw { bytes: bytes.to_vec(), time_unix_ms: unix_ms_now(), exposure: exposure(&camera) };
-                if !publisher.publish(raw) {
+                if !sender.send(raw) {
                     return;
                 }
             }
             // After a timeout the bindings would queue a buffer twice: the device is opened anew instead.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return publisher.end(silent(device)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return sender.end(silent(device)),
             Err(error) => {
-                return publisher.end(CameraError::Lost { device: device.to_owned(), source: Some(error) });
+                return sender.end(CameraError::Lost { device: device.to_owned(), source: Some(error) });
             }
         }
     }
@@ -203,7 +203,7 @@ fn start(device: &Path, wished: (u32, u32)) -> Result<(Device, Stream<'static>, 
     let name = camera.query_caps().map_err(refused)?.card;
     let layout = negotiate(&camera, device, wished)?;
     let mut stream = Stream::with_buffers(&camera, Type::VideoCapture, BUFFERS).map_err(refused)?;
-    stream.set_timeout(PATIENCE);
+    stream.set_timeout(FRAME_TIMEOUT);
     Ok((camera, stream, Opened { name, layout }))
 }
 

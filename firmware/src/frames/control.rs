@@ -10,7 +10,7 @@ use crate::inference::Pipeline;
 
 /// How one frame is taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shot {
+pub struct FrameRequest {
     /// When frames are taken.
     pub acquisition: Acquisition,
     /// The brightness that it is taken at.
@@ -23,7 +23,7 @@ pub struct Shot {
     pub token: Option<u32>,
 }
 
-impl Shot {
+impl FrameRequest {
     const fn of(settings: &Settings) -> Self {
         let Settings { acquisition, illumination, masks, preview, .. } = *settings;
         Self { acquisition, illumination, masks, preview, token: None }
@@ -31,26 +31,26 @@ impl Shot {
 }
 
 /// What the frames' thread does next.
-pub enum Order {
+pub enum FrameCommand {
     /// Run this model from now on.
     Run(Box<Pipeline>),
-    /// Begin with the first picture, as the opening of that number.
-    Rewind(u32),
+    /// Begin with the first picture, as the generation of that number.
+    RestartSource(u32),
     /// Look for the camera.
     Open,
     /// Take a frame.
-    Grab(Shot),
+    Grab(FrameRequest),
 }
 
 /// Whether there is a camera to take frames from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub enum CameraReadiness {
     /// There is.
     Ready,
     /// There is none; it is looked for then.
-    After(Instant),
+    RetryAt(Instant),
     /// It came to its end.
-    Never,
+    EndOfInput,
 }
 
 /// Wishes of the service, fulfilled by the frames' thread. Nothing here blocks the service.
@@ -61,22 +61,23 @@ pub struct FrameControl {
 
 struct Wanted {
     is_over: bool,
-    shot: Shot,
+    shot: FrameRequest,
     pipeline: Option<Box<Pipeline>>,
-    opening: u32,
+    generation: u32,
 }
 
 impl Wanted {
     /// Settings, with a capture that is wanted still wanted.
     const fn set(&mut self, settings: &Settings) {
-        self.shot = Shot { token: self.shot.token, ..Shot::of(settings) };
+        self.shot = FrameRequest { token: self.shot.token, ..FrameRequest::of(settings) };
     }
 }
 
 impl FrameControl {
     /// A control with these settings in force.
     pub const fn new(settings: &Settings) -> Self {
-        let wanted = Wanted { is_over: false, shot: Shot::of(settings), pipeline: None, opening: 0 };
+        let wanted =
+            Wanted { is_over: false, shot: FrameRequest::of(settings), pipeline: None, generation: 0 };
         Self { wanted: Mutex::new(wanted), changed: Condvar::new() }
     }
 
@@ -96,15 +97,15 @@ impl FrameControl {
     }
 
     /// Wants a recording to begin anew with these settings in force, from its first picture on; the number of
-    /// the opening that will answer it.
-    pub fn rewind(&self, settings: &Settings) -> u32 {
-        let mut opening = 0;
+    /// the generation that will answer it.
+    pub fn restart_source(&self, settings: &Settings) -> u32 {
+        let mut generation = 0;
         self.change(|wanted| {
             wanted.set(settings);
-            wanted.opening = wanted.opening.wrapping_add(1);
-            opening = wanted.opening;
+            wanted.generation = wanted.generation.wrapping_add(1);
+            generation = wanted.generation;
         });
-        opening
+        generation
     }
 
     /// Ends the frames' thread.
@@ -112,33 +113,33 @@ impl FrameControl {
         self.change(|wanted| wanted.is_over = true);
     }
 
-    /// Waits for the next thing to do; `None` when it is over. `opening` is the one done last.
-    pub fn next(&self, readiness: Readiness, opening: u32) -> Option<Order> {
+    /// Waits for the next thing to do; `None` when it is over. `generation` is the one done last.
+    pub fn next(&self, readiness: CameraReadiness, generation: u32) -> Option<FrameCommand> {
         let mut wanted = self.lock();
         loop {
             if wanted.is_over {
                 return None;
             }
             if let Some(pipeline) = wanted.pipeline.take() {
-                return Some(Order::Run(pipeline));
+                return Some(FrameCommand::Run(pipeline));
             }
-            if wanted.opening != opening {
-                return Some(Order::Rewind(wanted.opening));
+            if wanted.generation != generation {
+                return Some(FrameCommand::RestartSource(wanted.generation));
             }
             let now = Instant::now();
             wanted = match readiness {
-                Readiness::Ready
+                CameraReadiness::Ready
                     if wanted.shot.acquisition == Acquisition::Continuous || wanted.shot.token.is_some() =>
                 {
                     let shot = wanted.shot;
                     wanted.shot.token = None;
-                    return Some(Order::Grab(shot));
+                    return Some(FrameCommand::Grab(shot));
                 }
-                Readiness::After(then) if then <= now => return Some(Order::Open),
-                Readiness::After(then) => {
+                CameraReadiness::RetryAt(then) if then <= now => return Some(FrameCommand::Open),
+                CameraReadiness::RetryAt(then) => {
                     self.changed.wait_timeout(wanted, then - now).unwrap_or_else(PoisonError::into_inner).0
                 }
-                Readiness::Ready | Readiness::Never => {
+                CameraReadiness::Ready | CameraReadiness::EndOfInput => {
                     self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner)
                 }
             };
@@ -173,7 +174,7 @@ mod tests {
         std::thread::scope(|scope| {
             let frames = scope.spawn(|| {
                 let mut tokens = Vec::new();
-                while let Some(Order::Grab(shot)) = control.next(Readiness::Ready, 0) {
+                while let Some(FrameCommand::Grab(shot)) = control.next(CameraReadiness::Ready, 0) {
                     tokens.push(shot.token);
                     if shot.token == Some(1) {
                         control.trigger(Some(2));
@@ -191,12 +192,12 @@ mod tests {
     #[test]
     fn no_picture_of_a_recording_that_begins_anew_for_captures_goes_to_nobody() {
         let control = FrameControl::new(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
-        let opening = control.rewind(&SETTINGS);
-        assert!(matches!(control.next(Readiness::Never, 0), Some(Order::Rewind(_))));
+        let generation = control.restart_source(&SETTINGS);
+        assert!(matches!(control.next(CameraReadiness::EndOfInput, 0), Some(FrameCommand::RestartSource(_))));
         std::thread::scope(|scope| {
-            let next = scope.spawn(|| control.next(Readiness::Ready, opening));
+            let next = scope.spawn(|| control.next(CameraReadiness::Ready, generation));
             control.trigger(Some(1));
-            let Some(Order::Grab(shot)) = next.join().unwrap() else { panic!("no frame") };
+            let Some(FrameCommand::Grab(shot)) = next.join().unwrap() else { panic!("no frame") };
             assert_eq!((shot.acquisition, shot.token), (Acquisition::Triggered, Some(1)));
         });
     }
@@ -204,11 +205,17 @@ mod tests {
     #[test]
     fn an_absent_camera_is_looked_for_and_a_finished_one_is_not() {
         let control = FrameControl::new(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
-        assert!(matches!(control.next(Readiness::After(Instant::now()), 0), Some(Order::Open)));
-        let opening = control.rewind(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
-        assert!(matches!(control.next(Readiness::Never, 0), Some(Order::Rewind(found)) if found == opening));
-        assert!(matches!(control.next(Readiness::Ready, opening), Some(Order::Grab(_))));
+        assert!(matches!(
+            control.next(CameraReadiness::RetryAt(Instant::now()), 0),
+            Some(FrameCommand::Open)
+        ));
+        let generation =
+            control.restart_source(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
+        assert!(
+            matches!(control.next(CameraReadiness::EndOfInput, 0), Some(FrameCommand::RestartSource(found)) if found == generation)
+        );
+        assert!(matches!(control.next(CameraReadiness::Ready, generation), Some(FrameCommand::Grab(_))));
         control.end();
-        assert!(control.next(Readiness::Never, opening).is_none());
+        assert!(control.next(CameraReadiness::EndOfInput, generation).is_none());
     }
 }

@@ -41,7 +41,7 @@ impl Camera for Known {
         "known"
     }
 
-    fn grab(&mut self, _pace: Pace) -> Result<Grab, CameraError> {
+    fn grab(&mut self, _pace: GrabStrategy) -> Result<Grab, CameraError> {
         let Some(frame) = self.frames.get(self.grabbed as usize) else { return Ok(Grab::Finished) };
         self.grabbed += 1;
         (self.at_grab)(self.grabbed);
@@ -56,12 +56,17 @@ struct Rig {
     counters: Arc<Counters>,
     told: Receiver<Input>,
     frames: FrameLoop,
-    results: Option<ResultsLoop>,
+    results: Option<PostprocessWorker>,
 }
 
 impl Rig {
     /// `inbox` words to the service find room without being heard.
-    fn new(stages: Stages, frames: Vec<Frame>, inbox: usize, at_grab: impl FnOnce(&Self) -> AtGrab) -> Self {
+    fn new(
+        scheduling: Scheduling,
+        frames: Vec<Frame>,
+        inbox: usize,
+        at_grab: impl FnOnce(&Self) -> AtGrab,
+    ) -> Self {
         let control = Arc::new(FrameControl::new(&SETTINGS));
         let outbox = Arc::new(Outbox::new(921_600, Run(1)));
         outbox.open();
@@ -70,14 +75,14 @@ impl Rig {
         let (give, camera) = sync_channel::<Known>(1);
         let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
             open: Box::new(move || Ok(Box::new(camera.recv().unwrap()))),
-            play: Play::Live,
+            source_kind: SourceKind::Live,
             control: Arc::clone(&control),
             outbox: Arc::clone(&outbox),
             counters: Arc::clone(&counters),
             service,
             heartbeat: ThreadHeartbeat::default(),
             postprocess_heartbeat: ThreadHeartbeat::default(),
-            stages,
+            scheduling,
             pipeline: pipeline(MODEL),
         });
         let rig = Self { control, outbox, counters, told, frames: frame_loop, results };
@@ -91,7 +96,7 @@ fn simulated(count: usize, seed: u64) -> Vec<Frame> {
     let source =
         CameraSource::Simulated { width: 320, height: 256, seed, nuclei: 20, frames_per_second: 10.0 };
     let mut camera = source.open().unwrap();
-    let next = |_| match camera.grab(Pace::Every).unwrap() {
+    let next = |_| match camera.grab(GrabStrategy::OneByOne).unwrap() {
         Grab::Frame(frame) => *frame,
         Grab::Finished => panic!("a microscope does not finish"),
     };
@@ -130,10 +135,10 @@ struct Outcome {
 
 /// Sends a journey through the loop: another brightness from the 5th frame on, another model from the 7th on, no
 /// masks from the 9th on, of which one is captured.
-fn outcomes(stages: Stages, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u32>) {
+fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u32>) {
     let count = frames.len() as u32;
     let (bulk_out, bulk) = sync_channel(64);
-    let rig = Rig::new(stages, frames, 64, |rig| {
+    let rig = Rig::new(scheduling, frames, 64, |rig| {
         let (control, counters) = (Arc::clone(&rig.control), Arc::clone(&rig.counters));
         let mut other = Some(Box::new(pipeline(&OTHER_MODEL)));
         let mut previews = 0;
@@ -230,8 +235,8 @@ fn receive(outbox: &Outbox, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
 #[test]
 fn overlapped_stages_give_what_stages_in_turn_give_and_changes_meet_the_same_frames() {
     let frames = journey();
-    let (in_turn, captured_in_turn) = outcomes(Stages::InTurn, frames.clone());
-    let (overlapped, captured) = outcomes(Stages::Overlapped, frames);
+    let (in_turn, captured_in_turn) = outcomes(Scheduling::Sequential, frames.clone());
+    let (overlapped, captured) = outcomes(Scheduling::Pipelined, frames);
     assert_eq!(overlapped.len(), in_turn.len());
     for (overlapped, in_turn) in overlapped.iter().zip(&in_turn) {
         assert_eq!(overlapped.report, in_turn.report);
@@ -260,7 +265,7 @@ fn the_network_sees_the_next_frame_while_one_is_finished_and_no_other_is_taken()
     let (grabs_in, grabs) = sync_channel(64);
     let is_heard = Arc::new(AtomicBool::new(false));
     // Whoever tells the service waits until it hears.
-    let rig = Rig::new(Stages::Overlapped, simulated(4, 5), 0, |rig| {
+    let rig = Rig::new(Scheduling::Pipelined, simulated(4, 5), 0, |rig| {
         rig.control.trigger(Some(1));
         let is_heard = Arc::clone(&is_heard);
         Box::new(move |grabbed| grabs_in.send((grabbed, is_heard.load(Ordering::SeqCst))).unwrap())

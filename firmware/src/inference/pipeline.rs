@@ -38,11 +38,11 @@ pub struct FrameResult {
 
 /// A model at work. Over a stream of frames it learns the scale, so that each costs one pass.
 ///
-/// Its two halves can work at once: while the [`Looker`] looks at a frame, the [`Finisher`] finishes the one before.
+/// Its two halves can work at once: while the [`InferenceStage`] looks at a frame, the [`PostprocessStage`] finishes the one before.
 #[derive(Debug)]
 pub struct Pipeline {
-    pub(crate) looker: Looker,
-    pub(crate) finisher: Box<Finisher>,
+    pub(crate) inference: InferenceStage,
+    pub(crate) finisher: Box<PostprocessStage>,
 }
 
 impl Pipeline {
@@ -50,17 +50,17 @@ impl Pipeline {
     pub fn new(model: Model) -> Self {
         let digest = model.digest();
         let segmenter = model.into_segmenter();
-        let finisher = Box::new(Finisher {
+        let finisher = Box::new(PostprocessStage {
             extractor: Extractor::new(segmenter.manifest().clone()),
             digest,
             scale: ScaleEstimator::default(),
         });
-        Self { looker: Looker { segmenter, digest }, finisher }
+        Self { inference: InferenceStage { segmenter, digest }, finisher }
     }
 
     /// The model's digest.
     pub const fn digest(&self) -> ModelDigest {
-        self.looker.digest()
+        self.inference.digest()
     }
 
     /// Finds the nuclei of a frame, one half after the other. A triggered one is segmented as the host segments a
@@ -75,48 +75,48 @@ impl Pipeline {
         illumination: DutyCycle,
         acquisition: Acquisition,
     ) -> Result<FrameResult, PipelineError> {
-        let choice = self.looker.choice(acquisition, self.finisher.learnt());
-        let sight = self.looker.look(&frame.image, choice)?;
-        let seen = Seen { number, frame, illumination, acquisition, sight };
-        let (result, maps) = self.finisher.finish(seen)?;
-        self.looker.take_back(maps);
+        let choice = self.inference.choice(acquisition, self.finisher.learnt());
+        let sight = self.inference.infer(&frame.image, choice)?;
+        let seen = InferredFrame { number, frame, illumination, acquisition, sight };
+        let (result, maps) = self.finisher.postprocess(seen)?;
+        self.inference.recycle(maps);
         Ok(result)
     }
 }
 
 /// The half of a pipeline that needs the network.
 #[derive(Debug)]
-pub(crate) struct Looker {
+pub(crate) struct InferenceStage {
     segmenter: Segmenter<TractNetwork>,
     digest: ModelDigest,
 }
 
 /// What the network made of a picture.
 #[derive(Debug)]
-pub(crate) struct Sight {
+pub(crate) struct InferenceOutput {
     stages: StageClock,
-    found: Found,
+    found: InferenceResult,
 }
 
 #[derive(Debug)]
-enum Found {
+enum InferenceResult {
     /// Maps of the one pass that there is.
     Maps(Maps),
     /// The nuclei, where they decided on the passes.
-    Nuclei(Segmentation),
+    Segmentation(Segmentation),
 }
 
 /// A frame with what the network made of it.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct InferredFrame {
     pub(crate) number: u32,
     pub(crate) frame: Frame,
     pub(crate) illumination: DutyCycle,
     pub(crate) acquisition: Acquisition,
-    pub(crate) sight: Sight,
+    pub(crate) sight: InferenceOutput,
 }
 
-impl Looker {
+impl InferenceStage {
     pub(crate) const fn digest(&self) -> ModelDigest {
         self.digest
     }
@@ -136,46 +136,52 @@ impl Looker {
     ///
     /// # Errors
     /// [`PipelineError`].
-    pub(crate) fn look(&mut self, image: &Image, choice: ScaleChoice) -> Result<Sight, PipelineError> {
+    pub(crate) fn infer(
+        &mut self,
+        image: &Image,
+        choice: ScaleChoice,
+    ) -> Result<InferenceOutput, PipelineError> {
         let mut stages = StageClock::start();
         let mut observe = |stage| stages.enter(stage);
         let found = match choice {
-            ScaleChoice::Fixed(scale) => Found::Maps(self.segmenter.maps(image, scale, &mut observe)?),
+            ScaleChoice::Fixed(scale) => {
+                InferenceResult::Maps(self.segmenter.maps(image, scale, &mut observe)?)
+            }
             ScaleChoice::PerPicture => {
-                Found::Nuclei(self.segmenter.segment_observed(image, choice, &mut observe)?)
+                InferenceResult::Segmentation(self.segmenter.segment_observed(image, choice, &mut observe)?)
             }
         };
         stages.enter(Stage::Done);
-        Ok(Sight { stages, found })
+        Ok(InferenceOutput { stages, found })
     }
 
     /// Takes the memory of maps that are used up.
-    pub(crate) fn take_back(&mut self, maps: Option<Maps>) {
+    pub(crate) fn recycle(&mut self, maps: Option<Maps>) {
         if let Some(maps) = maps {
-            self.segmenter.take_back(maps);
+            self.segmenter.recycle(maps);
         }
     }
 }
 
-impl Sight {
+impl InferenceOutput {
     /// The maps of a picture that nobody wants to see any more.
-    pub(crate) fn into_maps(self) -> Option<Maps> {
+    pub(crate) fn into_buffers(self) -> Option<Maps> {
         match self.found {
-            Found::Maps(maps) => Some(maps),
-            Found::Nuclei(_) => None,
+            InferenceResult::Maps(maps) => Some(maps),
+            InferenceResult::Segmentation(_) => None,
         }
     }
 }
 
 /// The other half: from maps to nuclei, their evidence and their masks. Learns the scale from frame to frame.
 #[derive(Debug)]
-pub(crate) struct Finisher {
+pub(crate) struct PostprocessStage {
     extractor: Extractor,
     digest: ModelDigest,
     scale: ScaleEstimator,
 }
 
-impl Finisher {
+impl PostprocessStage {
     pub(crate) const fn digest(&self) -> ModelDigest {
         self.digest
     }
@@ -189,16 +195,19 @@ impl Finisher {
     ///
     /// # Errors
     /// [`PipelineError`].
-    pub(crate) fn finish(&mut self, seen: Seen) -> Result<(FrameResult, Option<Maps>), PipelineError> {
-        let Seen { number, frame, illumination, acquisition, sight } = seen;
-        let Sight { mut stages, found } = sight;
+    pub(crate) fn postprocess(
+        &mut self,
+        seen: InferredFrame,
+    ) -> Result<(FrameResult, Option<Maps>), PipelineError> {
+        let InferredFrame { number, frame, illumination, acquisition, sight } = seen;
+        let InferenceOutput { mut stages, found } = sight;
         stages.enter(Stage::Extraction);
         let (found, maps) = match found {
-            Found::Maps(maps) => {
+            InferenceResult::Maps(maps) => {
                 let found = self.extractor.segmentation(&frame.image, &maps).map_err(SegmentError::Size)?;
                 (found, Some(maps))
             }
-            Found::Nuclei(found) => (found, None),
+            InferenceResult::Segmentation(found) => (found, None),
         };
         stages.enter(Stage::Done);
         if acquisition == Acquisition::Continuous {

@@ -9,7 +9,7 @@ use shared::wire::{
 use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
 
 use super::*;
-use crate::frames::{Order, Readiness};
+use crate::frames::{CameraReadiness, FrameCommand};
 use crate::io::IlluminationConfig;
 use crate::update::MemoryStorage;
 
@@ -60,7 +60,7 @@ impl Bench {
             readiness: Arc::new(ReadyNotifier::new("", running, |_: &str| ())),
             heartbeat: crate::runtime::watchdog::ThreadHeartbeat::default(),
         });
-        service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), opening: 0 });
+        service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), generation: 0 });
         let bench = Self { service, work, storage };
         assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
         bench
@@ -199,7 +199,9 @@ fn settings_are_put_in_force_and_told() {
         preview: Stream::Off,
     };
     assert_eq!(bench.ask(Request::Settings), Response::Settings(expected));
-    let Some(Order::Grab(shot)) = bench.service.parts.control.next(Readiness::Ready, 0) else { panic!() };
+    let Some(FrameCommand::Grab(shot)) = bench.service.parts.control.next(CameraReadiness::Ready, 0) else {
+        panic!()
+    };
     assert_eq!((shot.illumination, shot.masks), (DutyCycle::FULL, Stream::Off));
 }
 
@@ -297,8 +299,8 @@ fn the_same_token_gives_the_same_frame() {
     let ask = |bench: &mut Bench, token| bench.ask(Request::Capture { token });
     assert_eq!(ask(&mut bench, 5), Response::Capture(CaptureState::Pending));
     assert_eq!(ask(&mut bench, 5), Response::Capture(CaptureState::Pending));
-    let triggered = |bench: &Bench| match bench.service.parts.control.next(Readiness::Ready, 0) {
-        Some(Order::Grab(shot)) => shot.token,
+    let triggered = |bench: &Bench| match bench.service.parts.control.next(CameraReadiness::Ready, 0) {
+        Some(FrameCommand::Grab(shot)) => shot.token,
         _ => panic!(),
     };
     assert_eq!([triggered(&bench), triggered(&bench)], [Some(5), None], "asked twice, taken once");
@@ -328,7 +330,7 @@ fn the_same_token_gives_the_same_frame() {
 fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
     let mut bench = Bench::new();
     let tell = |bench: &mut Bench, state| {
-        bench.service.hear(Input::Camera { state, name: String::new(), opening: 0 });
+        bench.service.hear(Input::Camera { state, name: String::new(), generation: 0 });
     };
     tell(&mut bench, CameraState::Absent);
     // Another host opens a conversation: nothing that waited comes by itself.
@@ -354,7 +356,7 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
         (CameraState::Running, CaptureState::Pending),
     ];
     for (state, expected) in states {
-        bench.service.hear(Input::Camera { state, name: String::new(), opening: 0 });
+        bench.service.hear(Input::Camera { state, name: String::new(), generation: 0 });
         assert_eq!(bench.notice(), Notice::Camera(state));
         assert_eq!(bench.ask(Request::Capture { token: 1 }), Response::Capture(expected));
     }
@@ -363,16 +365,23 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
 #[test]
 fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
     let mut bench = Bench::new();
-    bench.service.hear(Input::Camera { state: CameraState::Finished, name: String::new(), opening: 0 });
+    bench.service.hear(Input::Camera { state: CameraState::Finished, name: String::new(), generation: 0 });
     bench.sent();
     for _ in 0..2 {
         bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
     }
-    assert!(matches!(bench.service.parts.control.next(Readiness::Never, 0), Some(Order::Rewind(1))));
-    let late = Input::Camera { state: CameraState::Finished, name: String::new(), opening: 0 };
+    assert!(matches!(
+        bench.service.parts.control.next(CameraReadiness::EndOfInput, 0),
+        Some(FrameCommand::RestartSource(1))
+    ));
+    let late = Input::Camera { state: CameraState::Finished, name: String::new(), generation: 0 };
     bench.service.hear(late);
     let pending = Response::Capture(CaptureState::Pending);
-    assert_eq!(bench.ask(Request::Capture { token: 3 }), pending, "word of the old opening does not count");
+    assert_eq!(
+        bench.ask(Request::Capture { token: 3 }),
+        pending,
+        "word of the old generation does not count"
+    );
     for lost in [Input::Line(LineEvent::Lost), Input::Stop] {
         bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
         match lost {

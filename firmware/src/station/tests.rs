@@ -54,7 +54,7 @@ impl Running {
         };
         let station = Station {
             camera: Box::new(move || source.open()),
-            play: Play::Recording,
+            source_kind: SourceKind::Replayable,
             flat_field: None,
             link: Box::new(SerialLink::new(port.display().to_string(), 921_600)),
             baud: 921_600,

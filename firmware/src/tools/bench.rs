@@ -18,7 +18,7 @@ use thiserror::Error;
 use self::flow::Flow;
 use self::layers::Layers;
 use self::summary::{Sample, Summary};
-use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, Pace, Repeat, microseconds};
+use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, GrabStrategy, Repeat, microseconds};
 use crate::inference::{Pipeline, PipelineError, preview_jpeg};
 use crate::station::threads_or_all;
 use crate::update::FACTORY_MODEL;
@@ -181,7 +181,7 @@ fn simulated(PictureSize { width, height }: PictureSize) -> CameraSource {
 fn next_frame(camera: &mut dyn Camera) -> Result<Frame, BenchError> {
     loop {
         // Pictures that repeat do not finish.
-        if let Grab::Frame(frame) = camera.grab(Pace::Every)? {
+        if let Grab::Frame(frame) = camera.grab(GrabStrategy::OneByOne)? {
             return Ok(*frame);
         }
     }

@@ -50,16 +50,16 @@ fn zip_of(files: &[(&str, Vec<u8>)]) -> TempDir {
 
 fn open(path: &Path, repeat: Repeat) -> (Result<impl Camera + use<>, CameraError>, Receiver<String>) {
     let (sender, warnings) = channel();
-    let clock = FrameClock::new(10.0).unwrap();
+    let pacer = FramePacer::new(10.0).unwrap();
     let warn = move |warning: &str| sender.send(warning.to_owned()).unwrap();
-    (Pictures::open(path, clock, repeat, warn), warnings)
+    (Pictures::open(path, pacer, repeat, warn), warnings)
 }
 
 /// The names and brightnesses of the next frames, until the end.
-fn play(camera: &mut impl Camera, at_most: usize) -> Vec<(String, u8)> {
+fn source_kind(camera: &mut impl Camera, at_most: usize) -> Vec<(String, u8)> {
     let mut shown = Vec::new();
     while shown.len() < at_most
-        && let Grab::Frame(frame) = camera.grab(Pace::Every).unwrap()
+        && let Grab::Frame(frame) = camera.grab(GrabStrategy::OneByOne).unwrap()
     {
         assert_eq!(frame.skipped, 0, "none is passed over");
         shown.push((frame.source.to_string(), frame.image.samples_hwc()[0]));
@@ -77,8 +77,8 @@ fn folder_and_zip_show_every_picture_in_order_and_name_a_damaged_one() {
     for path in [folder.path().to_owned(), zip.path().join("set.zip")] {
         let (camera, warnings) = open(&path, Repeat::Once);
         let mut camera = camera.unwrap();
-        assert_eq!(play(&mut camera, 9), named(&[("a", 1), ("c", 3)]));
-        assert!(matches!(camera.grab(Pace::Every).unwrap(), Grab::Finished), "it stays finished");
+        assert_eq!(source_kind(&mut camera, 9), named(&[("a", 1), ("c", 3)]));
+        assert!(matches!(camera.grab(GrabStrategy::OneByOne).unwrap(), Grab::Finished), "it stays finished");
         drop(camera);
         let warnings: Vec<String> = warnings.iter().collect();
         let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
@@ -91,7 +91,7 @@ fn repeated_pictures_start_over_and_warn_once() {
     let folder = folder_of(&dsb_files());
     let (camera, warnings) = open(folder.path(), Repeat::Forever);
     let mut camera = camera.unwrap();
-    assert_eq!(play(&mut camera, 5), named(&[("a", 1), ("c", 3), ("a", 1), ("c", 3), ("a", 1)]));
+    assert_eq!(source_kind(&mut camera, 5), named(&[("a", 1), ("c", 3), ("a", 1), ("c", 3), ("a", 1)]));
     drop(camera);
     assert_eq!(warnings.iter().count(), 1);
 }
@@ -102,11 +102,11 @@ fn flat_folders_single_pictures_and_long_names() {
     let grey = Image::new(4, 3, Channels::Grey, vec![100; 12]).unwrap();
     let folder = folder_of(&[("2.PNG", png(2)), (&long, encode_jpeg(&grey, 95).unwrap())]);
     let (camera, _warnings) = open(folder.path(), Repeat::Once);
-    let shown = play(&mut camera.unwrap(), 9);
+    let shown = source_kind(&mut camera.unwrap(), 9);
     assert_eq!(shown[0], ("2".to_owned(), 2));
     assert_eq!(shown[1].0, "ä".repeat(48), "cut to what the wire carries");
     let (camera, _warnings) = open(&folder.path().join("2.PNG"), Repeat::Once);
-    assert_eq!(play(&mut camera.unwrap(), 9), named(&[("2", 2)]));
+    assert_eq!(source_kind(&mut camera.unwrap(), 9), named(&[("2", 2)]));
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn passing_over_wraps_or_ends() {
     let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, png)| (name.as_str(), png.clone())).collect();
     let folder = folder_of(&files);
     for (repeat, shown) in [(Repeat::Forever, named(&[("2", 2)])), (Repeat::Once, Vec::new())] {
-        let clock = FrameClock::new(10.0).unwrap();
-        let mut camera = Pictures::open(folder.path(), clock, repeat, |_: &str| ()).unwrap();
-        camera.pass_over(6);
-        assert_eq!(play(&mut camera, 1), shown, "{repeat:?}");
+        let pacer = FramePacer::new(10.0).unwrap();
+        let mut camera = Pictures::open(folder.path(), pacer, repeat, |_: &str| ()).unwrap();
+        camera.skip(6);
+        assert_eq!(source_kind(&mut camera, 1), shown, "{repeat:?}");
     }
 }
 
@@ -133,7 +133,10 @@ fn without_a_readable_picture_there_is_no_camera() {
     for repeat in [Repeat::Once, Repeat::Forever] {
         let (camera, warnings) = open(damaged.path(), repeat);
         let mut camera = camera.unwrap();
-        assert!(matches!(camera.grab(Pace::Every), Err(CameraError::NoPictures { .. })), "{repeat:?}");
+        assert!(
+            matches!(camera.grab(GrabStrategy::OneByOne), Err(CameraError::NoPictures { .. })),
+            "{repeat:?}"
+        );
         drop(camera);
         assert_eq!(warnings.iter().count(), 2);
     }

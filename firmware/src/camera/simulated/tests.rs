@@ -3,11 +3,11 @@ use shared::measure_objects;
 use super::*;
 
 fn microscope(seed: u64, nuclei: u32) -> Simulated {
-    Simulated::new(320, 240, seed, nuclei, FrameClock::new(10.0).unwrap()).unwrap()
+    Simulated::new(320, 240, seed, nuclei, FramePacer::new(10.0).unwrap()).unwrap()
 }
 
 fn next(microscope: &mut Simulated) -> Frame {
-    match microscope.grab(Pace::Every).unwrap() {
+    match microscope.grab(GrabStrategy::OneByOne).unwrap() {
         Grab::Frame(frame) => *frame,
         Grab::Finished => panic!("a microscope does not finish"),
     }
@@ -80,7 +80,7 @@ fn mean(samples: &[u8]) -> f32 {
 #[test]
 fn about_as_many_nuclei_are_in_view_as_asked_for() {
     let counts = (0..12).map(|seed| {
-        let microscope = Simulated::new(640, 480, seed, 60, FrameClock::new(10.0).unwrap()).unwrap();
+        let microscope = Simulated::new(640, 480, seed, 60, FramePacer::new(10.0).unwrap()).unwrap();
         microscope.scene().unwrap().1.count()
     });
     let mean = counts.sum::<u32>() as f32 / 12.0;

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use shared::{Channels, decode_image, decode_masks};
 
 use super::*;
-use crate::camera::{CameraSource, Grab, Pace};
+use crate::camera::{CameraSource, Grab, GrabStrategy};
 use crate::update::FACTORY_MODEL;
 
 fn model() -> Model {
@@ -14,7 +14,7 @@ fn frames(count: usize) -> Vec<Frame> {
     let source =
         CameraSource::Simulated { width: 320, height: 256, seed: 3, nuclei: 20, frames_per_second: 10.0 };
     let mut camera = source.open().unwrap();
-    let next = |_| match camera.grab(Pace::Every).unwrap() {
+    let next = |_| match camera.grab(GrabStrategy::OneByOne).unwrap() {
         Grab::Frame(frame) => *frame,
         Grab::Finished => panic!("a microscope does not finish"),
     };

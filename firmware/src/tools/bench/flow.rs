@@ -13,8 +13,8 @@ use shared::DutyCycle;
 use shared::wire::{Acquisition, CameraState, Event, Kept, Message, News, Run, Settings, Stream};
 
 use super::BenchError;
-use crate::camera::{Camera, CameraError, Frame, Grab, Pace};
-use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Play, Stages};
+use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
+use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Scheduling, SourceKind};
 use crate::inference::Pipeline;
 use crate::link::Outbox;
 use crate::runtime::watchdog::ThreadHeartbeat;
@@ -55,7 +55,7 @@ impl Camera for Replay {
         "replay"
     }
 
-    fn grab(&mut self, _pace: Pace) -> Result<Grab, CameraError> {
+    fn grab(&mut self, _pace: GrabStrategy) -> Result<Grab, CameraError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(Grab::Finished) };
         self.left = left;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
@@ -71,15 +71,15 @@ impl Flow {
         frames: &Arc<[Frame]>,
         count: usize,
     ) -> Result<Self, BenchError> {
-        let ways: &[Stages] = match Stages::of(threads) {
-            Stages::InTurn => &[Stages::InTurn],
-            Stages::Overlapped => &[Stages::InTurn, Stages::Overlapped],
+        let ways: &[Scheduling] = match Scheduling::of(threads) {
+            Scheduling::Sequential => &[Scheduling::Sequential],
+            Scheduling::Pipelined => &[Scheduling::Sequential, Scheduling::Pipelined],
         };
         let mut rates = vec![Vec::new(); ways.len()];
         for _ in 0..TURNS {
-            for (rates, &stages) in rates.iter_mut().zip(ways) {
+            for (rates, &scheduling) in rates.iter_mut().zip(ways) {
                 // One to begin with, and one whose time is the first.
-                let (back, rate) = turn(pipeline, stages, frames, 2 + count.div_ceil(TURNS))?;
+                let (back, rate) = turn(pipeline, scheduling, frames, 2 + count.div_ceil(TURNS))?;
                 pipeline = back;
                 rates.push(rate);
             }
@@ -96,7 +96,7 @@ impl Flow {
 /// One turn: the station's frames' thread, its results' thread where there is one, and a line that takes everything.
 fn turn(
     pipeline: Pipeline,
-    stages: Stages,
+    scheduling: Scheduling,
     frames: &Arc<[Frame]>,
     count: usize,
 ) -> Result<(Pipeline, Rate), BenchError> {
@@ -116,14 +116,14 @@ fn turn(
     let replay = Replay { frames: Arc::clone(frames), left: count, taken: Arc::clone(&taken) };
     let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
         open: Box::new(move || Ok(Box::new(replay.clone()))),
-        play: Play::Live,
+        source_kind: SourceKind::Live,
         control: Arc::clone(&control),
         outbox: Arc::clone(&outbox),
         counters: Arc::new(Counters::default()),
         service,
         heartbeat: ThreadHeartbeat::default(),
         postprocess_heartbeat: ThreadHeartbeat::default(),
-        stages,
+        scheduling,
         pipeline,
     });
     let (pipeline, sent) = scope(|all| -> io::Result<_> {

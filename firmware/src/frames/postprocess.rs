@@ -1,4 +1,4 @@
-//! Results of frames, put out in their order: on the frames' thread, or on one beside it while the network works on
+//! ResultPublisher of frames, put out in their order: on the frames' thread, or on one beside it while the network works on
 //! the next frame.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,44 +10,47 @@ use std::time::Instant;
 use shared::Maps;
 use shared::wire::{ModelDigest, Stream};
 
-use super::{Counters, Shot};
+use super::{Counters, FrameRequest};
 use crate::camera::microseconds;
-use crate::inference::{Capture, Finisher, FrameResult, Seen, preview_jpeg};
+use crate::inference::{Capture, FrameResult, InferredFrame, PostprocessStage, preview_jpeg};
 use crate::link::{Bulk, Outbox};
 use crate::runtime::log;
 use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::service::Input;
 
 /// Where results go.
-pub(super) struct Results {
+pub(super) struct ResultPublisher {
     pub(super) outbox: Arc<Outbox>,
     pub(super) counters: Arc<Counters>,
     pub(super) service: SyncSender<Input>,
-    /// What was told last, so that a lasting trouble is told once.
-    pub(super) trouble: Mutex<Option<String>>,
+    /// What was last last, so that a lasting fault is last once.
+    pub(super) last_fault: Mutex<Option<String>>,
 }
 
 /// A frame that is to be finished, with what finishes it.
-pub(super) struct Job {
-    pub(super) seen: Seen,
-    pub(super) shot: Shot,
-    pub(super) finisher: Box<Finisher>,
+pub(super) struct PostprocessJob {
+    pub(super) seen: InferredFrame,
+    pub(super) shot: FrameRequest,
+    pub(super) finisher: Box<PostprocessStage>,
 }
 
 /// What is left of a job.
-pub(super) struct Done {
-    pub(super) finisher: Box<Finisher>,
+pub(super) struct PostprocessDone {
+    pub(super) finisher: Box<PostprocessStage>,
     pub(super) maps: Option<Maps>,
 }
 
-impl Results {
+impl ResultPublisher {
     /// Finishes a frame and puts its result out.
-    pub(super) fn finish(&self, Job { seen, shot, mut finisher }: Job) -> Done {
+    pub(super) fn finish(
+        &self,
+        PostprocessJob { seen, shot, mut finisher }: PostprocessJob,
+    ) -> PostprocessDone {
         let (number, name) = (seen.number, seen.frame.source.clone());
-        let finished = catch_unwind(AssertUnwindSafe(|| finisher.finish(seen)));
+        let finished = catch_unwind(AssertUnwindSafe(|| finisher.postprocess(seen)));
         let maps = match finished {
             Ok(Ok((result, maps))) => {
-                self.put(result, shot);
+                self.publish(result, shot);
                 maps
             }
             Ok(Err(error)) => {
@@ -59,11 +62,11 @@ impl Results {
                 None
             }
         };
-        Done { finisher, maps }
+        PostprocessDone { finisher, maps }
     }
 
-    fn put(&self, result: FrameResult, shot: Shot) {
-        self.is_well();
+    fn publish(&self, result: FrameResult, shot: FrameRequest) {
+        self.clear_fault();
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         let mut report = result.report;
         let number = report.frame;
@@ -98,41 +101,41 @@ impl Results {
         }
     }
 
-    pub(super) fn fail(&self, digest: ModelDigest, shot: Shot, trouble: String) {
-        self.say(trouble);
+    pub(super) fn fail(&self, digest: ModelDigest, shot: FrameRequest, fault: String) {
+        self.log_once(fault);
         let _ = self.service.try_send(Input::Failed(digest));
         if let Some(token) = shot.token {
             let _ = self.service.send(Input::Captured(token, None));
         }
     }
 
-    pub(super) fn say(&self, trouble: String) {
-        let mut told = self.told();
-        if told.as_ref() != Some(&trouble) {
-            log!("{trouble}");
-            *told = Some(trouble);
+    pub(super) fn log_once(&self, fault: String) {
+        let mut last = self.last_fault();
+        if last.as_ref() != Some(&fault) {
+            log!("{fault}");
+            *last = Some(fault);
         }
     }
 
     /// What troubled is over.
-    pub(super) fn is_well(&self) {
-        *self.told() = None;
+    pub(super) fn clear_fault(&self) {
+        *self.last_fault() = None;
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_fault(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The results' thread: it has one frame at a time.
-pub struct ResultsLoop {
-    pub(super) jobs: Receiver<Job>,
-    pub(super) done: SyncSender<Done>,
-    pub(super) results: Arc<Results>,
+pub struct PostprocessWorker {
+    pub(super) jobs: Receiver<PostprocessJob>,
+    pub(super) done: SyncSender<PostprocessDone>,
+    pub(super) results: Arc<ResultPublisher>,
     pub(super) heartbeat: ThreadHeartbeat,
 }
 
-impl ResultsLoop {
+impl PostprocessWorker {
     /// Runs until the frames' thread ends.
     pub fn run(self) {
         for job in &self.jobs {
