@@ -18,7 +18,7 @@ mod support;
 
 pub use cli::run;
 pub use station::client::{
-    CaptureError, Captured, FlashError, FlashStep, Flashed, Line, LinkError, Numbering, SerialLine, Shot,
-    Station, Told, Traffic, Uploaded, Waits, flash,
+    CaptureError, CaptureProgress, Captured, FlashError, FlashStep, Flashed, Line, LinkError, Numbering,
+    OperationUpdate, SerialLine, Shot, Station, Told, Traffic, Uploaded, Waits, flash,
 };
 pub use station::virtual_line::VirtualLine;

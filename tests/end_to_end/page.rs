@@ -41,6 +41,13 @@ impl Watched {
         let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         records.map(|record| (record["frame"].as_u64().unwrap(), record["count"].as_u64().unwrap())).collect()
     }
+
+    /// Whether every frame from the first to the last is recorded.
+    fn is_gapless(&self) -> bool {
+        let recorded = self.recorded();
+        let (first, last) = (recorded.keys().min().unwrap(), recorded.keys().max().unwrap());
+        recorded.len() as u64 == last - first + 1
+    }
 }
 
 pub const CONNECTED: &str = "document.getElementById('link').className === 'pill up'";
@@ -159,8 +166,12 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
     };
     assert_eq!(browser.value(&send(b"no model")), 202);
     told(browser, "is no model that a station takes");
+    let before = watched.recorded().len();
     assert_eq!(browser.value(&send(&onnx)), 202);
     told(browser, "new.onnx is confirmed and runs");
+    // The trial alone takes ten frames.
+    assert!(watched.recorded().len() >= before + 10, "what was counted during the flash is not recorded");
+    assert!(watched.is_gapless(), "counts are missing from the recording");
     browser.wait_for(&format!("document.getElementById('model').title === '{digest}'"));
 }
 

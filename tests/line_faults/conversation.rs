@@ -13,7 +13,8 @@ use firmware::{
     SourceKind, Station as Appliance, StatusLight,
 };
 use host::{
-    CaptureError, FlashError, Flashed, LinkError, Numbering, Shot, Station, Told, Traffic, Waits, flash,
+    CaptureError, FlashError, Flashed, LinkError, Numbering, OperationUpdate, Shot, Station, Told, Traffic,
+    Waits, flash,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -369,8 +370,16 @@ impl Talk {
             onnx = key.sign_model(&onnx, UnixSeconds((threshold * 1000.0) as u64));
         }
         let digest = ModelDigest::of(&onnx);
-        let flashed =
-            self.insist("flashing", |_, host| flash(host, &onnx, Downgrade::Refused, &GO_ON, |_| {}));
+        // Counts go on meanwhile.
+        self.ledger.listen();
+        let flashed = self.insist("flashing", |talk, host| {
+            flash(host, &onnx, Downgrade::Refused, &GO_ON, |update| {
+                if let OperationUpdate::Event(event) = update {
+                    talk.take(&event);
+                }
+            })
+        });
+        self.ledger.leave();
         assert!(matches!(flashed, Flashed::Confirmed(_)), "{flashed:?}");
         let (status, slots) =
             self.insist("asking", |_, host| Ok::<_, LinkError>((host.status()?, host.slots()?)));
@@ -411,7 +420,7 @@ impl Talk {
             let mut captured = Vec::new();
             while captured.len() < CAPTURES {
                 token = token.wrapping_add(1);
-                match host.capture(token, &GO_ON)? {
+                match host.capture(token, &GO_ON, |_| {})? {
                     Shot::Taken(shot) => captured.push(shot),
                     // The camera is being opened anew.
                     Shot::CameraAbsent => {}

@@ -99,8 +99,7 @@ fn capture(
     let mut taken = CaptureCost::default();
     let token = first_token();
     while (args.all || taken.frames() < args.count) && !stop.load(Ordering::Relaxed) {
-        let outcome = station.capture(token.wrapping_add(taken.frames()), stop)?;
-        station.take_events();
+        let outcome = station.capture(token.wrapping_add(taken.frames()), stop, |_| {})?;
         let captured = match outcome {
             Shot::Stopped => break,
             Shot::Finished => {

@@ -13,7 +13,7 @@ use shared::wire::{Downgrade, ModelDigest, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
 use crate::station::client::{
-    FlashStep, Flashed, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+    FlashStep, Flashed, OperationUpdate, SerialLine, Station, Uploaded, content, flash, running, slot_name,
 };
 use crate::station::model_check::check_model;
 
@@ -239,23 +239,28 @@ impl Watched<'_> {
         stop: &AtomicBool,
     ) -> Result<Flashed, Failure> {
         let progress = Progress::of_bytes("sending", self.length as u64);
-        let mut trial = false;
         let tell = |line: &str| {
             if !self.quiet {
                 progress.warn(line)
             }
         };
-        let flashed = flash(station, onnx, self.downgrade, stop, |step| match step {
-            FlashStep::Resumed { held } => {
-                tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
+        let mut before = None;
+        let flashed = flash(station, onnx, self.downgrade, stop, |update| {
+            let OperationUpdate::Progress(step) = update else { return };
+            let before = before.replace(step);
+            match step {
+                FlashStep::Resumed { held } => {
+                    tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
+                }
+                FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
+                FlashStep::Verifying if before != Some(step) => {
+                    tell("the station verifies the model and runs its golden frame");
+                }
+                FlashStep::Trial { frames_left } if !matches!(before, Some(FlashStep::Trial { .. })) => {
+                    tell(&format!("on trial: {frames_left} real frames are to pass"));
+                }
+                FlashStep::Sent(_) | FlashStep::Verifying | FlashStep::Trial { .. } => {}
             }
-            FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
-            FlashStep::Verifying => tell("the station verifies the model and runs its golden frame"),
-            FlashStep::Trial { frames_left } if !trial => {
-                trial = true;
-                tell(&format!("on trial: {frames_left} real frames are to pass"));
-            }
-            FlashStep::Sent(_) | FlashStep::Trial { .. } => {}
         });
         flashed.map_err(|error| error.into_failure(&self.file.display().to_string()))
     }

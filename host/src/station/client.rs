@@ -33,7 +33,7 @@ use shared::wire::{
 use crate::station::key_store::KeyStoreError;
 use error::Heard;
 
-pub use capture::{CaptureError, Captured, Shot};
+pub use capture::{CaptureError, CaptureProgress, Captured, Shot};
 pub use error::LinkError;
 pub use flash::{FlashError, FlashStep, Flashed, flash};
 pub use line::{Line, SerialLine};
@@ -87,6 +87,25 @@ pub enum Told {
     Masks(Piece, Vec<u8>),
     /// A piece of a frame's preview, with its bytes.
     Preview(Piece, Vec<u8>),
+}
+
+/// What an operation that takes its time reports while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OperationUpdate<P> {
+    /// The station answered: how far the operation is, also where nothing changed.
+    Progress(P),
+    /// An event that the station sent meanwhile. Nobody else receives it.
+    Event(Told),
+}
+
+impl<P> OperationUpdate<P> {
+    /// The same with another progress.
+    pub fn map<Q>(self, progress: impl FnOnce(P) -> Q) -> OperationUpdate<Q> {
+        match self {
+            Self::Progress(from) => OperationUpdate::Progress(progress(from)),
+            Self::Event(event) => OperationUpdate::Event(event),
+        }
+    }
 }
 
 /// What went over the line since it was opened.

@@ -186,7 +186,7 @@ const fn advice(refused: RulingError) -> &'static str {
 /// The next frame that the station takes, PNG.
 fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
     let before = station.quieten()?;
-    let outcome = station.capture(first_token(), interrupt::flag()?);
+    let outcome = station.capture(first_token(), interrupt::flag()?, |_| {});
     station.stream(before.masks, before.preview)?;
     Ok(outcome?.into_frame()?.picture_png)
 }

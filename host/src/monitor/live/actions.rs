@@ -1,6 +1,9 @@
 //! Commands of viewers, executed at the station.
+//!
+//! Those that take their time pass on the events that arrive meanwhile, and describe their progress with every response of
+//! the station: recordings have no gap, and viewers see that the station is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,14 +11,13 @@ use host_console::Failure;
 use shared::wire::{Downgrade, Setting, Settings};
 
 use super::error::SessionError;
-use crate::monitor::view::{ViewCommand, ViewPublisher};
 use crate::records::capture_folder::{CaptureFolder, first_token};
 use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
-    CaptureError, FlashError, FlashStep, Flashed, LinkError, RevertError, SerialLine, Station, flash,
-    revert_running, slot_name,
+    CaptureError, CaptureProgress, FlashError, FlashStep, Flashed, LinkError, OperationUpdate, RevertError,
+    SerialLine, Station, flash, revert_running, slot_name,
 };
 use crate::station::model_check::check_model;
 use crate::support::brightness::from_percent;
@@ -43,8 +45,13 @@ impl Recorder {
         self.recording.as_mut().map_or(Ok(()), |recording| recording.add(record))
     }
 
+    /// The folder for files without a name of their own.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Turns recording on, to a new file unless one is open, or off; the open file.
-    fn set_recording(&mut self, on: bool) -> Result<Option<PathBuf>, Failure> {
+    pub(super) fn set_recording(&mut self, on: bool) -> Result<Option<PathBuf>, Failure> {
         match (on, &self.recording) {
             (false, _) => self.recording = None,
             (true, Some(_)) => {}
@@ -62,59 +69,8 @@ fn dated(stem: &str, ending: &str) -> String {
     format!("{stem}-{}{ending}", since.as_millis())
 }
 
-/// Executes a command and publishes its result; the settings if they have changed.
-///
-/// # Errors
-/// [`SessionError`] when the line or the station is lost. Other failures are published as the result.
-pub(super) fn execute(
-    command: ViewCommand,
-    station: &mut Station<SerialLine>,
-    publisher: &mut ViewPublisher,
-    recorder: &mut Recorder,
-    provenance: &Provenance,
-    stop: &AtomicBool,
-) -> Result<Option<Settings>, SessionError> {
-    let mut settings = None;
-    let result = match command {
-        ViewCommand::Illumination { percent } => {
-            set_illumination(station, percent).map(|(changed, message)| {
-                settings = Some(changed);
-                message
-            })
-        }
-        ViewCommand::Gates { gates } => {
-            publisher.set_gates(gates).map(|()| "the gates are saved".into()).map_err(SessionError::Fatal)
-        }
-        ViewCommand::Record { on } => recorder.set_recording(on).map_err(SessionError::Fatal).map(|file| {
-            let message = file.as_ref().map_or_else(
-                || "recording is off".to_owned(),
-                |file| format!("recording to {}", file.display()),
-            );
-            publisher.update_activity(|activity| {
-                activity.recording = file.map(|file| file.display().to_string());
-            });
-            message
-        }),
-        ViewCommand::Snapshot => {
-            snapshot(station, recorder.folder.join(dated("snapshot", "")), provenance, stop)
-        }
-        ViewCommand::Revert => revert(station),
-        ViewCommand::Flash { name, onnx } => {
-            let result = flash_model(station, publisher, &name, &onnx, stop);
-            publisher.update_activity(|activity| activity.flashing = None);
-            result
-        }
-    };
-    match result {
-        Ok(message) => publisher.set_result(Ok(message)),
-        Err(SessionError::Link(error)) if error.is_passing() => return Err(SessionError::Link(error)),
-        Err(SessionError::Link(error)) => publisher.set_result(Err(error.into())),
-        Err(SessionError::Fatal(failure)) => publisher.set_result(Err(failure)),
-    }
-    Ok(settings)
-}
-
-fn set_illumination(
+/// Sets the brightness; the settings in force.
+pub(super) fn set_illumination(
     station: &mut Station<SerialLine>,
     percent: f32,
 ) -> Result<(Settings, String), SessionError> {
@@ -124,14 +80,24 @@ fn set_illumination(
     Ok((settings, format!("illumination {percent:.0} %")))
 }
 
-/// Writes the next frame, its labels and its evidence into a folder of its own, at `path`.
-fn snapshot(
+/// Writes the next frame, its labels and its evidence into a folder of its own, within `folder`.
+pub(super) fn snapshot(
     station: &mut Station<SerialLine>,
-    path: PathBuf,
+    folder: &Path,
     provenance: &Provenance,
     stop: &AtomicBool,
+    mut on_update: impl FnMut(OperationUpdate<String>),
 ) -> Result<String, SessionError> {
-    let captured = match station.capture(first_token(), stop) {
+    let path = folder.join(dated("snapshot", ""));
+    let outcome = station.capture(first_token(), stop, |update| {
+        on_update(update.map(|progress| match progress {
+            CaptureProgress::Pending => "taking a snapshot".to_owned(),
+            CaptureProgress::Reading { bytes, length } => {
+                format!("reading the snapshot: {} % of {length} bytes", percent(bytes, length))
+            }
+        }));
+    });
+    let captured = match outcome {
         Ok(outcome) => outcome.into_frame()?,
         Err(CaptureError::Link(error)) => return Err(error.into()),
         Err(error) => return Err(Failure::from(error).into()),
@@ -140,7 +106,8 @@ fn snapshot(
     Ok(format!("frame {} with {} nuclei is in {}", record.frame.frame, record.frame.count, path.display()))
 }
 
-fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
+/// Goes back to the model before the running one.
+pub(super) fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
     match revert_running(station) {
         Ok((_, after)) => Ok(format!("{} runs again", slot_name(after.active))),
         Err(RevertError::Link(error)) => Err(error.into()),
@@ -148,13 +115,13 @@ fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
     }
 }
 
-/// Flashes a model and publishes the progress.
-fn flash_model(
+/// Flashes a model.
+pub(super) fn flash_model(
     station: &mut Station<SerialLine>,
-    publisher: &mut ViewPublisher,
     name: &str,
     onnx: &[u8],
     stop: &AtomicBool,
+    mut on_update: impl FnMut(OperationUpdate<String>),
 ) -> Result<String, SessionError> {
     check_model(onnx).map_err(|error| {
         let next = "nothing was sent; choose a file that nuclei-host train or export wrote";
@@ -163,18 +130,16 @@ fn flash_model(
             next,
         )
     })?;
-    let length = onnx.len().max(1) as u64;
-    let mut progress =
-        |message: String| publisher.update_activity(|activity| activity.flashing = Some(message));
-    let flashed = flash(station, onnx, Downgrade::Refused, stop, |step| match step {
-        FlashStep::Resumed { .. } | FlashStep::Sent(_) => {}
-        FlashStep::Stored { stored } => {
-            progress(format!("sending {name}: {} %", u64::from(stored) * 100 / length));
-        }
-        FlashStep::Verifying => progress(format!("the station verifies {name} and runs its golden frame")),
-        FlashStep::Trial { frames_left } => {
-            progress(format!("{name} is on trial: {frames_left} frames to pass"))
-        }
+    let length = u32::try_from(onnx.len()).unwrap_or(u32::MAX);
+    let flashed = flash(station, onnx, Downgrade::Refused, stop, |update| {
+        on_update(update.map(|step| match step {
+            FlashStep::Resumed { held: stored } | FlashStep::Stored { stored } => {
+                format!("sending {name}: {} %", percent(stored, length))
+            }
+            FlashStep::Sent(_) => format!("{name} is sent"),
+            FlashStep::Verifying => format!("the station verifies {name} and runs its golden frame"),
+            FlashStep::Trial { frames_left } => format!("{name} is on trial: {frames_left} frames to pass"),
+        }));
     });
     match flashed {
         Ok(Flashed::Confirmed(_)) => Ok(format!("{name} is confirmed and runs")),
@@ -182,4 +147,8 @@ fn flash_model(
         Err(FlashError::Link(error)) => Err(LinkError::into(error)),
         Err(error) => Err(error.into_failure(name).into()),
     }
+}
+
+fn percent(part: u32, whole: u32) -> u64 {
+    100 * u64::from(part) / u64::from(whole.max(1))
 }

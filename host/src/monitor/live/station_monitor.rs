@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 use host_console::{Failure, output};
 use shared::wire::{CameraState, Identity, MAX_KEPT, News, Notice, Settings, StageProgress, Status, Stream};
 
-use super::actions::{Recorder, execute};
+use super::actions::{Recorder, flash_model, revert, set_illumination, snapshot};
 use super::count_stats::{CountStats, CountSummary};
 use super::error::SessionError;
 use super::reconnect::{POLL_INTERVAL, ReconnectOutcome, StopCondition, StopReason, reconnect};
 use super::sink::FrameSink;
+use crate::monitor::view::{ViewCommand, ViewPublisher};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::Gates;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
-use crate::station::client::{Climb, LineSpeed, LinkError, SerialLine, Station, Told, camera_word};
+use crate::station::client::{
+    Climb, LineSpeed, LinkError, OperationUpdate, SerialLine, Station, Told, camera_word,
+};
 use crate::station::link_state::LinkState;
 
 /// Well within the time after which a station takes its host for gone.
@@ -221,14 +224,9 @@ impl StationMonitor {
             if let Some(reason) = condition.check(stats.frames(), stop) {
                 return Ok(reason);
             }
-            if let Some(publisher) = self.sink.publisher_mut() {
-                while let Some(command) = publisher.next_command() {
-                    let changed =
-                        execute(command, station, publisher, &mut self.recorder, &context.provenance, stop)?;
-                    context.settings = changed.unwrap_or(context.settings);
-                    context.provenance.gates = publisher.gates();
-                    last_status = None;
-                }
+            while let Some(command) = self.sink.publisher().and_then(ViewPublisher::next_command) {
+                self.execute(command, station, context, stats, stop)?;
+                last_status = None;
             }
             if let Some(speed) = climb.when_due(station)? {
                 self.log(format!("the line runs at {speed} baud again"));
@@ -250,6 +248,76 @@ impl StationMonitor {
             };
             self.handle(event, context, stats)?;
         }
+    }
+
+    /// Executes a command and publishes its result.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the line or the station is lost, or when the output fails for an event that arrived
+    /// meanwhile. Other failures are published as the result.
+    fn execute(
+        &mut self,
+        command: ViewCommand,
+        station: &mut Station<SerialLine>,
+        context: &mut StationContext<'_>,
+        stats: &mut CountStats,
+        stop: &AtomicBool,
+    ) -> Result<(), SessionError> {
+        let (folder, provenance) = (self.recorder.folder().to_owned(), context.provenance.clone());
+        let mut output = Ok(());
+        let on_update = |update| match update {
+            OperationUpdate::Progress(progress) => {
+                if let Some(publisher) = self.sink.publisher_mut() {
+                    publisher.update_activity(|activity| activity.flashing = Some(progress));
+                }
+            }
+            OperationUpdate::Event(event) if output.is_ok() => output = self.handle(event, context, stats),
+            OperationUpdate::Event(_) => {}
+        };
+        let result = match command {
+            ViewCommand::Illumination { percent } => {
+                set_illumination(station, percent).map(|(settings, message)| {
+                    context.settings = settings;
+                    message
+                })
+            }
+            ViewCommand::Snapshot => snapshot(station, &folder, &provenance, stop, on_update),
+            ViewCommand::Revert => revert(station),
+            ViewCommand::Flash { name, onnx } => flash_model(station, &name, &onnx, stop, on_update),
+            ViewCommand::Gates { gates } => {
+                context.provenance.gates = gates;
+                self.set_gates(gates)
+            }
+            ViewCommand::Record { on } => self.set_recording(on),
+        };
+        output?;
+        let result = match result {
+            Ok(message) => Ok(message),
+            Err(SessionError::Link(error)) if error.is_passing() => return Err(SessionError::Link(error)),
+            Err(SessionError::Link(error)) => Err(error.into()),
+            Err(SessionError::Fatal(failure)) => Err(failure),
+        };
+        if let Some(publisher) = self.sink.publisher_mut() {
+            publisher.update_activity(|activity| activity.flashing = None);
+            publisher.set_result(result);
+        }
+        Ok(())
+    }
+
+    fn set_gates(&mut self, gates: Gates) -> Result<String, SessionError> {
+        self.sink.publisher_mut().map_or(Ok(()), |publisher| publisher.set_gates(gates))?;
+        Ok("the gates are saved".into())
+    }
+
+    fn set_recording(&mut self, on: bool) -> Result<String, SessionError> {
+        let file = self.recorder.set_recording(on)?.map(|file| file.display().to_string());
+        let message = file
+            .as_ref()
+            .map_or_else(|| "recording is off".to_owned(), |file| format!("recording to {file}"));
+        if let Some(publisher) = self.sink.publisher_mut() {
+            publisher.update_activity(|activity| activity.recording = file);
+        }
+        Ok(message)
     }
 
     /// Shows and records an event of the station.

@@ -9,7 +9,7 @@ use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, R
 use shared::{LabelImage, MaskCodecError, decode_masks};
 use thiserror::Error;
 
-use super::{ATTEMPTS, Line, LinkError, Station};
+use super::{ATTEMPTS, Line, LinkError, OperationUpdate, Station};
 
 /// Pieces asked for and not yet there: the line is busy while the station looks for the next.
 const WINDOW: usize = 4;
@@ -32,6 +32,20 @@ pub struct Captured {
     pub labels_bytes: usize,
     /// The nuclei of a simulated scene.
     pub truth: Option<LabelImage>,
+}
+
+/// How far a capture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureProgress {
+    /// The station takes the frame and counts its nuclei.
+    Pending,
+    /// A part of the frame is read.
+    Reading {
+        /// Bytes of the part that are here.
+        bytes: u32,
+        /// Bytes of the whole part.
+        length: u32,
+    },
 }
 
 /// What became of asking for a frame.
@@ -103,9 +117,17 @@ impl From<CaptureError> for Failure {
 impl<L: Line> Station<L> {
     /// Takes the frame of that token and reads it. The token is another one for every frame.
     ///
+    /// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the
+    /// station.
+    ///
     /// # Errors
     /// [`CaptureError`].
-    pub fn capture(&mut self, token: u32, stop: &AtomicBool) -> Result<Shot, CaptureError> {
+    pub fn capture(
+        &mut self,
+        token: u32,
+        stop: &AtomicBool,
+        mut on_update: impl FnMut(OperationUpdate<CaptureProgress>),
+    ) -> Result<Shot, CaptureError> {
         let start = Instant::now();
         loop {
             let state = match self.request(&Request::Capture { token }, &[])?.0 {
@@ -117,36 +139,56 @@ impl<L: Line> Station<L> {
                 CaptureState::Pending if start.elapsed() > FRAME_PATIENCE => {
                     return Err(CaptureError::Overdue);
                 }
-                CaptureState::Pending => self.wait(ASK_AGAIN)?,
-                CaptureState::Ready(info) => return self.read(token, info).map(Box::new).map(Shot::Taken),
+                CaptureState::Pending => {
+                    on_update(OperationUpdate::Progress(CaptureProgress::Pending));
+                    self.wait(ASK_AGAIN)?;
+                    self.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut on_update);
+                }
+                CaptureState::Ready(info) => {
+                    let captured = self.read(token, info, &mut on_update)?;
+                    return Ok(Shot::Taken(Box::new(captured)));
+                }
                 CaptureState::Finished => return Ok(Shot::Finished),
                 CaptureState::CameraAbsent => return Ok(Shot::CameraAbsent),
             }
         }
     }
 
-    fn read(&mut self, token: u32, info: CaptureInfo) -> Result<Captured, CaptureError> {
+    fn read(
+        &mut self,
+        token: u32,
+        info: CaptureInfo,
+        on_update: &mut impl FnMut(OperationUpdate<CaptureProgress>),
+    ) -> Result<Captured, CaptureError> {
         let CaptureInfo { report, picture_length, labels_length, truth_length } = info;
-        let picture_png = self.read_part(token, CapturePart::Picture, picture_length)?;
-        let encoded = self.read_part(token, CapturePart::Labels, labels_length)?;
+        let picture_png = self.read_part(token, CapturePart::Picture, picture_length, on_update)?;
+        let encoded = self.read_part(token, CapturePart::Labels, labels_length, on_update)?;
         let labels = labels_of(&report, &encoded)?;
         let truth = match truth_length {
             0 => None,
-            length => Some(labels_of(&report, &self.read_part(token, CapturePart::Truth, length)?)?),
+            length => {
+                Some(labels_of(&report, &self.read_part(token, CapturePart::Truth, length, on_update)?)?)
+            }
         };
         Ok(Captured { report, picture_png, labels, labels_bytes: encoded.len(), truth })
     }
 
     /// Reads all of a part, several pieces at a time. The line keeps order: an answer means that those
     /// to earlier requests are lost, and these are asked again.
-    fn read_part(&mut self, token: u32, part: CapturePart, length: u32) -> Result<Vec<u8>, LinkError> {
+    fn read_part(
+        &mut self,
+        token: u32,
+        part: CapturePart,
+        length: u32,
+        on_update: &mut impl FnMut(OperationUpdate<CaptureProgress>),
+    ) -> Result<Vec<u8>, LinkError> {
         if length > MAX_PART {
             return Err(self.unfitting());
         }
         let mut bytes = vec![0; length as usize];
         let mut wanted: VecDeque<u32> = (0..length).step_by(CHUNK as usize).collect();
         let mut asked: VecDeque<(u16, u32)> = VecDeque::new();
-        let mut silences = 0;
+        let (mut silences, mut read) = (0, 0);
         while !(wanted.is_empty() && asked.is_empty()) {
             while asked.len() < WINDOW
                 && let Some(offset) = wanted.pop_front()
@@ -175,11 +217,14 @@ impl<L: Line> Station<L> {
                 Some(Response::CaptureData { token: of, offset: at })
                     if (of, at) == (token, offset) && reply.bulk.len() == place.len() =>
                 {
+                    read += place.len() as u32;
                     bytes[place].copy_from_slice(&reply.bulk);
+                    on_update(OperationUpdate::Progress(CaptureProgress::Reading { bytes: read, length }));
                 }
                 Some(Response::Refused(refusal)) => return Err(refusal.into()),
                 _ => return Err(self.unfitting()),
             }
+            self.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut *on_update);
         }
         Ok(bytes)
     }

@@ -8,7 +8,7 @@ use shared::wire::{CameraState, Change, Downgrade, ModelDigest, ModelRefusal, Re
 use thiserror::Error;
 
 use super::upload::{Sending, send};
-use super::{Line, LinkError, Station, Uploaded};
+use super::{Line, LinkError, OperationUpdate, Station, Uploaded};
 
 /// Loading and trying a model on a small processor takes its time.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(180);
@@ -123,6 +123,8 @@ impl FlashError {
 /// Puts a model on the station, going on where an earlier try stopped, and waits until it has proved
 /// itself. A station that trusts keys runs one that is older than what it has only as a `downgrade`.
 ///
+/// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the station.
+///
 /// # Errors
 /// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].
 pub fn flash<L: Line>(
@@ -130,7 +132,7 @@ pub fn flash<L: Line>(
     onnx: &[u8],
     downgrade: Downgrade,
     stop: &AtomicBool,
-    mut on_step: impl FnMut(FlashStep),
+    mut on_update: impl FnMut(OperationUpdate<FlashStep>),
 ) -> Result<Flashed, FlashError> {
     let length = u32::try_from(onnx.len()).map_err(|_| FlashError::TooLong)?;
     let digest = ModelDigest::of(onnx);
@@ -142,29 +144,31 @@ pub fn flash<L: Line>(
     let mut seen = None;
     let mut activations = 0;
     loop {
-        if seen != Some(progress) {
-            seen = Some(progress);
-            match progress {
-                StageProgress::Verifying { .. } => {
+        let is_new = seen.replace(progress) != Some(progress);
+        match progress {
+            StageProgress::Verifying { .. } => {
+                if is_new {
                     patience = Patience::new(VERIFY_PATIENCE);
-                    on_step(FlashStep::Verifying);
                 }
-                StageProgress::Trial { frames_left, .. } => {
-                    patience = Patience::new(FRAME_PATIENCE);
-                    on_step(FlashStep::Trial { frames_left });
-                }
-                _ => {}
+                on_update(OperationUpdate::Progress(FlashStep::Verifying));
             }
+            StageProgress::Trial { frames_left, .. } => {
+                if is_new {
+                    patience = Patience::new(FRAME_PATIENCE);
+                }
+                on_update(OperationUpdate::Progress(FlashStep::Trial { frames_left }));
+            }
+            _ => {}
         }
         let stopped = stop.load(Ordering::Relaxed);
         progress = match progress {
             StageProgress::Receiving { digest: of, received, .. } if of == digest && received < length => {
                 if received > 0 && uploaded == Uploaded::default() {
-                    on_step(FlashStep::Resumed { held: received });
+                    on_update(OperationUpdate::Progress(FlashStep::Resumed { held: received }));
                 }
-                match send(station, onnx, digest, received, stop, &mut uploaded, &mut on_step)? {
+                match send(station, onnx, digest, received, stop, &mut uploaded, &mut on_update)? {
                     Sending::Complete => {
-                        on_step(FlashStep::Sent(uploaded));
+                        on_update(OperationUpdate::Progress(FlashStep::Sent(uploaded)));
                         StageProgress::Receiving { digest, received: length, length }
                     }
                     Sending::Forgotten => StageProgress::Idle,
@@ -213,8 +217,7 @@ pub fn flash<L: Line>(
                 staging(station.stage(announce))?
             }
         };
-        // Counts and pictures are not what this is about, and would pile up.
-        station.take_events();
+        station.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut on_update);
     }
 }
 

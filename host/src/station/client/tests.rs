@@ -337,6 +337,58 @@ fn file(chunks: u32) -> Vec<u8> {
     (0..chunks * CHUNK + 100).map(|i| (i % 251) as u8).collect()
 }
 
+fn step(update: OperationUpdate<FlashStep>) -> Option<FlashStep> {
+    match update {
+        OperationUpdate::Progress(step) => Some(step),
+        OperationUpdate::Event(_) => None,
+    }
+}
+
+/// The frames among what an operation reported, and then those that still wait at the client.
+fn frames_of<P>(updates: &[OperationUpdate<P>], station: &mut Station<Scripted>) -> Vec<u32> {
+    let frame = |event: &Told| match event {
+        Told::News(News::Frame(report)) => report.frame,
+        other => panic!("{other:?}"),
+    };
+    let reported = updates.iter().filter_map(|update| match update {
+        OperationUpdate::Event(event) => Some(frame(event)),
+        OperationUpdate::Progress(_) => None,
+    });
+    let mut frames: Vec<u32> = reported.collect();
+    frames.extend(station.take_events().iter().map(frame));
+    frames
+}
+
+#[test]
+fn a_flash_passes_on_every_count_and_reports_progress_with_every_answer() {
+    let onnx = file(12);
+    let mut flashable = Flashable::new(&onnx, Ok(()));
+    let (mut frame, mut polls) = (0, 0);
+    let line = memory_line(move |request, bulk| {
+        frame += 1;
+        // The verification outlasts many polls.
+        let is_verifying = matches!(flashable.progress, StageProgress::Verifying { .. });
+        let response = match request {
+            Request::StageStatus if is_verifying && polls < 20 => {
+                polls += 1;
+                Response::Stage(flashable.progress)
+            }
+            request => flashable.answer(&request, bulk),
+        };
+        (vec![News::Frame(report(frame))], Some((response, vec![])))
+    });
+    let mut station = station(line);
+    let mut updates = Vec::new();
+    let flashed =
+        flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |update| updates.push(update)).unwrap();
+    assert!(matches!(flashed, Flashed::Confirmed(_)));
+    let verifying = OperationUpdate::Progress(FlashStep::Verifying);
+    assert_eq!(updates.iter().filter(|&update| *update == verifying).count(), 21);
+    // 1 announcement, 13 chunks, 1 activation, 22 polls.
+    assert_eq!(frames_of(&updates, &mut station), (1..=37).collect::<Vec<_>>());
+    assert!(updates.iter().any(|update| matches!(update, OperationUpdate::Event(_))));
+}
+
 #[test]
 fn flashes_over_a_bad_line_and_through_a_restart() {
     let onnx = file(30);
@@ -351,7 +403,8 @@ fn flashes_over_a_bad_line_and_through_a_restart() {
         let mut steps = Vec::new();
         let mut station = flashable.into_station(lose);
         let flashed =
-            flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |step| steps.push(step)).unwrap();
+            flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |update| steps.extend(step(update)))
+                .unwrap();
         let Flashed::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
         assert!(uploaded.bytes as usize <= onnx.len() && uploaded.resent >= resent, "{uploaded:?}");
         assert!(
@@ -368,8 +421,8 @@ fn goes_on_where_it_stopped() {
         *stored = Some(chunk.to_vec());
     }
     let mut steps = Vec::new();
-    let flashed = flash(&mut flashable.into_station(vec![]), &onnx, Downgrade::Refused, &GO_ON, |step| {
-        steps.push(step)
+    let flashed = flash(&mut flashable.into_station(vec![]), &onnx, Downgrade::Refused, &GO_ON, |update| {
+        steps.extend(step(update));
     })
     .unwrap();
     assert_eq!(steps[0], FlashStep::Resumed { held: 5 * CHUNK });
@@ -381,8 +434,8 @@ fn a_stop_leaves_what_the_station_holds() {
     let onnx = file(30);
     let stop = AtomicBool::new(false);
     let mut station = Flashable::new(&onnx, Ok(())).into_station(vec![]);
-    let flashed = flash(&mut station, &onnx, Downgrade::Refused, &stop, |step| {
-        if matches!(step, FlashStep::Stored { stored } if stored >= 6 * CHUNK) {
+    let flashed = flash(&mut station, &onnx, Downgrade::Refused, &stop, |update| {
+        if matches!(step(update), Some(FlashStep::Stored { stored }) if stored >= 6 * CHUNK) {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     });
@@ -452,7 +505,7 @@ fn captures_every_piece_whatever_is_lost() {
         let states = vec![CaptureState::Pending, CaptureState::Ready(info.clone())];
         let mut line = camera(states, picture.clone(), encoded.clone());
         line.lose = lose;
-        let shot = station(line).capture(9, &GO_ON).unwrap();
+        let shot = station(line).capture(9, &GO_ON, |_| {}).unwrap();
         let Shot::Taken(captured) = shot else { panic!("{shot:?}") };
         assert_eq!(captured.picture_png, picture);
         assert_eq!((captured.labels, captured.truth), (labels.clone(), None));
@@ -460,9 +513,32 @@ fn captures_every_piece_whatever_is_lost() {
 }
 
 #[test]
+fn a_capture_passes_on_every_count_and_reports_progress_with_every_answer() {
+    let picture = file(11);
+    let encoded = encode_masks(&LabelImage::new(6, 4, vec![0; 24]).unwrap());
+    let length = picture.len() as u32;
+    let info = CaptureInfo {
+        report: report(1),
+        picture_length: length,
+        labels_length: encoded.len() as u32,
+        truth_length: 0,
+    };
+    let states = vec![CaptureState::Pending, CaptureState::Pending, CaptureState::Ready(info)];
+    let mut station = station(camera(states, picture, encoded));
+    let mut updates = Vec::new();
+    station.capture(9, &GO_ON, |update| updates.push(update)).unwrap();
+    let pending = OperationUpdate::Progress(CaptureProgress::Pending);
+    assert_eq!(updates.iter().filter(|&update| *update == pending).count(), 2);
+    assert!(updates.contains(&OperationUpdate::Progress(CaptureProgress::Reading { bytes: length, length })));
+    // 3 requests for the state, 12 pieces of the picture, 1 of the labels.
+    assert_eq!(frames_of(&updates, &mut station).len(), 3 + 12 + 1);
+}
+
+#[test]
 fn a_capture_that_cannot_be_is_no_frame() {
     let info = CaptureInfo { report: report(1), picture_length: 10, labels_length: 3, truth_length: 0 };
-    let capture = |state: CaptureState| station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON);
+    let capture =
+        |state: CaptureState| station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON, |_| {});
     assert_eq!(capture(CaptureState::Finished).unwrap(), Shot::Finished);
     assert_eq!(capture(CaptureState::CameraAbsent).unwrap(), Shot::CameraAbsent);
     let too_long = CaptureInfo { picture_length: u32::MAX, ..info.clone() };

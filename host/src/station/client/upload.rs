@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shared::wire::{ModelDigest, Refusal, Request, Response, StageProgress, Upload, UploadOptions};
 
 use super::flash::{FlashError, FlashStep, Patience};
-use super::{Line, LinkError, Station};
+use super::{Line, LinkError, OperationUpdate, Station};
 
 /// What an upload cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,7 +53,7 @@ pub(super) fn send<L: Line>(
     received: u32,
     stop: &AtomicBool,
     uploaded: &mut Uploaded,
-    on_step: &mut impl FnMut(FlashStep),
+    on_update: &mut impl FnMut(OperationUpdate<FlashStep>),
 ) -> Result<Sending, FlashError> {
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis() as u64;
@@ -62,7 +62,6 @@ pub(super) fn send<L: Line>(
     let mut upload = Upload::new(onnx.len() as u32, received, options);
     let mut offsets: Vec<(u16, u32)> = Vec::new();
     let mut patience = Patience::new(station.waits.restart);
-    let mut stored = received;
     let ended = loop {
         while let Some(offset) = upload.next_to_send(now_ms()) {
             let request = Request::StageChunk { digest, offset };
@@ -86,6 +85,7 @@ pub(super) fn send<L: Line>(
                         if of == digest =>
                     {
                         upload.on_ack(offset, received);
+                        on_update(OperationUpdate::Progress(FlashStep::Stored { stored: upload.stored() }));
                     }
                     Some(Response::Refused(Refusal::Model(reason))) => return Err(FlashError::Model(reason)),
                     Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => {
@@ -100,14 +100,10 @@ pub(super) fn send<L: Line>(
             }
             None => {}
         }
-        if upload.stored() != stored {
-            stored = upload.stored();
-            on_step(FlashStep::Stored { stored });
-        }
+        station.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut *on_update);
         if upload.is_done() {
             break Sending::Complete;
         }
-        station.take_events();
     };
     uploaded.bytes += upload.stored().saturating_sub(received);
     uploaded.time += start.elapsed();
