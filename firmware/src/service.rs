@@ -250,7 +250,7 @@ impl Service {
             Request::Challenge => Response::Challenge(self.parts.guard.challenge()),
             Request::Change(signed) => return self.signed(&signed),
             Request::FlatField => Response::FlatField(self.parts.flat_field),
-            Request::Events(lacking) => Response::Events(self.parts.outbox.tell_again(&lacking)),
+            Request::Resend(nack) => Response::Resend(self.parts.outbox.tell_again(&nack)),
         };
         Ok((response, Vec::new()))
     }

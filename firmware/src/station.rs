@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use shared::slots::SlotEvent;
 use shared::trust::{Guard, Keyring};
-use shared::wire::{Acquisition, FlatFieldDigest, ModelRefusal, Run, Settings, Slot, Stream};
+use shared::wire::{Acquisition, BootId, FlatFieldDigest, ModelRefusal, Settings, Slot, Stream};
 use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
@@ -181,7 +181,7 @@ impl Station {
         let mut slots = Slots::open(self.storage, self.factory);
         let pipeline = load_active_model(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
-        let outbox = Arc::new(Outbox::new(self.baud, Run(getrandom::u32()?)));
+        let outbox = Arc::new(Outbox::new(self.baud, BootId(getrandom::u32()?)));
         let control = Arc::new(FrameControl::new(&settings));
         let counters = Arc::new(Counters::default());
         let readiness = Arc::new(ReadyNotifier::new(link.name(), running, on_ready));

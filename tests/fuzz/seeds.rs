@@ -7,10 +7,10 @@ use host_modelling::{
 };
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
-    CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Downgrade, Event, FrameReport,
-    Identity, Kept, KeptSpan, Lacking, Message, ModelDigest, Name, News, Nonce, Notice, Packet, Piece,
-    QcFlags, Refusal, Request, Response, Run, Setting, Slot, SlotContent, SlotReport, SlotState,
-    StageProgress, StageTimes, Status, Stream, UnixSeconds,
+    BootId, CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Downgrade, Event,
+    EventRange, FrameReport, Identity, Message, ModelDigest, Nack, Name, Nonce, Notice, Packet, Piece,
+    QcFlags, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting, Slot, SlotContent,
+    SlotReport, SlotState, StageProgress, StageTimes, Status, Stream, UnixSeconds,
 };
 use shared::{
     Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks, encode_picture_png,
@@ -84,7 +84,7 @@ fn all_messages() -> Vec<Message> {
         Request::Capture { token: 1 << 31 },
         Request::ReadCapture { token: 7, part: CapturePart::Labels, offset: 8192 },
         Request::Change(signed),
-        Request::Events(Lacking::new(Run(7), 69_990, [69_990, 69_999].into_iter())),
+        Request::Resend(Nack::new(BootId(7), 69_990, [69_990, 69_999].into_iter())),
     ];
     let responses = [
         Response::Hello(Identity { protocol: 2, version: name.clone(), name }),
@@ -95,13 +95,17 @@ fn all_messages() -> Vec<Message> {
         Response::CaptureData { token: 7, offset: 8192 },
         Response::Refused(Refusal::Protocol { station: 2 }),
         Response::Challenge(challenge),
-        Response::Events(KeptSpan { run: Run(7), oldest: 68_976, told: 70_000 }),
+        Response::Resend(EventRange { boot_id: BootId(7), first_available: 68_976, next_unsent: 70_000 }),
     ];
     let events = [
         Event::Frame(report()),
         Event::Masks(Piece { frame: 300, offset: 0, total: 500 }),
         Event::Notice(Notice::Stage(StageProgress::Trial { digest, frames_left: 3 })),
-        Event::Kept(Kept { run: Run(7), number: 70_000, news: News::Frame(report()) }),
+        Event::Sequenced(SequencedEvent {
+            boot_id: BootId(7),
+            sequence: 70_000,
+            event: ReliableEvent::Frame(report()),
+        }),
     ];
     let requests = requests.into_iter().map(Message::from);
     requests

@@ -20,8 +20,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use shared::trust::{Keyring, SecretKey, TrustedKey};
 use shared::wire::{
-    Acquisition, CHUNK, Downgrade, ModelDigest, Name, News, Request, Response, Setting, Settings, Slot,
-    SlotState, Stream, UnixSeconds,
+    Acquisition, CHUNK, Downgrade, ModelDigest, Name, ReliableEvent, Request, Response, Setting, Settings,
+    Slot, SlotState, Stream, UnixSeconds,
 };
 use shared::{DutyCycle, Execution, Image, Kernels, PixelSize, decode_image};
 
@@ -357,7 +357,7 @@ impl Talk {
     }
 
     fn take(&mut self, told: &Told) {
-        if let Told::News(News::Frame(report)) = told {
+        if let Told::ReliableEvent(ReliableEvent::Frame(report)) = told {
             self.ledger.enter(report);
         }
     }

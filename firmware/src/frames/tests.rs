@@ -3,7 +3,8 @@ use std::sync::mpsc::Receiver;
 use std::thread::{scope, spawn};
 
 use shared::wire::{
-    Acquisition, Event, FrameReport, Kept, Message, ModelDigest, News, Run, Settings, StageTimes, Stream,
+    Acquisition, BootId, Event, FrameReport, Message, ModelDigest, ReliableEvent, SequencedEvent, Settings,
+    StageTimes, Stream,
 };
 use shared::{Channels, DutyCycle, Image, Model};
 
@@ -68,7 +69,7 @@ impl Rig {
         at_grab: impl FnOnce(&Self) -> AtGrab,
     ) -> Self {
         let control = Arc::new(FrameControl::new(&SETTINGS));
-        let outbox = Arc::new(Outbox::new(921_600, Run(1)));
+        let outbox = Arc::new(Outbox::new(921_600, BootId(1)));
         outbox.open();
         let counters = Arc::new(Counters::default());
         let (service, told) = sync_channel(inbox);
@@ -207,7 +208,9 @@ fn receive(outbox: &Outbox, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(packet) = outbox.next() {
         match packet.message {
-            Message::Event(Event::Kept(Kept { news: News::Frame(report), .. })) => {
+            Message::Event(Event::Sequenced(SequencedEvent {
+                event: ReliableEvent::Frame(report), ..
+            })) => {
                 let report = FrameReport { times: StageTimes::default(), ..report };
                 outcomes.push(Outcome { report, masks: None, preview: None });
             }

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use shared::wire::{
-    CHUNK, Event, FrameReport, KeptSpan, Lacking, Message, News, Notice, Packet, Piece, Response, Run, Teller,
+    BootId, CHUNK, Event, EventRange, FrameReport, Message, Nack, Notice, Packet, Piece, ReliableEvent,
+    Response, RetransmitBuffer,
 };
 
 /// Answers that may wait before the line is read no further.
@@ -25,7 +26,7 @@ pub struct Bulk {
 /// masks, then previews. Masks and previews go whole or not at all: one that was begun is finished, and of those that
 /// were not the newest stays. While no line is open, none of them is kept.
 ///
-/// Frame results and notices are kept by the [`Teller`] whether a line is open or not, and for as long as there is room:
+/// Frame results and notices are kept by the [`RetransmitBuffer`] whether a line is open or not, and for as long as there is room:
 /// the host knows by their numbers what it missed, also while the line was lost, and has it told again. What waits when
 /// the line is lost, or when a host opens a conversation, is told to nobody who does not ask for it.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct Outbox {
 struct Waiting {
     is_open: bool,
     answers: VecDeque<Packet>,
-    teller: Teller,
+    reliable: RetransmitBuffer,
     masks: Lane,
     preview: Lane,
     /// Pieces of masks and previews so far.
@@ -64,11 +65,11 @@ struct Lane {
 impl Outbox {
     /// An outbox for a line of `baud` bits a second at its fastest: an answer never waits longer than a twentieth of a
     /// second for a piece of something else, or a piece of 256 bytes. Frame results and notices are of that run.
-    pub fn new(baud: u32, run: Run) -> Self {
+    pub fn new(baud: u32, boot_id: BootId) -> Self {
         let waiting = Waiting {
             is_open: false,
             answers: VecDeque::new(),
-            teller: Teller::new(run),
+            reliable: RetransmitBuffer::new(boot_id),
             masks: Lane::default(),
             preview: Lane::default(),
             pieces: 0,
@@ -91,24 +92,24 @@ impl Outbox {
 
     /// Queues a frame's result.
     pub fn frame(&self, report: FrameReport) {
-        self.happened(News::Frame(report));
+        self.push(ReliableEvent::Frame(report));
     }
 
     /// Queues a notice.
     pub fn notice(&self, notice: Notice) {
-        self.happened(News::Notice(notice));
+        self.push(ReliableEvent::Notice(notice));
     }
 
     /// Queues the frame results and notices that a host lacks and that are still kept; what it is answered.
-    pub fn tell_again(&self, lacking: &Lacking) -> KeptSpan {
-        let span = self.lock().teller.hear(lacking);
+    pub fn tell_again(&self, nack: &Nack) -> EventRange {
+        let range = self.lock().reliable.on_nack(nack);
         self.changed.notify_all();
-        span
+        range
     }
 
     /// A host opens a conversation: frame results and notices that wait were for somebody else.
     pub fn greeted(&self) {
-        self.lock().teller.pass_over();
+        self.lock().reliable.skip_unsent();
     }
 
     /// Queues a frame's masks in place of older ones that were not begun.
@@ -124,7 +125,7 @@ impl Outbox {
     /// Masks, previews and results that were not sent since the line was slow.
     pub fn unsent(&self) -> u32 {
         let waiting = self.lock();
-        waiting.unsent.saturating_add(waiting.teller.unsaid())
+        waiting.unsent.saturating_add(waiting.reliable.evicted_unsent())
     }
 
     /// The line is open: things are kept from now on.
@@ -137,7 +138,7 @@ impl Outbox {
         let mut waiting = self.lock();
         waiting.is_open = false;
         waiting.answers.clear();
-        waiting.teller.pass_over();
+        waiting.reliable.skip_unsent();
         (waiting.masks, waiting.preview) = Default::default();
         waiting.speed = None;
         self.changed.notify_all();
@@ -166,11 +167,11 @@ impl Outbox {
         drop(self.changed.wait_while(waiting, is_full).unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn happened(&self, news: News) {
+    fn push(&self, event: ReliableEvent) {
         let mut waiting = self.lock();
-        waiting.teller.happened(news);
+        waiting.reliable.push(event);
         if !waiting.is_open {
-            waiting.teller.pass_over();
+            waiting.reliable.skip_unsent();
         }
         self.changed.notify_all();
     }
@@ -193,8 +194,8 @@ impl Waiting {
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
         }
-        if let Some(kept) = self.teller.next_to_tell() {
-            return Some(Packet::new(kept.number as u16, Event::Kept(kept)));
+        if let Some(event) = self.reliable.next_to_send() {
+            return Some(Packet::new(event.sequence as u16, Event::Sequenced(event)));
         }
         let (event, bulk) = if let Some((place, bytes)) = self.masks.take(piece) {
             (Event::Masks(place), bytes)
@@ -227,14 +228,14 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::{CameraState, Kept, MAX_KEPT};
+    use shared::wire::{CameraState, RETRANSMIT_CAPACITY, SequencedEvent};
 
     use super::*;
 
-    const RUN: Run = Run(3);
+    const BOOT_ID: BootId = BootId(3);
 
     fn outbox(baud: u32) -> Outbox {
-        Outbox::new(baud, RUN)
+        Outbox::new(baud, BOOT_ID)
     }
 
     fn bulk(frame: u32, length: usize) -> Bulk {
@@ -246,7 +247,7 @@ mod tests {
             Message::Response(_) => format!("answer {}", packet.sequence),
             Message::Event(Event::Masks(place)) => format!("masks {} {}", place.frame, place.offset),
             Message::Event(Event::Preview(place)) => format!("preview {} {}", place.frame, place.offset),
-            Message::Event(Event::Kept(Kept { number, .. })) => format!("kept {number}"),
+            Message::Event(Event::Sequenced(SequencedEvent { sequence, .. })) => format!("event {sequence}"),
             other => format!("{other:?}"),
         }
     }
@@ -264,7 +265,7 @@ mod tests {
         outbox.notice(Notice::Camera(CameraState::Running));
         outbox.answer(7, Response::Echo, vec![1]);
         let order: Vec<_> = (0..4).map(|_| next(&outbox)).collect();
-        assert_eq!(order, ["answer 7", "kept 0", "masks 1 0", "preview 1 0"]);
+        assert_eq!(order, ["answer 7", "event 0", "masks 1 0", "preview 1 0"]);
     }
 
     #[test]
@@ -289,12 +290,12 @@ mod tests {
         outbox.masks(bulk(1, 10));
         assert_eq!(outbox.next(), None);
         outbox.open();
-        for _ in 0..MAX_KEPT + 5 {
+        for _ in 0..RETRANSMIT_CAPACITY + 5 {
             outbox.notice(Notice::Camera(CameraState::Absent));
         }
         // Number 0 happened while no line was open, and was for nobody.
         assert_eq!(outbox.unsent(), 5);
-        assert_eq!(next(&outbox), "kept 6");
+        assert_eq!(next(&outbox), "event 6");
         outbox.close();
         assert_eq!(outbox.next(), None);
         outbox.wait_for_room();
@@ -306,21 +307,21 @@ mod tests {
         let notice = || outbox.notice(Notice::Camera(CameraState::Absent));
         outbox.open();
         (0..3).for_each(|_| notice());
-        assert_eq!(next(&outbox), "kept 0");
+        assert_eq!(next(&outbox), "event 0");
         // Two wait when the line is lost, and three come before it is open again.
         outbox.close();
         (0..3).for_each(|_| notice());
         outbox.open();
         notice();
-        assert_eq!(next(&outbox), "kept 6");
+        assert_eq!(next(&outbox), "event 6");
         notice();
         outbox.greeted();
         outbox.preview(bulk(1, 10));
-        let span = outbox.tell_again(&Lacking::new(RUN, 1, 1..6));
-        assert_eq!(span, KeptSpan { run: RUN, oldest: 0, told: 8 });
+        let range = outbox.tell_again(&Nack::new(BOOT_ID, 1, 1..6));
+        assert_eq!(range, EventRange { boot_id: BOOT_ID, first_available: 0, next_unsent: 8 });
         notice();
         let order: Vec<_> = (0..7).map(|_| next(&outbox)).collect();
-        assert_eq!(order, ["kept 1", "kept 2", "kept 3", "kept 4", "kept 5", "kept 8", "preview 1 0"]);
+        assert_eq!(order, ["event 1", "event 2", "event 3", "event 4", "event 5", "event 8", "preview 1 0"]);
     }
 
     #[test]
@@ -330,7 +331,7 @@ mod tests {
         for number in 0..=65_537u64 {
             outbox.notice(Notice::Camera(CameraState::Absent));
             let packet = outbox.next().unwrap();
-            assert_eq!((packet.sequence, describe(&packet)), (number as u16, format!("kept {number}")));
+            assert_eq!((packet.sequence, describe(&packet)), (number as u16, format!("event {number}")));
         }
     }
 

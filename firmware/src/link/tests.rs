@@ -1,7 +1,7 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use shared::wire::{CameraState, Event, Message, Notice, Request, Response, Run};
+use shared::wire::{BootId, CameraState, Event, Message, Notice, Request, Response};
 
 use super::*;
 
@@ -18,7 +18,7 @@ struct Kept {
 
 impl Kept {
     fn new(room: usize, baud: u32) -> Self {
-        let (link, outbox) = (MemoryLink::new(room), Arc::new(Outbox::new(baud, Run(1))));
+        let (link, outbox) = (MemoryLink::new(room), Arc::new(Outbox::new(baud, BootId(1))));
         let (damaged, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::default());
         let (opened, ports) = channel();
         let (heard, events) = channel();
@@ -117,7 +117,7 @@ fn a_host_that_does_not_read_costs_previews_and_nothing_else() {
         kept.outbox.preview(Bulk { frame, bytes: vec![0; 5000] });
     }
     kept.exchange(2);
-    let is_notice = |packet: &Packet| matches!(packet.message, Message::Event(Event::Kept(_)));
+    let is_notice = |packet: &Packet| matches!(packet.message, Message::Event(Event::Sequenced(_)));
     let is_last = |packet: &Packet| {
         matches!(packet.message, Message::Event(Event::Preview(piece))
             if piece.frame == 99 && piece.offset + 256 >= piece.total)

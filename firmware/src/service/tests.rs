@@ -3,8 +3,8 @@ use std::sync::mpsc::sync_channel;
 use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
 use shared::trust::{Keyring, SecretKey, TrustedKey};
 use shared::wire::{
-    CHUNK, CapturePart, CaptureState, Event, FrameReport, Kept, Lacking, ModelDigest, News, Run, Slot,
-    SlotState, StageTimes, Stream,
+    BootId, CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Nack, ReliableEvent,
+    SequencedEvent, Slot, SlotState, StageTimes, Stream,
 };
 use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
 
@@ -40,7 +40,7 @@ impl Bench {
             masks: Stream::On,
             preview: Stream::On,
         };
-        let outbox = Arc::new(Outbox::new(921_600, Run(1)));
+        let outbox = Arc::new(Outbox::new(921_600, BootId(1)));
         outbox.open();
         let running = slots.active_digest();
         let mut service = Service::new(ServiceParts {
@@ -74,7 +74,9 @@ impl Bench {
     /// The same, a notice.
     fn notice(&self) -> Notice {
         match self.sent() {
-            Message::Event(Event::Kept(Kept { news: News::Notice(notice), .. })) => notice,
+            Message::Event(Event::Sequenced(SequencedEvent {
+                event: ReliableEvent::Notice(notice), ..
+            })) => notice,
             other => panic!("{other:?}"),
         }
     }
@@ -337,10 +339,10 @@ fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
     bench.ask(Request::Hello { protocol: PROTOCOL_VERSION });
     tell(&mut bench, CameraState::Running);
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
-    let lacking = |run| Request::Events(Lacking::new(run, 1, 1..2));
-    let Response::Events(span) = bench.ask(lacking(Run(2))) else { panic!() };
-    assert_eq!((span.run, span.oldest, span.told), (Run(1), 0, 3));
-    assert_eq!(bench.ask(lacking(span.run)), Response::Events(span));
+    let nack = |boot_id| Request::Resend(Nack::new(boot_id, 1, 1..2));
+    let Response::Resend(range) = bench.ask(nack(BootId(2))) else { panic!() };
+    assert_eq!((range.boot_id, range.first_available, range.next_unsent), (BootId(1), 0, 3));
+    assert_eq!(bench.ask(nack(span.run)), Response::Resend(range));
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Absent));
     tell(&mut bench, CameraState::Finished);
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Finished));

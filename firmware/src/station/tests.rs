@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use serialport::{SerialPort as _, TTYPort};
 use shared::wire::{
-    Accumulator, CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Event, FrameReport, Kept,
-    Message, ModelDigest, News, Notice, Packet, Refusal, Request, Response, Setting, SlotState,
-    StageProgress, Status,
+    Accumulator, CHUNK, CameraState, CaptureInfo, CapturePart, CaptureState, Event, FrameReport, Message,
+    ModelDigest, Notice, Packet, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting,
+    SlotState, StageProgress, Status,
 };
 use shared::{decode_image, decode_masks};
 
@@ -178,7 +178,7 @@ impl Host {
 
     fn frame(&mut self) -> FrameReport {
         self.event(|event| match event {
-            Event::Kept(Kept { news: News::Frame(report), .. }) => Some(report),
+            Event::Sequenced(SequencedEvent { event: ReliableEvent::Frame(report), .. }) => Some(report),
             _ => None,
         })
     }
@@ -391,8 +391,10 @@ fn a_station_without_a_camera_answers_and_keeps_looking() {
     );
     std::fs::create_dir(folder.path().join("later")).unwrap();
     image::GrayImage::new(64, 64).save(folder.path().join("later/a.png")).unwrap();
-    let running_again = News::Notice(Notice::Camera(CameraState::Running));
-    host.event(|event| matches!(event, Event::Kept(kept) if kept.news == running_again).then_some(()));
+    let running_again = ReliableEvent::Notice(Notice::Camera(CameraState::Running));
+    host.event(|event| {
+        matches!(event, Event::Sequenced(sequenced) if sequenced.event == running_again).then_some(())
+    });
     host.frame();
     running.end();
 }

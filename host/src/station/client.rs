@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use host_console::interrupt;
 use shared::trust::SecretKey;
 use shared::wire::{
-    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, News, Noticed, PROTOCOL_VERSION,
-    Packet, PacketError, Piece, Refusal, Request, Response, encode_packet, waking_zeros,
+    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet,
+    PacketError, Piece, ReceiveStats, Refusal, ReliableEvent, Request, Response, encode_packet, waking_zeros,
 };
 
 use crate::station::key_store::KeyStoreError;
@@ -82,7 +82,7 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
     /// A result or a notice: in order, each once.
-    News(News),
+    ReliableEvent(ReliableEvent),
     /// A piece of a frame's masks, with its bytes.
     Masks(Piece, Vec<u8>),
     /// A piece of a frame's preview, with its bytes.
@@ -242,7 +242,7 @@ impl<L: Line> Station<L> {
         match self.ask(&request, &[], tries) {
             Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => {
                 self.is_greeted = true;
-                self.numbering.listener.resume();
+                self.numbering.receiver.on_reconnect();
                 Ok(identity)
             }
             Ok((Response::Hello(Identity { protocol: station, .. }), _))
@@ -390,9 +390,9 @@ impl<L: Line> Station<L> {
         let now_ms = self.since.elapsed().as_millis() as u64;
         let patience_ms = self.reply_wait().as_millis() as u64;
         if self.is_greeted
-            && let Some(lacking) = self.numbering.listener.next_to_ask(now_ms, patience_ms)
+            && let Some(nack) = self.numbering.receiver.poll_nack(now_ms, patience_ms)
         {
-            self.recall = Some(self.send(&Request::Events(lacking), &[])?);
+            self.recall = Some(self.send(&Request::Resend(nack), &[])?);
         }
         Ok(())
     }
@@ -428,19 +428,19 @@ impl<L: Line> Station<L> {
     fn take(&mut self, sequence: u16, message: Message, bulk: Vec<u8>) {
         match message {
             Message::Request(_) => self.heard = Heard::Echo,
-            Message::Response(Response::Events(span)) => {
+            Message::Response(Response::Resend(range)) => {
                 if self.recall.take_if(|asked| *asked == sequence).is_none() {
                     self.traffic.late += 1;
                     return;
                 }
-                self.numbering.listener.hear_span(span);
+                self.numbering.receiver.on_range(range);
                 self.take_news();
             }
             Message::Response(response) => {
                 self.replies.push_back(Reply { sequence, response: Some(response), bulk });
             }
-            Message::Event(Event::Kept(kept)) => {
-                self.numbering.listener.hear(kept);
+            Message::Event(Event::Sequenced(event)) => {
+                self.numbering.receiver.on_event(event);
                 self.take_news();
             }
             Message::Event(Event::Masks(piece)) if !self.numbering.is_late(sequence) => {
@@ -456,13 +456,13 @@ impl<L: Line> Station<L> {
 
     /// Takes the results and notices whose turn it is.
     fn take_news(&mut self) {
-        while let Some(news) = self.numbering.listener.take() {
-            self.keep(Told::News(news));
+        while let Some(event) = self.numbering.receiver.pop() {
+            self.keep(Told::ReliableEvent(event));
         }
-        let Noticed { lost, stale, regained } = self.numbering.listener.take_noticed();
+        let ReceiveStats { lost, duplicates, recovered } = self.numbering.receiver.take_stats();
         self.traffic.events_lost = self.traffic.events_lost.saturating_add(lost);
-        self.traffic.events_stale += stale;
-        self.traffic.events_regained += regained;
+        self.traffic.events_stale += duplicates;
+        self.traffic.events_regained += recovered;
     }
 
     fn keep(&mut self, told: Told) {
@@ -480,7 +480,7 @@ impl<L: Line> Station<L> {
             PacketError::UnknownMessage { kind: Some(Kind::Response), sequence } => {
                 self.replies.push_back(Reply { sequence, response: None, bulk: Vec::new() });
             }
-            PacketError::Damaged | PacketError::Oversize => self.numbering.listener.doubt(),
+            PacketError::Damaged | PacketError::Oversize => self.numbering.receiver.on_damaged_packet(),
             _ => {}
         }
     }

@@ -16,27 +16,27 @@
 //! | [`Request::Echo`] | [`Response::Echo`] | the same bytes on both |
 //! | [`Request::Challenge`] | [`Response::Challenge`] | |
 //! | [`Request::FlatField`] | [`Response::FlatField`] | |
-//! | [`Request::Events`] | [`Response::Events`], and [`Event::Kept`] for all that are lacking | |
+//! | [`Request::Resend`] | [`Response::Resend`], and an [`Event::Sequenced`] for each missing event | |
 //! | [`Request::Change`] | as the request without a signature | |
 //! | any | [`Response::Refused`] | |
 //!
 //! A station that trusts keys refuses [`Request::Stage`], [`Request::Activate`], [`Request::Revert`] and
 //! [`Request::Set`]: it takes them as a [`Change`] that one of the keys signed.
 //!
-//! A frame's result and a notice are told as [`Event::Kept`], whose number says what came before it. A host that lacks
-//! some says which by [`Request::Events`], as often as it likes: a [`Lacking`] that comes twice, late or from another host
-//! has some told once too often, and no more. [`Request::Hello`] opens a new conversation: what waited to be told is
-//! passed over, and a host that wants it asks.
+//! A frame's result and a notice are sent as [`Event::Sequenced`], whose number shows what came before it. A host that is
+//! missing some requests them with [`Request::Resend`], as often as it likes: a [`Nack`] that arrives twice, late or from
+//! another host causes needless copies, and nothing worse. [`Request::Hello`] opens a new conversation: the station skips
+//! what waited to be sent, and a host that wants it requests it.
 //!
 //! | version | brought |
 //! | --- | --- |
 //! | 1 | all that is not named below |
 //! | 2 | [`Request::Challenge`], [`Request::Change`], [`Response::Challenge`], [`Refusal::Trust`], and of [`ModelRefusal`] those of signatures |
 //! | 3 | [`Request::FlatField`], [`Response::FlatField`] |
-//! | 4 | [`Request::Events`], [`Response::Events`], [`Event::Kept`] in place of [`Event::Frame`] and [`Event::Notice`] |
+//! | 4 | [`Request::Resend`], [`Response::Resend`], [`Event::Sequenced`] in place of [`Event::Frame`] and [`Event::Notice`] |
 
 mod frame;
-mod kept;
+mod sequenced;
 mod settings;
 mod slots;
 mod trust;
@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use frame::{CaptureInfo, CapturePart, CaptureState, FrameReport, QcFlags, StageTimes};
-pub use kept::{Kept, KeptSpan, Lacking, MAX_KEPT, News, Run};
+pub use sequenced::{BootId, EventRange, Nack, RETRANSMIT_CAPACITY, ReliableEvent, SequencedEvent};
 pub use settings::{Acquisition, Setting, Settings, Stream};
 pub use slots::{ModelRefusal, Slot, SlotContent, SlotReport, SlotState, StageProgress};
 pub use trust::{
@@ -156,8 +156,8 @@ pub enum Request {
     Change(SignedChange),
     /// Which flat field frames are corrected by.
     FlatField,
-    /// Has results and notices told again that the host lacks, and asks how far the station is.
-    Events(Lacking),
+    /// Requests the frame results and notices that the host is missing, and asks how far the station is.
+    Resend(Nack),
 }
 
 /// What the station answers.
@@ -190,8 +190,8 @@ pub enum Response {
     Challenge(Challenge),
     /// The flat field that frames are corrected by, if any.
     FlatField(Option<FlatFieldDigest>),
-    /// Which results and notices can be told again, and how far they were told.
-    Events(KeptSpan),
+    /// Which frame results and notices can be resent, and how far the station has sent them.
+    Resend(EventRange),
 }
 
 /// What the station tells unasked.
@@ -205,8 +205,8 @@ pub enum Event {
     Preview(Piece),
     /// Something changed, as told up to version 3.
     Notice(Notice),
-    /// A frame's result or a notice. Told again where it was not heard.
-    Kept(Kept),
+    /// A frame's result or a notice. Resent until the host has it.
+    Sequenced(SequencedEvent),
 }
 
 /// Which piece of a longer run of bytes a packet's bulk bytes are.

@@ -5,56 +5,56 @@ use shared::wire::*;
 use crate::v1::report;
 use crate::{check, hex, squeezed, variants};
 
-const RUN: Run = Run(300);
+const BOOT_ID: BootId = BootId(300);
 
 #[test]
 fn request() {
-    let lacking = Lacking::new(RUN, 70_000, [70_000, 70_009].into_iter());
+    let nack = Nack::new(BOOT_ID, 70_000, [70_000, 70_009].into_iter());
     check(
         &variants!(Request: Hello Status Slots Stage StageChunk Activate StageStatus Revert Settings Set
-            Capture ReadCapture Echo Challenge Change FlatField; Events),
+            Capture ReadCapture Echo Challenge Change FlatField; Resend),
         &[
-            (Request::Events(lacking), "10 ac02 f0a204 020102"),
-            (Request::Events(Lacking::new(Run(0), 0, [].into_iter())), "10 00 00 00"),
+            (Request::Resend(nack), "10 ac02 f0a204 020102"),
+            (Request::Resend(Nack::new(BootId(0), 0, [].into_iter())), "10 00 00 00"),
         ],
     );
 }
 
 #[test]
 fn response() {
-    let span = KeptSpan { run: RUN, oldest: 1, told: 70_000 };
+    let range = EventRange { boot_id: BOOT_ID, first_available: 1, next_unsent: 70_000 };
     check(
         &variants!(Response: Hello Status Slots Stage Settings Capture CaptureData Echo Refused Challenge
-            FlatField; Events),
-        &[(Response::Events(span), "0b ac02 01 f0a204")],
+            FlatField; Resend),
+        &[(Response::Resend(range), "0b ac02 01 f0a204")],
     );
 }
 
 #[test]
 fn event() {
-    let kept = |news| Event::Kept(Kept { run: RUN, number: 70_000, news });
+    let sequenced = |event| Event::Sequenced(SequencedEvent { boot_id: BOOT_ID, sequence: 70_000, event });
     check(
-        &variants!(Event: Frame Masks Preview Notice; Kept),
+        &variants!(Event: Frame Masks Preview Notice; Sequenced),
         &[
             (
-                kept(News::Frame(report())),
+                sequenced(ReliableEvent::Frame(report())),
                 "04 ac02 f0a204 00 ac0280d095ffbc3105612e706e67 digest \
                  8804b8054101420000ac410000803e0000003f01a09c01f4030000c03f0000003e \
                  1101c801e8fb03a01f050607",
             ),
-            (kept(News::Notice(Notice::Camera(CameraState::Absent))), "04 ac02 f0a204 01 0001"),
+            (sequenced(ReliableEvent::Notice(Notice::Camera(CameraState::Absent))), "04 ac02 f0a204 01 0001"),
         ],
     );
     check(
-        &variants!(News: Frame Notice),
+        &variants!(ReliableEvent: Frame Notice),
         &[
             (
-                News::Frame(report()),
+                ReliableEvent::Frame(report()),
                 "00 ac0280d095ffbc3105612e706e67 digest \
                  8804b8054101420000ac410000803e0000003f01a09c01f4030000c03f0000003e \
                  1101c801e8fb03a01f050607",
             ),
-            (News::Notice(Notice::Camera(CameraState::Absent)), "010001"),
+            (ReliableEvent::Notice(Notice::Camera(CameraState::Absent)), "010001"),
         ],
     );
 }

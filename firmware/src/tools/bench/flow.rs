@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 use shared::DutyCycle;
-use shared::wire::{Acquisition, CameraState, Event, Kept, Message, News, Run, Settings, Stream};
+use shared::wire::{
+    Acquisition, BootId, CameraState, Event, Message, ReliableEvent, SequencedEvent, Settings, Stream,
+};
 
 use super::BenchError;
 use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
@@ -108,7 +110,7 @@ fn turn(
         preview: Stream::On,
     };
     let control = Arc::new(FrameControl::new(&settings));
-    let outbox = Arc::new(Outbox::new(BAUD, Run(0)));
+    let outbox = Arc::new(Outbox::new(BAUD, BootId(0)));
     outbox.open();
     let taken = Arc::new(Mutex::new(Vec::with_capacity(count)));
     // Whatever is told finds room: a word a frame, and of the camera that it came and ended.
@@ -156,8 +158,10 @@ fn send(outbox: &Outbox, count: usize) -> Vec<Instant> {
         && let Some(packet) = outbox.next()
     {
         bytes.clear();
-        let is_report =
-            matches!(packet.message, Message::Event(Event::Kept(Kept { news: News::Frame(_), .. })));
+        let is_report = matches!(
+            packet.message,
+            Message::Event(Event::Sequenced(SequencedEvent { event: ReliableEvent::Frame(_), .. }))
+        );
         if packet.encode(&mut bytes).is_ok() && is_report {
             sent.push(Instant::now());
         }

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 use shared::Microseconds;
-use shared::wire::{CHUNK, EncodeError, Event, FrameReport, Kept, ModelDigest, News, Packet, Piece, Run};
+use shared::wire::{
+    CHUNK, EncodeError, Event, FrameReport, ModelDigest, Packet, Piece, ReliableEvent, Run, SequencedEvent,
+};
 
 use super::flow::Flow;
 use super::layers::Layers;
@@ -33,9 +35,12 @@ impl Sample {
         gmac: f64,
     ) -> Result<Self, EncodeError> {
         let mut packets = Vec::new();
-        let kept =
-            Kept { run: Run(u32::MAX), number: u64::from(report.frame), news: News::Frame(report.clone()) };
-        Packet::new(0, Event::Kept(kept)).encode(&mut packets)?;
+        let event = SequencedEvent {
+            boot_id: BootId(u32::MAX),
+            sequence: u64::from(report.frame),
+            event: ReliableEvent::Frame(report.clone()),
+        };
+        Packet::new(0, Event::Sequenced(event)).encode(&mut packets)?;
         Ok(Self {
             frame_us,
             tiles,

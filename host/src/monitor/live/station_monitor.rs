@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{CameraState, Identity, MAX_KEPT, News, Notice, Settings, StageProgress, Status, Stream};
+use shared::wire::{CameraState, Identity, RETRANSMIT_CAPACITY, ReliableEvent, Notice, Settings, StageProgress, Status, Stream};
 
 use super::actions::{Recorder, flash_model, revert, set_illumination, snapshot};
 use super::count_stats::{CountStats, CountSummary};
@@ -218,7 +218,7 @@ impl StationMonitor {
             let newly_lost = lost - before;
             if newly_lost > 0 {
                 self.log(format!(
-                    "{newly_lost} counts or notices are lost: they were older than the last {MAX_KEPT}, which the station buffers"
+                    "{newly_lost} counts or notices are lost: they were older than the last {RETRANSMIT_CAPACITY}, which the station buffers"
                 ));
             }
             if let Some(reason) = condition.check(stats.frames(), stop) {
@@ -328,16 +328,16 @@ impl StationMonitor {
         stats: &mut CountStats,
     ) -> Result<(), Failure> {
         match event {
-            Told::News(News::Frame(report)) => {
+            Told::ReliableEvent(ReliableEvent::Frame(report)) => {
                 stats.record_frame(&report);
                 let record = FrameRecord::new(&report, &context.provenance);
                 self.publish_frame(record, stats, context.status.frames_unsent)?;
             }
-            Told::News(News::Notice(Notice::Camera(camera))) => {
+            Told::ReliableEvent(ReliableEvent::Notice(Notice::Camera(camera))) => {
                 context.status.camera = camera;
                 self.log(format!("camera: {}", camera_word(camera)));
             }
-            Told::News(News::Notice(Notice::Stage(progress))) => {
+            Told::ReliableEvent(ReliableEvent::Notice(Notice::Stage(progress))) => {
                 notice(progress).into_iter().for_each(|message| self.log(message));
             }
             Told::Masks(piece, bytes) => {

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::wire::Listener;
+use shared::wire::ReorderBuffer;
 
 /// So far behind the last piece of masks or previews, one is late or came before; further, the station began to count
 /// anew.
@@ -15,14 +15,14 @@ pub struct Numbering {
     request: u16,
     piece: Option<u16>,
     /// Results and notices.
-    pub(super) listener: Listener,
+    pub(super) receiver: ReorderBuffer,
 }
 
 impl Default for Numbering {
     /// The numbers of a new conversation: an answer to whoever used the line before must not fit a request of ours.
     fn default() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { request: (now.as_millis() % 65_536) as u16, piece: None, listener: Listener::default() }
+        Self { request: (now.as_millis() % 65_536) as u16, piece: None, receiver: ReorderBuffer::default() }
     }
 }
 

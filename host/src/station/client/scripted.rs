@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use shared::wire::{Accumulator, Event, Kept, Message, News, Packet, PacketError, Request, Response, Run};
+use shared::wire::{
+    Accumulator, Event, Message, Packet, PacketError, ReliableEvent, Request, Response, Run, SequencedEvent,
+};
 
 use super::Line;
 
@@ -25,7 +27,7 @@ pub struct Scripted {
 
 /// A line to a station that answers by `answer`, which may also say something unasked.
 pub fn memory_line(
-    mut answer: impl FnMut(Request, &[u8]) -> (Vec<News>, Option<(Response, Vec<u8>)>) + 'static,
+    mut answer: impl FnMut(Request, &[u8]) -> (Vec<ReliableEvent>, Option<(Response, Vec<u8>)>) + 'static,
 ) -> Scripted {
     let mut number = 0;
     let script = move |packet: Packet| {
@@ -33,9 +35,12 @@ pub fn memory_line(
         let (told, reply) = answer(request, &packet.bulk);
         let mut packets: Vec<Packet> = told
             .into_iter()
-            .map(|news| {
+            .map(|event| {
                 number += 1;
-                Packet::new(number as u16, Event::Kept(Kept { run: Run(1), number, news }))
+                Packet::new(
+                    number as u16,
+                    Event::Sequenced(SequencedEvent { boot_id: BootId(1), sequence: number, event }),
+                )
             })
             .collect();
         packets.extend(reply.map(|(response, bulk)| Packet {

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use shared::wire::{
-    CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, Kept, MAX_KEPT, ModelDigest,
-    ModelRefusal, Name, QcFlags, Run, StageProgress, StageTimes, Teller,
+    BootId, CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, ModelDigest, ModelRefusal,
+    Name, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
 
@@ -113,9 +113,10 @@ fn cobs_encode(bytes: &[u8], out: &mut [u8]) -> usize {
 }
 
 /// A result on the line.
-fn kept(run: u32, number: u64) -> Vec<u8> {
-    let news = News::Frame(report(number as u32));
-    packet(number as u16, Event::Kept(Kept { run: Run(run), number, news }).into())
+fn sequenced(boot_id: u32, sequence: u64) -> Vec<u8> {
+    let event = ReliableEvent::Frame(report(sequence as u32));
+    let event = SequencedEvent { boot_id: BootId(boot_id), sequence, event };
+    packet(sequence as u16, Event::Sequenced(event).into())
 }
 
 fn packet(sequence: u16, message: Message) -> Vec<u8> {
@@ -129,7 +130,7 @@ fn frames(station: &mut Station<Scripted>) -> Vec<u32> {
     let mut frames = Vec::new();
     loop {
         match station.next_event(Duration::ZERO).unwrap() {
-            Some(Told::News(News::Frame(report))) => frames.push(report.frame),
+            Some(Told::ReliableEvent(ReliableEvent::Frame(report))) => frames.push(report.frame),
             None if station.line.to_host.is_empty() => return frames,
             None => {}
             other => panic!("{other:?}"),
@@ -137,20 +138,20 @@ fn frames(station: &mut Station<Scripted>) -> Vec<u32> {
     }
 }
 
-/// A station that has told all before some number, and tells again what it is asked for.
-fn teller(told: u32) -> Scripted {
-    let mut teller = Teller::new(Run(1));
-    (0..told).for_each(|number| teller.happened(News::Frame(report(number))));
-    teller.pass_over();
+/// A station that has sent every event before some number, and resends what is requested.
+fn resending(next_unsent: u32) -> Scripted {
+    let mut buffer = RetransmitBuffer::new(BootId(1));
+    (0..next_unsent).for_each(|number| buffer.push(ReliableEvent::Frame(report(number))));
+    buffer.skip_unsent();
     Scripted::new(Box::new(move |request| {
-        let (response, again) = match request.message {
+        let (response, resends) = match request.message {
             Message::Request(Request::Hello { .. }) => (identity(PROTOCOL_VERSION), false),
-            Message::Request(Request::Events(lacking)) => (Response::Events(teller.hear(&lacking)), true),
+            Message::Request(Request::Resend(nack)) => (Response::Resend(buffer.on_nack(&nack)), true),
             _ => (Response::Echo, false),
         };
         let mut packets = vec![Packet::new(request.sequence, response)];
-        while again && let Some(kept) = teller.next_to_tell() {
-            packets.push(Packet::new(kept.number as u16, Event::Kept(kept)));
+        while resends && let Some(event) = buffer.next_to_send() {
+            packets.push(Packet::new(event.sequence as u16, Event::Sequenced(event)));
         }
         packets
     }))
@@ -159,7 +160,7 @@ fn teller(told: u32) -> Scripted {
 #[test]
 fn events_are_kept_while_an_answer_is_awaited() {
     let mut station =
-        station(memory_line(|_, _| (vec![News::Frame(report(5))], Some((Response::Echo, vec![])))));
+        station(memory_line(|_, _| (vec![ReliableEvent::Frame(report(5))], Some((Response::Echo, vec![])))));
     for _ in 0..3 {
         station.request(&Request::Echo, &[]).unwrap();
     }
@@ -170,14 +171,14 @@ fn events_are_kept_while_an_answer_is_awaited() {
 #[test]
 fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
     for lose in [vec![], vec![1], vec![1, 2]] {
-        let mut line = teller(9);
+        let mut line = resending(9);
         line.lose = lose.clone();
         // A line that takes no time: what does not come at once does not come.
         let waits = Waits { answer: Duration::ZERO, ..Waits::default() };
         let mut station = Station::new(line, "memory", u32::MAX).with_waits(waits);
         station.greet().unwrap();
         for number in [2, 3, 3, 2, 6, 5, 8] {
-            station.line.to_host.extend(kept(1, number));
+            station.line.to_host.extend(sequenced(1, number));
         }
         let told: Vec<u32> = (0..=lose.len()).flat_map(|_| frames(&mut station)).collect();
         assert_eq!(told, [2, 3, 4, 5, 6, 7, 8], "{lose:?}");
@@ -189,11 +190,11 @@ fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
 
 #[test]
 fn what_the_station_no_longer_keeps_is_told_as_lost() {
-    let mut station = station(teller(MAX_KEPT as u32 + 20));
+    let mut station = station(resending(RETRANSMIT_CAPACITY as u32 + 20));
     station.greet().unwrap();
-    station.line.to_host.extend([kept(1, 3), kept(1, 10)].concat());
+    station.line.to_host.extend([sequenced(1, 3), sequenced(1, 10)].concat());
     let told = frames(&mut station);
-    let all = [3, 10].into_iter().chain(20..MAX_KEPT as u32 + 20);
+    let all = [3, 10].into_iter().chain(20..RETRANSMIT_CAPACITY as u32 + 20);
     assert_eq!(told, all.collect::<Vec<u32>>());
     assert_eq!(station.traffic().events_lost, 6 + 9);
 }
@@ -201,15 +202,16 @@ fn what_the_station_no_longer_keeps_is_told_as_lost() {
 #[test]
 fn what_the_line_before_still_held_is_not_taken_for_new() {
     let mut line = memory_line(|_, _| (vec![], Some((Response::Echo, vec![]))));
-    line.to_host.extend([kept(1, 7), kept(1, 8)].concat());
+    line.to_host.extend([sequenced(1, 7), sequenced(1, 8)].concat());
     let mut before = station(line);
     before.request(&Request::Echo, &[]).unwrap();
     let request = before.numbering.next_request();
 
-    let mut line = teller(12);
-    line.to_host.extend(kept(1, 8));
-    line.to_host
-        .extend([packet(request, Response::Echo.into()), kept(1, 9), kept(1, 7), kept(0, 3)].concat());
+    let mut line = resending(12);
+    line.to_host.extend(sequenced(1, 8));
+    line.to_host.extend(
+        [packet(request, Response::Echo.into()), sequenced(1, 9), sequenced(1, 7), sequenced(0, 3)].concat(),
+    );
     let mut after = station(line).with_numbering(before.numbering());
     assert!(after.greet().is_ok(), "an answer of the line before was taken for the greeting's");
     // The last two were told while no line was open.
@@ -219,18 +221,18 @@ fn what_the_line_before_still_held_is_not_taken_for_new() {
 
 #[test]
 fn a_station_that_was_started_anew_is_followed_from_its_first_result_on() {
-    let mut station = station(teller(4));
+    let mut station = station(resending(4));
     station.greet().unwrap();
-    station.line.to_host.extend([kept(0, 70), kept(0, 71), kept(1, 3)].concat());
+    station.line.to_host.extend([sequenced(0, 70), sequenced(0, 71), sequenced(1, 3)].concat());
     assert_eq!(frames(&mut station), [70, 71, 0, 1, 2, 3]);
     assert_eq!((station.traffic().events_stale, station.traffic().events_lost), (1, 0));
 }
 
 #[test]
 fn a_new_host_is_told_nothing_old() {
-    let mut station = station(teller(9));
+    let mut station = station(resending(9));
     station.greet().unwrap();
-    station.line.to_host.extend(kept(1, 9));
+    station.line.to_host.extend(sequenced(1, 9));
     assert_eq!(frames(&mut station), [9]);
 }
 
@@ -347,7 +349,7 @@ fn step(update: OperationUpdate<FlashStep>) -> Option<FlashStep> {
 /// The frames among what an operation reported, and then those that still wait at the client.
 fn frames_of<P>(updates: &[OperationUpdate<P>], station: &mut Station<Scripted>) -> Vec<u32> {
     let frame = |event: &Told| match event {
-        Told::News(News::Frame(report)) => report.frame,
+        Told::ReliableEvent(ReliableEvent::Frame(report)) => report.frame,
         other => panic!("{other:?}"),
     };
     let reported = updates.iter().filter_map(|update| match update {
@@ -375,7 +377,7 @@ fn a_flash_passes_on_every_count_and_reports_progress_with_every_answer() {
             }
             request => flashable.answer(&request, bulk),
         };
-        (vec![News::Frame(report(frame))], Some((response, vec![])))
+        (vec![ReliableEvent::Frame(report(frame))], Some((response, vec![])))
     });
     let mut station = station(line);
     let mut updates = Vec::new();
@@ -486,7 +488,7 @@ fn camera(states: Vec<CaptureState>, picture: Vec<u8>, labels: Vec<u8>) -> Scrip
             }
             other => panic!("{other:?}"),
         };
-        (vec![News::Frame(report(1))], Some(reply))
+        (vec![ReliableEvent::Frame(report(1))], Some(reply))
     })
 }
 

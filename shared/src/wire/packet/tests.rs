@@ -107,13 +107,18 @@ fn largest_messages_fit() {
         },
         skipped: u32::MAX,
     };
-    let kept = Kept { run: Run(u32::MAX), number: u64::MAX, news: News::Frame(report.clone()) };
-    let lacking = Lacking { run: Run(u32::MAX), first: u64::MAX, bits: [u8::MAX; MAX_KEPT / 8].into() };
-    let span = KeptSpan { run: Run(u32::MAX), oldest: u64::MAX, told: u64::MAX };
+    let event = SequencedEvent {
+        boot_id: BootId(u32::MAX),
+        sequence: u64::MAX,
+        event: ReliableEvent::Frame(report.clone()),
+    };
+    let nack =
+        Nack { boot_id: BootId(u32::MAX), base: u64::MAX, bitmap: [u8::MAX; RETRANSMIT_CAPACITY / 8].into() };
+    let range = EventRange { boot_id: BootId(u32::MAX), first_available: u64::MAX, next_unsent: u64::MAX };
     let messages: [Message; 4] = [
-        Event::Kept(kept).into(),
-        Request::Events(lacking).into(),
-        Response::Events(span).into(),
+        Event::Sequenced(event).into(),
+        Request::Resend(nack).into(),
+        Response::Resend(range).into(),
         Response::Capture(CaptureState::Ready(CaptureInfo {
             report,
             picture_length: u32::MAX,
