@@ -11,19 +11,20 @@
 //! * Frame results and notices always arrive. The station buffers the last [`RETRANSMIT_CAPACITY`] since its start and
 //!   resends those that a host reports missing. The host delivers them in order, each once. See [`RetransmitBuffer`] and
 //!   [`ReorderBuffer`]. Masks and previews are never resent: a slow line drops and counts them.
-//! * The host chooses the line's speed, among [`speeds`], by asking at it. A station that gets bytes and no packet
-//!   out of them goes on to the next slower speed, and after the slowest to the fastest, until it understands. The host
-//!   wakes it with [`waking_zeros`].
+//! * The host chooses the line's baud rate among [`baud_rates`] by a handshake at it. A station that receives bytes and
+//!   cannot decode a packet from them switches to the next slower rate, and from the slowest to the fastest, until it can.
+//!   The host wakes it with zeros: see [`wake_preamble_len`].
 
 mod accumulator;
+mod baud_rates;
 mod message;
 mod packet;
 mod reorder_buffer;
 mod retransmit_buffer;
-mod speed;
-mod window;
+mod send_window;
 
 pub use accumulator::Accumulator;
+pub use baud_rates::{MIN_UNDECODABLE_BYTES, baud_rates, wake_preamble_len};
 pub use message::*;
 pub use packet::{
     CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,
@@ -31,5 +32,4 @@ pub use packet::{
 pub(crate) use packet::{CRC_32, decode_whole};
 pub use reorder_buffer::{ReceiveStats, ReorderBuffer};
 pub use retransmit_buffer::RetransmitBuffer;
-pub use speed::{BABBLE, speeds, waking_zeros};
-pub use window::{Upload, UploadOptions};
+pub use send_window::{SendWindow, WindowConfig};

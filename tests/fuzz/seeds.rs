@@ -8,7 +8,7 @@ use host_modelling::{
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
     BootId, CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Downgrade, Event,
-    EventRange, FrameReport, Identity, Message, ModelDigest, Nack, Name, Nonce, Notice, Packet, Piece,
+    EventRange, Fragment, FrameReport, Identity, Message, ModelDigest, Nack, Name, Nonce, Notice, Packet,
     QcFlags, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting, Slot, SlotContent,
     SlotReport, SlotState, StageProgress, StageTimes, Status, Stream, UnixSeconds,
 };
@@ -99,7 +99,7 @@ fn all_messages() -> Vec<Message> {
     ];
     let events = [
         Event::Frame(report()),
-        Event::Masks(Piece { frame: 300, offset: 0, total: 500 }),
+        Event::Masks(Fragment { frame: 300, offset: 0, total: 500 }),
         Event::Notice(Notice::Stage(StageProgress::Trial { digest, frames_left: 3 })),
         Event::Sequenced(SequencedEvent {
             boot_id: BootId(7),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared::wire::BABBLE;
+use shared::wire::MIN_UNDECODABLE_BYTES;
 
 /// How long bytes may come without a packet: longer than the longest one takes at the slowest common speed.
 const PATIENCE: Duration = Duration::from_millis(450);
@@ -36,7 +36,7 @@ impl Babble {
     /// whole by then.
     pub fn is_over(&mut self, now: Instant) -> bool {
         let lasted = |&(since, last): &(Instant, Instant)| last.saturating_duration_since(since) >= PATIENCE;
-        let is_over = self.bytes >= BABBLE && self.times.as_ref().is_some_and(lasted);
+        let is_over = self.bytes >= MIN_UNDECODABLE_BYTES && self.times.as_ref().is_some_and(lasted);
         if is_over {
             // The next speed has its time from now on.
             *self = Self { times: Some((now, now)), bytes: 0 };
@@ -47,13 +47,13 @@ impl Babble {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::{MAX_PACKET, speeds};
+    use shared::wire::{MAX_PACKET, baud_rates};
 
     use super::*;
 
     #[test]
     fn the_longest_packet_ends_before_patience_does() {
-        let slowest = speeds(u32::MAX).last().unwrap();
+        let slowest = baud_rates(u32::MAX).last().unwrap();
         assert!(PATIENCE > Duration::from_secs_f64(MAX_PACKET as f64 * 10.0 / f64::from(slowest)));
     }
 

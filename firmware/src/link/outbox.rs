@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use shared::wire::{
-    BootId, CHUNK, Event, EventRange, FrameReport, Message, Nack, Notice, Packet, Piece, ReliableEvent,
+    BootId, CHUNK, Event, EventRange, Fragment, FrameReport, Message, Nack, Notice, Packet, ReliableEvent,
     Response, RetransmitBuffer,
 };
 
@@ -214,10 +214,10 @@ impl Lane {
         u32::from(self.next.replace(bulk).is_some())
     }
 
-    fn take(&mut self, piece: usize) -> Option<(Piece, Vec<u8>)> {
+    fn take(&mut self, piece: usize) -> Option<(Fragment, Vec<u8>)> {
         let (bulk, sent) = self.begun.take().or_else(|| self.next.take().map(|bulk| (bulk, 0)))?;
         let end = bulk.bytes.len().min(sent + piece);
-        let place = Piece { frame: bulk.frame, offset: sent as u32, total: bulk.bytes.len() as u32 };
+        let place = Fragment { frame: bulk.frame, offset: sent as u32, total: bulk.bytes.len() as u32 };
         let bytes = bulk.bytes[sent..end].to_vec();
         if end < bulk.bytes.len() {
             self.begun = Some((bulk, end));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serialport::{SerialPort as _, TTYPort};
-use shared::wire::speeds;
+use shared::wire::baud_rates;
 
 use super::{Line, Link, NextSpeed, PATIENCE};
 
@@ -53,8 +53,8 @@ impl Link for SerialLink {
 
 /// Takes up the speeds below `baud`, and begins anew; none where there are none below.
 fn next_speed(end: End, baud: u32) -> Option<NextSpeed> {
-    let mut next = speeds(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
-    (speeds(baud).count() > 1).then(|| -> NextSpeed {
+    let mut next = baud_rates(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
+    (baud_rates(baud).count() > 1).then(|| -> NextSpeed {
         Box::new(move || {
             let speed = next.next().unwrap_or(baud);
             end.port.1.lock().unwrap_or_else(PoisonError::into_inner).set_baud_rate(speed)?;

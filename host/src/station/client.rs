@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use host_console::interrupt;
 use shared::trust::SecretKey;
 use shared::wire::{
-    Accumulator, Challenge, Event, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet,
-    PacketError, Piece, ReceiveStats, Refusal, ReliableEvent, Request, Response, encode_packet, waking_zeros,
+    Accumulator, Challenge, Event, Fragment, Identity, Kind, MAX_PACKET, Message, PROTOCOL_VERSION, Packet,
+    PacketError, ReceiveStats, Refusal, ReliableEvent, Request, Response, encode_packet, wake_preamble_len,
 };
 
 use crate::station::key_store::KeyStoreError;
@@ -84,9 +84,9 @@ pub enum Told {
     /// A result or a notice: in order, each once.
     ReliableEvent(ReliableEvent),
     /// A piece of a frame's masks, with its bytes.
-    Masks(Piece, Vec<u8>),
+    Masks(Fragment, Vec<u8>),
     /// A piece of a frame's preview, with its bytes.
-    Preview(Piece, Vec<u8>),
+    Preview(Fragment, Vec<u8>),
 }
 
 /// What an operation that takes its time reports while it runs.
@@ -378,7 +378,7 @@ impl<L: Line> Station<L> {
 
     fn transmit(&mut self, sequence: u16, request: &Request, bulk: &[u8]) -> Result<(), LinkError> {
         // A lone zero first: what noise left on the line is then a packet of its own.
-        let zeros = if self.is_greeted { 1 } else { waking_zeros(self.speed.top, self.speed.now) };
+        let zeros = if self.is_greeted { 1 } else { wake_preamble_len(self.speed.top, self.speed.now) };
         let mut bytes = vec![0; zeros];
         encode_packet(sequence, &Message::Request(request.clone()), bulk, &mut bytes)?;
         self.traffic.sent += bytes.len() as u64;

@@ -199,24 +199,24 @@ pub enum Response {
 pub enum Event {
     /// A frame's result, as told up to version 3: without a number of its own.
     Frame(FrameReport),
-    /// A piece of a frame's masks (mask codec), as bulk bytes. Dropped and counted on a slow line.
-    Masks(Piece),
-    /// A piece of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
-    Preview(Piece),
+    /// A fragment of a frame's masks (mask codec), as bulk bytes. Dropped and counted on a slow line.
+    Masks(Fragment),
+    /// A fragment of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
+    Preview(Fragment),
     /// Something changed, as told up to version 3.
     Notice(Notice),
     /// A frame's result or a notice. Resent until the host has it.
     Sequenced(SequencedEvent),
 }
 
-/// Which piece of a longer run of bytes a packet's bulk bytes are.
+/// Which part of a larger object a packet's bulk bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct Fragment {
     /// The frame's number.
     pub frame: u32,
-    /// Byte offset of this piece.
+    /// Byte offset of this fragment.
     pub offset: u32,
-    /// Bytes in all.
+    /// Bytes of the whole object.
     pub total: u32,
 }
 

@@ -117,7 +117,7 @@ fn response() {
 
 #[test]
 fn event() {
-    let piece = Piece { frame: 300, offset: 4096, total: 5000 };
+    let fragment = Fragment { frame: 300, offset: 4096, total: 5000 };
     let bare = FrameReport {
         source: name(""),
         true_count: None,
@@ -141,8 +141,8 @@ fn event() {
                  8804b80541000000ac410000803e0000003f00f4030000c03f0000003e00000000 \
                  00000007",
             ),
-            (Event::Masks(piece), "01ac0280208827"),
-            (Event::Preview(piece), "02ac0280208827"),
+            (Event::Masks(fragment), "01ac0280208827"),
+            (Event::Preview(fragment), "02ac0280208827"),
             (Event::Notice(Notice::Camera(CameraState::Absent)), "030001"),
         ],
     );

@@ -74,7 +74,7 @@ fn packet() {
         (0, Request::Echo.into(), b"\0bulk\0", "030401010201020c0562756c6b05e7ea64fc00"),
         (
             0xFFFF,
-            Event::Masks(Piece { frame: 300, offset: 0, total: 4 }).into(),
+            Event::Masks(Fragment { frame: 300, offset: 0, total: 4 }).into(),
             &[1, 2, 3, 4],
             "060403ffff050401ac020a04010203046667904400",
         ),

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 use shared::Microseconds;
 use shared::wire::{
-    CHUNK, EncodeError, Event, FrameReport, ModelDigest, Packet, Piece, ReliableEvent, Run, SequencedEvent,
+    CHUNK, EncodeError, Event, Fragment, FrameReport, ModelDigest, Packet, ReliableEvent, Run, SequencedEvent,
 };
 
 use super::flow::Flow;
@@ -54,11 +54,11 @@ impl Sample {
 }
 
 /// Bytes of the packets that carry `bytes` in pieces.
-fn bulk_bytes(frame: u32, bytes: &[u8], event: fn(Piece) -> Event) -> Result<usize, EncodeError> {
+fn bulk_bytes(frame: u32, bytes: &[u8], event: fn(Fragment) -> Event) -> Result<usize, EncodeError> {
     let mut packets = Vec::new();
     for (index, chunk) in bytes.chunks(CHUNK as usize).enumerate() {
-        let piece = Piece { frame, offset: index as u32 * CHUNK, total: bytes.len() as u32 };
-        Packet { bulk: chunk.to_vec(), ..Packet::new(0, event(piece)) }.encode(&mut packets)?;
+        let fragment = Fragment { frame, offset: index as u32 * CHUNK, total: bytes.len() as u32 };
+        Packet { bulk: chunk.to_vec(), ..Packet::new(0, event(fragment)) }.encode(&mut packets)?;
     }
     Ok(packets.len())
 }

@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use host_console::{Failure, output};
-use shared::wire::{CameraState, Identity, RETRANSMIT_CAPACITY, ReliableEvent, Notice, Settings, StageProgress, Status, Stream};
+use shared::wire::{
+    CameraState, Identity, Notice, RETRANSMIT_CAPACITY, ReliableEvent, Settings, StageProgress, Status,
+    Stream,
+};
 
 use super::actions::{Recorder, flash_model, revert, set_illumination, snapshot};
 use super::count_stats::{CountStats, CountSummary};
@@ -340,17 +343,17 @@ impl StationMonitor {
             Told::ReliableEvent(ReliableEvent::Notice(Notice::Stage(progress))) => {
                 notice(progress).into_iter().for_each(|message| self.log(message));
             }
-            Told::Masks(piece, bytes) => {
+            Told::Masks(fragment, bytes) => {
                 self.sink
                     .publisher_mut()
                     .into_iter()
-                    .for_each(|publisher| publisher.add_labels(piece, &bytes));
+                    .for_each(|publisher| publisher.add_labels(fragment, &bytes));
             }
-            Told::Preview(piece, bytes) => {
+            Told::Preview(fragment, bytes) => {
                 self.sink
                     .publisher_mut()
                     .into_iter()
-                    .for_each(|publisher| publisher.add_preview(piece, &bytes));
+                    .for_each(|publisher| publisher.add_preview(fragment, &bytes));
             }
         }
         Ok(())

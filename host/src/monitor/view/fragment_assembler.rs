@@ -1,6 +1,6 @@
 //! Label images and previews reassembled from their fragments.
 
-use shared::wire::Piece;
+use shared::wire::Fragment;
 
 /// Longest run of bytes that is assembled: more than any frame's label image or preview.
 const MAX_TOTAL: u32 = 16 << 20;
@@ -16,7 +16,7 @@ pub struct FragmentAssembler {
 impl FragmentAssembler {
     /// Adds a fragment; the frame's number and its bytes once they are complete. Fragments arrive in order: one that does
     /// not follow the previous one drops the run, since the line has dropped a part of it.
-    pub fn push(&mut self, fragment: Piece, bytes: &[u8]) -> Option<(u32, Vec<u8>)> {
+    pub fn push(&mut self, fragment: Fragment, bytes: &[u8]) -> Option<(u32, Vec<u8>)> {
         if fragment.offset == 0 {
             *self = Self { frame: fragment.frame, total: fragment.total, bytes: Vec::new() };
         }
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn complete_runs_are_assembled_and_broken_ones_dropped() {
-        let fragment = |frame, offset, total| Piece { frame, offset, total };
+        let fragment = |frame, offset, total| Fragment { frame, offset, total };
         let mut assembler = FragmentAssembler::default();
         assert_eq!(assembler.push(fragment(1, 0, 3), b"ab"), None);
         assert_eq!(assembler.push(fragment(1, 2, 3), b"c"), Some((1, b"abc".to_vec())));

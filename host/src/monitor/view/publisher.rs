@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use host_console::Failure;
 use shared::decode_masks;
-use shared::wire::{Identity, Piece, Settings, Status};
+use shared::wire::{Fragment, Identity, Settings, Status};
 
 use super::command::ViewCommand;
 use super::display::FrameText;
@@ -92,7 +92,7 @@ impl ViewPublisher {
     }
 
     /// Adds a fragment of a frame's encoded label image, and publishes its nuclei once it is complete.
-    pub fn add_labels(&mut self, fragment: Piece, bytes: &[u8]) {
+    pub fn add_labels(&mut self, fragment: Fragment, bytes: &[u8]) {
         let Some((frame, bytes)) = self.labels.push(fragment, bytes) else { return };
         let Ok(labels) = decode_masks(&bytes, self.pixels) else { return };
         if let Ok(nuclei) = NucleiView::new(frame, &labels, &self.gates) {
@@ -101,7 +101,7 @@ impl ViewPublisher {
     }
 
     /// Adds a fragment of a frame's preview, and publishes it once it is complete.
-    pub fn add_preview(&mut self, fragment: Piece, bytes: &[u8]) {
+    pub fn add_preview(&mut self, fragment: Fragment, bytes: &[u8]) {
         if let Some((frame, jpeg)) = self.preview.push(fragment, bytes) {
             self.feed.publish(ViewMessage::Preview { frame, jpeg });
         }

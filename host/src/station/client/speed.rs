@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use host_console::interrupt;
-use shared::wire::{Identity, speeds};
+use shared::wire::{Identity, baud_rates};
 
 use super::{LinkError, SerialLine, Station, Tries};
 
@@ -35,12 +35,12 @@ impl LineSpeed {
 
     /// The slower ones, fastest first.
     pub fn slower(self) -> impl Iterator<Item = u32> {
-        speeds(self.top).filter(move |&speed| speed < self.now)
+        baud_rates(self.top).filter(move |&speed| speed < self.now)
     }
 
     /// The next faster one, where there is one.
     fn faster(self) -> Option<u32> {
-        speeds(self.top).take_while(|&speed| speed > self.now).last()
+        baud_rates(self.top).take_while(|&speed| speed > self.now).last()
     }
 }
 
@@ -75,7 +75,7 @@ impl Station<SerialLine> {
     /// Takes up a speed and greets; `None` where nobody answers.
     fn greet_at(&mut self, speed: u32, is_over: fn() -> bool) -> Result<Option<Identity>, LinkError> {
         self.take_up(speed)?;
-        let attempts = (SEARCH_ATTEMPTS * speeds(self.speed.top).count()) as u32;
+        let attempts = (SEARCH_ATTEMPTS * baud_rates(self.speed.top).count()) as u32;
         match self.greet_within(Tries { attempts, wait: SEARCH_WAIT, is_over }) {
             Err(LinkError::NoStation { .. }) => Ok(None),
             greeted => greeted.map(Some),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::wire::{ModelDigest, Refusal, Request, Response, StageProgress, Upload, UploadOptions};
+use shared::wire::{ModelDigest, Refusal, Request, Response, SendWindow, StageProgress, WindowConfig};
 
 use super::flash::{FlashError, FlashStep, Patience};
 use super::{Line, LinkError, OperationUpdate, Station};
@@ -58,20 +58,20 @@ pub(super) fn send<L: Line>(
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis() as u64;
     let answer_ms = u32::try_from(station.waits.answer.as_millis()).unwrap_or(u32::MAX);
-    let options = UploadOptions::for_baud(station.baud(), answer_ms);
-    let mut upload = Upload::new(onnx.len() as u32, received, options);
+    let config = WindowConfig::for_baud(station.baud(), answer_ms);
+    let mut window = SendWindow::new(onnx.len() as u32, received, config);
     let mut offsets: Vec<(u16, u32)> = Vec::new();
     let mut patience = Patience::new(station.waits.restart);
     let ended = loop {
-        while let Some(offset) = upload.next_to_send(now_ms()) {
+        while let Some(offset) = window.next_to_send(now_ms()) {
             let request = Request::StageChunk { digest, offset };
             offsets.retain(|&(_, sent)| sent != offset);
-            offsets.push((station.send(&request, &onnx[upload.range(offset)])?, offset));
+            offsets.push((station.send(&request, &onnx[window.range(offset)])?, offset));
         }
         if stop.load(Ordering::Relaxed) {
-            break Sending::Stopped { held: upload.stored() };
+            break Sending::Stopped { held: window.acked_bytes() };
         }
-        let wait = upload.wake_ms().map_or(0, |wake| wake.saturating_sub(now_ms())).clamp(1, 250);
+        let wait = window.next_timeout_ms().map_or(0, |wake| wake.saturating_sub(now_ms())).clamp(1, 250);
         match station.next_reply(Duration::from_millis(wait))? {
             Some(reply) => {
                 patience = Patience::new(station.waits.restart);
@@ -84,8 +84,10 @@ pub(super) fn send<L: Line>(
                     Some(Response::Stage(StageProgress::Receiving { digest: of, received, .. }))
                         if of == digest =>
                     {
-                        upload.on_ack(offset, received);
-                        on_update(OperationUpdate::Progress(FlashStep::Stored { stored: upload.stored() }));
+                        window.on_ack(offset, received);
+                        on_update(OperationUpdate::Progress(FlashStep::Stored {
+                            stored: window.acked_bytes(),
+                        }));
                     }
                     Some(Response::Refused(Refusal::Model(reason))) => return Err(FlashError::Model(reason)),
                     Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => {
@@ -101,13 +103,13 @@ pub(super) fn send<L: Line>(
             None => {}
         }
         station.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut *on_update);
-        if upload.is_done() {
+        if window.is_done() {
             break Sending::Complete;
         }
     };
-    uploaded.bytes += upload.stored().saturating_sub(received);
+    uploaded.bytes += window.acked_bytes().saturating_sub(received);
     uploaded.time += start.elapsed();
-    uploaded.resent += upload.resent();
-    station.traffic.retried += upload.resent();
+    uploaded.resent += window.resent();
+    station.traffic.retried += window.resent();
     Ok(ended)
 }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::{
-    CHUNK, Event, MAX_NAME, MAX_PACKET, Message, ModelDigest, Notice, Piece, Request, Response, StageProgress,
+    CHUNK, Event, Fragment, MAX_NAME, MAX_PACKET, Message, ModelDigest, Notice, Request, Response,
+    StageProgress,
 };
 
 /// Pushes `bytes` in pieces of the given sizes, over and over, and collects what comes.
@@ -47,7 +48,7 @@ fn packet() -> impl Strategy<Value = Packet> {
         Response::Stage(StageProgress::Receiving { digest, received, length })
     });
     let event = prop_oneof![
-        any::<(u32, u32, u32)>().prop_map(|(frame, offset, total)| Event::Masks(Piece {
+        any::<(u32, u32, u32)>().prop_map(|(frame, offset, total)| Event::Masks(Fragment {
             frame,
             offset,
             total

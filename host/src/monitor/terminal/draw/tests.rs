@@ -4,7 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use shared::wire::{
-    CameraState, FrameReport, Identity, ModelDigest, Name, Piece, QcFlags, Settings, Status, Stream,
+    CameraState, Fragment, FrameReport, Identity, ModelDigest, Name, QcFlags, Settings, Status, Stream,
 };
 use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
 
@@ -177,7 +177,7 @@ fn gates_exclude_nuclei_and_are_shown() {
     let gates = Gates { min_area_px: 5, max_area_px: Some(12), border: Border::Count };
     harness.publisher.set_gates(gates).unwrap();
     harness.publisher.publish_frame(record(5, 3, QcFlags::NONE), "", 0.0);
-    harness.publisher.add_labels(Piece { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
+    harness.publisher.add_labels(Fragment { frame: 5, offset: 0, total: masks.len() as u32 }, &masks);
     let screen = harness.screen();
     assert_eq!(
         screen.displayed_count(),
