@@ -342,7 +342,7 @@ fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
     let nack = |boot_id| Request::Resend(Nack::new(boot_id, 1, 1..2));
     let Response::Resend(range) = bench.ask(nack(BootId(2))) else { panic!() };
     assert_eq!((range.boot_id, range.first_available, range.next_unsent), (BootId(1), 0, 3));
-    assert_eq!(bench.ask(nack(span.run)), Response::Resend(range));
+    assert_eq!(bench.ask(nack(range.boot_id)), Response::Resend(range));
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Absent));
     tell(&mut bench, CameraState::Finished);
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Finished));

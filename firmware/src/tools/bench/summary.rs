@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 use shared::Microseconds;
 use shared::wire::{
-    CHUNK, EncodeError, Event, Fragment, FrameReport, ModelDigest, Packet, ReliableEvent, Run, SequencedEvent,
+    BootId, CHUNK, EncodeError, Event, Fragment, FrameReport, ModelDigest, Packet, ReliableEvent,
+    SequencedEvent,
 };
 
 use super::flow::Flow;

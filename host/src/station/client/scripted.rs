@@ -5,7 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use shared::wire::{
-    Accumulator, Event, Message, Packet, PacketError, ReliableEvent, Request, Response, Run, SequencedEvent,
+    Accumulator, BootId, Event, Message, Packet, PacketError, ReliableEvent, Request, Response,
+    SequencedEvent,
 };
 
 use super::Line;
