@@ -14,6 +14,8 @@ mod monitor;
 mod publish;
 mod records;
 mod station;
+#[cfg(test)]
+mod stored_files;
 mod support;
 
 pub use cli::run;

@@ -5,5 +5,6 @@ pub mod client;
 pub mod key_store;
 pub mod link_state;
 pub mod model_check;
+pub mod slug;
 pub mod station_process;
 pub mod virtual_line;

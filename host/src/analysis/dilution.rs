@@ -39,7 +39,7 @@ const CLUMPED: f64 = 2.0;
 pub enum Verdict {
     /// Counts follow the dilution.
     Proportional,
-    /// Dense steps lack counts.
+    /// Dense steps have too few counts.
     FallsShort,
     /// Dense steps have too many, or thin ones too few.
     Overshoots,

@@ -67,7 +67,7 @@ pub struct TypeFacts {
     pub areas_px: [u32; 3],
 }
 
-/// Reads every picture of a data set and tells what is there.
+/// Reads every image of a data set and collects its facts.
 pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exploration {
     let mut pictures = Vec::new();
     let mut findings = Vec::new();
@@ -104,7 +104,7 @@ pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exp
 
 type Read = Result<(PictureFacts, Vec<DatasetFinding>), SampleError>;
 
-/// The facts of every picture, in order; pixels are let go at once.
+/// The facts of every picture, in order; pixels are dropped at once.
 fn read(dataset: &Dataset, threads: NonZeroUsize) -> Vec<Read> {
     let progress = Progress::new("reading pictures", dataset.len() as u64);
     let next = AtomicUsize::new(0);

@@ -8,7 +8,7 @@ use host_console::Failure;
 use shared::wire::ModelDigest;
 use shared::{Model, Segmenter, TractNetwork};
 
-/// A model ready to segment, and what tells it from others.
+/// A model that is ready to segment, and its digest.
 #[derive(Debug)]
 pub struct OpenModel {
     /// Runs the model.
@@ -40,9 +40,9 @@ mod tests {
     fn what_is_no_model_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
-        let told = |path: &Path| OpenModel::load(path, NonZeroUsize::MIN).unwrap_err().to_string();
-        assert!(told(&path).contains("model.onnx cannot be used: No such file"), "{}", told(&path));
+        let message = |path: &Path| OpenModel::load(path, NonZeroUsize::MIN).unwrap_err().to_string();
+        assert!(message(&path).contains("model.onnx cannot be used: No such file"), "{}", message(&path));
         fs::write(&path, b"text").unwrap();
-        assert!(told(&path).contains("the file is not an ONNX model"), "{}", told(&path));
+        assert!(message(&path).contains("the file is not an ONNX model"), "{}", message(&path));
     }
 }

@@ -261,7 +261,7 @@ impl CountReport {
             row("gates", self.options.gates.describe());
         }
         row("nuclei counted", self.counts.total.to_string());
-        row("nuclei a field", told(self.counts.mean));
+        row("nuclei a field", with_interval(self.counts.mean));
         if let Some(deviation) = self.counts.standard_deviation {
             row("standard deviation", number(deviation));
         }
@@ -274,10 +274,10 @@ impl CountReport {
             None => {}
         }
         if let Some(density) = self.density_per_mm2 {
-            row("nuclei a mm²", told(density));
+            row("nuclei a mm²", with_interval(density));
         }
         if let Some(concentration) = self.concentration_per_ml {
-            row("nuclei a mL", told(concentration));
+            row("nuclei a mL", with_interval(concentration));
         }
         row("confluence", format!("{:.1} %", 100.0 * self.confluence));
         if let Some(sizes) = &self.sizes {
@@ -302,7 +302,7 @@ pub fn left_out_lines(left_out: &[FieldCount]) -> impl Iterator<Item = String> {
 }
 
 /// A number with its interval.
-fn told(estimate: Estimate) -> String {
+fn with_interval(estimate: Estimate) -> String {
     match estimate.interval {
         None => number(estimate.value),
         Some([low, high]) => {

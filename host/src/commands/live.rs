@@ -130,15 +130,14 @@ impl LiveSessions<'_> {
             monitor.report_absent(error);
         }
         let connected = pending.wait_until_connected(&self.registry, self.condition, self.stop)?;
-        let Some(ConnectedStation { mut station, identity, level }) = connected else { return Ok(None) };
+        let Some(ConnectedStation { mut station, identity, slug }) = connected else { return Ok(None) };
         station.sign_with(self.args.signing.key()?);
         let mut name = None;
         if monitor.is_among_several() {
-            let level = level.to_string();
-            let folder = self.args.record.clone().unwrap_or_default().join(&level);
+            let folder = self.args.record.clone().unwrap_or_default().join(&slug);
             let file = self.args.record.as_ref().map(|_| Recording::open_within(&folder, RECORDED));
-            monitor.set_station(&level, folder, file.transpose()?);
-            name = Some(level);
+            monitor.set_station(&slug, folder, file.transpose()?);
+            name = Some(slug);
         }
         let (reason, summary) = monitor.run((station, identity), self.condition, self.stop)?;
         Ok(Some(SessionResult { name, reason, summary }))

@@ -193,13 +193,17 @@ impl Publishing<'_> {
             eprintln!("{error}; waiting for the station");
         }
         let connected = pending.wait_until_connected(&self.registry, StopCondition::default(), self.stop)?;
-        let Some(ConnectedStation { station, identity, level }) = connected else { return Ok(()) };
-        *name = level.to_string();
+        let Some(ConnectedStation { station, identity, slug }) = connected else { return Ok(()) };
+        name.clone_from(&slug);
         if is_late {
             eprintln!("{name}: station connected on {}", station.port());
         }
-        let publisher =
-            StationPublisher::new(level, self.topics.clone(), Arc::clone(&self.outbox), self.metrics.clone());
+        let publisher = StationPublisher::new(
+            TopicLevel::of_name(&slug),
+            self.topics.clone(),
+            Arc::clone(&self.outbox),
+            self.metrics.clone(),
+        );
         if let Some(prefix) = &self.args.discovery {
             publisher.announce(prefix, &identity);
         }

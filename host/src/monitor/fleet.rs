@@ -1,16 +1,15 @@
-//! Several stations at once: connected in parallel, told apart by their names, and retried while they are away.
+//! Several stations at once: connected in parallel, distinguished by their names, and retried while they are away.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use host_console::Failure;
 use shared::wire::Identity;
 
 use crate::monitor::live::{ReconnectOutcome, StopCondition, reconnect};
-use crate::publish::TopicLevel;
 use crate::station::client::{LineSpeed, LinkError, Numbering, SerialLine, Station};
+use crate::station::slug::station_slug;
 
 /// A connected station, and its name in topics and folders.
 #[derive(Debug)]
@@ -19,13 +18,13 @@ pub struct ConnectedStation {
     pub station: Station<SerialLine>,
     /// Who the station says it is.
     pub identity: Identity,
-    /// Its name, with `_` for characters that topics and folders do not allow.
-    pub level: TopicLevel,
+    /// Its name for topics and folders.
+    pub slug: String,
 }
 
 /// Which station is on which port: names are unique.
 #[derive(Debug, Default)]
-pub struct StationRegistry(Mutex<BTreeMap<TopicLevel, String>>);
+pub struct StationRegistry(Mutex<BTreeMap<String, String>>);
 
 impl StationRegistry {
     /// Registers a station that answers on `port`.
@@ -37,16 +36,16 @@ impl StationRegistry {
         port: &str,
         (station, identity): (Station<SerialLine>, Identity),
     ) -> Result<ConnectedStation, Failure> {
-        let level = TopicLevel::of_name(&identity.name);
+        let slug = station_slug(&identity.name);
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match ports.insert(level.clone(), port.to_owned()) {
+        match ports.insert(slug.clone(), port.to_owned()) {
             Some(other) if other != port => {
-                let problem = format!("two stations have the name {level}: on {other} and on {port}");
-                ports.insert(level, other);
+                let problem = format!("two stations have the name {slug}: on {other} and on {port}");
+                ports.insert(slug, other);
                 let next = "give each a name of its own in its settings, such as name = \"bench-2\"";
                 Err(Failure::usage(problem, next))
             }
-            _ => Ok(ConnectedStation { station, identity, level }),
+            _ => Ok(ConnectedStation { station, identity, slug }),
         }
     }
 }

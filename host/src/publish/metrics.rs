@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! Metrics for Prometheus.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::support::http_server::HttpServer;
 /// Content type of the OpenMetrics text format, version 1.0.0.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The label that tells stations apart.
+/// The label with the station's name.
 pub type StationLabel = [(&'static str, String); 1];
 
-/// Every number that is told. Copies share their numbers.
+/// All metrics. Clones share their values.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Nuclei in a station's last frame.

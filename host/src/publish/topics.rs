@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use shared::wire::Identity;
 use thiserror::Error;
 
+use crate::station::slug::{is_slug_letter, station_slug};
+
 /// What status topics hold while counts come; these are the words that Home Assistant expects.
 pub const ONLINE: &str = "online";
 /// What they hold while none can.
@@ -16,28 +18,23 @@ pub const OFFLINE: &str = "offline";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicLevel(String);
 
-/// A text is no level of a topic.
+/// A text is not a topic level.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("invalid topic level: use letters, digits, - and _ only")]
 pub struct TopicLevelError;
 
 impl TopicLevel {
-    /// The level for a station's name: what a level does not take becomes `_`.
+    /// The level for a name, with `_` for characters that a level does not allow.
     pub fn of_name(name: &str) -> Self {
-        let level: String = name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
-        Self(if level.is_empty() { "_".to_owned() } else { level })
+        Self(station_slug(name))
     }
-}
-
-fn is_plain(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')
 }
 
 impl FromStr for TopicLevel {
     type Err = TopicLevelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() || !text.chars().all(is_plain) {
+        if text.is_empty() || !text.chars().all(is_slug_letter) {
             return Err(TopicLevelError);
         }
         Ok(Self(text.to_owned()))

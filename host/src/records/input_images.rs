@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(names, ["b", "a", "c"]);
         assert!(matches!(errors[..], [DatasetError::NotFound { .. }]));
         let clash = InputImages::open(&[place("a.png"), place("more")]).unwrap_err();
-        let told = Failure::from(clash).to_string();
-        assert!(told.contains("a.png and ") && told.contains("more/a.png have one name"), "{told}");
+        let message = Failure::from(clash).to_string();
+        assert!(message.contains("a.png and ") && message.contains("more/a.png have one name"), "{message}");
     }
 }

@@ -78,7 +78,13 @@ impl CalibrationStore {
         Self { folder: user_config::path("calibration") }
     }
 
-    /// Keeps the pixel size of a station.
+    /// A store in that folder.
+    #[cfg(test)]
+    pub const fn at(folder: PathBuf) -> Self {
+        Self { folder: Some(folder) }
+    }
+
+    /// Stores the pixel size of a station.
     ///
     /// # Errors
     /// [`Failure`] when the file cannot be written.
@@ -86,7 +92,7 @@ impl CalibrationStore {
         self.store(&pixel_size_file(station), measured)
     }
 
-    /// Keeps where a flat field comes from.
+    /// Stores the origin of a flat field.
     ///
     /// # Errors
     /// [`Failure`] when the file cannot be written.

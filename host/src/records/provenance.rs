@@ -23,7 +23,7 @@ pub struct Versions {
 /// What a frame's count rests on besides its picture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
-    /// The camera's scale; told beside the numbers that it gives.
+    /// The camera's scale; records state it beside the numbers that it gives.
     #[serde(skip)]
     pub pixel_size: Option<PixelSize>,
     /// The station's own name.
@@ -36,7 +36,7 @@ pub struct Provenance {
     pub gates: Gates,
 }
 
-/// Why nobody can tell.
+/// Why the provenance is not known.
 #[derive(Debug)]
 pub enum ProvenanceError {
     /// The station does not answer.

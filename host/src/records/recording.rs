@@ -112,7 +112,7 @@ impl Recording {
         // In one write, so that a line is there whole or not at all.
         self.file.write_all(&line).map_err(|source| Self::failure(&self.path, source))?;
         self.head = head;
-        // After the line: a head that is one behind is told from one that is ahead.
+        // After the line: a head that is one behind differs from one that is ahead.
         self.write_head().map_err(|source| Self::failure(&head_path(&self.path), source))
     }
 

@@ -69,7 +69,7 @@ pub enum KeyStoreError {
         path: PathBuf,
     },
     /// Others may read it.
-    #[error("the key {path} is open to others (mode {mode:o})")]
+    #[error("the key {path} is readable by other users (mode {mode:o})")]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ impl KeyStoreError {
                            station's TOML"
                 .into(),
             Self::Several { .. } => "name one with --key".into(),
-            Self::Missing { .. } => "nuclei-host key list tells those that are there".into(),
+            Self::Missing { .. } => "nuclei-host key list shows the keys that exist".into(),
             Self::Exists { .. } => "name the new key otherwise; a key is never overwritten".into(),
             Self::Exposed { path, .. } => format!(
                 "make it yours alone with chmod 600 {}, or make another: others may have read it",
@@ -274,8 +274,11 @@ mod tests {
         store.create(&name("ana"), &[1; 32]).unwrap();
         let path = store.path(&name("ana"));
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        let told = Failure::from(store.load(&name("ana")).unwrap_err()).to_string();
-        assert!(told.contains("open to others (mode 640)") && told.contains("chmod 600"), "{told}");
+        let message = Failure::from(store.load(&name("ana")).unwrap_err()).to_string();
+        assert!(
+            message.contains("readable by other users (mode 640)") && message.contains("chmod 600"),
+            "{message}"
+        );
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "ed25519:AAAA").unwrap();
         assert!(matches!(store.load(&name("ana")), Err(KeyStoreError::Damaged { .. })));
@@ -284,8 +287,8 @@ mod tests {
     #[test]
     fn names_are_bare_keys_of_toml() {
         for bad in ["", "a b", "../ana", "ana.key", "Ä", &"a".repeat(33)] {
-            assert!(bad.parse::<KeyName>().is_err(), "{bad}");
+            assert_eq!(bad.parse::<KeyName>(), Err("1 to 32 letters of a to z, digits, - and _"), "{bad}");
         }
-        assert!("Ana_2-lab".parse::<KeyName>().is_ok());
+        assert_eq!("Ana_2-lab".parse::<KeyName>().unwrap().to_string(), "Ana_2-lab");
     }
 }

@@ -14,9 +14,9 @@ use thiserror::Error;
 
 /// Name of the station's program.
 pub const STATION_PROGRAM: &str = "nuclei-station";
-/// A station that was told to end gets so long for it.
+/// Time that a station gets to end.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-/// Lines of its log that are told when it ends by itself.
+/// Lines of its log that are printed when it ends by itself.
 const LAST_LINES: usize = 8;
 
 /// The station's program is nowhere.
@@ -53,17 +53,17 @@ pub struct StationProcess {
 }
 
 impl StationProcess {
-    /// Starts it with `args`; what it tells goes to the file `log`.
+    /// Starts it with `args`; its output goes to the file `log`.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start<S: AsRef<OsStr>>(program: &Path, args: &[S], log: &Path) -> io::Result<Self> {
-        let told = File::create(log)?;
+        let output = File::create(log)?;
         let child = Command::new(program)
             .args(args)
             .stdin(Stdio::null())
-            .stdout(told.try_clone()?)
-            .stderr(told)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .spawn()?;
         Ok(Self { child, log: log.to_owned() })
     }
@@ -73,10 +73,10 @@ impl StationProcess {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The last that it told.
+    /// The last lines of its output.
     pub fn last_words(&self) -> String {
-        let told = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = told.lines().collect();
+        let output = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = output.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 }

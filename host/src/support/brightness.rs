@@ -19,8 +19,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn per_cent_goes_there_and_back_within_range() {
-        for (told, expected) in [
+    fn per_cent_round_trips_within_range() {
+        for (typed, expected) in [
             (0.0, Some(0.0)),
             (33.33, Some(33.3)),
             (100.0, Some(100.0)),
@@ -28,7 +28,7 @@ mod tests {
             (-0.1, None),
             (f64::NAN, None),
         ] {
-            assert_eq!(from_percent(told).map(percent), expected, "{told}");
+            assert_eq!(from_percent(typed).map(percent), expected, "{typed}");
         }
     }
 }

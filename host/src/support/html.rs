@@ -146,7 +146,8 @@ pub fn area_histogram(html: &mut String, areas: &[u32]) -> Result<(), Failure> {
     Ok(())
 }
 
-type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+/// The result of drawing an SVG.
+pub type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw<'a>(svg: &'a mut String, bars: &[(f64, f64, f64)]) -> DrawResult<'a> {
     let (left, right) = (bars.first().map_or(1.0, |bar| bar.0), bars.last().map_or(10.0, |bar| bar.1));

@@ -27,6 +27,8 @@ mod sampler;
 mod schedule;
 mod session;
 mod split;
+#[cfg(test)]
+mod stored_run;
 mod throughput;
 mod truth;
 mod unet;

@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 
 use host_console::Failure;
-use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    BLACK, ChartBuilder, Circle, Color as _, DrawingBackend, IntoDrawingArea as _, LineSeries, RGBColor,
-    SVGBackend, WHITE,
+    BLACK, ChartBuilder, Circle, Color as _, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
 
 use super::{Assessment, DilutionSeries};
-use crate::support::html::{cards, escaped, head};
+use crate::support::html::{DrawResult, cards, escaped, head};
 
 const POINT: RGBColor = RGBColor(20, 110, 190);
 
@@ -65,8 +63,6 @@ fn table(html: &mut String, series: &DilutionSeries) {
     }
     html.push_str("</table></div>");
 }
-
-type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw<'a>(svg: &'a mut String, series: &DilutionSeries, counts: &[(f64, u32)]) -> DrawResult<'a> {
     let right = counts.iter().map(|(dilution, _)| 1.0 / dilution).fold(0.0, f64::max) * 1.05;

@@ -58,12 +58,12 @@ fn a_counter_that_saturates_is_found_out() {
     let found = share(Verdict::FallsShort, saturating);
     println!("counters that lose a fifth of 400 nuclei found out: {:.1} %", 100.0 * found);
     assert!(found > 0.95, "{found}");
-    let told = judged(&counted(3, saturating));
-    assert!((0.1..0.3).contains(&told.series.shortfall), "{told:?}");
+    let assessment = judged(&counted(3, saturating));
+    assert!((0.1..0.3).contains(&assessment.series.shortfall), "{assessment:?}");
     assert!(
-        told.words.contains("at 1 in 1 they are") && told.words.contains("dilute further"),
+        assessment.words.contains("at 1 in 1 they are") && assessment.words.contains("dilute further"),
         "{}",
-        told.words
+        assessment.words
     );
     // And one that counts 30 too many, whatever there is.
     assert!(share(Verdict::Overshoots, |truth| truth) < 0.02);
@@ -78,9 +78,9 @@ fn a_wrong_dilution_is_named() {
             *count = (*count * 13) / 10;
         }
     }
-    let told = judged(&counts);
-    assert_eq!(told.verdict, Verdict::Scattered, "{told:?}");
-    assert!(told.words.contains("off at 1 in 4"), "{}", told.words);
+    let assessment = judged(&counts);
+    assert_eq!(assessment.verdict, Verdict::Scattered, "{assessment:?}");
+    assert!(assessment.words.contains("off at 1 in 4"), "{}", assessment.words);
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn the_interval_of_a_cv_covers_what_it_promises() {
 
 #[test]
 fn few_and_clumped_fields_are_cautioned_against() {
-    let told = judged(&[(1.0, 10), (1.0, 60), (1.0, 20), (2.0, 15)]);
-    let cautions = told.cautions.join("\n");
+    let assessment = judged(&[(1.0, 10), (1.0, 60), (1.0, 20), (2.0, 15)]);
+    let cautions = assessment.cautions.join("\n");
     for words in [
         "2 dilutions are few",
         "fewer than 3 fields at 1 in 2",
@@ -113,7 +113,7 @@ fn few_and_clumped_fields_are_cautioned_against() {
     ] {
         assert!(cautions.contains(words), "{words:?} in {cautions}");
     }
-    assert!(told.to_lines().iter().any(|line| line.contains("95 %")));
-    let html = page(&told, &[(1.0, 10), (2.0, 15)]).unwrap();
+    assert!(assessment.to_lines().iter().any(|line| line.contains("95 %")));
+    let html = page(&assessment, &[(1.0, 10), (2.0, 15)]).unwrap();
     assert!(html.contains("<svg") && html.contains("Every dilution"));
 }

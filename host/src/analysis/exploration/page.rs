@@ -6,16 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host_console::Failure;
 use host_modelling::{Dataset, ImageType, draw_outlines};
-use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    ChartBuilder, Color as _, DrawingBackend, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor,
-    SVGBackend, WHITE,
+    ChartBuilder, Color as _, IntoDrawingArea as _, IntoLogRange as _, LineSeries, RGBColor, SVGBackend,
+    WHITE,
 };
 use shared::{Scaling, encode_picture_png};
 
 use super::findings::Severity;
 use super::{Cluster, Exploration, TypeFacts};
-use crate::support::html::{escaped, head, thumbnail};
+use crate::support::html::{DrawResult, escaped, head, thumbnail};
 
 /// Sample pictures of a cluster.
 const SAMPLES: usize = 6;
@@ -199,8 +198,6 @@ fn shares(areas: &[u32]) -> Vec<(f64, f64)> {
         })
         .collect()
 }
-
-type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw<'a>(svg: &'a mut String, curves: &[(Vec<(f64, f64)>, RGBColor)]) -> DrawResult<'a> {
     let points = || curves.iter().flat_map(|(points, _)| points);

@@ -18,7 +18,7 @@ pub struct PictureFacts {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
-    /// Its type, told from this picture alone.
+    /// Its type, from this image only.
     pub image_type: ImageType,
     /// What k-means sorts by: median value, mean saturation, and cosine and sine of the mean hue, weighted by
     /// saturation; each 0 to 1 or -1 to 1.

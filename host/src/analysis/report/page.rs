@@ -6,7 +6,7 @@ use host_console::Failure;
 use host_modelling::{Polygon, trace_polygons};
 use shared::{Channels, Image};
 
-use super::{CountReport, FieldCount, number, objects_of, told, within};
+use super::{CountReport, FieldCount, number, objects_of, with_interval, within};
 use crate::records::label_folder::LabelFolder;
 use crate::support::html::{Outlines, area_histogram, cards, escaped, head, outlined};
 
@@ -22,9 +22,9 @@ const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted
 /// [`Failure`] when a field that was read before can no longer be.
 pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<String, Failure> {
     let mut html = head(&format!("Nuclei in {title}"));
-    let mut top = vec![(told(report.counts.mean), "nuclei a field")];
-    top.extend(report.density_per_mm2.map(|density| (told(density), "nuclei a mm²")));
-    top.extend(report.concentration_per_ml.map(|density| (told(density), "nuclei a mL")));
+    let mut top = vec![(with_interval(report.counts.mean), "nuclei a field")];
+    top.extend(report.density_per_mm2.map(|density| (with_interval(density), "nuclei a mm²")));
+    top.extend(report.concentration_per_ml.map(|density| (with_interval(density), "nuclei a mL")));
     top.push((report.counts.fields.to_string(), "fields counted"));
     top.push((report.left_out.len().to_string(), "fields left out"));
     cards(&mut html, &top);

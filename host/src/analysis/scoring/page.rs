@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 
 use host_console::Failure;
 use host_modelling::{LabelledSample, Polygon, trace_polygons};
-use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    ChartBuilder, Color as _, DrawingBackend, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
+    ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
 use shared::{LabelImage, SetScore, THRESHOLDS_PERCENT, matched_labels};
 
 use super::{ScoreReport, ScoredPicture};
-use crate::support::html::{Outlines, cards, escaped, head, outlined};
+use crate::support::html::{DrawResult, Outlines, cards, escaped, head, outlined};
 
 /// Pictures shown.
 const SHOWN: usize = 24;
@@ -142,8 +141,6 @@ fn thresholds(html: &mut String, total: &SetScore) -> Result<(), Failure> {
     html.push_str("</tr></table></div>");
     Ok(())
 }
-
-type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw<'a>(svg: &'a mut String, points: &[(f64, f64)]) -> DrawResult<'a> {
     let root = SVGBackend::with_string(svg, (900, 300)).into_drawing_area();

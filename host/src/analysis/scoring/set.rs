@@ -46,7 +46,7 @@ pub struct SetResult {
 }
 
 /// Sees every picture as it is scored, with the labels that were found.
-pub type Watch<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + 'a;
+pub type ScoreObserver<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + 'a;
 
 /// Scores a data set.
 ///
@@ -57,7 +57,7 @@ pub fn score_set(
     dataset: &Dataset,
     mut prediction: LabelSource,
     options: &ScoreOptions,
-    watch: &mut Watch<'_>,
+    observe: &mut ScoreObserver<'_>,
 ) -> Result<SetResult, Failure> {
     let mut chosen = choose(dataset, &options.only)?;
     let missing = match &prediction {
@@ -84,7 +84,7 @@ pub fn score_set(
             Err(error) => bad.errors.push(error),
             // Once the set is to be refused, what is left is only looked through for more bad files.
             Ok(_) if !bad.errors.is_empty() && options.bad == BadTruth::Refuse => {}
-            Ok(sample) => match score(&sample, &mut prediction, watch) {
+            Ok(sample) => match score(&sample, &mut prediction, observe) {
                 Ok(picture) => {
                     warnings.extend::<Vec<SampleWarning>>(sample.warnings);
                     scored.push(picture);
@@ -111,13 +111,13 @@ pub fn score_set(
 fn score(
     sample: &LabelledSample,
     prediction: &mut LabelSource,
-    watch: &mut Watch<'_>,
+    observe: &mut ScoreObserver<'_>,
 ) -> Result<ScoredPicture, String> {
     let named = |error: &(dyn std::error::Error + 'static)| format!("{}: {}", sample.name, one_line(error));
     let found = prediction.labels(&sample.name, &sample.image).map_err(|error| named(&error))?;
     let score = evaluate(&sample.labels, &found).map_err(|error| named(&error))?;
     let scored = ScoredPicture { name: sample.name.clone(), image_type: ImageType::of(&sample.image), score };
-    watch(sample, &found, &scored);
+    observe(sample, &found, &scored);
     Ok(scored)
 }
 
@@ -175,13 +175,13 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
     }
 }
 
-/// Items told of a list before the rest is only counted.
-const TOLD: usize = 10;
+/// Items named of a list before the rest is only counted.
+const MAX_NAMED: usize = 10;
 
 fn some_of<T: ToString>(items: &[T], between: &str) -> String {
-    let told: Vec<String> = items.iter().take(TOLD).map(ToString::to_string).collect();
+    let told: Vec<String> = items.iter().take(MAX_NAMED).map(ToString::to_string).collect();
     let told = told.join(between);
-    match items.len().saturating_sub(TOLD) {
+    match items.len().saturating_sub(MAX_NAMED) {
         0 => told,
         more => format!("{told} and {more} more"),
     }

@@ -16,13 +16,13 @@ pub struct Trend {
 /// Which way counts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrendDirection {
-    /// Too few counts to tell.
+    /// Too few counts.
     Unknown,
     /// Up.
     Rising,
     /// Down.
     Falling,
-    /// Neither, as far as their scatter lets one tell.
+    /// Neither, within their scatter.
     Steady,
 }
 

@@ -33,19 +33,24 @@ fn numbers_of_known_counts() {
 }
 
 #[test]
-fn cautions_say_what_is_wrong() {
-    let cases: [(&[u32], &str); 5] = [
-        (&[40], "one field"),
-        (&[40, 44], "2 fields are few"),
-        (&[1, 2, 3, 2, 1], "fewer than 5 nuclei"),
-        (&[0, 0, 0, 0, 0, 0], "up to 0.50 a field"),
-        (&[3, 70, 5, 90, 2, 80], "times as much as those of nuclei strewn at random"),
+fn cautions_name_every_weakness_and_no_other() {
+    let few_nuclei = "fewer than 5 nuclei";
+    let cases: [(&[u32], &[&str]); 7] = [
+        (&[40], &["one field"]),
+        (&[40, 44], &["2 fields are few"]),
+        (&[1, 2, 3, 2, 1], &[few_nuclei]),
+        (&[0, 0, 0, 0, 0, 0], &[few_nuclei, "up to 0.50 a field"]),
+        (&[40, 40, 40, 40, 40], &["all counts are equal"]),
+        (&[3, 70, 5, 90, 2, 80], &["times as much as those of nuclei strewn at random"]),
+        (&[38, 44, 40, 35, 47, 42], &[]),
     ];
-    for (counts, part) in cases {
+    for (counts, parts) in cases {
         let cautions = CountStatistics::of(counts).unwrap().cautions();
-        assert!(cautions.iter().any(|caution| caution.contains(part)), "{counts:?}: {cautions:?}");
+        assert_eq!(cautions.len(), parts.len(), "{counts:?}: {cautions:?}");
+        for (caution, part) in cautions.iter().zip(parts) {
+            assert!(caution.contains(part), "{counts:?}: {cautions:?}");
+        }
     }
-    assert!(CountStatistics::of(&[38, 44, 40, 35, 47, 42]).unwrap().cautions().is_empty());
 }
 
 #[test]

@@ -43,9 +43,9 @@ impl Place {
     }
 }
 
-fn assert_told(told: Result<SetResult, String>, parts: &[&str]) {
-    let told = told.unwrap_err();
-    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+fn assert_refused(message: Result<SetResult, String>, parts: &[&str]) {
+    let message = message.unwrap_err();
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn scores_every_picture() {
 #[test]
 fn missing_predictions_are_named_and_treated_as_asked() {
     let place = Place::new(&[("a", "1100"), ("b", "1111"), ("c", "0110")], &[("a", "1100")]);
-    assert_told(
+    assert_refused(
         place.score(&ScoreOptions::default()),
         &["2 pictures of the truth have no prediction: b, c", "--subset"],
     );
@@ -74,7 +74,7 @@ fn missing_predictions_are_named_and_treated_as_asked() {
     }
     let none = Place::new(&[("a", "1100")], &[("b", "1100")]);
     let left_out = ScoreOptions { missing: MissingPolicy::LeaveOut, ..Default::default() };
-    assert_told(none.score(&left_out), &["no picture is left"]);
+    assert_refused(none.score(&left_out), &["no picture is left"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_choice_of_names() {
         ..Default::default()
     };
     assert_eq!(place.score(&only(&["b"])).unwrap().report.total.images, 1);
-    assert_told(place.score(&only(&["b", "x", "y"])), &["no picture called x, y"]);
+    assert_refused(place.score(&only(&["b", "x", "y"])), &["no picture called x, y"]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn sizes_that_differ_and_damage_are_all_named() {
         &[("a", "110000"), ("b", "1111"), ("c", "11")],
     );
     fs::write(place.folder.path().join("pred/b.png"), b"text").unwrap();
-    assert_told(
+    assert_refused(
         place.score(&ScoreOptions::default()),
         &[
             "3 predictions cannot be scored",
@@ -112,7 +112,7 @@ fn bad_truth_is_refused_or_skipped() {
         &[("a", "1100"), ("b", ""), ("c", "110000")],
         &[("a", "1100"), ("b", "1111"), ("c", "0000")],
     );
-    assert_told(
+    assert_refused(
         place.score(&ScoreOptions::default()),
         &[
             "2 of 3 pictures cannot be used",
@@ -132,5 +132,5 @@ fn pictures_of_one_name_cannot_share_a_prediction() {
     let more = place.folder.path().join("truth/more");
     fs::create_dir_all(&more).unwrap();
     fs::copy(place.folder.path().join("truth/images/a.png"), more.join("a.png")).unwrap();
-    assert_told(place.score(&ScoreOptions::default()), &["images/a.png and ", "more/a.png have one name"]);
+    assert_refused(place.score(&ScoreOptions::default()), &["images/a.png and ", "more/a.png have one name"]);
 }
