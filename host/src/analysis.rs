@@ -1,4 +1,4 @@
-//! What follows from recorded images and counts: reports, scores, dilution series, data set statistics.
+//! Evaluation of images and counts: reports, scores, dilution series, data set statistics.
 
 pub mod dilution;
 pub mod exploration;

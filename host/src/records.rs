@@ -1,4 +1,4 @@
-//! What the host keeps of a count: recordings, captures, label images, optics and gates.
+//! Files of the host: recordings, captures, label images, optics and gates.
 
 pub mod capture_folder;
 pub mod frame_record;

@@ -88,7 +88,10 @@ fn settings_of_the_user_are_read() {
     assert_eq!((size.um_per_px, size.uncertainty_um_per_px), (0.325, Some(0.0004)));
     assert_eq!((size.origin.by.as_str(), size.origin.how.as_str()), ("ana", "stage micrometer"));
     let origin = optics.flat_field.unwrap().origin.unwrap();
-    assert_eq!((origin.time_unix_ms, origin.how.as_str()), (1_767_225_000_000, "20 bright and 20 dark frames"));
+    assert_eq!(
+        (origin.time_unix_ms, origin.how.as_str()),
+        (1_767_225_000_000, "20 bright and 20 dark frames")
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What every folder above may use: settings of the user, HTML, a small web server.
+//! Helpers for all folders above: the user's settings, HTML, a small web server.
 
 pub mod brightness;
 pub mod html;

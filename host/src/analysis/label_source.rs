@@ -1,4 +1,4 @@
-//! Where the labels to be scored come from: a model that runs here, or label images that lie ready.
+//! The source of the labels to be scored: a model that runs here, or label images on disk.
 
 use shared::{Image, LabelImage, NetworkError, ScaleChoice, SegmentError, SizeError};
 use thiserror::Error;
@@ -9,9 +9,9 @@ use crate::records::label_files::{LabelFiles, LabelFilesError};
 /// A source of predicted labels.
 #[derive(Debug)]
 pub enum LabelSource {
-    /// The station's own code finds them.
+    /// The station's own code segments the images.
     Model(Box<OpenModel>),
-    /// They were found before.
+    /// Label images on disk.
     Files(LabelFiles),
 }
 

@@ -56,7 +56,7 @@ const COLUMNS: [(&str, &str, ColumnKind); 41] = [
     ("previous_sha256", "/previous", ColumnKind::Text),
 ];
 
-/// Why a recording gives no table.
+/// Why a recording cannot be converted.
 #[derive(Debug, Error)]
 pub enum RecordingTableError {
     /// It cannot be read.
@@ -64,7 +64,7 @@ pub enum RecordingTableError {
     Read {
         /// The recording.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         source: io::Error,
     },
     /// A line is none of a recording.
@@ -141,7 +141,7 @@ fn for_each_row(
     Ok(())
 }
 
-/// A value of a line; absent where the line was written by an earlier version, which did not know it.
+/// A value of a line; absent if an earlier version wrote the line without it.
 fn cell(value: Option<&Value>, kind: ColumnKind) -> Cell {
     let value = value.unwrap_or(&Value::Null);
     let found = match kind {

@@ -1,4 +1,4 @@
-//! A folder of label images, one a picture, as `segment` and `capture` write it.
+//! A folder of label images, one per image, as `segment` and `capture` write it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ pub enum LabelFilesError {
     Unreadable {
         /// The folder or file.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -1,4 +1,4 @@
-//! A folder of label images with what belongs to them: their pictures and the evidence of a capture.
+//! A folder of label images, with their images and the evidence of a capture.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::records::gates::Gates;
 use crate::records::input_images::InputImages;
 use crate::records::label_files::LabelFiles;
 
-/// Label images, each with its picture and its evidence where there are some.
+/// Label images, each with its image and its evidence if they exist.
 #[derive(Debug)]
 pub struct LabelFolder {
     files: LabelFiles,
@@ -20,14 +20,14 @@ pub struct LabelFolder {
     evidence: Option<BTreeMap<String, EvidenceEntry>>,
 }
 
-/// One label image with what belongs to it.
+/// One label image with its image.
 #[derive(Debug)]
 pub struct LabelledField {
     /// Its nuclei.
     pub labels: LabelImage,
-    /// The picture, where it is at hand.
+    /// The image, if it is available.
     pub image: Option<Image>,
-    /// The name of the picture's file; that of a PNG where there is no picture.
+    /// The name of the image's file; that of a PNG if there is no image.
     pub file_name: String,
 }
 
@@ -65,7 +65,7 @@ impl LabelFolder {
         self.pictures.as_ref().is_some_and(|pictures| pictures.has_files_in(folder))
     }
 
-    /// Loads what belongs to a name.
+    /// Loads the field of that name.
     ///
     /// # Errors
     /// What is wrong, on one line.
@@ -81,17 +81,17 @@ impl LabelFolder {
         Ok(LabelledField { labels, image, file_name: file_name.map_or(format!("{name}.png"), str::to_owned) })
     }
 
-    /// Whether the folder is a capture's.
+    /// Whether the folder is that of a capture.
     pub const fn has_evidence(&self) -> bool {
         self.evidence.is_some()
     }
 
-    /// What the evidence says of a picture.
+    /// The evidence of an image.
     pub fn evidence_of(&self, name: &str) -> Option<&EvidenceEntry> {
         self.evidence.as_ref()?.get(name)
     }
 
-    /// The gates in force when the frames were captured, where the evidence tells.
+    /// The gates in force when the frames were captured, if the evidence states them.
     ///
     /// # Errors
     /// [`Failure`] when they changed between frames.
@@ -107,7 +107,7 @@ impl LabelFolder {
         Ok(first)
     }
 
-    /// The size of a pixel: that asked for, else the station's at the time of the capture, if it knew one.
+    /// The pixel size: the requested one, else the station's at the time of the capture, if it knew one.
     ///
     /// # Errors
     /// [`Failure`] when the frames were taken at several sizes.

@@ -1,7 +1,7 @@
-//! How a station's pixel size and flat field were measured: by whom, when and from what.
+//! Where a station's pixel size and flat field come from: who measured them, when and how.
 //!
-//! The station knows the numbers; where they come from is kept on this machine, and goes into every record as long
-//! as the station still has those very numbers.
+//! The station knows the numbers. This machine stores their origin, and adds it to every record as long as the station
+//! still has exactly those numbers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -37,9 +37,9 @@ impl Origin {
 /// A pixel size as it was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredPixelSize {
-    /// µm a pixel.
+    /// µm per pixel.
     pub um_per_px: f32,
-    /// Its standard uncertainty, µm a pixel; twice it is the 95 % interval. Absent where the number was typed.
+    /// Its standard uncertainty, µm per pixel; twice it is the 95 % interval. Absent if a person typed the number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uncertainty_um_per_px: Option<f64>,
     /// Who, when and how.
@@ -57,7 +57,7 @@ pub struct MeasuredFlatField {
     pub origin: Option<Origin>,
 }
 
-/// What is known of a station's optics.
+/// The calibration of a station's optics.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct OpticsCalibration {
     /// The pixel size; absent where it was not measured from this machine.
@@ -66,14 +66,14 @@ pub struct OpticsCalibration {
     pub flat_field: Option<MeasuredFlatField>,
 }
 
-/// A folder of what was measured: a file a station for its pixel size, a file for each flat field.
+/// A folder of measurements: one file per station for its pixel size, one file per flat field.
 #[derive(Debug, Clone)]
 pub struct CalibrationStore {
     folder: Option<PathBuf>,
 }
 
 impl CalibrationStore {
-    /// That of the person; an empty one without a home.
+    /// The user's store; an empty one without a home folder.
     pub fn of_user() -> Self {
         Self { folder: user_config::path("calibration") }
     }
@@ -100,7 +100,7 @@ impl CalibrationStore {
         self.store(&flat_field_file(&measured.sha256), measured)
     }
 
-    /// What is known of a station that has this pixel size and flat field now.
+    /// The calibration of a station that has this pixel size and flat field now.
     ///
     /// # Errors
     /// [`Failure`] when a file is damaged.
@@ -143,7 +143,7 @@ impl CalibrationStore {
     }
 }
 
-/// Whatever a station is called, its file lies in the folder.
+/// The file stays in the folder, whatever the station's name is.
 fn pixel_size_file(station: &str) -> String {
     let plain = station.replace(|c: char| !c.is_alphanumeric() && c != '-' && c != '_', "_");
     format!("pixel-size-{plain}.toml")
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_kept_and_holds_for_the_very_numbers_alone() {
+    fn a_calibration_applies_only_to_exactly_its_numbers() {
         let folder = tempfile::tempdir().unwrap();
         let store = CalibrationStore { folder: Some(folder.path().join("calibration")) };
         let size = |um: f32| Some(PixelSize::try_from(um).unwrap());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stations_name_is_no_path() {
+    fn a_station_name_is_not_a_path() {
         assert_eq!(pixel_size_file("../bench 3"), "pixel-size-___bench_3.toml");
     }
 }

@@ -1,4 +1,4 @@
-//! What a frame's count rests on besides its picture: programs, optics, gates.
+//! What a frame's count depends on besides its image: programs, optics, gates.
 
 use host_console::Failure;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::records::gates::Gates;
 use crate::records::optics::{CalibrationStore, OpticsCalibration};
 use crate::station::client::{Line, LinkError, Station};
 
-/// What programs made a record.
+/// The versions of the programs that made a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Versions {
     /// Of `nuclei-host`.
@@ -20,7 +20,7 @@ pub struct Versions {
     pub protocol: u16,
 }
 
-/// What a frame's count rests on besides its picture.
+/// What a frame's count depends on besides its image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
     /// The camera's scale; records state it beside the numbers that it gives.
@@ -30,9 +30,9 @@ pub struct Provenance {
     pub station: String,
     /// The programs.
     pub versions: Versions,
-    /// How pixel size and flat field were measured.
+    /// The origin of pixel size and flat field.
     pub calibration: OpticsCalibration,
-    /// Which nuclei the person wants counted. The count is of all.
+    /// Which nuclei count for the user. The record's count is of all.
     pub gates: Gates,
 }
 
@@ -41,7 +41,7 @@ pub struct Provenance {
 pub enum ProvenanceError {
     /// The station does not answer.
     Link(LinkError),
-    /// What is kept on this machine is damaged.
+    /// A file on this machine is damaged.
     Stored(Failure),
 }
 
@@ -61,7 +61,7 @@ impl From<ProvenanceError> for Failure {
 }
 
 impl Provenance {
-    /// That of a station with these settings, under these gates.
+    /// The provenance of a station's counts with these settings, under these gates.
     ///
     /// # Errors
     /// [`ProvenanceError`].
@@ -87,7 +87,7 @@ impl Provenance {
         })
     }
 
-    /// One for tests.
+    /// An empty one for tests.
     #[cfg(test)]
     pub fn of_nothing(pixel_size: Option<PixelSize>) -> Self {
         let versions = Versions { host: String::new(), station: String::new(), protocol: PROTOCOL_VERSION };

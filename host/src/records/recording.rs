@@ -1,10 +1,10 @@
 //! A file of JSON lines that grows, each line chained to the one before it.
 //!
-//! A line is a record with two fields more: `entry`, the line's number in the file from 1, and `previous`, the
+//! A line is a record with two more fields: `entry`, the line's number in the file from 1, and `previous`, the
 //! SHA-256 of the line before it without its end, hexadecimal; zeros in the first line. Beside the file,
-//! FILE.head holds how many lines there are and the SHA-256 of the last one, so that lines cut off at the end
-//! are missed. Whoever rewrites every line and the head leaves no trace here: keep the last digest elsewhere,
-//! as in a laboratory's book, where that matters. Files of earlier versions have lines without a chain.
+//! FILE.head holds the number of lines and the SHA-256 of the last one, so that an audit notices lines cut off at the
+//! end. Someone who rewrites every line and the head leaves no trace here: where that matters, store the last digest
+//! elsewhere, such as in a laboratory notebook. Files of earlier versions have lines without a chain.
 
 mod audit;
 
@@ -22,7 +22,7 @@ pub use audit::{Audit, ChainBreak, audit};
 /// What the first line is chained to.
 const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// A file that records are added to, a line each.
+/// A file to which records are appended, one line each.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
@@ -37,10 +37,10 @@ struct RecordError {
     source: std::io::Error,
 }
 
-/// How far a file goes.
+/// The end of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
-    /// Lines in it.
+    /// Number of lines.
     lines: u64,
     /// SHA-256 of the last line, hexadecimal.
     last: String,
@@ -55,7 +55,7 @@ struct Chained<'a, R> {
 }
 
 impl Recording {
-    /// Opens the file, to add to what is there.
+    /// Opens the file for appending, and creates it if it does not exist.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be written, or ends within a line.
@@ -64,13 +64,13 @@ impl Recording {
         let file = opened.map_err(|source| Self::failure(path, source))?;
         let head = match file.metadata() {
             Ok(kind) if kind.is_file() => Self::end_of(path)?,
-            // A pipe or a device is chained too, but nothing can be read back from it.
+            // A pipe or a device gets a chain too, but nothing can be read back from it.
             _ => Head { lines: 0, last: NOTHING.to_owned() },
         };
         Ok(Self { path: path.to_owned(), file, head })
     }
 
-    /// Opens a file of that name in a folder, which is made where it is missing.
+    /// Opens a file of that name in a folder, and creates the folder if it does not exist.
     ///
     /// # Errors
     /// As [`open`](Self::open), and when the folder cannot be made.
@@ -100,7 +100,7 @@ impl Recording {
         &self.path
     }
 
-    /// Adds a line.
+    /// Appends a line.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be written.
@@ -109,7 +109,7 @@ impl Recording {
         let mut line = serde_json::to_vec(&chained).map_err(std::io::Error::from)?;
         let head = Head { lines: self.head.lines + 1, last: digest(&line) };
         line.push(b'\n');
-        // In one write, so that a line is there whole or not at all.
+        // In one write, so that the file has the whole line or nothing of it.
         self.file.write_all(&line).map_err(|source| Self::failure(&self.path, source))?;
         self.head = head;
         // After the line: a head that is one behind differs from one that is ahead.

@@ -1,4 +1,4 @@
-//! The model that comes with the program: what the demo flashes, and what a new station runs.
+//! The model that is part of the program: the demo flashes it, and new stations run it.
 
 /// The bundled model file.
 pub const BUNDLED_MODEL: &[u8] = include_bytes!("../../../firmware/models/factory.onnx");

@@ -1,4 +1,4 @@
-//! Secret keys in the user's configuration folder: a file a key, that nobody else may read.
+//! Secret keys in the user's configuration folder: one file per key, which nobody else may read.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -76,7 +76,7 @@ pub enum KeyStoreError {
         /// Its permissions.
         mode: u32,
     },
-    /// The file holds something else.
+    /// The file is not a key.
     #[error("{path} holds no secret key")]
     Damaged {
         /// The file.
@@ -85,12 +85,12 @@ pub enum KeyStoreError {
         #[source]
         source: KeyError,
     },
-    /// The system says no.
+    /// A file cannot be read or written.
     #[error("{path} cannot be used")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -139,7 +139,7 @@ impl KeyStore {
         Ok(Self::at(user_config::path("keys").ok_or(KeyStoreError::NoFolder)?))
     }
 
-    /// The keys in a folder, which need not be there yet.
+    /// The keys in a folder, which need not exist yet.
     pub const fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
@@ -213,7 +213,7 @@ impl KeyStore {
         Ok(names)
     }
 
-    /// The key named, or the only one there is.
+    /// The named key, or the only one.
     ///
     /// # Errors
     /// [`KeyStoreError`].

@@ -16,7 +16,7 @@ pub enum ModelCheckError {
     Golden(#[from] SegmentError<NetworkError>),
 }
 
-/// Loads a model and runs its golden frame; what it says about itself.
+/// Loads a model, runs its golden frame, and returns its manifest.
 ///
 /// # Errors
 /// [`ModelCheckError`].

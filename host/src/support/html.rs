@@ -1,4 +1,4 @@
-//! What the pages that commands write have in common: one file each, which needs nothing else.
+//! Parts of the HTML pages that commands write, each a single file without external resources.
 
 use std::fmt::Write as _;
 
@@ -50,7 +50,7 @@ pub fn escaped(text: impl AsRef<str>) -> String {
     text.as_ref().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Numbers large, with what they are below.
+/// Large numbers with their captions.
 pub fn cards(html: &mut String, cards: &[(String, &str)]) {
     html.push_str("<div class=\"cards\">");
     for (number, what) in cards {
@@ -79,16 +79,16 @@ pub fn thumbnail(picture: &Image, side: u32, scaling: Scaling) -> Result<Image, 
     Ok(Image::new(width, height, picture.channels(), samples)?)
 }
 
-/// Outlines of one look: that of the class in [`STYLE`].
+/// Outlines of one CSS class in [`STYLE`].
 #[derive(Debug, Clone, Copy)]
 pub struct Outlines<'a> {
     /// `in`, `out`, `miss` or `false`.
     pub class: &'static str,
-    /// What is outlined.
+    /// The outlined regions.
     pub polygons: &'a [Polygon],
 }
 
-/// A picture, stretched to its full range, with outlines that stay sharp, and a caption in HTML.
+/// An image, stretched to its full range, with outlines in vector graphics and a caption in HTML.
 ///
 /// # Errors
 /// [`Failure`] when the picture cannot be encoded.

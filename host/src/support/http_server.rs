@@ -1,4 +1,4 @@
-//! What this program serves by HTTP.
+//! A small HTTP server.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 
-/// An address of this machine, bound, from which nothing is served yet.
+/// A bound address, from which nothing is served yet.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
@@ -32,7 +32,7 @@ impl HttpServer {
         self.address
     }
 
-    /// Serves in a thread of its own until the program ends. `name` is what a person calls what is served.
+    /// Serves on a thread of its own until the program ends. `name` is for error messages.
     pub fn serve(self, name: &'static str, router: Router) {
         let Self { listener, runtime, .. } = self;
         std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A data set scored picture by picture, with everything that stands in the way named at once.
+//! Scores a data set image by image, and names every problem at once.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ pub struct SetResult {
     pub missing: Vec<String>,
 }
 
-/// Sees every picture as it is scored, with the labels that were found.
+/// Observes every image as it is scored, with the labels that were found.
 pub type ScoreObserver<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPicture) + 'a;
 
 /// Scores a data set.

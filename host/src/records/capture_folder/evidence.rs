@@ -1,4 +1,4 @@
-//! The evidence of captured frames, read back.
+//! Reads the evidence of captured frames.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use shared::picture_stem;
 use super::EVIDENCE;
 use crate::records::gates::Gates;
 
-/// What the evidence says of a frame, as far as later work needs it.
+/// The evidence of one frame, as far as reports need it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct EvidenceEntry {
     /// The label image, in the folder.
@@ -20,7 +20,7 @@ pub struct EvidenceEntry {
     pub trusted: bool,
     /// Why it cannot.
     pub doubts: Vec<String>,
-    /// Size of a pixel in the specimen, µm, where the station knew it.
+    /// Size of a pixel in the specimen, µm, if the station knew it.
     #[serde(default)]
     pub pixel_size_um: Option<f32>,
     /// The gates in force then; absent from captures of earlier versions.
@@ -39,7 +39,7 @@ impl EvidenceEntry {
     }
 }
 
-/// The evidence of a capture's folder by the name of the frame; `None` where there is none.
+/// The evidence in a capture folder, by frame name; `None` if the folder has none.
 ///
 /// # Errors
 /// [`Failure`] that names the line that cannot be read.
@@ -48,7 +48,7 @@ pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, EvidenceEn
     if !path.exists() {
         return Ok(None);
     }
-    let next = "nuclei-host audit tells what became of it";
+    let next = "run nuclei-host audit on the folder";
     let text = fs::read_to_string(&path)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut frames = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Whether a chained file is as it was written.
+//! Checks that a chained file is as it was written.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -12,26 +12,26 @@ use super::{Head, NOTHING, digest, head_path};
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Lines of the file.
+    /// Lines in the file.
     pub lines: u64,
     /// Lines at its beginning that an earlier version wrote without a chain.
     pub unchained: u64,
-    /// Files that the lines name, whose content is as it was.
+    /// Files that the lines name and that are unchanged.
     pub files: u64,
-    /// Lines written after the head, as when a machine went down in between.
+    /// Lines written after the head, as when the machine lost power in between.
     pub beyond_head: u64,
-    /// SHA-256 of the last line: what to keep elsewhere.
+    /// SHA-256 of the last line, to store elsewhere.
     pub last: Option<String>,
     /// The first entry that is not as it was written.
     pub broken: Option<ChainBreak>,
 }
 
-/// What is wrong with an entry.
+/// Where the chain breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainBreak {
     /// The line's number in the file, from 1; one past its end where a line is missing there.
     pub entry: u64,
-    /// What is wrong, in words.
+    /// What is wrong with the entry.
     pub problem: String,
 }
 
@@ -43,7 +43,7 @@ impl Audit {
 }
 
 /// Follows the chain through a file, and compares every file that its lines name. `expected` is the digest of the
-/// last line, kept elsewhere, and then outweighs the head.
+/// last line as stored elsewhere; it takes precedence over the head.
 ///
 /// # Errors
 /// [`Failure`] when the file cannot be read.
@@ -154,7 +154,8 @@ fn check_number(entry: u64, record: &Map<String, Value>) -> Result<(), ChainBrea
     }
 }
 
-/// Which of two neighbours was changed, whose link is broken: what follows still vouches for the later one, or not.
+/// Which of two entries was changed where the link between them is broken: the entry that follows them confirms the
+/// later one, or does not.
 fn locate_change(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> ChainBreak {
     let own = lines.get(entry as usize - 1).map(|line| digest(line));
     let next = lines.get(entry as usize).and_then(|line| serde_json::from_slice::<Value>(line).ok());
@@ -169,7 +170,7 @@ fn locate_change(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> ChainBreak
     }
 }
 
-/// Compares the files that a line names with their digests; how many there are.
+/// Compares the files that a line names with their digests, and returns their number.
 fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result<u64, ChainBreak> {
     let Some(files) = record.get("sha256").and_then(Value::as_object) else { return Ok(0) };
     for (name, expected) in files {
