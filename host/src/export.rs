@@ -29,4 +29,4 @@ mod writer;
 
 pub use format::Format;
 pub use recording_table::{RecordingTableError, recording_csv, recording_parquet};
-pub use writer::{ExportError, Exporter, Field, WRITTEN_FOLDERS};
+pub use writer::{Exporter, Field, LabelExportError, WRITTEN_FOLDERS};

@@ -72,7 +72,8 @@ pub enum RulingError {
 /// [`RulingError`].
 pub fn measure(picture: &Image) -> Result<Ruling, RulingError> {
     let luma = picture.luma_hw();
-    let view = View { luma_hw: &luma, width: picture.width() as usize, height: picture.height() as usize };
+    let view =
+        Projector { luma_hw: &luma, width: picture.width() as usize, height: picture.height() as usize };
     let degrees = view.direction();
     let profile = evened(&view.profile(degrees, 1));
     let rough = rough_period(&profile)?;
@@ -85,13 +86,13 @@ pub fn measure(picture: &Image) -> Result<Ruling, RulingError> {
     Ok(Ruling { period_px, uncertainty_px, lines: lines.len(), degrees })
 }
 
-struct View<'a> {
+struct Projector<'a> {
     luma_hw: &'a [u8],
     width: usize,
     height: usize,
 }
 
-impl View<'_> {
+impl Projector<'_> {
     /// The direction in which the projection varies most, degrees.
     fn direction(&self) -> f64 {
         let stride = ((self.luma_hw.len() as f64 / SEARCH_PIXELS as f64).sqrt().ceil() as usize).max(1);

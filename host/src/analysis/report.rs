@@ -54,9 +54,9 @@ pub struct FieldCount {
     pub areas_px: Vec<u32>,
 }
 
-/// Sizes of the nuclei within the gates.
+/// NucleusSizes of the nuclei within the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Sizes {
+pub struct NucleusSizes {
     /// Areas at 5, 25, 50, 75 and 95 % of the nuclei, px.
     pub areas_px: [u32; 5],
     /// The same, µm².
@@ -80,8 +80,8 @@ pub struct CountReport {
     pub concentration_per_ml: Option<Estimate>,
     /// Mean share of a picture that nuclei cover.
     pub confluence: f64,
-    /// Sizes; absent without a nucleus.
-    pub sizes: Option<Sizes>,
+    /// NucleusSizes; absent without a nucleus.
+    pub sizes: Option<NucleusSizes>,
     /// How the interval is made.
     pub method: &'static str,
     /// What speaks against these numbers.
@@ -146,7 +146,7 @@ pub fn report(folder: &LabelFolder, options: ReportOptions) -> Result<CountRepor
         density_per_mm2,
         concentration_per_ml,
         confluence: counted.iter().map(|field| field.confluence).sum::<f64>() / counts.len() as f64,
-        sizes: Sizes::of(&counted, options.pixel_size),
+        sizes: NucleusSizes::of(&counted, options.pixel_size),
         method: METHOD,
         cautions,
         fields: counted,
@@ -234,7 +234,7 @@ fn other_cautions(fields: &[FieldCount], options: ReportOptions, judged: bool) -
     cautions
 }
 
-impl Sizes {
+impl NucleusSizes {
     fn of(fields: &[FieldCount], pixel_size: Option<PixelSize>) -> Option<Self> {
         let mut areas: Vec<u32> = fields.iter().flat_map(|field| &field.areas_px).copied().collect();
         areas.sort_unstable();

@@ -9,7 +9,7 @@ use shared::PixelSize;
 
 use super::pixel_size_arg::pixel_size;
 use crate::export::{
-    ExportError, Exporter, Field, Format, RecordingTableError, WRITTEN_FOLDERS, recording_csv,
+    Exporter, Field, Format, LabelExportError, RecordingTableError, WRITTEN_FOLDERS, recording_csv,
     recording_parquet,
 };
 use crate::records::label_folder::LabelFolder;
@@ -85,7 +85,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
                 image: field.image.as_ref(),
             });
             match written {
-                Err(ExportError::Write(error)) => Ok(Err(error)),
+                Err(LabelExportError::Write(error)) => Ok(Err(error)),
                 Err(error) => Err(format!("{name}: {}; {}", one_line(&error), error.next_step())),
                 Ok(()) => Ok(Ok(nuclei)),
             }

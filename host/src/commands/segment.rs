@@ -17,7 +17,7 @@ use super::plane_args::PlaneArgs;
 use super::station::load_flat_field;
 use super::train::threads_or_all;
 use crate::analysis::model_file::OpenModel;
-use crate::export::{ExportError, Exporter, Field, Format, WRITTEN_FOLDERS};
+use crate::export::{Exporter, Field, Format, LabelExportError, WRITTEN_FOLDERS};
 use crate::records::input_images::InputImages;
 
 const EXAMPLES: &str = "Examples:
@@ -253,7 +253,7 @@ impl SegmentRun<'_> {
         let file_name = file.rsplit('/').next().unwrap_or(&file);
         let field = Field { name, file_name, labels: &found.labels, image: Some(&image) };
         self.exporter.add(field).map_err(|error| match error {
-            ExportError::Write(error) => SegmentFailure::from(error),
+            LabelExportError::Write(error) => SegmentFailure::from(error),
             error => picture_only(named(&error)),
         })?;
         Ok(self.note(name, file, target, &image, &found))

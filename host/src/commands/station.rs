@@ -233,13 +233,13 @@ const fn plural(count: u16) -> &'static str {
 #[derive(Debug, Serialize)]
 struct SlotsRecord {
     active: &'static str,
-    factory: SlotRecord,
-    a: SlotRecord,
-    b: SlotRecord,
+    factory: SlotView,
+    a: SlotView,
+    b: SlotView,
 }
 
 #[derive(Debug, Serialize)]
-struct SlotRecord {
+struct SlotView {
     state: &'static str,
     model: Option<String>,
     length: Option<u32>,
@@ -249,7 +249,7 @@ impl SlotsRecord {
     fn new(slots: &SlotReport) -> Self {
         let record = |slot| {
             let held = content(slots, slot);
-            SlotRecord {
+            SlotView {
                 state: state_word(held.state),
                 model: held.digest.map(|digest| format!("{digest:#}")),
                 length: Some(held.length).filter(|&length| length > 0),

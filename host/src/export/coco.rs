@@ -49,7 +49,7 @@ struct Annotation {
     category_id: u32,
     /// Its label in the label image: a field of ours, which readers pass over.
     label: u32,
-    segmentation: Shape,
+    segmentation: OutlineCode,
     /// Pixels.
     area: u32,
     /// x, y, width, height.
@@ -60,7 +60,7 @@ struct Annotation {
 /// Polygons, which every reader draws; but run lengths where there are holes, which COCO's polygons lack.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Shape {
+enum OutlineCode {
     Polygons(Vec<Vec<i32>>),
     RunLengths { counts: Vec<u64>, size: [u32; 2] },
 }
@@ -93,11 +93,11 @@ impl Coco {
         for object in objects {
             let parts = polygons.get(&object.label).map_or(&[][..], Vec::as_slice);
             let segmentation = match runs.get(&object.label) {
-                Some(runs) if has_holes(parts) => Shape::RunLengths {
+                Some(runs) if has_holes(parts) => OutlineCode::RunLengths {
                     counts: coco_counts(runs, u64::from(width) * u64::from(height)),
                     size: [height, width],
                 },
-                _ => Shape::Polygons(
+                _ => OutlineCode::Polygons(
                     parts.iter().map(|part| part.exterior.iter().flatten().copied().collect()).collect(),
                 ),
             };

@@ -39,7 +39,7 @@ pub struct Field<'a> {
 
 /// Why a picture's nuclei are not written.
 #[derive(Debug, Error)]
-pub enum ExportError {
+pub enum LabelExportError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -63,7 +63,7 @@ pub enum ExportError {
     NoPicture,
 }
 
-impl ExportError {
+impl LabelExportError {
     /// What the person can do.
     pub const fn next_step(&self) -> &'static str {
         match self {
@@ -108,8 +108,8 @@ impl Exporter {
     /// of the latter.
     ///
     /// # Errors
-    /// [`ExportError`].
-    pub fn add(&mut self, field: Field<'_>) -> Result<(), ExportError> {
+    /// [`LabelExportError`].
+    pub fn add(&mut self, field: Field<'_>) -> Result<(), LabelExportError> {
         let Field { name, file_name, labels, image } = field;
         let (width, height) = (labels.width(), labels.height());
         let black;
@@ -139,7 +139,7 @@ impl Exporter {
             write(format!("imagej/{name}_RoiSet.zip"), &roi_zip(&polygons)?)?;
         }
         if wants(Format::Overlay) {
-            let overlay = draw_outlines(image.ok_or(ExportError::NoPicture)?, labels, OUTLINE)?;
+            let overlay = draw_outlines(image.ok_or(LabelExportError::NoPicture)?, labels, OUTLINE)?;
             write(format!("overlays/{name}.png"), &encode_picture_png(&overlay)?)?;
         }
         if wants(Format::Coco) {

@@ -48,13 +48,13 @@ impl VirtualLine {
     /// When the system gives no pseudo-terminals.
     pub fn new(baud: u32) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("nuclei-line-").tempdir()?;
-        let host = End::new(folder.path().join("host"))?;
-        let station = End::new(folder.path().join("station"))?;
+        let host = PtyEnd::new(folder.path().join("host"))?;
+        let station = PtyEnd::new(folder.path().join("station"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (to_station, to_host) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (clean_up_to, one_in) = (Arc::new(AtomicU32::new(u32::MAX)), Arc::new(AtomicU32::new(1)));
-        let down = Direction { credit: 0.0, carried: Arc::clone(&to_station) };
-        let up = Direction { credit: 0.0, carried: Arc::clone(&to_host) };
+        let down = WireDirection { credit: 0.0, carried: Arc::clone(&to_station) };
+        let up = WireDirection { credit: 0.0, carried: Arc::clone(&to_host) };
         let pump = {
             let (stop, clean_up_to, one_in) =
                 (Arc::clone(&stop), Arc::clone(&clean_up_to), Arc::clone(&one_in));
@@ -103,7 +103,7 @@ impl Drop for VirtualLine {
 }
 
 /// The pump's side of one end.
-struct End {
+struct PtyEnd {
     path: PathBuf,
     master: File,
     /// The far side of `master`, which `path` names.
@@ -113,7 +113,7 @@ struct End {
     waiting: VecDeque<u8>,
 }
 
-impl End {
+impl PtyEnd {
     fn new(path: PathBuf) -> io::Result<Self> {
         let (master, terminal) = open_terminal()?;
         name_terminal(&path, &terminal)?;
@@ -231,16 +231,16 @@ impl Wire {
 }
 
 /// What goes one way.
-struct Direction {
+struct WireDirection {
     /// Bytes that may go now.
     credit: f64,
     carried: Arc<AtomicU64>,
 }
 
-impl Direction {
+impl WireDirection {
     fn carry(
         &mut self,
-        [from, to]: [&mut End; 2],
+        [from, to]: [&mut PtyEnd; 2],
         earned: f64,
         room: &mut [u8],
         noise: Option<(u32, &mut SmallRng)>,
@@ -262,10 +262,10 @@ impl Direction {
 }
 
 fn pump(
-    mut host: End,
-    mut station: End,
-    mut down: Direction,
-    mut up: Direction,
+    mut host: PtyEnd,
+    mut station: PtyEnd,
+    mut down: WireDirection,
+    mut up: WireDirection,
     mut wire: Wire,
     stop: &AtomicBool,
 ) {
