@@ -1,5 +1,5 @@
-//! A serial line without hardware: two pseudo-terminals, joined by a pump that is no faster than a wire, and that
-//! garbles what its ends send at different speeds or faster than the wire is good for.
+//! A serial line without hardware: two pseudo-terminals, and a pump between them that is no faster than a wire. It
+//! garbles bytes between ends of different baud rates, and bytes above the rate that the wire can carry.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,15 +20,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 
-/// The pump moves what a wire would have moved since it last looked.
+/// Interval of the pump.
 const TICK: Duration = Duration::from_millis(2);
-/// Longest pause that is made up for, as a wire goes on while a busy machine looks away.
+/// Longest pause of the pump that it catches up with, since a wire does not pause.
 const MAX_CREDIT: Duration = Duration::from_millis(20);
-/// Bytes that wait for an end that does not read, as in the buffers of a real port; more are lost.
+/// Bytes buffered for an end that does not read, as in a real port; more are lost.
 const MAX_WAITING: usize = 1 << 18;
 
-/// Two ends with a path each, which programs open as they open a serial port. An end may be closed and
-/// opened again; what is sent to a closed end is lost.
+/// Two ends with a path each, which programs open like a serial port. An end may be closed and reopened; bytes sent to a
+/// closed end are lost.
 #[derive(Debug)]
 pub struct VirtualLine {
     folder: TempDir,
@@ -41,11 +41,11 @@ pub struct VirtualLine {
 }
 
 impl VirtualLine {
-    /// A line that carries at most `baud` bits a second each way, ten bits a byte, and no more than its ends are set
-    /// to.
+    /// A line that carries at most `baud` bits per second each way, ten bits per byte, and no more than its ends are
+    /// set to.
     ///
     /// # Errors
-    /// When the system gives no pseudo-terminals.
+    /// When the system has no more pseudo-terminals.
     pub fn new(baud: u32) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("nuclei-line-").tempdir()?;
         let host = PtyEnd::new(folder.path().join("host"))?;
@@ -66,12 +66,12 @@ impl VirtualLine {
         Ok(Self { folder, stop, clean_up_to, one_in, to_station, to_host, pump: Some(pump) })
     }
 
-    /// From now on the wire garbles what is faster than `baud` bits a second, as a long cable does.
+    /// Garbles every byte above `baud` bits per second from now on, as a long cable does.
     pub fn garble_above(&self, baud: u32) {
         self.garble_some_above(baud, 1);
     }
 
-    /// The same for one byte in so many, by chance.
+    /// Garbles one byte in `one_in`, at random, above `baud` bits per second from now on.
     pub fn garble_some_above(&self, baud: u32, one_in: u32) {
         self.one_in.store(one_in.max(1), Ordering::Relaxed);
         self.clean_up_to.store(baud, Ordering::Relaxed);
@@ -109,7 +109,7 @@ struct PtyEnd {
     /// The far side of `master`, which `path` names.
     terminal: PathBuf,
     was_open: bool,
-    /// Bytes for whoever has it open.
+    /// Bytes for the program that has it open.
     waiting: VecDeque<u8>,
 }
 
@@ -120,7 +120,7 @@ impl PtyEnd {
         Ok(Self { path, master, terminal, was_open: false, waiting: VecDeque::new() })
     }
 
-    /// Bytes that its user sent, at most as many as `room` holds; none while it is closed.
+    /// Reads bytes that its program sent, at most as many as `room` holds; none while it is closed.
     fn take(&mut self, room: &mut [u8]) -> usize {
         match self.master.read(room) {
             Ok(count) => {
