@@ -11,7 +11,7 @@ use crate::commands::{
     live, probe_cuda, publish, quantize, report, score, segment, sign, split, station, train,
 };
 
-/// Train a network that counts cell nuclei, put it on a station, watch it count, and score it.
+/// Count cell nuclei with a microscope station: train, flash, watch, capture and score.
 #[derive(Debug, Parser)]
 #[command(name = "nuclei-host", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -19,7 +19,7 @@ struct Cli {
     command: Command,
 }
 
-/// One variant a file in `commands/`.
+/// One variant per file in `commands/`.
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
@@ -78,7 +78,7 @@ impl Command {
     }
 }
 
-/// Parses the command line, runs the command and tells how it ended.
+/// Parses the command line, runs the command and reports errors.
 pub fn run() -> ExitCode {
     let ended: Result<Exit, Failure> = Cli::parse().command.run();
     ExitCode::from(ended.unwrap_or_else(report) as u8)

@@ -91,7 +91,7 @@ impl ImageScore {
         mean(self.matches.iter().map(MatchCounts::average_precision))
     }
 
-    /// IoU of nucleus against background, 0 to 1; 1 where both are empty.
+    /// IoU of nuclei against background, 0 to 1; 1 where both are empty.
     pub fn iou(&self) -> f64 {
         ratio_or_one(self.intersection, self.union)
     }
@@ -116,7 +116,7 @@ pub struct SetScore {
     pub mean_ap: f64,
     /// AP at each of [`THRESHOLDS_PERCENT`].
     pub ap: [f64; THRESHOLD_COUNT],
-    /// IoU of nucleus against background.
+    /// IoU of nuclei against background.
     pub mean_iou: f64,
     /// Dice of nucleus against background.
     pub dice: f64,

@@ -23,13 +23,13 @@ fn assert_absent(output: &Output, words: &[&str]) {
 
 #[test]
 fn a_port_that_does_not_exist() {
-    assert_absent(&status("/dev/ttyNotThere7"), &["there is no port /dev/ttyNotThere7", "next: "]);
+    assert_absent(&status("/dev/ttyNotThere7"), &["port /dev/ttyNotThere7 does not exist", "next: "]);
 }
 
 #[test]
 fn a_file_that_is_no_port() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert_absent(&status(file.path().to_str().unwrap()), &["cannot be opened as a serial line", "next: "]);
+    assert_absent(&status(file.path().to_str().unwrap()), &["cannot be opened as a serial port", "next: "]);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_port_that_is_no_station() {
     let line = VirtualLine::new(BAUD).unwrap();
     let port = line.host_end();
     let port = port.to_str().unwrap();
-    assert_absent(&status(port), &["no station answers on", port, "next: "]);
+    assert_absent(&status(port), &["no station answered on", port, "next: "]);
 }
 
 /// What `work` finds where every packet is answered in the same way.
@@ -68,7 +68,7 @@ fn answered_by<T>(response: &Response, work: impl FnOnce(&str) -> T) -> T {
 fn a_station_of_another_protocol_version() {
     let older = Response::Hello(Identity { protocol: 0, version: Name::new(), name: Name::new() });
     let newer = Response::Refused(Refusal::Protocol { station: 9 });
-    for (response, station, next) in [(older, 0, "update the station"), (newer, 9, "update nuclei-host")] {
+    for (response, station, next) in [(older, 0, "update nuclei-station"), (newer, 9, "update nuclei-host")] {
         let words = format!("speaks protocol {station}, this program {PROTOCOL_VERSION}");
         // Asserted when nobody answers any more: a thread that does would outlast a failure.
         assert_absent(&answered_by(&response, status), &[&words, next]);

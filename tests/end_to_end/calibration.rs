@@ -50,7 +50,10 @@ fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
     assert_eq!(frame["pixel_size_um"], measured["um_per_px"]);
     let kept = &frame["calibration"]["pixel_size"];
     assert_eq!((&kept["by"], &kept["how"]), (&"ana".into(), &measured["how"]), "{frame}");
-    assert!(kept["how"].as_str().unwrap().starts_with("stage micrometer, 10 µm a division: 25.0"), "{kept}");
+    assert!(
+        kept["how"].as_str().unwrap().starts_with("stage micrometer, 10 µm per division: 25.0"),
+        "{kept}"
+    );
     let protocol = shared::wire::PROTOCOL_VERSION.into();
     assert_eq!((&frame["station"], &frame["versions"]["protocol"]), (&"bench".into(), &protocol));
 

@@ -50,7 +50,7 @@ fn a_series_is_judged_from_folders_recordings_and_tables() {
     place.write("eighth.jsonl", (lines + &line(999, false)).as_bytes());
     place.write("counts.csv", table.as_bytes());
     let output = place.run(&format!("dilution-series{words} --json --html series.html"), 0);
-    assert_told(&output, &["left out: frame 999 of eighth.jsonl: out of focus"]);
+    assert_told(&output, &["excluded: frame 999 of eighth.jsonl: out of focus"]);
     let judged = json(&output);
     assert_eq!((&judged["verdict"], &judged["steps"][3]["fields"]), (&"proportional".into(), &4.into()));
     assert_eq!(judged, json(&place.run("dilution-series --csv counts.csv --json", 0)));
@@ -78,7 +78,7 @@ fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
     let output = place.run("dilution-series --csv counts.csv", 3);
     let told = text(&output.stdout);
     assert!(told.contains("do not follow the dilution") && told.contains("dilute further"), "{told}");
-    assert!(told.contains("caution: proportional is not right"), "{told}");
+    assert!(told.contains("caution: proportional does not mean accurate"), "{told}");
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn what_makes_no_series_is_named() {
     place.write("bad.csv", b"times,n\n1,2\n");
     place.write("worse.csv", b"dilution,count\n1,2\n2,some\n");
     for (words, code, told) in [
-        ("--at 1 one", 2, "two dilutions at least"),
-        ("--at 0.5 one --at 1 one", 2, "\"0.5\" is no dilution"),
+        ("--at 1 one", 2, "at least two dilutions"),
+        ("--at 0.5 one --at 1 one", 2, "\"0.5\" is not a dilution factor"),
         ("--at 1 none --at 2 one", 1, "none cannot be read"),
         ("--csv bad.csv", 1, "the columns dilution and count are missing"),
         ("--csv worse.csv", 1, "line 3"),

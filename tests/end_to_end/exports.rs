@@ -159,14 +159,14 @@ fn what_cannot_be_converted_is_named() {
     place.write("labels/a.png", &labels(&["11", "00"]));
     place.write("labels/b.png", b"no picture");
     let output = place.run("convert labels --out out --format coco", 1);
-    assert_told(&output, &["b.png cannot be used", "1 label images were not written"]);
+    assert_told(&output, &["b.png cannot be used", "label images not written: 1 (listed above)"]);
     let output = place.run("convert labels --out out --format overlay", 1);
-    assert_told(&output, &["a: there is no picture to draw on", "--pictures"]);
+    assert_told(&output, &["a: there is no source image to draw on", "--pictures"]);
     place.picture("pictures/a.png", 96, 64);
     let output = place.run("convert labels --pictures pictures --out out --format csv", 1);
     assert_told(&output, &["a: the picture is 96x64 pixels, its labels 2x2"]);
     place.write("out/png/a.png", &labels(&["1"]));
     let output = place.run("convert out/png --out out --format png", 2);
-    assert_told(&output, &["out/png holds pictures or labels of the input"]);
+    assert_told(&output, &["out/png contains input images or labels"]);
     place.run("convert labels --out out --format word", 2);
 }

@@ -102,7 +102,7 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
     browser.wait_for(&format!("{} === 'connected'", pill(0)));
     browser.wait_for(&format!("{} === 'absent'", pill(1)));
     let why = browser.value("document.querySelectorAll('.station .doubt')[1].textContent");
-    assert!(why.as_str().unwrap().contains("there is no port"), "{why}");
+    assert!(why.as_str().unwrap().contains("does not exist"), "{why}");
     fleet.plug_in();
     browser.wait_for(&format!("{} === 'connected'", pill(1)));
 
@@ -191,7 +191,7 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
         assert_eq!(audit.output().unwrap().status.code(), Some(0), "{name}");
     }
     let complained = rest(live.stderr());
-    let absent = "there is no port";
+    let absent = "does not exist";
     assert!(complained.contains(absent) && complained.contains("waiting for the station"), "{complained}");
 
     let output = fleet.host(&["live", "--frames", "3"]).output().unwrap();
@@ -209,7 +209,7 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     let nowhere = fleet.bench.path("nowhere");
     let mut command = Command::new(program("nuclei-host"));
     command.args(["live", "--port", nowhere.to_str().unwrap(), "--port", &fleet.second_port()]);
-    assert_fails(&command.output().unwrap(), 4, "there is no port");
+    assert_fails(&command.output().unwrap(), 4, "does not exist");
     let settings = std::fs::read_to_string(fleet.hood.path("station.toml")).unwrap();
     fleet.hood.write("station.toml", settings.replace("hood 2", "bench").as_bytes());
     fleet.bench.restart_station();
@@ -218,5 +218,5 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     fleet.bench.wait_until_ready();
     fleet.plug_in();
     let output = fleet.host(&["live", "--json"]).output().unwrap();
-    assert_fails(&output, 2, "two of the stations would be bench");
+    assert_fails(&output, 2, "two stations have the name bench");
 }

@@ -65,7 +65,7 @@ fn bad_pictures_are_named_and_the_rest_is_done() {
             "text.png cannot be used: the bytes are no PNG, TIFF or JPEG",
             "cut.zip is not a zip",
             "none.png does not exist",
-            "3 inputs were not segmented",
+            "inputs not segmented: 3 (listed above)",
         ],
     );
     assert_eq!(place.names_in("found"), ["good.png"]);
@@ -83,7 +83,7 @@ fn nothing_is_overwritten_that_was_not_segmented() {
     let before = fs::read(place.path("p/a.png")).unwrap();
     for words in ["--out p p", "--out p p/a.png", "--out ./q/../p p"] {
         let output = place.run(&format!("segment --model model.onnx {words}"), 2);
-        assert_told(&output, &["holds pictures or labels of the input", "--out"]);
+        assert_told(&output, &["contains input images or labels", "--out"]);
     }
     assert_eq!(fs::read(place.path("p/a.png")).unwrap(), before);
 }
@@ -151,7 +151,7 @@ fn a_part_of_the_truth_is_scored_only_when_asked() {
     let refused = place.run("score --truth truth --pred found", 1);
     assert_told(
         &refused,
-        &["1 pictures of the truth have no prediction: three", "--subset", "--missing-as-empty"],
+        &["1 images of the ground truth have no prediction: three", "--subset", "--missing-as-empty"],
     );
     place.write("names.txt", b"one\ntwo\n\n");
     let part = json(&place.run("score --truth truth --pred found --subset --json", 0));
@@ -167,7 +167,7 @@ fn a_part_of_the_truth_is_scored_only_when_asked() {
     assert!(
         (3.0 * empty["mean_ap"].as_f64().unwrap() - 2.0 * part["mean_ap"].as_f64().unwrap()).abs() < 1e-9
     );
-    assert_told(&place.run("score --truth truth --pred found --only four", 2), &["no picture called four"]);
+    assert_told(&place.run("score --truth truth --pred found --only four", 2), &["no image called four"]);
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Watched {
 
 pub const CONNECTED: &str = "document.getElementById('link').className === 'pill up'";
 /// Of the count: its frame and the number; of the picture: its frame, the nuclei outlined, and whether both are there.
-const SHOWN: &str = "(() => { const c = document.getElementById('count'), p = document.getElementById('picture').dataset; \
+const SHOWN: &str = "(() => { const c = document.getElementById('count'), p = \
+     document.getElementById('picture').dataset; \
     return [c.dataset.frame, c.textContent, p.frame, p.outlined].map(Number).concat([p.paired === 'true']); })()";
 
 fn numbers(value: &Value) -> Vec<u64> {
@@ -111,7 +112,7 @@ fn the_page_shows_what_the_station_counts() {
 fn gates(browser: &mut Browser, watched: &Watched) {
     browser.drag("#handle-min", 230.0);
     let kept = watched.bench.path("config/nuclei/gates.toml");
-    until("the gates are kept", || {
+    until("the gates are saved", || {
         std::fs::read_to_string(&kept).ok().filter(|text| !text.contains("min_area_px = 0"))
     });
     browser.wait_for("Number(document.getElementById('picture').dataset.dotted) > 0");
@@ -126,7 +127,7 @@ fn gates(browser: &mut Browser, watched: &Watched) {
     assert!(counted[0] < counted[2] && counted[2] == counted[3], "{counted:?}");
     browser.screenshot("page-gates.png");
     browser.key("g");
-    until("no gates are kept", || {
+    until("no gates are saved", || {
         std::fs::read_to_string(&kept).ok().filter(|text| text.contains("min_area_px = 0"))
     });
     browser.wait_for("document.getElementById('found').textContent === ''");
@@ -141,7 +142,7 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
         browser.wait_for(&format!("document.getElementById('told').textContent.includes('{words}')"));
     };
     browser.key("s");
-    told(browser, "nuclei is in snapshot-");
+    told(browser, "nuclei to snapshot-");
     let folders = std::fs::read_dir(watched.bench.folder.path()).unwrap();
     let snapshot =
         folders.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().contains("snapshot-"));
@@ -165,10 +166,10 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
         )
     };
     assert_eq!(browser.value(&send(b"no model")), 202);
-    told(browser, "is no model that a station takes");
+    told(browser, "is not a model that a station accepts");
     let before = watched.recorded().len();
     assert_eq!(browser.value(&send(&onnx)), 202);
-    told(browser, "new.onnx is confirmed and runs");
+    told(browser, "new.onnx is confirmed and active");
     // The trial alone takes ten frames.
     assert!(watched.recorded().len() >= before + 10, "what was counted during the flash is not recorded");
     assert!(watched.is_gapless(), "counts are missing from the recording");

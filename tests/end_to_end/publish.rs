@@ -258,22 +258,22 @@ fn what_cannot_be_published_says_why() {
     let taken = taken.local_addr().unwrap().to_string();
     let strict = format!("mqtt://{}", strict_broker());
     for (arguments, code, words) in [
-        (&["--broker", "broker.lab"][..], 2, "it is written mqtt://HOST"),
+        (&["--broker", "broker.lab"][..], 2, "expected mqtt://HOST"),
         (&["--broker", "mqtt://broker.lab", "--ca", "ca.pem"], 2, "write mqtts:// in --broker"),
         (&["--broker", "mqtts://broker.lab", "--cert", "host.pem"], 2, "--key <FILE>"),
         (&["--broker", "mqtts://broker.lab", "--ca", "/dev/null"], 2, "/dev/null holds no certificate"),
         (&["--broker", "mqtts://broker.lab", "--ca", "/nowhere/ca.pem"], 2, "/nowhere/ca.pem cannot be read"),
         (&["--broker", "mqtt://broker.lab", "--queue", "5"], 2, "--queue-capacity sets how many"),
-        (&["--broker", "mqtt://broker.lab", "--queue", "/proc/queue"], 1, "that this user may write to"),
+        (&["--broker", "mqtt://broker.lab", "--queue", "/proc/queue"], 1, "that this user can write to"),
         (&["--broker", "mqtt://broker.lab", "--topic", "a/b"], 2, "letters, digits"),
         (&["--broker", "mqtt://broker.lab", "--queue-bound", "0"], 2, "--queue-capacity"),
         (&["--broker", "mqtt://broker.lab", "--login", "/nowhere/login"], 2, "/nowhere/login cannot be read"),
         (
             &["--broker", "mqtt://broker.lab", "--prometheus", &taken],
             2,
-            "name another address with --prometheus",
+            "choose another address with --prometheus",
         ),
-        (&["--broker", &strict], 1, "say who you are with --login"),
+        (&["--broker", &strict], 1, "give user and password with --login"),
     ] {
         let output = bench.run(&[&["publish"], arguments].concat());
         let told = text(&output.stderr);
@@ -365,7 +365,7 @@ fn a_broker_and_a_station_that_come_later_are_joined() {
     publisher.process.signal(Signal::SIGINT);
     assert_eq!(publisher.process.wait().code(), Some(0));
     let complained = rest(publisher.process.stderr());
-    let told = ["there is no port", "no broker at", "bench: station connected on", "broker connected; "];
+    let told = ["does not exist", "no broker at", "bench: station connected on", "broker connected; "];
     for words in told {
         assert_eq!(
             complained.lines().filter(|line| line.contains(words)).count(),
@@ -428,12 +428,12 @@ fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
     let plain = format!("mqtts://127.0.0.1:{}", broker.port);
     let unencrypted = format!("mqtt://127.0.0.1:{port}");
     for (address, arguments, code, words) in [
-        (&here, with("other.pem", "host", "login"), 1, "is not signed by an authority that this host trusts"),
+        (&here, with("other.pem", "host", "login"), 1, "is not signed by a CA that this host trusts"),
         (&here, with("lab.pem", "stranger", "login"), 1, "it does not trust this host"),
-        (&here, with("lab.pem", "host", "wrong"), 1, "say who you are with --login"),
+        (&here, with("lab.pem", "host", "wrong"), 1, "give user and password with --login"),
         (&here, with("lab.pem", "host", "open"), 2, "is readable by other users (mode 644)"),
         (&by_name, right.clone(), 1, "its certificate is for another name"),
-        (&plain, right.clone(), 1, "no encrypted connection comes about"),
+        (&plain, right.clone(), 1, "the TLS handshake failed"),
         (&unencrypted, right.clone(), 2, "is without encryption"),
     ] {
         let output = bench.host(&["publish", "--broker", address]).args(&arguments).output().unwrap();

@@ -27,7 +27,7 @@ fn real_pictures_score_the_same_by_capture_and_by_the_model() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let variable = |name| Some(workspace.join(std::env::var_os(name)?).to_str().unwrap().to_owned());
     let (Some(pictures), Some(model)) = (variable("NUCLEI_PICTURES"), variable("NUCLEI_MODEL")) else {
-        eprintln!("SKIPPED: NUCLEI_PICTURES and NUCLEI_MODEL name no pictures and no model");
+        eprintln!("SKIPPED: set NUCLEI_PICTURES and NUCLEI_MODEL to images and a model");
         return;
     };
     let bench = Bench::new(&format!("kind = \"pictures\"\npath = {pictures:?}\nframes_per_second = 20.0"));

@@ -44,7 +44,7 @@ fn fields_are_summed_up_with_units_and_doubts() {
     assert_eq!((&plain["density_per_mm2"], &plain["sizes"]["areas_um2"]), (&Value::Null, &Value::Null));
     let lines = text(&place.run("report fields", 0).stdout);
     assert!(!lines.contains("µm²") && !lines.contains("mm²"), "no µm without a pixel size: {lines}");
-    assert!(lines.contains("Student's t") && lines.contains("focus, light and crowding were not judged"));
+    assert!(lines.contains("Student's t") && lines.contains("focus, light and density were not checked"));
 
     // 200 x 100 pixels of 0.5 µm are 0.005 mm²: 10 nuclei are 2000 a mm², and in 100 µm 2e7 a mL.
     let words = "--pixel-size 0.5 --chamber-depth-um 100 --dilution 2 --border two-edges --html report.html";
@@ -108,7 +108,7 @@ fn fields_that_cannot_be_trusted_are_left_out_and_named() {
     assert_eq!(report["left_out"][0]["doubts"].as_array().unwrap().len(), 1);
     fs::remove_file(place.path("found/sharp.png")).unwrap();
     let output = place.run("report found --pictures pictures", 1);
-    assert_told(&output, &["left out: bright: ", "no field of found can be counted"]);
+    assert_told(&output, &["excluded: bright:  ", "none of the fields in found has a reliable count"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_host_falls_back_to_what_the_line_is_good_for_and_says_so() {
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("answers at 230400 baud, and not at 921600"), "{told}");
+    assert!(told.contains("answers at 230400 baud, but not at 921600"), "{told}");
     let quality = &json_lines(&output)[0];
     let seen = ["baud", "best_baud", "lost"].map(|field| quality[field].as_u64());
     assert_eq!(seen, [Some(230_400), Some(230_400), Some(0)], "{quality}");

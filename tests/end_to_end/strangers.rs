@@ -76,7 +76,7 @@ fn key_line(folder: PathBuf, name: &str) -> String {
     let made = keys_of(folder.clone()).args(["key", "new", name]).output().unwrap();
     assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
     let again = keys_of(folder.clone()).args(["key", "new", name]).output().unwrap();
-    assert_eq!(again.status.code(), Some(1), "a key is never overwritten");
+    assert_eq!(again.status.code(), Some(1), "keys are never overwritten");
     let listed = keys_of(folder).args(["key", "list"]).output().unwrap();
     assert_eq!(listed.stdout, made.stdout);
     text(&made.stdout)
@@ -116,8 +116,8 @@ fn a_signed_model_is_run_and_a_strangers_is_not() {
     }
 
     // The wrong signatures above did not add up: each right one began the count anew, or they were too few.
-    lab.refused("nobody", &["station", "revert"], &["no key is here to sign with", "key new NAME"]);
-    lab.refused("nobody", &["station", "set", "masks", "off"], &["no key is here to sign with"]);
+    lab.refused("nobody", &["station", "revert"], &["no signing key was found", "key new NAME"]);
+    lab.refused("nobody", &["station", "set", "masks", "off"], &["no signing key was found"]);
     lab.runs(&running);
     assert_eq!(lab.json("ana", &["station", "set", "masks", "off", "--json"])["masks"], false);
     assert_eq!(lab.run("ana", &["station", "revert"]).status.code(), Some(0));
@@ -152,6 +152,6 @@ fn guessing_is_slow_and_disturbs_no_count() {
     let (wrong, locked) = tries.split_at(5);
     assert!(wrong.iter().all(|told| told.contains("does not trust the key")), "{tries:?}");
     assert!(locked[0].contains("after too many wrong signatures"), "{tries:?}");
-    lab.refused("ana", &["station", "set", "illumination", "40"], &["run the command again after"]);
+    lab.refused("ana", &["station", "set", "illumination", "40"], &["run the command again in"]);
     assert_eq!(lab.bench.json(&["live", "--frames", "2", "--json"]).len(), 2);
 }

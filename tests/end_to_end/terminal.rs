@@ -199,7 +199,7 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
     }
 
     terminal.press("s");
-    terminal.wait_for("nuclei is in snapshot-");
+    terminal.wait_for("nuclei to snapshot-");
     terminal.press("+");
     terminal.wait_for("illumination 5 %");
     terminal.press("r");
@@ -252,7 +252,7 @@ fn of_several_stations_the_terminal_shows_the_chosen_one() {
     hood.restart_station();
     terminal.wait_for("can be trusted");
     terminal.press("s");
-    terminal.wait_for("nuclei is in fleet/hood_2/snapshot-");
+    terminal.wait_for("nuclei to fleet/hood_2/snapshot-");
     terminal.press("q");
     assert_eq!(live.wait().code(), Some(0));
     while terminal.look() && terminal.plain.lines().count() < 2 {}

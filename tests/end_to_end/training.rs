@@ -36,7 +36,7 @@ fn a_run_gives_a_model_that_scores_as_it_says() {
     assert_eq!(told, &scored["mean_ap"]);
 
     let again = place.run(&format!("{TRAIN} --out again.onnx"), 2);
-    assert_told(&again, &["run holds a run already", "--resume"]);
+    assert_told(&again, &["run already holds a run", "--resume"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
             assert_eq!(place.names_in(&format!("found-{form}")).len(), 3);
         } else {
             assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-            assert_told(&output, &["the gate is missed"]);
+            assert_told(&output, &["accuracy check failed"]);
             assert!(!place.path(&model).exists());
         }
     }
@@ -74,7 +74,8 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
 fn a_model_is_written_in_bytes_without_its_run() {
     let place = trained();
     std::fs::remove_dir_all(place.path("run")).unwrap();
-    let words = "quantize --model trained.onnx --data bowl --validation 0.4 --form integer --calibration 8 --out i.onnx";
+    let words = "quantize --model trained.onnx --data bowl --validation 0.4 --form integer --calibration \
+         8 --out i.onnx";
     let output = place.command(words).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
     let report = report(&place, "trained.quantization/quantization.json");
@@ -93,7 +94,7 @@ fn a_model_is_written_in_bytes_without_its_run() {
     place.bowl("other");
     std::fs::remove_dir_all(place.path("other/three")).unwrap();
     let output = place.run("quantize --model trained.onnx --data other", 2);
-    assert_told(&output, &["other is not the data set that the model was trained on", "next: "]);
+    assert_told(&output, &["other is not the data set this model was trained on", "next: "]);
     let output = place.run("quantize --model trained.onnx", 2);
     assert_told(&output, &["--data"]);
 }

@@ -110,7 +110,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Parses the command line, runs the command and tells how it ended.
+/// Parses the command line, runs the command and reports errors.
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run(&args),

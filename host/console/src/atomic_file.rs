@@ -46,12 +46,12 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         let next = match error.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                "free space on the disk, or name another place"
+                "free space on the disk, or choose another place"
             }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "name a place that you may write to"
+                "choose a place where you may write"
             }
-            _ => "name another place: a folder that exists or can be made",
+            _ => "choose another place: a folder that exists or can be created",
         };
         Self::failed(error, next)
     }

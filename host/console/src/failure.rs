@@ -98,7 +98,7 @@ impl From<shared::UnitError> for Failure {
 
 impl From<shared::SizeError> for Failure {
     fn from(error: shared::SizeError) -> Self {
-        Self::failed(error, "crop or shrink the picture")
+        Self::failed(error, "crop or shrink the image")
     }
 }
 

@@ -4,7 +4,7 @@
 //! give counts in proportion to the share, whatever the true number is. That does not tell whether the counter is
 //! right at any one of them: one that misses a tenth everywhere is proportional too.
 //!
-//! With x the share of the sample (1 / dilution) and y the mean count of a dilution over its n fields:
+//! With x the fraction of sample (1 / dilution) and y the mean count of a dilution over its n fields:
 //!
 //! | number | is |
 //! | --- | --- |
@@ -87,8 +87,8 @@ impl Assessment {
         let mut lines = vec![
             self.words.clone(),
             String::new(),
-            format!("{:<26}{:.1} nuclei a field, undiluted", "slope", series.slope),
-            format!("{:<26}{:.4}", "R² of the straight fit", series.r_squared),
+            format!("{:<26}{:.1} nuclei per field, undiluted", "slope", series.slope),
+            format!("{:<26}{:.4}", "R² of the linear fit", series.r_squared),
             format!(
                 "{:<26}{:.1} %  (0: perfectly proportional)",
                 "proportionality index",
@@ -99,7 +99,7 @@ impl Assessment {
             let what = if series.shortfall < 0.0 { "excess" } else { "shortfall" };
             lines.push(format!(
                 "{:<26}{:.1} % at the densest step, p = {p:.2e}",
-                format!("{what} by the bend"),
+                format!("{what} (quadratic fit)"),
                 100.0 * series.shortfall.abs()
             ));
         }
@@ -135,25 +135,27 @@ fn words(series: &DilutionSeries, verdict: Verdict) -> String {
     let densest = series.steps.first().map_or(1.0, |step| step.dilution);
     let short = 100.0 * series.shortfall.abs();
     match verdict {
-        Verdict::Proportional => format!(
-            "Counts follow the dilution: no bend that could not be chance, and {index:.1} % off a straight line."
-        ),
+        Verdict::Proportional => {
+            format!("Counts follow the dilution: no significant bend, and {index:.1} % off a straight line.")
+        }
         Verdict::FallsShort => format!(
-            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % fewer than thinner steps \
-             promise. The counter loses nuclei where they are dense: dilute further."
+            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % lower than the \
+                 thinner steps predict. The counter misses nuclei at high density: dilute further."
         ),
         Verdict::Overshoots => format!(
-            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % more than thinner steps \
-             promise. Thin steps lose nuclei, or dense ones count what is none."
+            "Counts do not follow the dilution: at 1 in {densest} they are {short:.0} % higher than the \
+                 thinner steps predict. Thin steps lose nuclei, or dense steps count objects that are not nuclei."
         ),
         Verdict::Scattered => match series.worst_step() {
             Some(step) => format!(
-                "Counts do not follow the dilution: they are {:+.0} % off at 1 in {}. Was that step pipetted as told?",
+                "Counts do not follow the dilution: they are {:+.0} % off at 1 in {}. Was that step \
+                     pipetted correctly?",
                 100.0 * step.off,
                 step.dilution
             ),
             None => format!(
-                "Counts are {index:.1} % off a straight line, more than {:.0} %, though that may be chance: take more fields.",
+                "Counts are {index:.1} % off a straight line, more than {:.0} %, but this may be chance: \
+                     take more fields.",
                 100.0 * MOST_INDEX
             ),
         },
@@ -164,9 +166,7 @@ fn cautions(series: &DilutionSeries) -> Vec<String> {
     let mut cautions = Vec::new();
     let steps = series.steps.len();
     if steps < ENOUGH_STEPS {
-        cautions.push(format!(
-            "{steps} dilutions are few: take {ENOUGH_STEPS} or more, over the range that you use"
-        ));
+        cautions.push(format!("only {steps} dilutions: take {ENOUGH_STEPS} or more, over the range you use"));
     }
     let few: Vec<String> = series
         .steps
@@ -177,7 +177,7 @@ fn cautions(series: &DilutionSeries) -> Vec<String> {
     if !few.is_empty() {
         let which = few.join(", ");
         cautions
-            .push(format!("fewer than {ENOUGH_FIELDS} fields at {which}: repeatability means little there"));
+            .push(format!("fewer than {ENOUGH_FIELDS} fields at {which}: repeatability is uncertain there"));
     }
     let clumped: Vec<String> = series
         .steps
@@ -188,11 +188,12 @@ fn cautions(series: &DilutionSeries) -> Vec<String> {
     if !clumped.is_empty() {
         let which = clumped.join(", ");
         cautions.push(format!(
-            "fields vary more than nuclei strewn at random would at {which}: clumps, or a sample that was not mixed"
+            "fields at {which} vary more than randomly distributed nuclei would: clumps, or a poorly mixed sample"
         ));
     }
     cautions.push(
-        "proportional is not right: a counter that misses a share everywhere is proportional too; score tells that"
+        "proportional does not mean accurate: a counter that always misses the same fraction is \
+             proportional, too; use score to measure accuracy"
             .to_owned(),
     );
     cautions

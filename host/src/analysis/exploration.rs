@@ -106,7 +106,7 @@ type Read = Result<(PictureFacts, Vec<DatasetFinding>), SampleError>;
 
 /// The facts of every picture, in order; pixels are dropped at once.
 fn read(dataset: &Dataset, threads: NonZeroUsize) -> Vec<Read> {
-    let progress = Progress::new("reading pictures", dataset.len() as u64);
+    let progress = Progress::new("reading images", dataset.len() as u64);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done: Vec<(usize, Read)> = Vec::new();

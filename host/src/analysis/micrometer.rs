@@ -50,10 +50,10 @@ pub struct Ruling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RulingError {
     /// Nothing repeats.
-    #[error("the picture shows no clear ruling")]
+    #[error("the image shows no clear ruling")]
     Unclear,
     /// Too few lines are in view.
-    #[error("the picture shows {lines} lines, and {LEAST_LINES} are needed at least")]
+    #[error("the image shows {lines} lines; at least {LEAST_LINES} are needed")]
     TooFew {
         /// Lines found.
         lines: usize,

@@ -24,9 +24,9 @@ impl OpenModel {
     /// [`Failure`] that names the file.
     pub fn load(path: &Path, threads: NonZeroUsize) -> Result<Self, Failure> {
         let named = |error: &dyn std::fmt::Display| format!("{} cannot be used: {error}", path.display());
-        let onnx = fs::read(path).map_err(|error| Failure::failed(named(&error), "name a model file"))?;
+        let onnx = fs::read(path).map_err(|error| Failure::failed(named(&error), "give a model file"))?;
         let model = Model::load(&onnx, threads).map_err(|error| {
-            Failure::failed(named(&error), "name a model that nuclei-host train or export wrote")
+            Failure::failed(named(&error), "give a model written by nuclei-host train or export")
         })?;
         Ok(Self { digest: model.digest(), segmenter: model.into_segmenter() })
     }

@@ -28,7 +28,7 @@ pub struct ReportOptions {
     pub pixel_size: Option<PixelSize>,
     /// Depth of the chamber, µm.
     pub chamber_depth_um: Option<f64>,
-    /// How many times the sample was diluted, 1 or more.
+    /// Dilution factor of the sample, 1 or more.
     pub dilution: f64,
 }
 
@@ -94,8 +94,8 @@ pub struct CountReport {
     pub unreadable: Vec<String>,
 }
 
-const METHOD: &str = "95 % interval of the mean over fields by Student's t; it holds where fields were chosen \
-                      without looking, and covers less where counts are few or clumped";
+const METHOD: &str = "95 % interval of the mean over fields by Student's t; it assumes randomly chosen \
+     fields, and covers less than 95 % if counts are low or clumped";
 
 /// No field can be counted.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ fn count(
     let covered: u64 = objects.iter().map(|object| u64::from(object.area_px)).sum();
     let doubts: Option<Vec<String>> = match (folder.evidence_of(name), &field.image) {
         (Some(evidence_of), _) => Some(evidence_of.reasons()),
-        (None, _) if folder.has_evidence() => Some(vec!["no evidence of this frame".to_owned()]),
+        (None, _) if folder.has_evidence() => Some(vec!["no evidence for this frame".to_owned()]),
         (None, Some(image)) => {
             let doubts = Evidence::of(image, &field.labels, Limited::No, None).qc_flags;
             Some(doubts.reasons().map(str::to_owned).collect())
@@ -213,7 +213,8 @@ fn other_cautions(fields: &[FieldCount], options: ReportOptions, judged: bool) -
     let sizes: BTreeSet<(u32, u32)> = fields.iter().map(|field| (field.width, field.height)).collect();
     if sizes.len() > 1 {
         cautions.push(format!(
-            "the fields have {} sizes, so that the mean of a field means little; the density allows for it",
+            "the fields have {} different sizes, so the mean per field is not meaningful; the density \
+                 accounts for size",
             sizes.len()
         ));
     }
@@ -223,12 +224,12 @@ fn other_cautions(fields: &[FieldCount], options: ReportOptions, judged: bool) -
             _ => "low",
         };
         cautions.push(format!(
-            "the density is {off}, since nuclei at all edges are treated alike: --border two-edges is unbiased"
+            "the density is {off}, since nuclei at all borders are treated alike; --border two-edges is unbiased"
         ));
     }
     if !judged {
         cautions.push(
-            "there is neither evidence nor a picture: focus, light and crowding were not judged".to_owned(),
+            "neither evidence nor images available: focus, light and density were not checked".to_owned(),
         );
     }
     cautions
@@ -261,12 +262,12 @@ impl CountReport {
             row("gates", self.options.gates.describe());
         }
         row("nuclei counted", self.counts.total.to_string());
-        row("nuclei a field", with_interval(self.counts.mean));
+        row("nuclei per field", with_interval(self.counts.mean));
         if let Some(deviation) = self.counts.standard_deviation {
             row("standard deviation", number(deviation));
         }
         if let Some(dispersion) = self.counts.dispersion {
-            row("variance / mean", format!("{dispersion:.2}  (1: strewn at random)"));
+            row("variance / mean", format!("{dispersion:.2}  (1: randomly distributed)"));
         }
         match self.counts.more_fields {
             Some(0) => row("within ±5 %", "reached".to_owned()),
@@ -298,7 +299,7 @@ impl CountReport {
 
 /// Fields left out, a line each.
 pub fn left_out_lines(left_out: &[FieldCount]) -> impl Iterator<Item = String> {
-    left_out.iter().map(|field| format!("left out: {}: {}", field.name, field.doubts.join(", ")))
+    left_out.iter().map(|field| format!("excluded: {}: {}", field.name, field.doubts.join(", ")))
 }
 
 /// A number with its interval.

@@ -157,7 +157,7 @@ impl ScoreReport {
         let mut worst: Vec<&ScoredPicture> = self.pictures.iter().collect();
         worst.sort_by(|a, b| a.score.mean_ap().total_cmp(&b.score.mean_ap()));
         lines.push(String::new());
-        lines.push("worst pictures: mean AP, nuclei found / true".to_owned());
+        lines.push("worst images: mean AP, nuclei found / true".to_owned());
         lines.extend(worst.into_iter().take(WORST).map(|picture| {
             let score = &picture.score;
             format!(

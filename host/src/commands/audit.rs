@@ -11,21 +11,21 @@ use crate::records::recording::{Audit, ChainBreak, audit};
 const EXAMPLES: &str = "Examples:
   nuclei-host audit captures
   nuclei-host audit counts.jsonl --json
-  nuclei-host audit captures --head 5f0c...        (the digest that an earlier audit told)";
+  nuclei-host audit captures --head 5f0c...        (the digest that an earlier audit printed)";
 
-/// Verify that a capture, or what live recorded, is as it was written; name the first entry that is not.
+/// Verify that a capture or recording is unchanged since it was written, or name the first entry that is not.
 ///
-/// Every line carries the SHA-256 of the line before it and of the files that it names, and FILE.head tells where
-/// the record ends. This finds out whatever was changed, removed, moved or cut off, unless all that follows was
-/// written anew: keep the digest that is told elsewhere, and give it with --head. Exit code 3 tells a record that
-/// is broken, or that an earlier version wrote without a chain.
+/// Every line holds the SHA-256 of the line before it and of the files it names, and FILE.head records where the file
+/// ends. Detects any entry that was changed, removed, reordered or truncated. Someone who rewrites the rest of the file
+/// could hide this, so store the printed digest elsewhere and pass it with --head. Exit code 3 means the chain is
+/// broken, or that an earlier version wrote the file without a chain.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AuditArgs {
-    /// File of JSON lines, or folder of a capture
+    /// Recording (JSON lines), or folder of a capture
     #[arg(value_name = "FILE|FOLDER")]
     record: PathBuf,
-    /// SHA-256 of the last line, kept elsewhere
+    /// SHA-256 of the last line, stored elsewhere
     #[arg(long, value_name = "SHA256")]
     head: Option<String>,
     /// Print one JSON object
@@ -53,7 +53,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     let file = file.display();
     match &found.broken {
         Some(ChainBreak { entry, problem }) => eprintln!("broken: entry {entry} of {file} {problem}"),
-        None => eprintln!("not verified: the first {} entries of {file} have no chain", found.unchained),
+        None => eprintln!("not verified: the first {} entries of {file} have no hash chain", found.unchained),
     }
     Ok(Exit::GateMissed)
 }
@@ -62,14 +62,14 @@ fn told(found: &Audit) -> Vec<String> {
     let mut lines = Vec::new();
     let chained = found.lines - found.unchained;
     if found.broken.is_none() && chained > 0 {
-        lines.push(format!("{chained} entries and {} files are as they were written", found.files));
+        lines.push(format!("{chained} entries and {} files are unchanged", found.files));
     }
     if found.unchained > 0 {
         let unchained = found.unchained;
-        lines.push(format!("{unchained} entries were written by an earlier version, without a chain"));
+        lines.push(format!("{unchained} entries were written by an earlier version, without a hash chain"));
     }
     if found.beyond_head > 0 {
-        lines.push(format!("{} entries came after the head was last written", found.beyond_head));
+        lines.push(format!("{} entries were added after the head was last written", found.beyond_head));
     }
     lines.extend(found.last.iter().map(|last| format!("last entry {last}")));
     lines

@@ -11,21 +11,21 @@ const EXAMPLES: &str = "Examples:
   nuclei-host bench
   nuclei-host bench --backend cuda --batch 64 --json";
 
-/// Measure how fast a network trains here: forward, backward and Adam on crops of a fixed pattern.
+/// Measure training speed on this machine: forward, backward and Adam on crops of a fixed pattern.
 ///
-/// The station's own speed is told by `nuclei-station bench`.
+/// For the speed of a station, run `nuclei-station bench` there.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Where to compute
+    /// Compute backend
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendChoice,
-    /// Steps to measure; one more warms up
+    /// Steps to measure, after one warm-up step
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     } else {
         let Throughput { step_ms, crops_per_s, gmac_per_s } = throughput;
         output::line(&format!(
-            "{architecture} on {backend}, {batch} crops of {crop} px: {step_ms:.0} ms a step, \
+            "{architecture} on {backend}, {batch} crops of {crop} px: {step_ms:.0} ms per step, \
              {crops_per_s:.1} crops/s, {gmac_per_s:.1} GMAC/s (medians of {} steps)",
             args.steps
         ))?;

@@ -19,29 +19,29 @@ use crate::station::client::{SerialLine, Shot, Station};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10
-  nuclei-host capture --out captures --all          (a station that plays a folder of pictures, from its first)
+  nuclei-host capture --out captures --all          (a station that plays a folder of images, from the first)
   nuclei-host score --truth truth --pred captures";
 
-/// Fetch frames from the station, none passed over: pictures, label images, evidence.
+/// Fetch consecutive frames from the station: images, label images, evidence.
 ///
-/// DIR/<name>.png is the 16-bit label image of a frame, DIR/pictures/<name>.png the frame itself, and
-/// beside it <name>_masks.png the truth of a simulated scene. DIR/evidence.jsonl has a line a frame, chained to
-/// the one before it: nuclei-host audit DIR tells whether all is as it was written.
+/// DIR/<name>.png is the 16-bit label image of a frame, and DIR/pictures/<name>.png the frame itself. For a simulated
+/// scene, <name>_masks.png beside it is the ground truth. DIR/evidence.jsonl has one line per frame, hash-chained:
+/// nuclei-host audit DIR verifies that nothing was changed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CaptureArgs {
     #[command(flatten)]
     port: PortArgs,
-    /// Folder for what is captured; one without an earlier capture
+    /// Output folder, without an earlier capture
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Frames to capture
+    /// Number of frames
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Capture every picture that the station has
+    /// Capture every image of the station's folder or zip
     #[arg(long, conflicts_with = "count")]
     all: bool,
-    /// Print one JSON object a frame
+    /// Print one JSON object per frame
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +56,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     if evidence.exists() {
         return Err(Failure::failed(
             format!("{} holds an earlier capture", args.out.display()),
-            "name another folder with --out, or move the earlier one away",
+            "choose another folder with --out, or move the earlier one away",
         ));
     }
     let (mut station, identity) = args.port.open()?;
@@ -70,9 +70,9 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
         .and_then(|_| station.stream(before.masks, before.preview));
     let taken = taken?;
     restored?;
-    let told = format!("{} frames are in {}", taken.frames(), args.out.display());
+    let told = format!("wrote {} frames to {}", taken.frames(), args.out.display());
     if stop.load(Ordering::Relaxed) {
-        return Err(Failure::failed(format!("stopped; {told}"), "the frames that are there are whole"));
+        return Err(Failure::failed(format!("stopped; {told}"), "the frames written so far are complete"));
     }
     if !args.json {
         output::line(&told)?;
@@ -104,7 +104,7 @@ fn capture(
             Shot::Stopped => break,
             Shot::Finished => {
                 if !args.all {
-                    eprintln!("the station has played its last image before {} frames", args.count);
+                    eprintln!("the station reached its last image before {} frames", args.count);
                 }
                 break;
             }
@@ -113,8 +113,8 @@ fn capture(
         let source = captured.report.source.to_string();
         if args.all && source.is_empty() {
             return Err(Failure::usage(
-                "--all needs a station that plays pictures; a camera has no end",
-                "say how many frames with --count",
+                "--all needs a station that plays a folder of images; a camera has no end",
+                "give the number of frames with --count",
             ));
         }
         // A station that plays its pictures over and over has shown all when the first comes again.

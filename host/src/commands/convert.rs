@@ -18,30 +18,30 @@ const EXAMPLES: &str = "Examples:
   nuclei-host convert captures --out shared --format imagej,csv
   nuclei-host convert found --pictures pictures/ --out shared --format coco,geojson,overlay
   nuclei-host convert labels/ --out shared --format csv --pixel-size 0.65
-  nuclei-host convert counts.jsonl --out shared --format parquet       (a recording: a row a frame)";
+  nuclei-host convert counts.jsonl --out shared --format parquet       (a recording: one row per frame)";
 
-/// Write label images or recordings in the formats of other programs: ImageJ, QuPath, COCO, Kaggle, spreadsheets.
+/// Export label images or recordings to other programs: ImageJ, QuPath, COCO, Kaggle, spreadsheets.
 ///
-/// LABELS is a folder that segment or capture wrote, or any folder of 16-bit label images: x.png or x.tif, or
-/// x_masks.png beside x.png. Pictures are needed for overlays and for the brightness of nuclei alone; those of a
-/// capture are found. Columns in µm are written where the pixel size is known: from the capture, or as told.
-/// A recording of live becomes frames.csv or frames.parquet, with the evidence of every frame.
+/// LABELS is a folder written by segment or capture, or any folder of 16-bit label images: x.png or x.tif, or
+/// x_masks.png next to x.png. Source images are only needed for overlays and for the brightness of nuclei; those of a
+/// capture are found automatically. Columns in µm are written if the pixel size is known from the capture or from
+/// --pixel-size. A recording of live becomes frames.csv or frames.parquet, with the evidence of every frame.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConvertArgs {
     /// Folder of label images, or a recording
     #[arg(value_name = "LABELS")]
     labels: PathBuf,
-    /// Folder of what is written
+    /// Output folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Formats, with commas between
+    /// Formats, separated by commas
     #[arg(long, required = true, value_enum, value_delimiter = ',', value_name = "FORMAT")]
     format: Vec<Format>,
-    /// Pictures that were segmented; folders or zips of pictures
+    /// Source images: files, folders or zips
     #[arg(long, value_name = "INPUT", num_args = 1..)]
     pictures: Vec<PathBuf>,
-    /// Size of a pixel in the specimen, µm
+    /// Pixel size in the specimen, µm
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
     /// Print one JSON object
@@ -108,12 +108,12 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&summary)?;
     } else {
-        output::line(&format!("{nuclei} nuclei of {pictures} pictures are in {}", args.out.display()))?;
+        output::line(&format!("{nuclei} nuclei of {pictures} images are in {}", args.out.display()))?;
     }
     if failed.is_empty() {
         return Ok(Exit::Done);
     }
-    eprintln!("{} label images were not written; they are named above", failed.len());
+    eprintln!("label images not written: {} (listed above)", failed.len());
     Ok(Exit::Failed)
 }
 
@@ -126,7 +126,7 @@ struct RecordingSummary {
 
 fn convert_recording(args: &ConvertArgs) -> Result<Exit, Failure> {
     let failed = |error: RecordingTableError| {
-        Failure::failed(one_line(&error), "name a recording of live, or a folder of label images")
+        Failure::failed(one_line(&error), "give a recording of live, or a folder of label images")
     };
     let mut summary = RecordingSummary { frames: 0, files: Vec::new() };
     for format in &args.format {
@@ -143,7 +143,7 @@ fn convert_recording(args: &ConvertArgs) -> Result<Exit, Failure> {
                 let problem = format!("{} is a recording, which has no outlines", args.labels.display());
                 return Err(Failure::usage(
                     problem,
-                    "use --format csv or parquet, or name a folder of label images",
+                    "use --format csv or parquet, or give a folder of label images",
                 ));
             }
         };
@@ -155,7 +155,7 @@ fn convert_recording(args: &ConvertArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&summary)?;
     } else {
-        output::line(&format!("{} frames are in {}", summary.frames, args.out.display()))?;
+        output::line(&format!("wrote {} frames to {}", summary.frames, args.out.display()))?;
     }
     Ok(Exit::Done)
 }
@@ -167,8 +167,11 @@ fn refuse_own_folder(folder: &LabelFolder, labels: &Path, out: &Path) -> Result<
     match written.iter().find(|written| same(written, labels) || folder.has_pictures_in(written)) {
         None => Ok(()),
         Some(written) => {
-            let problem = format!("{} holds pictures or labels of the input", written.display());
-            Err(Failure::usage(problem, "name another folder with --out, so that none of them is replaced"))
+            let problem = format!("{} contains input images or labels", written.display());
+            Err(Failure::usage(
+                problem,
+                "choose another folder with --out, so that none of them is overwritten",
+            ))
         }
     }
 }

@@ -28,12 +28,12 @@ const EXAMPLES: &str = "Examples:
 /// A station that loads its model is not there at once.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// See it work without hardware, data or GPU: a station on this machine, a simulated camera, a virtual
-/// serial line, the bundled model flashed and counting, beside the true counts.
+/// Try everything without hardware, data or GPU: a station process with a simulated camera counts on this machine,
+/// shown next to the true counts.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
-    /// How long to watch
+    /// How long to run
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
     /// FrameSink your own pictures, a folder or a zip, instead of simulated ones
@@ -78,8 +78,8 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
         && !frames.exists()
     {
         return Err(Failure::failed(
-            format!("there is nothing at {}", frames.display()),
-            "name a folder or zip with pictures",
+            format!("{} does not exist", frames.display()),
+            "name a folder or zip of images",
         ));
     }
     let system = |error: std::io::Error| Failure::failed(error, "is the disk full, or /dev/ptmx missing?");
@@ -129,7 +129,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
         StationMonitor::new(sink, None).run((station, identity), StopCondition { at, frames: None }, stop)?;
     drop(terminal);
     if reason == StopReason::EndOfInput {
-        eprintln!("the station has played its last image");
+        eprintln!("the station has reached its last image");
     }
     let bytes_per_second = (line.carried().1 - carried.1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
     let line_share = bytes_per_second * 10.0 / f64::from(DEFAULT_BAUD);
@@ -153,7 +153,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
 /// The model to flash and its name.
 fn model(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>), Failure> {
     let Some(path) = path else { return Ok(("the bundled model".into(), BUNDLED_MODEL.to_vec())) };
-    let next = "name a model file that nuclei-host train or export wrote";
+    let next = "give a model file written by nuclei-host train or export";
     let onnx =
         fs::read(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
     check_model(&onnx).map_err(|error| Failure::failed(error, next))?;
@@ -173,8 +173,8 @@ fn open(
         }
         if let Some(status) = process.ended() {
             return Err(Failure::failed(
-                format!("the station ended at its start ({status}): {}", process.last_words()),
-                "nuclei-station check tells what it lacks",
+                format!("the station exited at start ({status}): {}", process.last_words()),
+                "run nuclei-station check to see why",
             ));
         }
         match Station::open(&port.to_string_lossy(), DEFAULT_BAUD) {

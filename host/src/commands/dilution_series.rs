@@ -15,24 +15,24 @@ use crate::records::label_folder::LabelFolder;
 const EXAMPLES: &str = "Examples:
   nuclei-host dilution-series --at 1 undiluted --at 2 half --at 4 quarter --at 8 eighth --html series.html
   nuclei-host dilution-series --at 1 a.jsonl --at 10 b.jsonl --json
-  nuclei-host dilution-series --csv counts.csv      (two columns: dilution,count; a row a field)";
+  nuclei-host dilution-series --csv counts.csv      (columns dilution,count; one row per field)";
 
-/// Judge proportionality and repeatability by a dilution series, in the manner of ISO 20391-2.
+/// Assess proportionality and repeatability with a dilution series, following ISO 20391-2.
 ///
-/// Each --at names how many times the sample was diluted, and a folder that capture or segment wrote, or a recording
-/// of live. Each picture is a field: mix, take a new drop or move the slide between two, since frames of one view
-/// repeat the same nuclei. Fields whose count cannot be trusted are left out and named. Exit code 3 where counts do
-/// not follow the dilution.
+/// Each --at gives a dilution factor and a folder written by capture or segment, or a recording of live. Each image is
+/// one field: mix and take a new drop, or move the slide, between fields, since frames of one view repeat the same
+/// nuclei. Fields whose count is unreliable are excluded and listed. Exit code 3 means the counts do not follow the
+/// dilution.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DilutionSeriesArgs {
-    /// A dilution, and the folder or recording counted there
+    /// A dilution factor, and its folder or recording
     #[arg(long, num_args = 2, value_names = ["TIMES", "FIELDS"], required_unless_present = "csv")]
     at: Vec<String>,
-    /// Counts of any counter: columns dilution and count
+    /// Counts of any counter, with columns dilution and count
     #[arg(long, value_name = "FILE", conflicts_with = "at")]
     csv: Option<PathBuf>,
-    /// Write the page with plot and table
+    /// Write a page with plot and table
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print one JSON object
@@ -50,7 +50,7 @@ pub fn run(args: &DilutionSeriesArgs) -> Result<Exit, Failure> {
         None => counted(&args.at)?,
     };
     let series = DilutionSeries::of(&counts).map_err(|error| match error {
-        SeriesError::Few(_) => Failure::usage(error, "name several dilutions, each with --at"),
+        SeriesError::Few(_) => Failure::usage(error, "give several dilutions, each with --at"),
         SeriesError::Empty => Failure::failed(error, "is there a sample in view?"),
     })?;
     let judged = Assessment::new(series);
@@ -74,8 +74,8 @@ fn dilution(text: &str) -> Result<f64, Failure> {
     match text.trim().parse() {
         Ok(value) if (1.0..=1e9).contains(&value) => Ok(value),
         _ => Err(Failure::usage(
-            format!("{text:?} is no dilution"),
-            "a number from 1 is wanted: 2 where the sample is half of the whole",
+            format!("{text:?} is not a dilution factor"),
+            "expected a number of at least 1, such as 2 if the sample was diluted to half",
         )),
     }
 }
@@ -115,7 +115,7 @@ struct Recorded {
 
 /// Counts of a recording's frames.
 fn of_recording(path: &Path) -> Result<Vec<u32>, Failure> {
-    let next = "name a folder that capture or segment wrote, or a recording of live";
+    let next = "give a folder written by capture or segment, or a recording of live";
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut counts = Vec::new();
@@ -126,19 +126,19 @@ fn of_recording(path: &Path) -> Result<Vec<u32>, Failure> {
         if frame.trusted {
             counts.push(frame.count);
         } else {
-            eprintln!("left out: frame {} of {}: {}", frame.frame, path.display(), frame.doubts.join(", "));
+            eprintln!("excluded: frame {} of {}: {}", frame.frame, path.display(), frame.doubts.join(", "));
         }
     }
     if counts.is_empty() { Err(nothing_counted(path)) } else { Ok(counts) }
 }
 
 fn nothing_counted(place: &Path) -> Failure {
-    let problem = format!("no field of {} can be counted", place.display());
-    Failure::failed(problem, "the reasons are above; mend focus, light or density and capture anew")
+    let problem = format!("none of the fields in {} has a reliable count", place.display());
+    Failure::failed(problem, "the reasons are above; correct focus, light or density, and capture again")
 }
 
 fn from_csv(path: &Path) -> Result<Vec<(f64, u32)>, Failure> {
-    let next = "a header with the columns dilution and count is wanted, and then a row a field";
+    let next = "expected a header with the columns dilution and count, then one row per field";
     let wrong = |problem: String| Failure::failed(format!("{}: {problem}", path.display()), next);
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let mut lines = text.lines();
@@ -154,7 +154,7 @@ fn from_csv(path: &Path) -> Result<Vec<(f64, u32)>, Failure> {
         let field = |at: usize| fields.get(at).copied().unwrap_or_default();
         let count = field(of_count)
             .parse()
-            .map_err(|_| wrong(format!("line {number}: {line:?} has no whole count")))?;
+            .map_err(|_| wrong(format!("line {number}: {line:?} has no integer count")))?;
         counts.push((dilution(field(of_dilution))?, count));
     }
     Ok(counts)

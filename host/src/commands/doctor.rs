@@ -17,13 +17,13 @@ const EXAMPLES: &str = "Examples:
   nuclei-host doctor
   nuclei-host doctor --port /dev/ttyUSB0 --json";
 
-/// Tell what works on this machine: GPU, serial ports, station, model; and the next step for what does not.
+/// Check this machine (GPU, serial ports, station, model) and suggest the next step for each problem.
 ///
-/// Exit code 0 when nothing essential is missing, 4 when the station named by --port does not answer.
+/// Exit code 0 if nothing essential is missing, 4 if the station on --port does not answer.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
-    /// Also ask the station on this port
+    /// Also check the station on this port
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
     /// The line's rate in bits a second
@@ -107,24 +107,23 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 fn model() -> Finding {
     match check_model(BUNDLED_MODEL) {
         Ok(manifest) => {
-            let found =
-                format!("the bundled one ({}) loads, and its golden frame is right", manifest.architecture);
+            let found = format!("bundled model ({}) loads, self-test passed", manifest.architecture);
             Finding::new("model", State::Works, found, "")
         }
         Err(error) => {
-            Finding::new("model", State::Missing, host_console::one_line(&error), "install nuclei-host anew")
+            Finding::new("model", State::Missing, host_console::one_line(&error), "reinstall nuclei-host")
         }
     }
 }
 
 fn cuda() -> Finding {
     match BackendChoice::Cuda.resolve() {
-        Ok(_) => Finding::new("GPU", State::Works, "CUDA computes here; training uses it", ""),
+        Ok(_) => Finding::new("GPU", State::Works, "CUDA works; training uses it", ""),
         Err(error) => Finding::new(
             "GPU",
             State::Optional,
-            format!("{error}; training uses the CPU"),
-            "nothing, unless there is an NVIDIA card: then install its driver (nvidia-smi must list it)",
+            format!("{error}; training will use the CPU"),
+            "nothing to do without an NVIDIA card; with one, install its driver (nvidia-smi must list it)",
         ),
     }
 }
@@ -146,8 +145,8 @@ fn station_program() -> Finding {
 fn ports() -> Vec<Finding> {
     let ports = list_ports();
     if ports.is_empty() {
-        let next = "plug in the station's cable to use one; nuclei-host demo needs none";
-        return vec![Finding::new("serial ports", State::Optional, "none are there", next)];
+        let next = "plug in the station's USB cable (nuclei-host demo needs none)";
+        return vec![Finding::new("serial ports", State::Optional, "none found", next)];
     }
     ports
         .into_iter()
@@ -156,13 +155,13 @@ fn ports() -> Vec<Finding> {
                 .product
                 .map_or_else(|| port.path.clone(), |product| format!("{} ({product})", port.path));
             if access(Path::new(&port.path), AccessFlags::R_OK | AccessFlags::W_OK).is_ok() {
-                let next = format!("nuclei-host doctor --port {} asks the station there", port.path);
-                Finding::new("serial port", State::Works, format!("{what} may be opened"), next)
+                let next = format!("nuclei-host doctor --port {} checks the station there", port.path);
+                Finding::new("serial port", State::Works, format!("{what} can be opened"), next)
             } else {
                 Finding::new(
                     "serial port",
                     State::Optional,
-                    format!("{what} may not be opened by this user"),
+                    format!("{what} cannot be opened by this user"),
                     "sudo usermod -aG dialout $USER, then log in again",
                 )
             }

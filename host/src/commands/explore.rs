@@ -16,30 +16,30 @@ const EXAMPLES: &str = "Examples:
   nuclei-host explore stage1_train.zip --html data.html
   nuclei-host explore my-pictures/ --strict && nuclei-host train --data my-pictures/";
 
-/// Tell what a data set holds, what kinds of picture, and what is wrong with it, file by file.
+/// Summarize a data set: sizes, kinds of image, and every problem, file by file.
 ///
-/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or pictures with label images. The
-/// page holds the same with plots and sample pictures; it is one file and needs no network.
+/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or images with label images. The page shows the
+/// same with plots and sample images; it is a single file and works offline.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExploreArgs {
-    /// Folder or zip with pictures, with masks where there are some
+    /// Folder or zip of images, with masks if there are any
     data: PathBuf,
-    /// Write the page with plots and pictures
+    /// Write a page with plots and images
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Clusters that k-means sorts the pictures into
+    /// Number of k-means clusters
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
     types: u8,
     #[command(flatten)]
     planes: PlaneArgs,
-    /// Exit with 3 where anything is wrong
+    /// Exit with code 3 if there is any problem
     #[arg(long)]
     strict: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Threads for reading [default: all cores]
+    /// Threads for reading [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
@@ -79,7 +79,7 @@ fn tell(found: &Exploration) -> Result<(), Failure> {
     output::line(&format!("{} pictures: {}{more}\n", found.listed, sizes.join(", ")))?;
     output::line(&format!(
         "{:18}{:>9}{:>9}{:>10}{:>20}{:>24}",
-        "type", "pictures", "nuclei", "touching", "nuclei a picture", "area px, 5 50 95 %"
+        "type", "pictures", "nuclei", "touching", "nuclei per image", "area px, 5 50 95 %"
     ))?;
     let all: Vec<_> = found.pictures.iter().collect();
     let total = TypeFacts::of(&all);
@@ -94,13 +94,13 @@ fn tell(found: &Exploration) -> Result<(), Failure> {
             format!("{a} {b} {c}")
         ))?;
     }
-    output::line("\nclusters of k-means by colour, with the image types that they hold:")?;
+    output::line("\nk-means clusters by color, with the image types in each:")?;
     for (number, cluster) in (1..).zip(&found.clusters) {
         let types: Vec<String> =
             cluster.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let Some(&first) = cluster.members.first() else { continue };
         output::line(&format!(
-            "{number:3}. {:4} pictures, median value {:.2}, saturation {:.2}: {}; such as {}",
+            "{number:3}. {:4} images, median value {:.2}, saturation {:.2}: {}; such as {}",
             cluster.members.len(),
             cluster.centre[0],
             cluster.centre[1],

@@ -16,26 +16,26 @@ const EXAMPLES: &str = "Examples:
 
 /// Write the model file of a training run's best epoch so far.
 ///
-/// The extraction is tuned and the scores are taken on the run's own validation split.
+/// Thresholds are tuned and scores measured on the run's own validation split.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
-    /// Folder of the run
+    /// Run folder
     #[arg(long, default_value = "nuclei-run")]
     run: PathBuf,
-    /// The run's data set, where it has moved
+    /// The run's data set, if it has moved
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Where the model file goes
+    /// Model file to write
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
-    /// Diameter that the median nucleus of a picture is scaled to, px [default: the run's own]
+    /// Diameter to which the median nucleus of an image is scaled, px [default: that of the run]
     #[arg(long, value_parser = nucleus_px)]
     nucleus_px: Option<f32>,
-    /// How the model file stores weights
+    /// Storage of weights in the model file
     #[arg(long, value_enum, default_value = "int8")]
     weights: Weights,
-    /// Threads for reading and validation [default: all cores]
+    /// Threads for reading and validation [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
@@ -43,7 +43,7 @@ pub struct ExportArgs {
 fn nucleus_px(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if (8.0..=128.0).contains(&value) => Ok(value),
-        _ => Err("a number of 8 to 128 is wanted".to_owned()),
+        _ => Err("expected a number from 8 to 128".to_owned()),
     }
 }
 

@@ -19,14 +19,14 @@ use crate::station::model_check::check_model;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host flash nuclei.onnx --port /dev/ttyUSB0
-  nuclei-host flash nuclei.onnx --key ana           (where the station trusts keys; the file is signed, too)
-  nuclei-host flash nuclei.onnx --dry-run           (checks the file and opens no port)
-  nuclei-host flash nuclei.onnx --verify            (exit 3 unless the station runs this very file)";
+  nuclei-host flash nuclei.onnx --key ana           (if the station requires a key; the file must be signed, too)
+  nuclei-host flash nuclei.onnx --dry-run           (checks the file without opening a port)
+  nuclei-host flash nuclei.onnx --verify            (exit code 3 unless the station runs exactly this file)";
 
-/// Put a model on the station: it is sent, verified, run on trial, and confirmed by real frames.
+/// Put a model on the station: upload, verify, trial run, confirm on real frames.
 ///
-/// Until then, and whenever the new model fails, the station runs the one before. What was sent is kept:
-/// after ctrl-C, an unplugged cable or a power cut the same command goes on where it stopped.
+/// Until the new model is confirmed, and whenever it fails, the station runs the previous one. Uploads are resumable:
+/// after Ctrl-C, an unplugged cable or a power cut, the same command continues where it stopped.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FlashArgs {
@@ -34,16 +34,16 @@ pub struct FlashArgs {
     file: PathBuf,
     #[command(flatten)]
     port: PortArgs,
-    /// Check the file, say what would be sent, and send nothing
+    /// Check the file and print what would be sent, without sending it
     #[arg(long, conflicts_with_all = ["verify", "force"])]
     dry_run: bool,
-    /// Compare the station's running model with the file, and send nothing
+    /// Compare the station's active model with the file, without sending it
     #[arg(long, conflicts_with = "force")]
     verify: bool,
-    /// Send the file even if it fails the check here, or runs there already
+    /// Send the file even if it fails the check here or is already active
     #[arg(long)]
     force: bool,
-    /// Run the model even if a station that trusts keys has confirmed one that was signed later
+    /// Run the model even if the station has confirmed one that was signed later
     #[arg(long)]
     allow_downgrade: bool,
     /// Print one JSON object
@@ -94,12 +94,12 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
         let manifest = check_model(&onnx).map_err(|error| {
             Failure::failed(
                 BadModel { path: args.file.clone(), source: error },
-                "nothing was sent; name a file that nuclei-host train or export wrote",
+                "nothing was sent; give a file written by nuclei-host train or export",
             )
         })?;
         let size = DecimalBytes(onnx.len() as u64);
         tell(&format!(
-            "{name}: {}, {size}, digest {digest}; loads, and its golden frame is right",
+            "{name}: {}, {size}, digest {digest}; loads, self-test passed",
             manifest.architecture
         ))?;
     }
@@ -124,7 +124,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
         && content(&slots, slots.active).state == SlotState::Confirmed
     {
         tell(&format!(
-            "the station runs this model already, from {}; nothing was sent",
+            "the station already runs this model, from {}; nothing was sent",
             slot_name(slots.active)
         ))?;
         ended("already active", Uploaded::default(), baud)?;
@@ -132,8 +132,8 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     }
     if !args.force && ModelSignature::at_end(&onnx).is_none() && station.trust()? != Trust::Open {
         return Err(Failure::failed(
-            format!("the station runs models that a key signed which it trusts, and {name} is not signed"),
-            format!("nothing was sent; nuclei-host sign {name}, then flash again"),
+            format!("the station only accepts models signed by a trusted key, and {name} is not signed"),
+            format!("nothing was sent; run nuclei-host sign {name}, then flash again"),
         ));
     }
     let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
@@ -151,11 +151,11 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
             ended("stopped", Uploaded::default(), baud)?;
             Err(Failure::failed(
                 format!(
-                    "stopped; the station keeps {} of {} and runs what it ran before",
+                    "stopped; the station has {} of {}, and keeps running the previous model",
                     DecimalBytes(u64::from(held)),
                     DecimalBytes(onnx.len() as u64)
                 ),
-                "run the same command again: it goes on from there",
+                "run the same command again to continue",
             ))
         }
     }
@@ -164,7 +164,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
 /// Bytes, time, and the share of the line that they took.
 pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
     format!(
-        "sent {} in {:.1} s: {}/s, {:.0} % of the line, {} chunks sent again",
+        "sent {} in {:.1} s: {}/s, {:.0} % of the line, {} chunks resent",
         DecimalBytes(u64::from(uploaded.bytes)),
         uploaded.time.as_secs_f64(),
         DecimalBytes(uploaded.bytes_per_second() as u64),
@@ -174,7 +174,7 @@ pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{path} is no model that a station takes")]
+#[error("{path} is not a model that a station accepts")]
 struct BadModel {
     path: PathBuf,
     source: crate::station::model_check::ModelCheckError,
@@ -191,7 +191,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|source| {
         Failure::failed(
             Unreadable { path: path.to_owned(), source },
-            "name a model file, such as nuclei.onnx",
+            "give a model file, such as nuclei.onnx",
         )
     })
 }
@@ -207,7 +207,7 @@ fn verify(
         return Ok(Exit::Done);
     }
     tell("other", "")?;
-    let runs = running(slots).map_or_else(|| "none that it can name".to_owned(), |other| other.to_string());
+    let runs = running(slots).map_or_else(|| "no known model".to_owned(), |other| other.to_string());
     Err(Failure::new(
         Exit::GateMissed,
         format!("the station runs {runs}, and {} is {digest}", path.display()),
@@ -250,14 +250,17 @@ impl Watched<'_> {
             let before = before.replace(step);
             match step {
                 FlashStep::Resumed { held } => {
-                    tell(&format!("the station holds {} from an earlier try", DecimalBytes(u64::from(held))));
+                    tell(&format!(
+                        "the station already has {} from an earlier attempt",
+                        DecimalBytes(u64::from(held))
+                    ));
                 }
                 FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
                 FlashStep::Verifying if before != Some(step) => {
-                    tell("the station verifies the model and runs its golden frame");
+                    tell("the station is verifying the model");
                 }
                 FlashStep::Trial { frames_left } if !matches!(before, Some(FlashStep::Trial { .. })) => {
-                    tell(&format!("on trial: {frames_left} real frames are to pass"));
+                    tell(&format!("trial run: {frames_left} real frames left"));
                 }
                 FlashStep::Sent(_) | FlashStep::Verifying | FlashStep::Trial { .. } => {}
             }

@@ -12,29 +12,28 @@ const EXAMPLES: &str = "Examples:
   nuclei-host key list
   nuclei-host sign nuclei.onnx --key ana";
 
-/// Make and list the keys that sign models, and changes of a station.
+/// Create and list the keys that sign models and changes.
 ///
-/// A station takes models and changes from the keys under [trust.keys] of its TOML alone; one that lists
-/// none takes them from whoever reaches its line. The secret half of a key stays in this user's
-/// configuration folder.
+/// A station with keys under [trust.keys] in its TOML only accepts models and changes signed by one of them. A station
+/// without keys accepts them from anyone on its serial line. The secret key stays in this user's configuration folder.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct KeyArgs {
     #[command(subcommand)]
     what: KeyCommand,
-    /// Print one JSON object a key
+    /// Print one JSON object per key
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 enum KeyCommand {
-    /// Make a key
+    /// Create a key
     New {
         /// Whose it is: letters, digits, - and _
         name: KeyName,
     },
-    /// The keys of this user, each as its line of TOML
+    /// List this user's keys as lines of TOML
     List,
 }
 
@@ -57,12 +56,12 @@ pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         KeyCommand::New { name } => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed)
-                .map_err(|error| Failure::failed(error, "the system must have random bytes to give"))?;
+                .map_err(|error| Failure::failed(error, "the system could not provide random bytes"))?;
             let key = store.create(name, &seed)?.public();
             tell(args.json, &store, name, &key)?;
             eprintln!(
-                "put this line under [trust.keys] of each station's TOML and start the station anew; the \
-                 secret half is in {}",
+                "add this line under [trust.keys] in each station's TOML and restart the station; the \
+                     secret key is in {}",
                 store.path(name).display()
             );
         }

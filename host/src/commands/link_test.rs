@@ -14,16 +14,16 @@ const EXAMPLES: &str = "Examples:
   nuclei-host link-test --port /dev/ttyUSB0
   nuclei-host link-test --seconds 60 --json";
 
-/// Measure the line to the station: packets lost, time there and back, bytes a second, the best speed.
+/// Measure the serial line: packet loss, round-trip time, throughput, best baud rate.
 ///
-/// Packets go to the station and come back. Where any was lost or altered, slower speeds are measured too, down to the
-/// first that loses none, and the exit code is 1.
+/// The station echoes packets. If any is lost or altered, slower baud rates are measured too, down to the first that
+/// loses none, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LinkTestArgs {
     #[command(flatten)]
     port: PortArgs,
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Print one JSON object
@@ -55,7 +55,7 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
         output::json(&Tested { baud, best_baud, quality })?;
     } else {
         output::line(&text(&quality))?;
-        let best = best_baud.map_or("none that loses nothing".to_owned(), |baud| format!("{baud} baud"));
+        let best = best_baud.map_or("none without losses".to_owned(), |baud| format!("{baud} baud"));
         output::line(&format!("best speed  {best} (measured at {baud})"))?;
     }
     restored?;

@@ -17,20 +17,19 @@ use crate::records::recording::Recording;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host live --port /dev/ttyUSB0
-  nuclei-host live --port /dev/ttyUSB0 --port /dev/ttyUSB1   (several stations, a card each)
+  nuclei-host live --port /dev/ttyUSB0 --port /dev/ttyUSB1   (several stations, one card each)
   nuclei-host live --view page --listen 0.0.0.0:8070     (for other machines; prints a token)
-  nuclei-host live --view terminal                       (over SSH; keys for what the page's buttons do)
+  nuclei-host live --view terminal                       (works over SSH)
   nuclei-host live --seconds 600 --record counts.jsonl
   nuclei-host live --json --frames 100 | jq .count";
 
-/// The file that a station of several is recorded in, in a folder named for it.
+/// The file of one station's recording among several, in a folder named for the station.
 const RECORDED: &str = "counts.jsonl";
 
-/// Watch one or several stations count: time, count, trend, size, focus, and why a count cannot be trusted.
+/// Watch one or more stations count: count, trend, sizes, focus, and why a count is unreliable.
 ///
-/// Ends with ctrl-C. A station that goes away is waited for. Of several stations, those that are not there at the start
-/// are shown as absent and joined when they come, as long as one of them is there; each must have a name of its own.
-/// Each is watched by itself: one that is lost holds up no other.
+/// Ctrl-C stops it. A station that disconnects is reconnected when it returns. With several stations, at least one must
+/// answer at start; the others are shown as absent and connect when they appear. Station names must be unique.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LiveArgs {
@@ -40,14 +39,14 @@ pub struct LiveArgs {
     signing: SigningArgs,
     #[command(flatten)]
     view: ViewArgs,
-    /// End after so many seconds
+    /// Stop after N seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// End after so many frames; of several stations, of each
+    /// Stop after N frames (per station)
     #[arg(long, value_name = "N")]
     frames: Option<u32>,
-    /// Add the frames to this file, one JSON object a line, chained for nuclei-host audit; of several stations, to
-    /// counts.jsonl in a folder for each, named for the station, in this folder
+    /// Append frames to this file, one JSON object per line, hash-chained for nuclei-host audit; with several stations,
+    /// a folder that gets <station>/counts.jsonl for each
     #[arg(long, value_name = "FILE.jsonl|DIR")]
     record: Option<PathBuf>,
 }
@@ -156,7 +155,7 @@ impl SessionResult {
     fn print(&self, json: bool) -> Result<(), Failure> {
         let prefix = self.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         if self.reason == StopReason::EndOfInput {
-            eprintln!("{prefix}the station has played its last image");
+            eprintln!("{prefix}the station has reached its last image");
         }
         if json { Ok(()) } else { output::line(&format!("{prefix}{}", self.summary.to_line())) }
     }

@@ -7,28 +7,28 @@ use host_training::{Encoder, Recipe, Skips, Stem, UnetConfig};
 /// The network, and what a step of its training sees.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct NetworkArgs {
-    /// The half of the network that halves
+    /// Encoder architecture
     #[arg(long, value_enum, default_value = "plain")]
     pub encoder: Encoder,
-    /// Channels of the network's first level, a multiple of 4
+    /// Channels of the first level, a multiple of 4
     #[arg(long, default_value_t = 24)]
     pub width: usize,
-    /// Levels of the network, 2 to 6 [default: 4]
+    /// Number of levels, 2 to 6 [default: 4]
     #[arg(long)]
     pub depth: Option<usize>,
     /// Resolution of the first level [default: half]
     #[arg(long, value_enum)]
     pub stem: Option<Stem>,
-    /// How the encoder's maps join the decoder's [default: add]
+    /// How encoder features join the decoder [default: add]
     #[arg(long, value_enum)]
     pub skips: Option<Skips>,
-    /// Convolutions of a decoder's level
+    /// Convolutions per decoder level
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub decoder_convolutions: u8,
-    /// Crops of a step
+    /// Crops per step
     #[arg(long, default_value_t = 16)]
     pub batch: usize,
-    /// Side of a crop in pixels
+    /// Crop size in pixels
     #[arg(long, default_value_t = 128)]
     pub crop: usize,
 }
@@ -45,8 +45,8 @@ impl NetworkArgs {
                 (5, Stem::Half, Skips::Concat)
             }
             Encoder::Resnet50 => {
-                let problem = "a ResNet-50 has five levels, half resolution and stacked skips";
-                return Err(Failure::usage(problem, "leave out --depth, --stem and --skips"));
+                let problem = "a ResNet-50 has five levels, half resolution and concatenated skips";
+                return Err(Failure::usage(problem, "omit --depth, --stem and --skips"));
             }
         };
         let unet = UnetConfig {

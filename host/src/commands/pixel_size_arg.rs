@@ -7,6 +7,6 @@ use shared::PixelSize;
 /// # Errors
 /// What is wanted, in words.
 pub fn pixel_size(text: &str) -> Result<PixelSize, String> {
-    let value: f32 = text.parse().map_err(|_| "a number of µm is wanted".to_owned())?;
+    let value: f32 = text.parse().map_err(|_| "expected a number of µm".to_owned())?;
     PixelSize::try_from(value).map_err(|error| error.to_string())
 }

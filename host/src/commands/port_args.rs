@@ -1,4 +1,4 @@
-//! Which station, or stations: the arguments that every command on the line takes.
+//! The station or stations to use: arguments of every command that needs a serial port.
 
 use clap::Args;
 use host_console::{Exit, Failure, one_line};
@@ -11,13 +11,13 @@ use crate::station::client::{
 };
 use crate::station::key_store::{KeyName, KeyStore, KeyStoreError};
 
-/// Which station is meant.
+/// The station to use.
 #[derive(Debug, Clone, Args)]
 pub struct PortArgs {
-    /// The station's serial port, such as /dev/ttyUSB0 [default: the only one on USB]
+    /// The station's serial port, such as /dev/ttyUSB0 [default: the only USB serial port]
     #[arg(long, value_name = "PORT", global = true)]
     pub port: Option<String>,
-    /// The line's rate in bits a second; where only noise comes, slower common ones are tried
+    /// Baud rate; if only noise arrives, slower common rates are tried
     #[arg(
         long,
         value_name = "RATE",
@@ -33,16 +33,17 @@ pub struct PortArgs {
 /// Who signs changes.
 #[derive(Debug, Clone, Args)]
 pub struct SigningArgs {
-    /// The key that signs changes, where the station trusts keys [default: the only one there is]
+    /// Key that signs changes, if the station requires one [default: the only key on this machine]
     #[arg(long = "key", value_name = "NAME", global = true)]
     sign_with: Option<KeyName>,
 }
 
 impl SigningArgs {
-    /// The key. One that is not named is looked for, and missed only where the station wants a signature.
+    /// The key. Without a name, the store's only key; a missing key is an error only if the station requires a
+    /// signature.
     ///
     /// # Errors
-    /// [`Failure`] when the key that is named cannot be used.
+    /// [`Failure`] when the named key cannot be used.
     pub fn key(&self) -> Result<Result<SecretKey, KeyStoreError>, Failure> {
         let key = KeyStore::of_user().and_then(|keys| Ok(keys.choose(self.sign_with.as_ref())?.1));
         match (&self.sign_with, key) {
@@ -53,7 +54,7 @@ impl SigningArgs {
 }
 
 impl PortArgs {
-    /// The port named, or the only one that it can be.
+    /// The named port, or the only USB serial port.
     ///
     /// # Errors
     /// [`Exit::StationAbsent`] where there is none, [`Exit::Usage`] where there are several.
@@ -61,7 +62,7 @@ impl PortArgs {
         self.port.clone().map_or_else(only_usb_port, Ok)
     }
 
-    /// Opens the port and greets the station.
+    /// Opens the port and performs the handshake.
     ///
     /// # Errors
     /// [`Failure`], mostly of [`Exit::StationAbsent`].
@@ -73,12 +74,12 @@ impl PortArgs {
     }
 }
 
-/// Opens a port and greets the station there, and tells where that works at a slower speed alone.
+/// Opens a port, performs the handshake, and reports if that only works at a slower baud rate.
 pub fn open(port: &str, baud: u32) -> Result<(Station<SerialLine>, Identity), LinkError> {
     let (station, identity) = Station::open(port, baud)?;
     let LineSpeed { top, now } = station.speed();
     if now < top {
-        eprintln!("the station on {port} answers at {now} baud, and not at {top}");
+        eprintln!("the station on {port} answers at {now} baud, but not at {top}");
     }
     Ok((station, identity))
 }
@@ -90,23 +91,23 @@ fn only_usb_port() -> Result<String, Failure> {
         (Some(port), None) => Ok(port.path.clone()),
         (None, _) => Err(Failure::new(
             Exit::StationAbsent,
-            "no station is plugged in by USB",
-            format!("name its port with --port; {}", describe_ports(&ports)),
+            "no USB serial port found",
+            format!("name the station's port with --port; {}", describe_ports(&ports)),
         )),
         _ => Err(Failure::usage(
-            "there are several serial ports on USB",
-            format!("name the station's with --port; {}", describe_ports(&ports)),
+            "there are several USB serial ports",
+            format!("name the station's port with --port; {}", describe_ports(&ports)),
         )),
     }
 }
 
-/// Which stations are meant.
+/// The stations to use.
 #[derive(Debug, Clone, Args)]
 pub struct FleetArgs {
-    /// A station's serial port; once for each station [default: the only one on USB]
+    /// A station's serial port; repeat for each station [default: the only USB serial port]
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<String>,
-    /// The lines' rate in bits a second; where only noise comes, slower common ones are tried
+    /// Baud rate of all ports; if only noise arrives, slower common rates are tried
     #[arg(
         long,
         value_name = "RATE",
@@ -117,10 +118,10 @@ pub struct FleetArgs {
 }
 
 impl FleetArgs {
-    /// The ports named, or the only one that it can be.
+    /// The named ports, or the only USB serial port.
     ///
     /// # Errors
-    /// [`Failure`] when no port is named and there is not one alone, or one is named twice.
+    /// [`Failure`] when no port is named and there is not exactly one, or one is named twice.
     pub fn ports(&self) -> Result<Vec<String>, Failure> {
         if self.ports.is_empty() {
             return Ok(vec![only_usb_port()?]);
@@ -128,7 +129,7 @@ impl FleetArgs {
         let twice = self.ports.iter().enumerate().find(|(at, port)| self.ports[..*at].contains(port));
         match twice {
             Some((_, port)) => {
-                Err(Failure::usage(format!("{port} is named twice"), "name each station's port once"))
+                Err(Failure::usage(format!("{port} is given twice"), "give each station's port once"))
             }
             None => Ok(self.ports.clone()),
         }

@@ -26,51 +26,51 @@ const EXAMPLES: &str = "Examples:
   nuclei-host publish --broker mqtt://broker.lab --queue /var/lib/nuclei/queue --prometheus 127.0.0.1:9464
   mosquitto_sub -h broker.lab -t 'nuclei/#' -v      (what a subscriber sees)";
 
-/// Send the counts of one or several stations to an MQTT 5 broker, and tell them to Prometheus.
+/// Publish the counts of one or more stations to an MQTT 5 broker, and as Prometheus metrics.
 ///
-/// nuclei/STATION/count gets a JSON object a frame, that of live --json with an id; nuclei/STATION/status and
-/// nuclei/host/CLIENT/status say online or offline, and are retained. All by QoS 1: the broker acknowledges every
-/// count. Those that it has not acknowledged wait while it is away, and go out in order when it is back; the last
-/// few may then come twice, with the same id. With --queue they wait on the disk, and a publisher that was killed goes
-/// on with them when it is started again. Ends with ctrl-C. Stations and a broker that are not there, at the start or
-/// later, are waited for.
+/// nuclei/STATION/count gets one JSON object per frame, as live --json prints it, with an id. nuclei/STATION/status and
+/// nuclei/host/CLIENT/status are online or offline, and retained. Delivery is at least once (QoS 1): counts that the
+/// broker has not acknowledged are queued while it is unavailable and then sent in order, and the last few may be
+/// published twice with the same id. With --queue the queue is on disk, and a publisher that was killed continues with
+/// it. Stations and a broker that are not available, at start or later, are reconnected when they appear. Ctrl-C stops
+/// it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PublishArgs {
     #[command(flatten)]
     fleet: FleetArgs,
-    /// Where the broker is; mqtts encrypts, mqtt is for a network that you trust
+    /// Address of the broker; mqtts is encrypted, mqtt is for a network you trust
     #[arg(long, value_name = "mqtt[s]://HOST[:PORT]")]
     broker: BrokerAddress,
-    /// Certificates of who signs the broker's, PEM [default: those that the system trusts]
+    /// CA certificates for the broker, PEM [default: those of the system]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// This host's certificate, where the broker asks for one, PEM
+    /// Client certificate, if the broker requires one, PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
-    /// The secret key of --cert, PEM
+    /// Private key of --cert, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// A file that only you may read, with a user that the broker knows in its first line and the password in its
-    /// second [default: NUCLEI_MQTT_USER and NUCLEI_MQTT_PASSWORD of the environment]
+    /// File with the user name on line 1 and the password on line 2, readable only by you [default: NUCLEI_MQTT_USER
+    /// and NUCLEI_MQTT_PASSWORD of the environment]
     #[arg(long, value_name = "FILE")]
     login: Option<PathBuf>,
-    /// First level of every topic
+    /// First level of all topics
     #[arg(long, value_name = "LEVEL", default_value = "nuclei")]
     topic: TopicLevel,
-    /// MQTT client identifier, each its own on one broker [default: nuclei-host, this machine's name and the ports]
+    /// MQTT client identifier, unique on the broker [default: nuclei-host, this machine's name and the ports]
     #[arg(long, value_name = "NAME")]
     client: Option<TopicLevel>,
-    /// Let Home Assistant find the stations, under this prefix
+    /// Publish discovery messages for Home Assistant, under this prefix
     #[arg(long, value_name = "PREFIX", num_args = 0..=1, default_missing_value = "homeassistant")]
     discovery: Option<TopicLevel>,
-    /// Keep the counts that wait for the broker in this folder, so that a kill loses none
+    /// Store the queue in this folder, so that no count is lost when publish is killed
     #[arg(long, value_name = "DIR", value_parser = queue_folder)]
     queue: Option<PathBuf>,
     /// Counts that the queue holds, about 1 kB each; a full queue drops its oldest counts
     #[arg(long, alias = "queue-bound", value_name = "N", default_value = "50000")]
     queue_capacity: NonZeroUsize,
-    /// Serve Prometheus metrics here, at /metrics
+    /// Serve Prometheus metrics on this address, at /metrics
     #[arg(long, value_name = "ADDRESS")]
     prometheus: Option<SocketAddr>,
 }
@@ -103,7 +103,7 @@ impl PublishArgs {
             Scheme::Mqtt => None,
         };
         if credentials.is_some() && tls.is_none() {
-            eprintln!("caution: the password goes to {} without encryption", self.broker);
+            eprintln!("caution: the password is sent to {} without encryption", self.broker);
         }
         Ok(ConnectOptions { credentials, tls })
     }
@@ -130,7 +130,7 @@ pub fn run(args: &PublishArgs) -> Result<Exit, Failure> {
         None => Arc::new(Outbox::new(args.queue_capacity, metrics.clone())),
     };
     let publisher = MqttPublisher::start(&args.broker, connect_options, topics.clone(), Arc::clone(&outbox))?;
-    output::line(&format!("publishing to {}, topic {}    (ctrl-C ends it)", args.broker, args.topic))?;
+    output::line(&format!("publishing to {}, topic {}    (Ctrl-C to stop)", args.broker, args.topic))?;
 
     let publishing = Publishing { args, topics, metrics, outbox, registry, stop };
     let result = std::thread::scope(|scope| {

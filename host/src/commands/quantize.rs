@@ -26,61 +26,60 @@ const EXAMPLES: &str = "Examples:
   nuclei-host quantize --run nuclei-run --form integer --ranges percentile --calibration 200
   nuclei-host quantize --model nuclei.onnx --data stage1_train.zip --form integer --out nuclei-integer.onnx";
 
-/// Write a trained network in bytes, tell what that costs, and refuse it if that is too much.
+/// Quantize a trained network to int8, report the loss in accuracy, and fail if it exceeds the limit.
 ///
-/// The network is that of a training run, or of a model file with float activations, whose weights may be in bytes.
-/// The report says how much noise each layer gets, what each image type loses on the run's validation split, how
-/// the count changes, and which picture loses most, with its outlines. The gate is missed, with exit code 3 and no
-/// model file, where the mean AP loses more than 0.010, any picture more than 0.10, or the count changes by more
-/// than 1 %.
+/// The network comes from a training run, or from a model file with float activations (its weights may be int8). The
+/// report states the noise of each layer, the loss per image type on the validation split, the change in count, and the
+/// image that loses most, with its outlines. The command fails with exit code 3 and writes no model file if the mean AP
+/// drops by more than 0.010, any image loses more than 0.10, or the count changes by more than 1 %.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct QuantizeArgs {
-    /// Folder of the run
+    /// Run folder
     #[arg(long, default_value = "nuclei-run")]
     run: PathBuf,
-    /// A model file in place of a run, with the data set that it was trained on: its thresholds stay as they are
+    /// Quantize this model file instead of a run; needs --data, and keeps its thresholds
     #[arg(long, value_name = "FILE", conflicts_with = "run", requires = "data")]
     model: Option<PathBuf>,
-    /// The run's data set, where it has moved, or the one that the model was trained on
+    /// The data set of the run (if it has moved) or of the model
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Seed of the run that the model came from
+    /// Seed of the model's training run
     #[arg(long, default_value_t = 1, requires = "model")]
     seed: u64,
-    /// Share of the pictures of each type that it held back for validation
+    /// Fraction of each image type that the run held back for validation
     #[arg(long, default_value_t = 0.1, requires = "model")]
     validation: f64,
-    /// Where the model file goes
+    /// Model file to write
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
-    /// What is held in bytes
+    /// What to quantize
     #[arg(long, value_enum, default_value = "weights")]
     form: Form,
-    /// How ranges of activations are chosen [default: each way is tried, and the one with the best maps taken]
+    /// How to choose activation ranges [default: try all, and take the one with the best maps]
     #[arg(long, value_enum)]
     ranges: Option<RangeMethod>,
-    /// Tiles of training pictures that ranges are taken from; a quarter as many are compared
+    /// Training tiles to take ranges from; a quarter as many are used to compare methods
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=10_000))]
     calibration: u64,
-    /// Layers that may stay float, the noisiest first, while the gate is missed
+    /// Layers that may stay float, noisiest first, if the limit is exceeded otherwise
     #[arg(long, default_value_t = 2)]
     keep_float: usize,
-    /// Folder of the report [default: quantization in the run's folder, or beside the model]
+    /// Report folder [default: quantization in the run folder, or next to the model]
     #[arg(long)]
     report: Option<PathBuf>,
-    /// Threads for reading and validation [default: all cores]
+    /// Threads for reading and validation [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
 
-/// What is held in bytes.
+/// What to quantize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 enum Form {
-    /// Weights; they become float again at load.
+    /// Weights only; they are expanded to float when loaded.
     Weights,
-    /// Weights and activations: convolutions compute in integers, which a station does several times as fast.
+    /// Weights and activations; convolutions run in integers, several times faster on a station.
     Integer,
 }
 
@@ -169,8 +168,8 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     save(&report, &out, validation, &float, &file)?;
     report.to_lines().iter().try_for_each(|line| output::line(line))?;
     if !report.verdict.passed() {
-        let problem = format!("the gate is missed: {}", report.verdict.misses.join("; "));
-        let next = format!("train for longer, or see {}", out.display());
+        let problem = format!("accuracy check failed: {}", report.verdict.misses.join("; "));
+        let next = format!("train longer, or see {}", out.display());
         return Err(Failure::new(Exit::GateMissed, problem, next));
     }
     write_whole(&args.out, &finished)?;
@@ -179,7 +178,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What is held in bytes, and what tells what that costs.
+/// What to quantize, and what tells what that costs.
 struct Source {
     config: TrainConfig,
     /// Without batch normalisation.
@@ -200,7 +199,7 @@ impl Source {
     }
 
     fn of_model(path: &Path, args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
-        let other = "name a model file that nuclei-host train or export wrote";
+        let other = "give a model file written by nuclei-host train or export";
         let failed = |error: &dyn Display| Failure::usage(format!("{}: {error}", path.display()), other);
         let onnx = fs::read(path).map_err(|error| failed(&error))?;
         let metadata = read_metadata(&onnx).map_err(|error| failed(&error))?;
@@ -210,13 +209,13 @@ impl Source {
         let data = args.data.as_deref().unwrap_or(Path::new(""));
         let (config, dataset) = settings_by_default(data, args.seed, args.validation)?;
         if config.data_digest != draft.data_digest {
-            let problem = format!("{} is not the data set that the model was trained on", data.display());
-            return Err(Failure::usage(problem, "name that data set with --data"));
+            let problem = format!("{} is not the data set this model was trained on", data.display());
+            return Err(Failure::usage(problem, "give that data set with --data"));
         }
         if draft.input.scaling != config.recipe.scaling() || draft.outputs != config.recipe.outputs() {
             let problem =
-                format!("{} sees pictures otherwise than the networks that train makes", path.display());
-            return Err(Failure::usage(problem, "quantise it from its run (--run)"));
+                format!("the input scaling of {} differs from that of nuclei-host train", path.display());
+            return Err(Failure::usage(problem, "quantize it from its run (--run)"));
         }
         let material = config.material(&dataset, threads)?;
         Ok(Self { config, graph, material, draft, report_folder: path.with_extension("quantization") })
@@ -272,8 +271,8 @@ fn judge(
         })
         .collect();
     GateVerdict::of(&pairs).ok_or_else(|| {
-        let problem = "the run held no pictures back, so nothing tells what rounding costs";
-        Failure::usage(problem, "begin a run with --validation above 0")
+        let problem = "the run held no images back, so the loss in accuracy cannot be measured";
+        Failure::usage(problem, "start a run with --validation above 0")
     })
 }
 
@@ -307,7 +306,10 @@ impl QuantizationReport {
         let mut lines = Vec::new();
         if !self.map_rms.is_empty() {
             let tried = self.map_rms.iter().map(|(method, rms)| format!("{} {rms:.5}", method.name()));
-            lines.push(format!("ranges, by the error of the maps: {}", tried.collect::<Vec<_>>().join(", ")));
+            lines.push(format!(
+                "activation activation ranges, by the error of the maps: {}",
+                tried.collect::<Vec<_>>().join(", ")
+            ));
             lines.push(String::new());
         }
         lines.push(format!("{:<20}{:>10}{:>12}{:>12}", "layer", "computes", "weight dB", "output dB"));
@@ -330,7 +332,7 @@ impl QuantizationReport {
             lines.push(row("all", float.images as usize, float.mean_ap, rounded.mean_ap));
         }
         lines.push(format!(
-            "worst picture: {} from {:.4} to {:.4}; nuclei found: {:+.2} %; {} bytes from {}",
+            "worst image: {} from {:.4} to {:.4}; nuclei found: {:+.2} %; {} bytes from {}",
             worst.name,
             worst.float,
             worst.rounded,

@@ -16,42 +16,42 @@ const EXAMPLES: &str = "Examples:
   nuclei-host report captures --border two-edges --min-area-px 40 --html report.html
   nuclei-host report captures --pixel-size 0.65 --chamber-depth-um 100 --dilution 2 --json";
 
-/// Sum up the fields of a sample: mean count with its 95 % interval, density, concentration, sizes.
+/// Summarize the fields of a sample: mean count with its 95 % interval, density, concentration, sizes.
 ///
-/// FOLDER is one that capture or segment wrote, or any folder of 16-bit label images; each is a field. Fields
-/// whose count cannot be trusted are left out and named. The interval is Student's over fields: choose fields
-/// without looking, 5 or more. The pixel size is that of the capture, where the station knew it, or as told;
-/// without it there is no density.
+/// FOLDER is written by capture or segment, or any folder of 16-bit label images; each image is one field. Fields whose
+/// count is unreliable are excluded and listed. The interval is Student's t over fields: choose at least 5 fields at
+/// random. The pixel size comes from the capture, if the station knew it, or from --pixel-size; without it there is no
+/// density.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReportArgs {
     /// Folder of label images
     folder: PathBuf,
-    /// Pictures that were segmented; folders or zips of pictures
+    /// Source images: files, folders or zips
     #[arg(long, value_name = "INPUT", num_args = 1..)]
     pictures: Vec<PathBuf>,
-    /// Gates to begin with: those in force when the frames were captured, those that the page keeps now, or none
+    /// Initial gates: those active when the frames were captured, those the page currently uses, or none
     #[arg(long, value_enum, value_name = "WHICH", default_value = "recorded")]
     gates: GatesFrom,
-    /// Nuclei that the picture's edge cuts: all count, none, or those at the upper and left edge
+    /// Nuclei cut by the image border: count all, none, or those at the upper and left border
     #[arg(long, value_enum)]
     border: Option<Border>,
-    /// Least area of a nucleus that counts, px
+    /// Minimum area of a counted nucleus, px
     #[arg(long, value_name = "PX")]
     min_area_px: Option<u32>,
-    /// Greatest area of a nucleus that counts, px
+    /// Maximum area of a counted nucleus, px
     #[arg(long, value_name = "PX")]
     max_area_px: Option<u32>,
-    /// Size of a pixel in the specimen, µm
+    /// Pixel size in the specimen, µm
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
-    /// Depth of the counting chamber, µm: gives nuclei a mL
+    /// Chamber depth in µm; enables nuclei per mL
     #[arg(long, value_name = "UM", value_parser = depth)]
     chamber_depth_um: Option<f64>,
-    /// How many times the sample was diluted
+    /// Dilution factor of the sample
     #[arg(long, value_name = "TIMES", default_value_t = 1.0, value_parser = dilution)]
     dilution: f64,
-    /// Write the page with pictures and plots
+    /// Write a page with images and plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print one JSON object
@@ -62,9 +62,9 @@ pub struct ReportArgs {
 /// Which gates to begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GatesFrom {
-    /// Those of the capture's evidence; none where there is none
+    /// Those in the capture's evidence, if any
     Recorded,
-    /// Those that the page keeps
+    /// Those of the page
     Kept,
     /// None
     None,
@@ -86,10 +86,10 @@ impl ReportArgs {
         match gates.max_area_px {
             Some(most) if most < gates.min_area_px => {
                 let problem =
-                    format!("the greatest area, {most} px, is below the least, {} px", gates.min_area_px);
+                    format!("the maximum area, {most} px, is below the minimum, {} px", gates.min_area_px);
                 Err(Failure::usage(
                     problem,
-                    "no nucleus would count: mend --min-area-px, --max-area-px or --gates",
+                    "no nucleus would count: correct --min-area-px, --max-area-px or --gates",
                 ))
             }
             _ => Ok(gates),
@@ -100,14 +100,14 @@ impl ReportArgs {
 fn depth(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1e5 => Ok(value),
-        _ => Err("µm above 0 and up to 100000 are wanted".to_owned()),
+        _ => Err("expected µm, above 0 and up to 100000".to_owned()),
     }
 }
 
 fn dilution(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if (1.0..=1e9).contains(&value) => Ok(value),
-        _ => Err("a number from 1 is wanted: 2 where the sample is half of the whole".to_owned()),
+        _ => Err("expected a number of at least 1, such as 2 if the sample was diluted to half".to_owned()),
     }
 }
 
@@ -120,7 +120,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let pixel_size = folder.pixel_size(args.pixel_size)?;
     if args.chamber_depth_um.is_some() && pixel_size.is_none() {
         return Err(Failure::usage(
-            "a concentration needs the pixel size, which this folder does not tell",
+            "a concentration needs the pixel size, which is not recorded in this folder",
             "give --pixel-size, from a stage micrometer",
         ));
     }
@@ -134,8 +134,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         for line in left_out_lines(&nothing.left_out) {
             eprintln!("{line}");
         }
-        let problem = format!("no field of {} can be counted", args.folder.display());
-        Failure::failed(problem, "the reasons are above; mend focus, light or density and capture anew")
+        let problem = format!("none of the fields in {} has a reliable count", args.folder.display());
+        Failure::failed(problem, "the reasons are above; correct focus, light or density, and capture again")
     })?;
     if let Some(path) = &args.html {
         let title = args.folder.file_name().unwrap_or(args.folder.as_os_str()).to_string_lossy();

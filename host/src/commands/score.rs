@@ -22,57 +22,57 @@ const EXAMPLES: &str = "Examples:
   nuclei-host score --truth pictures/ --pred found/ --json --min-ap 0.4
   nuclei-host score --truth stage1_train.zip --pred captured/ --subset --csv scores.csv --html scores.html";
 
-/// Score label images, or a model, against the truth.
+/// Score label images or a model against the ground truth.
 ///
-/// AP at a threshold is TP / (TP + FP + FN), a match being an IoU above it; mean AP is the mean over the
-/// thresholds 0.50, 0.55 .. 0.95 and over the pictures, as in the Data Science Bowl 2018. IoU and Dice are
-/// those of nucleus against background, the count error is |found - true| / true; all are means over the
-/// pictures. Exit code 3 tells a score under --min-ap.
+/// AP at a threshold is TP / (TP + FP + FN), where a match has an IoU above the threshold. Mean AP is the mean over the
+/// thresholds 0.50, 0.55 .. 0.95 and over the images, as in the Data Science Bowl 2018. IoU and Dice compare nuclei
+/// with background, and the count error is |found - true| / true; all are means over the images. Exit code 3 means the
+/// score is below --min-ap.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("predicted").required(true).args(["pred", "model"]))]
 pub struct ScoreArgs {
-    /// Folder or zip of pictures with masks or labels
+    /// Folder or zip of images with masks or labels
     #[arg(long)]
     truth: PathBuf,
-    /// Folder of label images, called as the pictures are
+    /// Folder of label images with the names of the images
     #[arg(long, value_name = "DIR")]
     pred: Option<PathBuf>,
-    /// Model file that segments the pictures now
+    /// Model file to segment the images with
     #[arg(long)]
     model: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// List every picture in the JSON object
+    /// Include every image in the JSON object
     #[arg(long, requires = "json")]
     per_image: bool,
-    /// Exit with code 3 when mean AP is under this, 0 to 1
+    /// Exit with code 3 if the mean AP is below this, 0 to 1
     #[arg(long, value_name = "X", value_parser = share)]
     min_ap: Option<f64>,
-    /// Write every picture's scores to this file
+    /// Write the scores of every image to this CSV file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write a page: the worst pictures first, with hits, misses and false finds outlined
+    /// Write a page with the worst images first, and hits, misses and false positives outlined
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Score only these pictures, named without folder and extension
+    /// Score only these images, named without folder and extension
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
-    /// Score only the pictures named in this file, one a line
+    /// Score only the images listed in this file, one name per line
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
-    /// Score only the pictures that have a label image
+    /// Score only images that have a label image
     #[arg(long, requires = "pred")]
     subset: bool,
-    /// Count pictures without a label image as empty
+    /// Treat images without a label image as empty
     #[arg(long, requires = "pred", conflicts_with = "subset")]
     missing_as_empty: bool,
     #[command(flatten)]
     planes: PlaneArgs,
-    /// Leave out pictures whose truth cannot be used
+    /// Skip images without usable ground truth
     #[arg(long)]
     skip_bad: bool,
-    /// Threads for the model [default: all cores]
+    /// Threads for the model [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
@@ -80,7 +80,7 @@ pub struct ScoreArgs {
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("a number from 0 to 1 is wanted".to_owned()),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 
@@ -120,7 +120,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     }
     match args.min_ap {
         Some(least) if result.report.total.mean_ap < least => {
-            eprintln!("gate missed: mean AP {:.4} is under {least}", result.report.total.mean_ap);
+            eprintln!("score too low: mean AP {:.4} is below {least}", result.report.total.mean_ap);
             Ok(Exit::GateMissed)
         }
         _ => Ok(Exit::Done),
@@ -156,20 +156,18 @@ impl ScoreArgs {
             }
             Ok(fields)
         };
-        fields().map_err(|error| Failure::failed(error, "run the command without --json"))
+        fields().map_err(|error| Failure::failed(error, "omit --json"))
     }
 }
 
 fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
-    let refused = |problem: String| {
-        Failure::usage(problem, "give a text file with the name of a picture on every line")
-    };
+    let refused = |problem: String| Failure::usage(problem, "give a text file with one image name per line");
     let text = fs::read_to_string(path)
         .map_err(|error| refused(format!("{} cannot be read: {error}", path.display())))?;
     let names: BTreeSet<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if names.is_empty() {
-        return Err(refused(format!("{} names no picture", path.display())));
+        return Err(refused(format!("{} lists no image", path.display())));
     }
     Ok(names)
 }

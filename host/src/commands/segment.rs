@@ -25,30 +25,29 @@ const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found --csv --pixel-size 0.65 a.tif b.tif
   nuclei-host segment --model nuclei.onnx --out found --format imagej,geojson,overlay stage1_train.zip";
 
-/// Find the nuclei of pictures and write label images.
+/// Segment image files and write label images.
 ///
-/// For every picture x.png, .tif or .jpg, DIR/x.png becomes a 16-bit label image of its size: 0 is
-/// background, 1 to n are nuclei. A picture that cannot be used is named, the others are still done, and the
-/// exit code is 1.
+/// For every image x.png, .tif or .jpg, DIR/x.png is a 16-bit label image of the same size: 0 is background, 1 to n are
+/// nuclei. Images that cannot be used are listed, the others are still segmented, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SegmentArgs {
     /// Model file
     #[arg(long)]
     model: PathBuf,
-    /// Folder of the label images
+    /// Output folder for label images
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// More formats, with commas between, into DIR
+    /// Additional formats in DIR, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FORMAT")]
     format: Vec<Format>,
     /// Short for --format csv
     #[arg(long)]
     csv: bool,
-    /// Size of a pixel in the specimen, µm: adds columns in µm to the CSV
+    /// Pixel size in the specimen, µm; adds columns in µm to the CSV
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
-    /// Correct the pictures by this flat field first, as a station with it does
+    /// Apply this flat field to the images first, as a station does
     #[arg(long, value_name = "FILE")]
     flat_field: Option<PathBuf>,
     #[command(flatten)]
@@ -59,7 +58,7 @@ pub struct SegmentArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Threads for the model [default: all cores]
+    /// Threads for the model [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
     /// Images; folders or zips of images
@@ -126,8 +125,8 @@ impl ConfidenceSummary {
 
     fn line(&self) -> String {
         format!(
-            "the network's confidence is {:.2} at least, {:.2} in the lower quartile, {:.2} in the median of {} \
-             pictures; a station would doubt {}, which are under {}",
+            "network confidence over {3} images: minimum {0:.2}, lower quartile {1:.2}, median {2:.2}; a \
+                 station would flag {4} of them (below {5})",
             self.least, self.lower_quartile, self.median, self.pictures, self.doubted, self.doubted_under
         )
     }
@@ -190,8 +189,11 @@ fn refuse_own_folder(pictures: &InputImages, out: &Path) -> Result<(), Failure> 
     match std::iter::once(out.to_owned()).chain(within).find(|folder| pictures.has_files_in(folder)) {
         None => Ok(()),
         Some(folder) => {
-            let problem = format!("{} holds pictures or labels of the input", folder.display());
-            Err(Failure::usage(problem, "name another folder with --out, so that none of them is replaced"))
+            let problem = format!("{} contains input images or labels", folder.display());
+            Err(Failure::usage(
+                problem,
+                "choose another folder with --out, so that none of them is overwritten",
+            ))
         }
     }
 }
@@ -243,10 +245,12 @@ impl SegmentRun<'_> {
         }
         let found = self.model.segmenter.segment(&image, ScaleChoice::PerPicture);
         let found = found.map_err(|error| match error {
-            SegmentError::Size(_) => SegmentFailure::Picture(format!("{}; cut it into parts", named(&error))),
+            SegmentError::Size(_) => {
+                SegmentFailure::Picture(format!("{}; split it into parts", named(&error)))
+            }
             _ => SegmentFailure::All(Failure::failed(named(&error), "try another model")),
         })?;
-        let picture_only = |line| SegmentFailure::Picture(format!("{line}; cut the picture into parts"));
+        let picture_only = |line| SegmentFailure::Picture(format!("{line}; split the image into parts"));
         let labels_png = encode_label_png(&found.labels).map_err(|error| picture_only(named(&error)))?;
         let target = self.args.out.join(format!("{name}.png"));
         write_whole(&target, &labels_png)?;
@@ -292,12 +296,12 @@ impl SegmentRun<'_> {
         exporter.finish()?;
         summary.confidence = ConfidenceSummary::of(&summary.pictures);
         if args.json {
-            let json = serde_json::to_string(&summary)
-                .map_err(|error| Failure::failed(error, "run the command without --json"))?;
+            let json =
+                serde_json::to_string(&summary).map_err(|error| Failure::failed(error, "omit --json"))?;
             output::line(&json)?;
         } else if !summary.pictures.is_empty() {
             output::line(&format!(
-                "{} nuclei in {} pictures, label images in {}",
+                "{} nuclei in {} images; label images are in {}",
                 summary.nuclei,
                 summary.pictures.len(),
                 args.out.display()
@@ -309,7 +313,7 @@ impl SegmentRun<'_> {
         if summary.failed.is_empty() {
             return Ok(Exit::Done);
         }
-        eprintln!("{} inputs were not segmented; they are named above", summary.failed.len());
+        eprintln!("inputs not segmented: {} (listed above)", summary.failed.len());
         Ok(Exit::Failed)
     }
 }

@@ -17,23 +17,22 @@ use thiserror::Error;
 use crate::station::key_store::{KeyName, KeyStore};
 
 const EXAMPLES: &str = "Examples:
-  nuclei-host sign nuclei.onnx                 (with the only key there is)
+  nuclei-host sign nuclei.onnx                 (with the only key on this machine)
   nuclei-host sign nuclei.onnx --key ana --out signed.onnx";
 
-/// Sign a model, so that stations that trust the key run it.
+/// Sign a model so that stations that trust the key accept it.
 ///
-/// The file stays an ordinary ONNX model; its signature is the last entry of its metadata, in place of an
-/// earlier one. The time of signing is the model's age: a station refuses one that is older than what it
-/// has confirmed.
+/// The file stays an ordinary ONNX model. The signature is the last entry of its metadata and replaces an earlier one.
+/// It includes the time: a station refuses a model that was signed before the last one it confirmed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SignArgs {
     /// The model file
     file: PathBuf,
-    /// The key to sign with [default: the only one there is]
+    /// Key to sign with [default: the only key on this machine]
     #[arg(long, value_name = "NAME")]
     key: Option<KeyName>,
-    /// Write the signed model here [default: in place of the file]
+    /// Write the signed model here [default: overwrite the file]
     #[arg(long, value_name = "FILE.onnx")]
     out: Option<PathBuf>,
     /// Print one JSON object
@@ -55,19 +54,19 @@ struct Signed {
 enum SignError {
     #[error("{path} could not be read")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{path} is longer than the {MAX_MODEL_LENGTH} bytes that a station takes")]
+    #[error("{path} is larger than the {MAX_MODEL_LENGTH} bytes that a station accepts")]
     TooLong { path: PathBuf },
-    #[error("{path} is no model to sign")]
+    #[error("{path} is not a model that can be signed")]
     NoModel { path: PathBuf, source: shared::ModelError },
-    #[error("the clock of this machine stands before 1970")]
+    #[error("this machine's clock is set before 1970")]
     Clock,
 }
 
 impl From<SignError> for Failure {
     fn from(error: SignError) -> Self {
         let next = match error {
-            SignError::Clock => "set it: a model's age is when it was signed",
-            _ => "name a model file that nuclei-host train or export wrote",
+            SignError::Clock => "set the clock; the signature includes the time",
+            _ => "give a model file written by nuclei-host train or export",
         };
         Self::failed(error, next)
     }

@@ -17,35 +17,35 @@ const EXAMPLES: &str = "Examples:
   nuclei-host split --run nuclei-run --out validation.zip
   nuclei-host score --truth validation.zip --model nuclei.onnx";
 
-/// Write the pictures that training holds back for validation, with their masks, as a zip of their own.
+/// Write the images that training holds back for validation, with their masks, to a zip.
 ///
-/// The split depends on the data set, the seed and the share alone: whoever has the data set gets the same
-/// pictures as the run did. Score a model on them, or let a station play them.
+/// The split depends only on the data set, the seed and the fraction, so the same data set always gives the same
+/// images. Score a model on them, or let a station play them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SplitArgs {
-    /// Folder or zip with pictures and masks; with --run, where the run's data set has moved
+    /// Folder or zip of images with masks; with --run, the run's data set if it has moved
     #[arg(long, required_unless_present = "run")]
     data: Option<PathBuf>,
-    /// Take data set, seed and share from the run in this folder
+    /// Take data set, seed and fraction from the run in this folder
     #[arg(long, conflicts_with_all = ["seed", "validation"])]
     run: Option<PathBuf>,
-    /// Where the zip goes
+    /// Zip file to write
     #[arg(long, value_name = "ZIP")]
     out: PathBuf,
-    /// Seed of the split, as for train
+    /// Random seed of the split, as for train
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Share of the pictures of each type held back, above 0 to below 1, as for train
+    /// Fraction of each image type held back, above 0 and below 1, as for train
     #[arg(long, default_value_t = 0.1, value_parser = share)]
     validation: f64,
-    /// Leave out pictures whose truth cannot be used, as for train
+    /// Skip images without usable ground truth, as train does
     #[arg(long, conflicts_with = "run")]
     skip_bad: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Threads for reading [default: all cores]
+    /// Threads for reading [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
@@ -53,7 +53,7 @@ pub struct SplitArgs {
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if 0.0 < value && value < 1.0 => Ok(value),
-        _ => Err("a number above 0 and below 1 is wanted".to_owned()),
+        _ => Err("expected a number above 0 and below 1".to_owned()),
     }
 }
 
@@ -82,14 +82,14 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
             (dataset, config.bad_truth, config.seed, config.validation_share)
         }
         (None, Some(data)) => (Dataset::open(data)?, asked, args.seed, args.validation),
-        (None, None) => return Err(Failure::usage("no data set is named", "name it with --data")),
+        (None, None) => return Err(Failure::usage("no data set given", "give it with --data")),
     };
     refuse_own_file(&dataset, &args.out)?;
     let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
     if indices.is_empty() {
         return Err(Failure::failed(
-            "no picture is held back",
-            "two pictures of one type are the least that can be split; see also --validation",
+            "no image is held back",
+            "splitting needs at least two images of one type; see also --validation",
         ));
     }
     write_whole(&args.out, &dataset.pack(&indices)?)?;
@@ -100,7 +100,7 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
             output::line(&format!("{name:20} {count:4} pictures"))?;
         }
         let (count, out) = (held.pictures.len(), args.out.display());
-        output::line(&format!("{count} of {} pictures are in {out}", held.of))?;
+        output::line(&format!("wrote {count} of {} images to {out}", held.of))?;
     }
     Ok(Exit::Done)
 }
@@ -131,7 +131,7 @@ fn refuse_own_file(dataset: &Dataset, out: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let problem = format!("{} is the data set itself", out.display());
-    Err(Failure::usage(problem, "name another file with --out"))
+    Err(Failure::usage(problem, "choose another file with --out"))
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ const EXAMPLES: &str = "Examples:
   nuclei-host station set pixel-size 0.325
   nuclei-host station calibrate --micrometer --spacing-um 10
   nuclei-host station revert
-  nuclei-host station revert --key ana              (where the station trusts keys)";
+  nuclei-host station revert --key ana              (if the station requires a key)";
 
-/// The station's status, slots and settings; change a setting, or go back to the model before.
+/// Show a station's status, slots and settings; change a setting, revert the model, calibrate.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StationArgs {
@@ -49,22 +49,22 @@ enum StationCommand {
 /// A request to the station.
 #[derive(Debug, Clone, Subcommand)]
 enum StationAction {
-    /// How the station is (the default)
+    /// Show station status (the default)
     Status,
-    /// What the factory slot and slots A and B hold
+    /// Show the models in the factory slot and slots A and B
     Slots,
-    /// The settings in force
+    /// Show the current settings
     Settings,
-    /// Change a setting until the station restarts; its TOML file holds what lasts
+    /// Change a setting until the station restarts (its TOML file holds permanent settings)
     Set {
-        /// Which setting
+        /// Name of the setting
         #[arg(value_enum)]
         key: Key,
-        /// illumination: per cent. pixel-size: µm/px, or none. acquisition: continuous or triggered.
-        /// masks, preview: on or off
+        /// illumination: percent. pixel-size: µm/px, or none. acquisition: continuous or triggered. masks, preview: on
+        /// or off
         value: String,
     },
-    /// Leave the running model for the one before it
+    /// Revert to the previous model
     Revert,
 }
 
@@ -115,7 +115,7 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
             let (digest, after) = revert_running(&mut station)?;
             tell(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
-                format!("reverted from {digest}: {} runs again, model {runs}", slot_name(after.active))
+                format!("reverted from {digest}: {} is active again, model {runs}", slot_name(after.active))
             })?;
         }
     }
@@ -128,7 +128,7 @@ fn tell(json: bool, record: &impl Serialize, text: impl FnOnce() -> String) -> R
 
 fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
     let wrong = |expected: &str| {
-        Failure::usage(format!("{value:?} is no value for this setting"), expected.to_owned())
+        Failure::usage(format!("{value:?} is not valid for this setting"), expected.to_owned())
     };
     let stream = || match value {
         "on" => Ok(Stream::On),
@@ -137,9 +137,8 @@ fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
     };
     Ok(match key {
         Key::Illumination => {
-            let percent: f64 =
-                value.trim_end_matches('%').parse().map_err(|_| wrong("per cent, 0 to 100"))?;
-            Setting::Illumination(from_percent(percent).ok_or_else(|| wrong("per cent, 0 to 100"))?)
+            let percent: f64 = value.trim_end_matches('%').parse().map_err(|_| wrong("percent, 0 to 100"))?;
+            Setting::Illumination(from_percent(percent).ok_or_else(|| wrong("percent, 0 to 100"))?)
         }
         Key::PixelSize if value == "none" => Setting::PixelSize(None),
         Key::PixelSize => {
@@ -200,12 +199,14 @@ impl StatusRecord {
 
 fn status_text(identity: &Identity, status: &Status, trust: Trust) -> String {
     let camera = match (status.camera, status.camera_name.as_str()) {
-        (CameraState::Absent, _) => "none; the station keeps looking for one".to_owned(),
+        (CameraState::Absent, _) => "none; the station keeps trying".to_owned(),
         (state, name) => format!("{name}, {}", camera_word(state)),
     };
     let trust = match trust {
-        Trust::Open => "open: whoever reaches the line may change models and settings".to_owned(),
-        Trust::Keys(count) => format!("models and changes by {count} trusted key{} alone", plural(count)),
+        Trust::Open => "open: anyone on the serial line can change models and settings".to_owned(),
+        Trust::Keys(count) => {
+            format!("restricted: only {count} trusted key{} can change models and settings", plural(count))
+        }
     };
     let minutes = status.uptime_ms / 60_000;
     [
@@ -216,9 +217,9 @@ fn status_text(identity: &Identity, status: &Status, trust: Trust) -> String {
         format!("up       {} h {:02} min", minutes / 60, minutes % 60),
         format!("camera   {camera}"),
         format!("model    {}, on {} threads", status.model, status.threads),
-        format!("frames   {} counted, {} passed over", status.frames, status.frames_skipped),
+        format!("frames   {} counted, {} skipped", status.frames, status.frames_skipped),
         format!(
-            "line     {} damaged packets, {} pictures or masks not sent",
+            "line     {} damaged packets, {} images or masks not sent",
             status.damaged_packets, status.frames_unsent
         ),
         format!("trust    {trust}"),

@@ -25,111 +25,111 @@ const EXAMPLES: &str = "Examples:
   nuclei-host train --data pictures/ --epochs 60 --width 24 --backend cuda --out nuclei.onnx
   nuclei-host train --data stage1_train.zip --encoder resnet50 --encoder-weights resnet50.pth
   nuclei-host train --data stage1_train.zip --preset tutorial --run baseline --out baseline.onnx
-  nuclei-host train --resume --run nuclei-run      (after ctrl-C, or after a power cut)";
+  nuclei-host train --resume --run nuclei-run      (after Ctrl-C or a power cut)";
 
-/// Train a U-Net on pictures with masks and write the model file that a station runs.
+/// Train a U-Net on images with masks and write the model file for a station.
 ///
-/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or pictures with label images.
-/// The run folder holds the settings, a line an epoch, curves, overlays and checkpoints. Ctrl-C saves the
-/// run; --resume goes on as if it had never stopped.
+/// DATA is a folder or zip in the layout of the Data Science Bowl 2018, or images with label images. The run folder
+/// holds the settings, one line per epoch, curves, overlays and checkpoints. Ctrl-C saves the run, and --resume
+/// continues it with the same result as an uninterrupted run.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArgs {
-    /// Folder or zip with pictures and masks
+    /// Folder or zip of images with masks
     #[arg(long, required_unless_present = "resume")]
     data: Option<PathBuf>,
-    /// Where the model file goes
+    /// Model file to write
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
-    /// Folder of the run
+    /// Run folder
     #[arg(long, default_value = "nuclei-run")]
     run: PathBuf,
-    /// Go on with the run in the folder, with its own settings
+    /// Continue the run in this folder with its own settings
     #[arg(long, conflicts_with_all = [
         "epochs", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
         "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
     ])]
     resume: bool,
-    /// Where to compute
+    /// Compute backend
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendChoice,
-    /// How the model file stores weights
+    /// Storage of weights in the model file
     #[arg(long, value_enum, default_value = "int8")]
     weights: Weights,
-    /// Passes over the data
+    /// Number of epochs
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
-    /// Crops of an epoch [default: one a training picture]
+    /// Crops per epoch [default: one per training image]
     #[arg(long)]
     epoch_crops: Option<u64>,
-    /// Train a baseline instead of the network that the station is made for
+    /// Train a baseline instead of the station's network
     #[arg(long, value_enum, conflicts_with_all = [
         "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "crop", "augment",
     ])]
     preset: Option<Preset>,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Weights that the encoder begins with: torchvision's resnet50, a .pth or .safetensors file
+    /// Initial weights of the encoder: torchvision's resnet50, a .pth or .safetensors file
     #[arg(long, value_name = "FILE")]
     encoder_weights: Option<PathBuf>,
-    /// Greatest learning rate of Adam
+    /// Peak learning rate of Adam
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
-    /// Share of the old average in the running average of the weights, which is what the run yields
+    /// Decay of the exponential moving average of the weights (the averaged weights are exported)
     #[arg(long, default_value_t = 0.999)]
     averaging: f64,
-    /// Seed of weights, split and crops
+    /// Random seed of weights, split and crops
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Share of the pictures of each type held back for validation, 0 to below 1
+    /// Fraction of each image type held back for validation, 0 to below 1
     #[arg(long, default_value_t = 0.1)]
     validation: f64,
-    /// Epochs from one validation to the next
+    /// Epochs between validations
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     validate_every: u32,
-    /// Train once for each augmentation left out, and tell what each is worth on validation; no model file
+    /// Train once without each augmentation and report what each is worth on validation; writes no model file
     #[arg(long, conflicts_with = "preset")]
     ablate: bool,
-    /// Train networks of several sizes and the tutorial, and draw score against cost; no model file
+    /// Train networks of several sizes and the tutorial, and plot score against cost; writes no model file
     #[arg(long, conflicts_with_all = [
         "preset", "ablate", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions",
     ])]
     front: bool,
-    /// Leave out pictures whose truth cannot be used, naming them
+    /// Skip images without usable ground truth, and list them
     #[arg(long)]
     skip_bad: bool,
-    /// What varies between crops
+    /// Augmentation of the crops
     #[arg(long, value_enum, default_value = "all")]
     augment: Augment,
-    /// Threads for reading and validation [default: all cores]
+    /// Threads for reading and validation [default: one per core]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 }
 
-/// What varies between crops.
+/// Augmentation of the crops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Augment {
-    /// Place, turn, mirror, size, brightness, colour, blur and noise.
+    /// Position, rotation, mirroring, scale, brightness, color, blur and noise.
     All,
-    /// Place, turn, mirror and size.
+    /// Position, rotation, mirroring and scale.
     Geometry,
-    /// Place alone.
+    /// Position only.
     None,
 }
 
 /// Baselines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
-    /// The classic tutorial: its own network, whole pictures at 256 px, one mask, no augmentation.
+    /// The classic tutorial: its own network, whole images at 256 px, one mask, no augmentation.
     Tutorial,
 }
 
 /// How a model file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Weights {
-    /// A byte each, with a scale a channel.
+    /// One byte per weight, one scale per channel.
     Int8,
-    /// Four bytes each.
+    /// Four bytes per weight.
     Float,
 }
 
@@ -161,7 +161,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         folder.save_config(&config)?;
     }
     output::line(&format!(
-        "{}, {:.2} GMAC a tile, on {}: {} pictures to train on, {} to validate on",
+        "{}, {:.2} GMAC per tile, on {}: {} training images, {} validation images",
         config.unet.describe(),
         config.gmac()?,
         backend.name(),
@@ -183,7 +183,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     };
     match session.run_on(backend)? {
         Outcome::Interrupted { steps } => {
-            let problem = format!("stopped after {steps} of {} steps; nothing is lost", config.steps());
+            let problem = format!("stopped after {steps} of {} steps; progress is saved", config.steps());
             let next = format!("nuclei-host train --resume --run {}", args.run.display());
             Err(Failure::failed(problem, next))
         }
@@ -205,7 +205,7 @@ pub fn write_model(model: &FinishedModel, out: &Path) -> Result<Exit, Failure> {
     for (name, score) in model.report.types.iter().map(|(name, score)| (*name, score)).chain(all) {
         let SetScore { images, mean_ap, ap, count_error, .. } = score;
         output::line(&format!(
-            "{name:20} {images:4} pictures, mean AP {mean_ap:.3}, AP50 {:.3}, count error {:.1} %",
+            "{name:20} {images:4} images, mean AP {mean_ap:.3}, AP50 {:.3}, count error {:.1} %",
             ap[0],
             100.0 * count_error
         ))?;
@@ -217,11 +217,14 @@ pub fn write_model(model: &FinishedModel, out: &Path) -> Result<Exit, Failure> {
 
 fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset), Failure> {
     let Some(data) = &args.data else {
-        return Err(Failure::usage("no data set is named", "name it with --data"));
+        return Err(Failure::usage("no data set given", "give it with --data"));
     };
     if folder.is_begun() {
-        let problem = format!("{} holds a run already", folder.path().display());
-        return Err(Failure::usage(problem, "go on with it by --resume, or name another folder with --run"));
+        let problem = format!("{} already holds a run", folder.path().display());
+        return Err(Failure::usage(
+            problem,
+            "continue it with --resume, or choose another folder with --run",
+        ));
     }
     check(args)?;
     settings(args, data)
@@ -260,13 +263,13 @@ fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Fai
 
 fn check(args: &TrainArgs) -> Result<(), Failure> {
     let problem = if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
-        "--learning-rate must lie between 0 and 1"
+        "--learning-rate must be between 0 and 1"
     } else if !(0.0..1.0).contains(&args.averaging) {
         "--averaging must be 0 to below 1"
     } else if !(0.0..1.0).contains(&args.validation) {
         "--validation must be 0 to below 1"
     } else if args.encoder_weights.is_some() && args.network.encoder != Encoder::Resnet50 {
-        "--encoder-weights are those of --encoder resnet50"
+        "--encoder-weights requires --encoder resnet50"
     } else {
         return Ok(());
     };
@@ -300,8 +303,8 @@ pub fn reopen(folder: &RunFolder, data: Option<&Path>) -> Result<(TrainConfig, D
     let path = data.unwrap_or(&config.data);
     let dataset = Dataset::open(path)?;
     if dataset.digest()? != config.data_digest {
-        let problem = format!("{} is not the data set that the run began with", path.display());
-        return Err(Failure::usage(problem, "name that data set with --data, or begin a new run"));
+        let problem = format!("{} is not the data set this run was started with", path.display());
+        return Err(Failure::usage(problem, "give that data set with --data, or start a new run"));
     }
     Ok((config, dataset))
 }

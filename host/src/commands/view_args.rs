@@ -15,10 +15,10 @@ use crate::monitor::web::{DEFAULT_ADDRESS, serve};
 /// How frames are shown.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ViewArgs {
-    /// How to watch [default: a page where a browser can be opened, else on the terminal, else lines]
+    /// How to show counts [default: page if a browser is available, else terminal, else lines]
     #[arg(long, value_enum, conflicts_with = "json")]
     view: Option<ViewKind>,
-    /// Where the page is served; beyond this machine it asks for the token that is printed
+    /// Address to serve the page on; from other machines, the page requires the token that is printed
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_ADDRESS)]
     listen: SocketAddr,
     /// Print one JSON object per frame
@@ -31,7 +31,7 @@ pub struct ViewArgs {
 enum ViewKind {
     /// A page in the browser: image, outlines, counts, sizes, buttons
     Page,
-    /// On this terminal: counts, trend, sizes, keys for what the page's buttons do
+    /// In this terminal: counts, trend, sizes, and keys for the page's buttons
     Terminal,
     /// One line of text per frame
     Lines,
@@ -82,8 +82,8 @@ impl ViewArgs {
         };
         match self.view.unwrap_or(default) {
             ViewKind::Terminal if !is_watched => {
-                let next = "leave --view out, or use --view lines";
-                Err(Failure::usage("standard output is no terminal to draw on", next))
+                let next = "omit --view, or use --view lines";
+                Err(Failure::usage("standard output is not a terminal", next))
             }
             kind => Ok(kind),
         }
@@ -101,7 +101,7 @@ impl ViewArgs {
             ViewKind::Terminal => TerminalView::start(channels, stop).map(Some),
             ViewKind::Page => {
                 let address = serve(self.listen, channels)?;
-                output::line(&format!("the page is at {address}    (ctrl-C ends it)"))?;
+                output::line(&format!("page: {address}    (Ctrl-C to stop)"))?;
                 if has_browser() && std::io::stdout().is_terminal() {
                     // The address is printed above: a machine without a browser loses nothing.
                     let _ = open::that_detached(address.to_string());

@@ -9,7 +9,7 @@ pub enum Format {
     Png,
     /// 16-bit label images, tiff/x_masks.tif
     Tiff,
-    /// Measures of every nucleus, objects.csv; of a recording its frames, frames.csv
+    /// Measurements of every nucleus, objects.csv; of a recording, its frames, frames.csv
     Csv,
     /// The same as Parquet, objects.parquet or frames.parquet
     Parquet,
@@ -21,6 +21,6 @@ pub enum Format {
     Imagej,
     /// Kaggle's run lengths, run_lengths.csv
     Kaggle,
-    /// Pictures with outlines, overlays/x.png; need the pictures
+    /// Images with outlines, overlays/x.png; needs the source images
     Overlay,
 }

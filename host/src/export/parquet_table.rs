@@ -75,7 +75,7 @@ impl ParquetTable {
         Ok(Self { writer, kinds: columns.iter().map(|&(_, kind)| kind).collect(), rows: Vec::new() })
     }
 
-    /// Adds a row, a cell a column.
+    /// Adds a row, one cell per column.
     ///
     /// # Errors
     /// [`ParquetError`].
@@ -83,7 +83,7 @@ impl ParquetTable {
     /// # Panics
     /// When there are more or fewer cells than columns.
     pub fn add(&mut self, row: Vec<Cell>) -> Result<(), ParquetError> {
-        assert_eq!(row.len(), self.kinds.len(), "a cell a column");
+        assert_eq!(row.len(), self.kinds.len(), "one cell per column");
         self.rows.push(row);
         if self.rows.len() == GROUP { self.write_group() } else { Ok(()) }
     }

@@ -68,7 +68,7 @@ pub enum RecordingTableError {
         source: io::Error,
     },
     /// A line is none of a recording.
-    #[error("line {line} of {path} is none of a recording")]
+    #[error("line {line} of {path} is not an entry of a recording")]
     Line {
         /// The recording.
         path: PathBuf,

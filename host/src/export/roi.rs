@@ -24,7 +24,7 @@ const CLOSE: f32 = 4.0;
 #[derive(Debug, Error)]
 pub enum RoiError {
     /// Offsets are 16 bits.
-    #[error("nucleus {label} has {corners} corners or a place that ImageJ's format cannot hold")]
+    #[error("nucleus {label} has {corners} vertices or a position that ImageJ's format cannot represent")]
     Range {
         /// Its label.
         label: u32,
@@ -32,10 +32,10 @@ pub enum RoiError {
         corners: usize,
     },
     /// The zip cannot be made.
-    #[error("the zip cannot be made")]
+    #[error("the zip cannot be written")]
     Zip(#[from] zip::result::ZipError),
     /// The zip's content cannot be made.
-    #[error("the zip cannot be made")]
+    #[error("the zip cannot be written")]
     Write(#[from] std::io::Error),
 }
 

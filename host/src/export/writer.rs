@@ -59,7 +59,7 @@ pub enum LabelExportError {
     #[error(transparent)]
     Parquet(#[from] ParquetError),
     /// An overlay needs the picture.
-    #[error("there is no picture to draw on")]
+    #[error("there is no source image to draw on")]
     NoPicture,
 }
 
@@ -67,11 +67,11 @@ impl LabelExportError {
     /// What the person can do.
     pub const fn next_step(&self) -> &'static str {
         match self {
-            Self::Write(_) => "free space on the disk, or name another place",
-            Self::Measure(_) => "name the pictures that were segmented, at their own size",
-            Self::NoPicture => "name the pictures with --pictures, or leave overlays out",
-            Self::Parquet(_) => "write it as csv",
-            Self::Encode(_) | Self::Size(_) | Self::Roi(_) => "cut the picture into parts",
+            Self::Write(_) => "free space on the disk, or choose another place",
+            Self::Measure(_) => "give the source images, at their original size",
+            Self::NoPicture => "give the source images with --pictures, or omit overlays",
+            Self::Parquet(_) => "use csv",
+            Self::Encode(_) | Self::Size(_) | Self::Roi(_) => "split the image into parts",
         }
     }
 }
@@ -180,7 +180,7 @@ impl Exporter {
         };
         write(Format::Csv, "objects.csv", table.as_bytes())?;
         if let Some(table) = parquet {
-            let bytes = table.into_bytes().map_err(|error| Failure::failed(error, "write it as csv"))?;
+            let bytes = table.into_bytes().map_err(|error| Failure::failed(error, "use csv"))?;
             write(Format::Parquet, "objects.parquet", &bytes)?;
         }
         write(Format::Kaggle, "run_lengths.csv", kaggle.as_bytes())?;

@@ -42,7 +42,7 @@ impl StationRegistry {
             Some(other) if other != port => {
                 let problem = format!("two stations have the name {slug}: on {other} and on {port}");
                 ports.insert(slug, other);
-                let next = "give each a name of its own in its settings, such as name = \"bench-2\"";
+                let next = "give each a unique name in its settings, such as name = \"bench-2\"";
                 Err(Failure::usage(problem, next))
             }
             _ => Ok(ConnectedStation { station, identity, slug }),

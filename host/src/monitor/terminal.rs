@@ -40,7 +40,7 @@ impl TerminalView {
     pub fn start(channels: Vec<StationChannel>, stop: &'static AtomicBool) -> Result<Self, Failure> {
         let terminal = ratatui::try_init().map_err(|error| {
             Failure::usage(
-                format!("this is no terminal to draw on: {error}"),
+                format!("cannot draw on this terminal: {error}"),
                 "use --view page, or --view lines",
             )
         })?;

@@ -46,9 +46,7 @@ pub struct BrokerAddress {
 
 /// A text is no broker's address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "it is written mqtt://HOST or mqtts://HOST, with :PORT where it is another, and without user or path"
-)]
+#[error("expected mqtt://HOST or mqtts://HOST, optionally with :PORT, without user or path")]
 pub struct BrokerAddressError;
 
 impl FromStr for BrokerAddress {

@@ -47,7 +47,7 @@ pub enum CredentialsError {
         path: PathBuf,
     },
     /// Only one of the two is in the environment.
-    #[error("{set} is set in the environment, and {missing} is not")]
+    #[error("the environment sets {set} but not {missing}")]
     Half {
         /// The one.
         set: &'static str,
@@ -59,12 +59,12 @@ pub enum CredentialsError {
 impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
         let next = match &error {
-            CredentialsError::Io { .. } => "name a file that exists and that this user may read".to_owned(),
+            CredentialsError::Io { .. } => "give an existing file that this user can read".to_owned(),
             CredentialsError::Exposed { path, .. } => {
                 format!("make it private: chmod 600 {}", path.display())
             }
             CredentialsError::Unfit { .. } => {
-                "write the user name on its first line and the password on its second".into()
+                "write the user name on line 1 and the password on line 2".into()
             }
             CredentialsError::Half { .. } => format!("set {USER} and {PASSWORD}, or neither"),
         };

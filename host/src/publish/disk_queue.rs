@@ -77,8 +77,8 @@ pub enum QueueError {
 impl From<QueueError> for Failure {
     fn from(error: QueueError) -> Self {
         let next = match error {
-            QueueError::InUse { .. } => "end it, or name another folder with --queue",
-            QueueError::Io { .. } => "name a folder with --queue that this user may write to",
+            QueueError::InUse { .. } => "stop it, or choose another folder with --queue",
+            QueueError::Io { .. } => "choose a folder with --queue that this user can write to",
         };
         Self::failed(error, next)
     }

@@ -39,9 +39,9 @@ pub struct Metrics {
     pub broker_up: Gauge,
     /// Counts that the broker has not acknowledged yet.
     pub queued: Gauge,
-    /// Counts that the broker acknowledged.
+    /// Counts acknowledged by the broker.
     pub published: Counter,
-    /// Counts that never reach the broker: it refused them, or the queue was full.
+    /// Counts dropped or rejected: it refused them, or the queue was full.
     pub dropped: Counter,
 }
 
@@ -50,13 +50,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("nuclei");
         registry.register("count", "Nuclei in the station's last frame", self.count.clone());
         registry.register("frame", "Number of the station's last frame", self.frame.clone());
-        registry.register("frames", "Frames that came from the station", self.frames.clone());
-        registry.register("doubted_frames", "Frames whose count cannot be trusted", self.doubted.clone());
+        registry.register("frames", "Frames received from the station", self.frames.clone());
+        registry.register("doubted_frames", "Frames whose count is unreliable", self.doubted.clone());
         registry.register("station_up", "Whether the station answers", self.station_up.clone());
         registry.register("broker_up", "Whether the broker is connected", self.broker_up.clone());
-        registry.register("queued_counts", "Counts that wait for the broker", self.queued.clone());
-        registry.register("published_counts", "Counts that the broker acknowledged", self.published.clone());
-        registry.register("dropped_counts", "Counts that never reach the broker", self.dropped.clone());
+        registry.register("queued_counts", "Counts queued for the broker", self.queued.clone());
+        registry.register("published_counts", "Counts acknowledged by the broker", self.published.clone());
+        registry.register("dropped_counts", "Counts dropped or rejected", self.dropped.clone());
         registry
     }
 
@@ -67,8 +67,8 @@ impl Metrics {
     pub fn serve(&self, address: SocketAddr) -> Result<SocketAddr, Failure> {
         let server = HttpServer::bind(address).map_err(|error| {
             Failure::usage(
-                format!("no metrics can be served at {address}: {error}"),
-                "name another address with --prometheus, such as 127.0.0.1:0 for any free port",
+                format!("cannot serve metrics at {address}: {error}"),
+                "choose another address with --prometheus, such as 127.0.0.1:0 for any free port",
             )
         })?;
         let bound = server.address();

@@ -50,7 +50,7 @@ pub enum BrokerError {
     #[error("the connection has ended")]
     Ended,
     /// This machine cannot make a connection.
-    #[error("no connection can be made on this machine: {0}")]
+    #[error("this machine cannot open connections: {0}")]
     System(#[from] std::io::Error),
 }
 
@@ -67,7 +67,7 @@ impl BrokerError {
         match self {
             Self::Trust(error) => error.next_step(),
             refusal if refusal.is_refusal() => "give user and password with --login",
-            _ => "start the broker, or name another with --broker",
+            _ => "start the broker, or give another with --broker",
         }
     }
 }
@@ -228,7 +228,8 @@ async fn receive(events: &mut EventLoop, outbox: &Outbox) -> Result<(), BrokerEr
                     let rejected = outbox.on_rejected(ack.pkid);
                     if let (Some(message), false) = (rejected, is_refused) {
                         eprintln!(
-                            "the broker rejects {}: {reason:?}; such messages are dropped until its access rules allow them",
+                            "the broker rejects {}: {reason:?}; such messages are dropped until its \
+                                 access rules allow them",
                             message.topic
                         );
                         is_refused = true;

@@ -43,7 +43,7 @@ pub enum TlsFilesError {
         what: &'static str,
     },
     /// The system trusts no authority.
-    #[error("this system knows no certificate authorities")]
+    #[error("this system has no certificate authorities")]
     NoAuthorities,
     /// What the files hold cannot be used, or not together.
     #[error("the certificates cannot be used")]
@@ -53,12 +53,12 @@ pub enum TlsFilesError {
 impl From<TlsFilesError> for Failure {
     fn from(error: TlsFilesError) -> Self {
         let next = match error {
-            TlsFilesError::Io { .. } => "name a file that exists and that this user may read",
+            TlsFilesError::Io { .. } => "give an existing file that this user can read",
             TlsFilesError::Empty { .. } => {
-                "--ca and --cert take certificates in PEM, --key an unencrypted key in PEM"
+                "--ca and --cert expect PEM certificates, --key an unencrypted PEM key"
             }
-            TlsFilesError::NoAuthorities => "name the broker's authority with --ca",
-            TlsFilesError::Unfit(_) => "name with --key the key that the certificate of --cert was made for",
+            TlsFilesError::NoAuthorities => "give the broker's CA with --ca",
+            TlsFilesError::Unfit(_) => "give the private key of the --cert certificate with --key",
         };
         Self::usage(error, next)
     }
@@ -119,7 +119,7 @@ fn secret_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFilesError> {
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum TlsTrustError {
     /// No trusted authority has signed the broker's certificate.
-    #[error("its certificate is not signed by an authority that this host trusts")]
+    #[error("its certificate is not signed by a CA that this host trusts")]
     UnknownAuthority,
     /// The certificate is another's.
     #[error("its certificate is for another name")]
@@ -173,11 +173,11 @@ impl TlsTrustError {
     /// What to do about it.
     pub const fn next_step(&self) -> &'static str {
         match self {
-            Self::UnknownAuthority => "name with --ca the authority that signed the broker's certificate",
-            Self::OtherName => "name the broker with --broker as its certificate does",
+            Self::UnknownAuthority => "give the CA that signed the broker's certificate with --ca",
+            Self::OtherName => "use the host name in the broker's certificate with --broker",
             Self::Expired => "renew the broker's certificate, or set this machine's clock",
-            Self::Refused(_) => "name with --cert and --key a certificate that the broker trusts",
-            Self::Other(_) => "check that the port is the broker's TLS port; mqtt:// is for the other",
+            Self::Refused(_) => "give a certificate that the broker trusts with --cert and --key",
+            Self::Other(_) => "check that this is the broker's TLS port; for the plain port use mqtt://",
         }
     }
 }

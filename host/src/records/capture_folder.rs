@@ -89,7 +89,7 @@ impl CaptureFolder {
         Ok(record)
     }
 
-    /// The picture's own name, or the frame's number; another one for every frame.
+    /// Full resolution of the image name, or the frame's number; another one for every frame.
     fn name(&mut self, report: &FrameReport) -> String {
         let stem = picture_stem(&report.source);
         let plain = stem.replace(|c: char| c.is_control() || c == '/' || c == '\\', "_");

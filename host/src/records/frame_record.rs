@@ -14,11 +14,11 @@ pub struct FrameRecord {
     pub frame: u32,
     /// When it was taken: ms since 1970 by the station's clock.
     pub time_unix_ms: u64,
-    /// The picture's own name, where the camera is a folder.
+    /// Full resolution of the image name, where the camera is a folder.
     pub source: Option<String>,
     /// SHA-256 of the model that counted, hexadecimal.
     pub model: String,
-    /// Size of a pixel in the specimen, µm, where the camera's scale is known.
+    /// Pixel size in the specimen, µm, where the camera's scale is known.
     pub pixel_size_um: Option<f32>,
     /// Pixels across.
     pub width: u32,

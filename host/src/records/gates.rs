@@ -13,13 +13,13 @@ use crate::support::user_config;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
-    /// They count.
+    /// Count them.
     #[default]
     Count,
-    /// None of them counts.
+    /// Count none of them.
     Exclude,
-    /// Those at the upper and left edge count, those at the lower or right edge do not: over many fields each
-    /// nucleus then counts once, as in a counting chamber.
+    /// Count those at the upper and left border but not those at the lower and right: over many fields, each nucleus
+    /// then counts once, as in a counting chamber.
     TwoEdges,
 }
 
@@ -29,7 +29,7 @@ impl Border {
         match self {
             Self::Count => "all count",
             Self::Exclude => "none counts",
-            Self::TwoEdges => "those at the upper and left edge count",
+            Self::TwoEdges => "those at the upper and left border count",
         }
     }
 }
@@ -78,7 +78,7 @@ impl Gates {
     /// The gates as text.
     pub fn describe(&self) -> String {
         let most = self.max_area_px.map_or("any".to_owned(), |most| format!("{most} px"));
-        format!("area from {} px to {most}; at the edge: {}", self.min_area_px, self.border.describe())
+        format!("area from {} px to {most}; at the border: {}", self.min_area_px, self.border.describe())
     }
 
     /// Loads gates; without the file, every nucleus passes.
@@ -89,7 +89,7 @@ impl Gates {
         let Ok(text) = std::fs::read_to_string(path) else { return Ok(Self::default()) };
         toml::from_str(&text).map_err(|error| {
             let problem = format!("{} is damaged: {}", path.display(), error.message());
-            Failure::failed(problem, "mend or remove the file: no file means no gates")
+            Failure::failed(problem, "correct or delete the file; without it there are no gates")
         })
     }
 

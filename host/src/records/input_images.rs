@@ -17,7 +17,7 @@ pub struct InputImages {
 
 /// Two pictures would be written to one file.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("{first} and {second} have one name, so that one's result would replace the other's")]
+#[error("{first} and {second} have the same name, so one result would overwrite the other")]
 pub struct NameClash {
     first: String,
     second: String,
@@ -25,7 +25,7 @@ pub struct NameClash {
 
 impl From<NameClash> for Failure {
     fn from(clash: NameClash) -> Self {
-        Self::usage(clash, "rename one of them, or run the command for each with folders of their own")
+        Self::usage(clash, "rename one of them, or run the command separately with different folders")
     }
 }
 

@@ -38,7 +38,7 @@ pub enum LabelFilesError {
         path: PathBuf,
     },
     /// Two files are for one picture.
-    #[error("{} and {} are label images of one picture", first.display(), second.display())]
+    #[error("{} and {} are label images of the same image", first.display(), second.display())]
     Ambiguous {
         /// One file.
         first: PathBuf,
@@ -59,11 +59,11 @@ pub enum LabelFilesError {
 impl From<LabelFilesError> for Failure {
     fn from(error: LabelFilesError) -> Self {
         let next = match error {
-            LabelFilesError::Unreadable { .. } => "name the folder that segment or capture wrote",
+            LabelFilesError::Unreadable { .. } => "give the folder written by segment or capture",
             LabelFilesError::Empty { .. } => "run nuclei-host segment with --out and this folder first",
             LabelFilesError::Ambiguous { .. } => "remove one of them",
             LabelFilesError::Decode { .. } => {
-                "save the labels as a grey 16-bit PNG or TIFF, 0 for background, or segment the picture anew"
+                "save the labels as a grayscale 16-bit PNG or TIFF, 0 for background, or segment the image again"
             }
         };
         Self::failed(error, next)

@@ -100,7 +100,7 @@ impl LabelFolder {
         let first = recorded.next().flatten();
         if recorded.any(|gates| gates != first) {
             return Err(Failure::usage(
-                "the frames were captured under several gates",
+                "the frames were captured with different gates",
                 "choose with --gates kept or --gates none, and --border, --min-area-px, --max-area-px",
             ));
         }
@@ -124,7 +124,7 @@ impl LabelFolder {
             [size] => Ok(Some(PixelSize::try_from(size)?)),
             [first, .., last] => Err(Failure::usage(
                 format!("the frames were taken at pixel sizes from {first} to {last} µm"),
-                "put frames of one magnification into a folder of their own, or say --pixel-size",
+                "put frames of each magnification into a separate folder, or give --pixel-size",
             )),
         }
     }

@@ -124,8 +124,8 @@ impl CalibrationStore {
     fn store(&self, file: &str, measured: &impl Serialize) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
             return Err(Failure::failed(
-                "neither XDG_CONFIG_HOME nor HOME says where calibrations are kept",
-                "set HOME, or XDG_CONFIG_HOME to a folder of yours",
+                "neither XDG_CONFIG_HOME nor HOME is set, so calibrations cannot be stored",
+                "set HOME, or set XDG_CONFIG_HOME to one of your folders",
             ));
         };
         let text = toml::to_string(measured).map_err(|error| Failure::failed(error, "please report this"))?;
@@ -138,7 +138,7 @@ impl CalibrationStore {
         let Some((path, text)) = path.zip(text) else { return Ok(None) };
         toml::from_str(&text).map(Some).map_err(|error| {
             let problem = format!("{} is damaged: {}", path.display(), error.message());
-            Failure::failed(problem, "mend or remove the file, and calibrate the station again")
+            Failure::failed(problem, "correct or delete the file, and calibrate the station again")
         })
     }
 }

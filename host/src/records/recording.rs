@@ -85,7 +85,7 @@ impl Recording {
             None if bytes.is_empty() => Ok(Head { lines: 0, last: NOTHING.to_owned() }),
             None => Err(Failure::failed(
                 format!("{} ends within a line, as after a power cut", path.display()),
-                "keep it as it is, and name another file",
+                "keep it unchanged, and choose another file",
             )),
             Some(whole) => {
                 let last = whole.rsplit(|&byte| byte == b'\n').next().unwrap_or(whole);
@@ -129,7 +129,7 @@ impl Recording {
     fn failure(path: &Path, source: std::io::Error) -> Failure {
         Failure::failed(
             RecordError { path: path.to_owned(), source },
-            "free space on the disk, or name another file",
+            "free space on the disk, or choose another file",
         )
     }
 }

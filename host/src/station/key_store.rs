@@ -30,7 +30,7 @@ impl FromStr for KeyName {
         if (1..=32).contains(&name.len()) && name.bytes().all(fits) {
             Ok(Self(name.to_owned()))
         } else {
-            Err("1 to 32 letters of a to z, digits, - and _")
+            Err("expected 1 to 32 characters: a to z, digits, - and _")
         }
     }
 }
@@ -45,7 +45,7 @@ impl std::fmt::Display for KeyName {
 #[derive(Debug, Error)]
 pub enum KeyStoreError {
     /// The user has no folder for configuration.
-    #[error("neither XDG_CONFIG_HOME nor HOME says where keys are kept")]
+    #[error("neither XDG_CONFIG_HOME nor HOME is set, so keys cannot be stored")]
     NoFolder,
     /// No key was ever made.
     #[error("there is no key yet")]
@@ -77,7 +77,7 @@ pub enum KeyStoreError {
         mode: u32,
     },
     /// The file is not a key.
-    #[error("{path} holds no secret key")]
+    #[error("{path} does not contain a secret key")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -100,19 +100,19 @@ impl KeyStoreError {
     /// What to do about it.
     pub fn next_step(&self) -> String {
         match self {
-            Self::NoFolder => "set HOME, or XDG_CONFIG_HOME to a folder of yours".into(),
-            Self::None => "nuclei-host key new NAME makes one; its line goes under [trust.keys] of the \
-                           station's TOML"
+            Self::NoFolder => "set HOME, or set XDG_CONFIG_HOME to one of your folders".into(),
+            Self::None => "create one with nuclei-host key new NAME, and add its line under [trust.keys] \
+                 in the station's TOML"
                 .into(),
-            Self::Several { .. } => "name one with --key".into(),
+            Self::Several { .. } => "choose one with --key".into(),
             Self::Missing { .. } => "nuclei-host key list shows the keys that exist".into(),
-            Self::Exists { .. } => "name the new key otherwise; a key is never overwritten".into(),
+            Self::Exists { .. } => "choose another name; keys are never overwritten".into(),
             Self::Exposed { path, .. } => format!(
-                "make it yours alone with chmod 600 {}, or make another: others may have read it",
+                "run chmod 600 {}, or create another key, since others may have read this one",
                 path.display()
             ),
-            Self::Damaged { .. } => "bring it back from a copy, or remove it and make another".into(),
-            Self::Io { .. } => "give yourself the right to read and write there".into(),
+            Self::Damaged { .. } => "restore it from a backup, or delete it and create another".into(),
+            Self::Io { .. } => "make sure that you can read and write there".into(),
         }
     }
 }
@@ -287,7 +287,11 @@ mod tests {
     #[test]
     fn names_are_bare_keys_of_toml() {
         for bad in ["", "a b", "../ana", "ana.key", "Ä", &"a".repeat(33)] {
-            assert_eq!(bad.parse::<KeyName>(), Err("1 to 32 letters of a to z, digits, - and _"), "{bad}");
+            assert_eq!(
+                bad.parse::<KeyName>(),
+                Err("expected 1 to 32 characters: a to z, digits, - and _"),
+                "{bad}"
+            );
         }
         assert_eq!("Ana_2-lab".parse::<KeyName>().unwrap().to_string(), "Ana_2-lab");
     }

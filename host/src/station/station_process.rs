@@ -21,7 +21,7 @@ const LAST_LINES: usize = 8;
 
 /// The station's program is nowhere.
 #[derive(Debug, Error)]
-#[error("{STATION_PROGRAM} is neither beside this program nor in PATH")]
+#[error("{STATION_PROGRAM} is neither next to this program nor in PATH")]
 pub struct NoStationProgram;
 
 impl From<NoStationProgram> for Failure {

@@ -40,7 +40,7 @@ impl HttpServer {
                 let served =
                     async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
                 if let Err(error) = served.await {
-                    eprintln!("the {name} has ended: {error}");
+                    eprintln!("the {name} stopped: {error}");
                 }
             });
         });

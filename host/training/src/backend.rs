@@ -17,9 +17,9 @@ use thiserror::Error;
 /// What `--backend` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
-    /// CUDA where it works, else the CPU.
+    /// CUDA if it works, else the CPU.
     Auto,
-    /// CUDA, or an error.
+    /// CUDA, or fail.
     Cuda,
     /// The CPU.
     Cpu,

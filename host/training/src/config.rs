@@ -38,7 +38,7 @@ pub struct TrainConfig {
     pub epochs: u32,
     /// Crops of an epoch.
     pub epoch_crops: u64,
-    /// Crops of a step.
+    /// Crops per step.
     pub batch: usize,
     /// Side of a crop, px.
     pub crop: usize,
@@ -50,9 +50,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Share of the pictures held back for validation.
     pub validation_share: f64,
-    /// Epochs from one validation to the next.
+    /// Epochs between validations.
     pub validate_every: u32,
-    /// What varies between crops.
+    /// Augmentation of the crops.
     pub augmentation: Augmentation,
     /// Diameter that the median nucleus is scaled to when a picture is segmented, px.
     pub nucleus_px: f32,

@@ -20,7 +20,7 @@ use super::unet::{Unet, UnetConfig};
 pub struct ThroughputConfig {
     /// The network.
     pub unet: UnetConfig,
-    /// Crops of a step.
+    /// Crops per step.
     pub batch: usize,
     /// Side of a crop, px.
     pub crop: usize,

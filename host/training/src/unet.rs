@@ -30,9 +30,9 @@ use resnet::Resnet50;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Stem {
-    /// The picture's own.
+    /// Full resolution of the image.
     Full,
-    /// Half of it: a 2x2 convolution of stride 2 begins, a transposed one ends.
+    /// Half resolution: starts with a 2x2 convolution of stride 2, ends with a transposed one.
     Half,
 }
 
@@ -40,20 +40,20 @@ pub enum Stem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Skips {
-    /// Stacked, as in the paper.
+    /// Concatenated, as in the U-Net paper.
     Concat,
-    /// Added: half of the decoder's cost.
+    /// Added, at half the decoder's cost.
     Add,
 }
 
-/// The half of the network that halves.
+/// Encoder architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoder {
-    /// Two convolutions a level, as in the paper.
+    /// Two convolutions per level, as in the U-Net paper.
     #[default]
     Plain,
-    /// ResNet-50, which can begin with torchvision's weights; half resolution, five levels and stacked skips.
+    /// ResNet-50, optionally starting from torchvision's weights; half resolution, five levels, concatenated skips.
     Resnet50,
 }
 
@@ -72,7 +72,7 @@ pub struct UnetConfig {
     pub stem: Stem,
     /// How skips join.
     pub skips: Skips,
-    /// Convolutions of a decoder's level, 1 or 2; an encoder's level has two.
+    /// Convolutions per decoder level, 1 or 2; an encoder's level has two.
     pub decoder_convolutions: usize,
     /// Output channels.
     pub outputs: usize,

@@ -129,7 +129,7 @@ pub enum Request {
         /// The active model to leave; another active model makes this a no-op.
         digest: ModelDigest,
     },
-    /// The settings in force.
+    /// Show the current settings.
     Settings,
     /// Changes one setting.
     Set(Setting),
@@ -171,7 +171,7 @@ pub enum Response {
     Slots(SlotReport),
     /// How far staging and activation are.
     Stage(StageProgress),
-    /// The settings in force.
+    /// Show the current settings.
     Settings(Settings),
     /// A capture's state.
     Capture(CaptureState),

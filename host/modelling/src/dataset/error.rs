@@ -145,8 +145,8 @@ impl SampleError {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Read { .. } => "check the disk, or fetch the data again",
-            Self::TooLarge { .. } => "cut the picture into parts",
-            Self::Decode { source: DecodeError::Size(_), .. } => "cut the picture into parts",
+            Self::TooLarge { .. } => "split the image into parts",
+            Self::Decode { source: DecodeError::Size(_), .. } => "split the image into parts",
             Self::Decode { source: DecodeError::NotLabels { .. }, .. } => {
                 "save the labels as a grey 16-bit PNG or TIFF, 0 for background"
             }

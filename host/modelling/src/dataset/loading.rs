@@ -91,7 +91,7 @@ impl Dataset {
         choice: BadTruth,
         threads: NonZeroUsize,
     ) -> Result<Vec<LabelledSample>, BadSamples> {
-        let progress = Progress::new("reading pictures", self.len() as u64);
+        let progress = Progress::new("reading images", self.len() as u64);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut loaded = Vec::new();

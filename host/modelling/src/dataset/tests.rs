@@ -356,7 +356,7 @@ fn a_picture_over_the_limit_is_refused_by_its_header() {
         let file = dataset.file(0);
         format!("{file} cannot be used: {size}")
     });
-    assert!(error.line().ends_with("cut the picture into parts"), "{}", error.line());
+    assert!(error.line().ends_with("split the image into parts"), "{}", error.line());
 }
 
 #[test]

@@ -9,11 +9,11 @@ use crate::graph::{Affine, Range};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum RangeMethod {
-    /// From the least to the greatest number seen.
+    /// From the smallest to the largest value seen.
     MinMax,
-    /// All but one number in ten thousand at either end.
+    /// All but one value in ten thousand at either end.
     Percentile,
-    /// The cut whose rounding and cutting have the least squared error together.
+    /// The range with the least squared error of rounding and clipping.
     LeastError,
 }
 

@@ -21,13 +21,13 @@ pub fn page(judged: &Assessment, counts: &[(f64, u32)]) -> Result<String, Failur
     let mut html = head("Dilution series");
     let mut top = vec![
         (format!("{:.1} %", 100.0 * series.index), "proportionality index (0: perfectly proportional)"),
-        (format!("{:.4}", series.r_squared), "R² of the straight fit"),
+        (format!("{:.4}", series.r_squared), "R² of the linear fit"),
     ];
     top.extend(series.pooled_cv.map(|cv| (format!("{:.1} %", 100.0 * cv), "CV over fields of one dilution")));
     top.push((counts.len().to_string(), "fields"));
     let _ = write!(html, "<p><b>{}</b></p>", escaped(&judged.words));
     cards(&mut html, &top);
-    html.push_str("<h2>Counts over the share of the sample</h2>");
+    html.push_str("<h2>Counts against the fraction of sample</h2>");
     let mut svg = String::new();
     draw(&mut svg, series, counts).map_err(|error| Failure::failed(error.to_string(), "report this"))?;
     html.push_str(&svg);
@@ -74,7 +74,7 @@ fn draw<'a>(svg: &'a mut String, series: &DilutionSeries, counts: &[(f64, u32)])
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..right, 0.0..top)?;
-    chart.configure_mesh().x_desc("share of the sample (1 / dilution)").y_desc("nuclei a field").draw()?;
+    chart.configure_mesh().x_desc("fraction of sample (1 / dilution)").y_desc("nuclei per field").draw()?;
     chart.draw_series(LineSeries::new([(0.0, 0.0), (right, series.slope * right)], &BLACK))?;
     chart.draw_series(counts.iter().map(|&(dilution, count)| {
         Circle::new((1.0 / dilution, f64::from(count)), 4, POINT.mix(0.6).filled())

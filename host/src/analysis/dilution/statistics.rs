@@ -13,7 +13,7 @@ const NOTABLE: f64 = 0.05;
 /// One dilution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
-    /// How many times the sample was diluted.
+    /// Dilution factor of the sample.
     pub dilution: f64,
     /// Fields counted.
     pub fields: usize,
@@ -56,7 +56,7 @@ pub struct DilutionSeries {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeriesError {
     /// There must be several dilutions.
-    #[error("a series needs two dilutions at least, got {0}")]
+    #[error("a series needs at least two dilutions, got {0}")]
     Few(usize),
     /// Nothing was counted.
     #[error("nothing was counted at any dilution")]

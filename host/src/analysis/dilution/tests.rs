@@ -106,10 +106,10 @@ fn few_and_clumped_fields_are_cautioned_against() {
     let assessment = judged(&[(1.0, 10), (1.0, 60), (1.0, 20), (2.0, 15)]);
     let cautions = assessment.cautions.join("\n");
     for words in [
-        "2 dilutions are few",
+        "only 2 dilutions",
         "fewer than 3 fields at 1 in 2",
-        "fields vary more",
-        "proportional is not right",
+        "more than randomly distributed nuclei",
+        "proportional does not mean accurate",
     ] {
         assert!(cautions.contains(words), "{words:?} in {cautions}");
     }

@@ -64,33 +64,38 @@ pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<DatasetFinding> {
                 SampleWarning::Planes { .. } => {
                     ("only what it names is read", "choose with --plane and --channel")
                 }
-                _ => ("some pixels or masks are not used as they were drawn", "draw these masks again"),
+                _ => ("some pixels or masks are not used as drawn", "draw these masks again"),
             };
             DatasetFinding::odd(file, warning.to_string(), effect, next)
         })
         .collect();
     let Some(labels) = &sample.labels else {
-        let (effect, next) = ("it cannot be trained on or scored", "put its masks beside it");
-        found.push(DatasetFinding::odd(file, "the picture has no truth".to_owned(), effect, next));
+        let (effect, next) = ("it cannot be used for training or scoring", "put its masks next to it");
+        found.push(DatasetFinding::odd(file, "the image has no ground truth".to_owned(), effect, next));
         return found;
     };
     let areas: Vec<u32> = labels.areas().into_iter().skip(1).filter(|&area| area > 0).collect();
     if areas.is_empty() {
-        let effect = "it teaches that there is nothing to find";
-        let next = "check that this is meant";
-        found.push(DatasetFinding::odd(file, "the truth has no nucleus".to_owned(), effect, next));
+        let effect = "it counts as an image without nuclei";
+        let next = "check that this is intended";
+        found.push(DatasetFinding::odd(
+            file,
+            "the ground truth contains no nucleus".to_owned(),
+            effect,
+            next,
+        ));
     }
     let specks = areas.iter().filter(|&&area| area < SPECK_PX).count();
     if specks > 0 {
         let problem = format!("{specks} nuclei have fewer than {SPECK_PX} pixels");
-        let effect = "no model matches them, so they lower every score";
-        found.push(DatasetFinding::odd(file, problem, effect, "erase slips of the pen"));
+        let effect = "no model can match them, so they lower every score";
+        found.push(DatasetFinding::odd(file, problem, effect, "erase stray marks"));
     }
     let scattered = scattered(labels);
     if scattered > 0 {
-        let problem = format!("{scattered} nuclei consist of several pieces");
-        let effect = "pieces of one nucleus count as one, and a model finds several";
-        found.push(DatasetFinding::odd(file, problem, effect, "give each piece a mask of its own"));
+        let problem = format!("{scattered} nuclei consist of several parts");
+        let effect = "the parts count as one nucleus, but a model finds several";
+        found.push(DatasetFinding::odd(file, problem, effect, "give each part its own mask"));
     }
     found
 }
@@ -141,9 +146,9 @@ pub(super) fn duplicates(pictures: &[PictureFacts]) -> Vec<DatasetFinding> {
     for picture in pictures {
         match first.get(&picture.digest) {
             Some(earlier) => {
-                let problem = format!("the picture is the same as {}", earlier.file);
-                let effect = "a copy in training and one in validation flatter the score";
-                found.push(DatasetFinding::odd(&picture.file, problem, effect, "keep one of them"));
+                let problem = format!("the image is a duplicate of {}", earlier.file);
+                let effect = "a duplicate in training and validation inflates the score";
+                found.push(DatasetFinding::odd(&picture.file, problem, effect, "keep only one"));
             }
             None => {
                 first.insert(picture.digest, picture);

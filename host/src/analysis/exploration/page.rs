@@ -35,8 +35,8 @@ pub fn page(title: &str, exploration: &Exploration, dataset: &Dataset) -> Result
     plot(&mut html, exploration)?;
     sizes(&mut html, exploration);
     html.push_str(
-        "<h2>Kinds of picture</h2><p>k-means sorts the pictures by colour alone. Where a cluster holds one \
-         image type, the rule that types a single picture agrees with it.</p>",
+        "<h2>Kinds of image</h2><p>k-means clusters the images by color only. Where a cluster holds a \
+             single image type, the rule that assigns types agrees with it.</p>",
     );
     for (number, cluster) in (1..).zip(&exploration.clusters) {
         samples(&mut html, number, cluster, exploration, dataset)?;
@@ -53,9 +53,9 @@ fn cards(html: &mut String, exploration: &Exploration) {
     for (number, what) in [
         (exploration.listed.to_string(), "pictures"),
         (facts.nuclei.to_string(), "nuclei"),
-        (format!("{:.0} %", 100.0 * facts.touching), "of them touch another one"),
+        (format!("{:.0} %", 100.0 * facts.touching), "of them touch another"),
         (format!("{} px", facts.areas_px[1]), "median area"),
-        (exploration.findings.len().to_string(), "findings to look at"),
+        (exploration.findings.len().to_string(), "findings to review"),
     ] {
         let _ = write!(html, "<div class=\"card\"><b>{number}</b>{what}</div>");
     }
@@ -65,7 +65,7 @@ fn cards(html: &mut String, exploration: &Exploration) {
 fn types(html: &mut String, exploration: &Exploration) {
     html.push_str(
         "<h2>Image types</h2><div class=\"wide\"><table><tr><th>type<th>pictures<th>nuclei<th>touching\
-         <th>nuclei a picture: least, median, most<th>area, px: 5 %, median, 95 %</tr>",
+         <th>nuclei per image: least, median, most<th>area, px: 5 %, median, 95 %</tr>",
     );
     for (name, facts) in &exploration.types {
         let TypeFacts { pictures, nuclei, touching, counts, areas_px } = facts;
@@ -85,7 +85,7 @@ fn types(html: &mut String, exploration: &Exploration) {
 }
 
 fn sizes(html: &mut String, exploration: &Exploration) {
-    html.push_str("<h2>Picture sizes</h2><div class=\"wide\"><table><tr><th>size, px<th>pictures</tr>");
+    html.push_str("<h2>Image sizes</h2><div class=\"wide\"><table><tr><th>size, px<th>images</tr>");
     for (size, count) in &exploration.sizes {
         let _ = write!(html, "<tr><td>{size}<td>{count}</tr>");
     }
@@ -103,7 +103,7 @@ fn samples(
         cluster.types.iter().map(|(name, count): (&ImageType, _)| format!("{count} {name}")).collect();
     let _ = write!(
         html,
-        "<h3>Cluster {number}: {} pictures ({})</h3><p>Median value {:.2}, mean saturation {:.2}.</p>",
+        "<h3>Cluster {number}: {} images ({})</h3><p>Median value {:.2}, mean saturation {:.2}.</p>",
         cluster.members.len(),
         held.join(", "),
         cluster.centre[0],
@@ -131,9 +131,9 @@ fn samples(
 }
 
 fn findings(html: &mut String, exploration: &Exploration) {
-    html.push_str("<h2>What is wrong, file by file</h2>");
+    html.push_str("<h2>Problems, file by file</h2>");
     if exploration.findings.is_empty() {
-        html.push_str("<p>Nothing was found.</p>");
+        html.push_str("<p>None.</p>");
         return;
     }
     html.push_str(
@@ -210,7 +210,7 @@ fn draw<'a>(svg: &'a mut String, curves: &[(Vec<(f64, f64)>, RGBColor)]) -> Draw
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d((1.0..right * 1.2).log_scale(), 0.0..top * 1.05)?;
-    chart.configure_mesh().x_desc("area of a nucleus, px").y_desc("share of nuclei, %").draw()?;
+    chart.configure_mesh().x_desc("area of a nucleus, px").y_desc("fraction of nuclei, %").draw()?;
     for (points, colour) in curves {
         chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
     }

@@ -14,7 +14,7 @@ use crate::support::html::{Outlines, area_histogram, cards, escaped, head, outli
 const SHOWN: usize = 6;
 
 const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted\
-                   <span class=\"key\" style=\"color:#9aa4ae\"></span>found, but outside the gates</p>";
+                   <span class=\"key\" style=\"color:#9aa4ae\"></span>outside the gates</p>";
 
 /// Writes the page.
 ///
@@ -22,11 +22,11 @@ const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted
 /// [`Failure`] when a field that was read before can no longer be.
 pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<String, Failure> {
     let mut html = head(&format!("Nuclei in {title}"));
-    let mut top = vec![(with_interval(report.counts.mean), "nuclei a field")];
+    let mut top = vec![(with_interval(report.counts.mean), "nuclei per field")];
     top.extend(report.density_per_mm2.map(|density| (with_interval(density), "nuclei a mm²")));
     top.extend(report.concentration_per_ml.map(|density| (with_interval(density), "nuclei a mL")));
     top.push((report.counts.fields.to_string(), "fields counted"));
-    top.push((report.left_out.len().to_string(), "fields left out"));
+    top.push((report.left_out.len().to_string(), "fields excluded"));
     cards(&mut html, &top);
     numbers(&mut html, report);
     let areas: Vec<u32> = report.fields.iter().flat_map(|field| &field.areas_px).copied().collect();
@@ -35,7 +35,7 @@ pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<S
         area_histogram(&mut html, &areas)?;
     }
     let gallery = [
-        ("Left out: their counts cannot be trusted", report.left_out.iter().take(SHOWN).collect()),
+        ("Excluded: unreliable counts", report.left_out.iter().take(SHOWN).collect()),
         ("Farthest from the mean", by_distance(report).into_iter().rev().take(SHOWN).collect()),
         ("Nearest to the mean", by_distance(report).into_iter().take(SHOWN).collect::<Vec<_>>()),
     ];
@@ -68,18 +68,18 @@ fn numbers(html: &mut String, report: &CountReport) {
     ];
     rows.extend(report.counts.standard_deviation.map(|s| ("standard deviation over fields", number(s))));
     rows.extend(
-        report.counts.dispersion.map(|d| ("variance / mean (1: strewn at random)", format!("{d:.2}"))),
+        report.counts.dispersion.map(|d| ("variance / mean (1: randomly distributed)", format!("{d:.2}"))),
     );
-    rows.extend(report.counts.more_fields.map(|more| ("more fields until within ±5 %", more.to_string())));
+    rows.extend(report.counts.more_fields.map(|more| ("additional fields for ±5 %", more.to_string())));
     if let Some(sizes) = &report.sizes {
         rows.push((
-            "area at 5, 25, 50, 75, 95 % of the nuclei, px",
+            "area percentiles 5, 25, 50, 75, 95 %, px",
             sizes.areas_px.map(|area| area.to_string()).join(" "),
         ));
         rows.extend(sizes.areas_um2.map(|areas| ("the same, µm²", areas.map(number).join(" "))));
     }
     rows.extend(report.options.pixel_size.map(|size| ("pixel size, µm", size.get().to_string())));
-    rows.extend(report.options.chamber_depth_um.map(|depth| ("depth of the chamber, µm", depth.to_string())));
+    rows.extend(report.options.chamber_depth_um.map(|depth| ("chamber depth, µm", depth.to_string())));
     if report.options.dilution > 1.0 {
         rows.push(("dilution", format!("{}-fold", report.options.dilution)));
     }
@@ -103,7 +103,7 @@ fn picture(
     report: &CountReport,
     folder: &LabelFolder,
 ) -> Result<(), Failure> {
-    let next = "leave the folder as it is while it is reported on";
+    let next = "do not change the folder while report reads it";
     let failed = |problem: String| Failure::failed(problem, next);
     let loaded = folder.load(&field.name).map_err(failed)?;
     let objects = objects_of(&field.name, &loaded).map_err(failed)?;
@@ -129,7 +129,7 @@ fn picture(
 fn table(html: &mut String, report: &CountReport) {
     html.push_str(
         "<h2>Every field</h2><div class=\"wide\"><table><tr><th>field<th>counted<th>found<th>confluence\
-         <th>left out for</tr>",
+         <th>excluded because</tr>",
     );
     for field in report.fields.iter().chain(&report.left_out) {
         let _ = write!(

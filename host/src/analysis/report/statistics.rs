@@ -1,10 +1,10 @@
 //! Counts of several fields: their mean, how sure it is, and what the interval is worth.
 //!
-//! The 95 % interval of the mean is Student's, m ± t(0.975, n - 1) s / √n, after Gosset (Biometrika 6, 1908). It
-//! asks that fields be chosen without looking, and that the mean of n counts be about normal. The tests
-//! simulate what it covers: of nuclei that scatter at random (Poisson) what it promises, from 3 fields and
-//! 5 nuclei a field on; of clumps somewhat less with few fields; of nuclei in a quarter of the fields only,
-//! three series of four with 5 fields, and what it promises with 80.
+//! The 95 % interval of the mean is Student's, m ± t(0.975, n - 1) s / √n, after Gosset (Biometrika 6, 1908). It asks
+//! that fields be chosen without looking, and that the mean of n counts be about normal. The tests simulate what it
+//! covers: of nuclei that scatter at random (Poisson) what it promises, from 3 fields and 5 nuclei per field on; of
+//! clumps somewhat less with few fields; of nuclei in a quarter of the fields only, three series of four with 5 fields,
+//! and what it promises with 80.
 
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF as _, StudentsT};
@@ -83,30 +83,32 @@ impl CountStatistics {
         let mut cautions = Vec::new();
         if self.fields == 1 {
             cautions
-                .push("one field tells nothing of the spread: take 5 or more, without choosing them".into());
+                .push("one field says nothing about the variation: take 5 or more, chosen at random".into());
         } else if self.fields < FEW_FIELDS {
             let fields = self.fields;
-            cautions
-                .push(format!("{fields} fields are few: their interval is wide, and rests on normal counts"));
+            cautions.push(format!(
+                "only {fields} fields: the interval is wide, and assumes normally distributed counts"
+            ));
         }
         if self.mean.value < FEW_NUCLEI {
             cautions.push(
-                "fewer than 5 nuclei a field: such counts are skewed, and the interval covers less than 95 %"
+                "fewer than 5 nuclei per field: such counts are skewed, and the interval covers less than 95 %"
                     .into(),
             );
         }
         if self.total == 0 {
             let most = 3.0 / self.fields as f64;
             cautions.push(format!(
-                "nothing was found: were nuclei strewn at random, up to {most:.2} a field could have been missed (95 %)"
+                "nothing was found: up to {most:.2} randomly distributed nuclei per field could have been missed (95 %)"
             ));
         } else if self.standard_deviation == Some(0.0) {
-            cautions.push("all counts are equal, which is chance: the interval is too narrow".into());
+            cautions.push("all counts are equal by chance: the interval is too narrow".into());
         }
         if let Some(dispersion) = self.dispersion.filter(|_| self.is_clumped()) {
             cautions.push(format!(
-                "the counts vary {dispersion:.1} times as much as those of nuclei strewn at random: clumps, or \
-                 fields of several densities; with fewer than 20 such fields the interval covers less than 95 %"
+                "the counts vary {dispersion:.1} times as much as those of randomly distributed nuclei: \
+                     clumps, or fields of different densities; with fewer than 20 such fields the \
+                          interval covers less than 95 %"
             ));
         }
         cautions

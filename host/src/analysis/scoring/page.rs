@@ -51,8 +51,8 @@ impl Worst {
         let top = [
             (format!("{:.3}", total.mean_ap), "mean AP over IoU 0.50 to 0.95"),
             (format!("{:.3}", total.ap[0]), "AP at IoU above 0.50"),
-            (format!("{:.3}", total.mean_iou), "IoU of nucleus against background"),
-            (format!("{:.1} %", 100.0 * total.count_error), "error of a picture's count"),
+            (format!("{:.3}", total.mean_iou), "IoU of nuclei against background"),
+            (format!("{:.1} %", 100.0 * total.count_error), "count error per image"),
             (total.images.to_string(), "pictures"),
         ];
         cards(&mut html, &top);
@@ -60,10 +60,10 @@ impl Worst {
         thresholds(&mut html, total)?;
         let _ = write!(
             html,
-            "<h2>The worst pictures first</h2><p>Outlines at IoU above 0.50:\
+            "<h2>Worst images first</h2><p>Outlines at IoU above 0.50:\
              <span class=\"key\" style=\"color:#00d060\"></span>hit\
-             <span class=\"key\" style=\"color:#ff9800\"></span>missed: a true nucleus\
-             <span class=\"key\" style=\"color:#ff40c0\"></span>false find</p>"
+             <span class=\"key\" style=\"color:#ff9800\"></span>missed nucleus\
+             <span class=\"key\" style=\"color:#ff40c0\"></span>false positive</p>"
         );
         self.figures.iter().for_each(|(_, figure)| html.push_str(figure));
         if let more @ 1.. = report.pictures.len().saturating_sub(SHOWN) {
@@ -107,7 +107,7 @@ fn figure(sample: &LabelledSample, found: &LabelImage, scored: &ScoredPicture) -
 
 fn types(html: &mut String, report: &ScoreReport) {
     html.push_str(
-        "<h2>By type</h2><div class=\"wide\"><table><tr><th>type<th>pictures<th>mean AP<th>AP 0.50<th>AP 0.75\
+        "<h2>By type</h2><div class=\"wide\"><table><tr><th>type<th>images<th>mean AP<th>AP 0.50<th>AP 0.75\
          <th>IoU<th>Dice<th>count error</tr>",
     );
     let rows = report.types.iter().map(|(image_type, score)| (image_type.name(), score));

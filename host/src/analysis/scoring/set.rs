@@ -19,7 +19,7 @@ pub enum MissingPolicy {
     Refuse,
     /// They are not scored.
     LeaveOut,
-    /// They count as pictures in which nothing was found.
+    /// Count them as pictures in which nothing was found.
     CountEmpty,
 }
 
@@ -99,10 +99,10 @@ pub fn score_set(
     if !problems.is_empty() {
         let problem =
             format!("{} predictions cannot be scored: {}", problems.len(), some_of(&problems, "; "));
-        return Err(Failure::failed(problem, "segment these very pictures anew, at their own size"));
+        return Err(Failure::failed(problem, "segment the same images again, at their original size"));
     }
     let report = ScoreReport::new(scored).ok_or_else(|| {
-        Failure::failed("no picture is left to score", "name more pictures, or mend their truth")
+        Failure::failed("no image is left to score", "give more images, or correct their ground truth")
     })?;
     let skipped = bad.errors.iter().map(|error| one_line(error)).collect();
     Ok(SetResult { report, skipped, missing })
@@ -125,8 +125,8 @@ fn choose(dataset: &Dataset, only: &BTreeSet<String>) -> Result<Vec<usize>, Fail
     let known: BTreeSet<&str> = (0..dataset.len()).map(|at| dataset.name(at)).collect();
     let unknown: Vec<&String> = only.iter().filter(|name| !known.contains(name.as_str())).collect();
     if !unknown.is_empty() {
-        let problem = format!("the truth has no picture called {}", some_of(&unknown, ", "));
-        return Err(Failure::usage(problem, "name pictures by their file names without the extension"));
+        let problem = format!("the ground truth has no image called {}", some_of(&unknown, ", "));
+        return Err(Failure::usage(problem, "give image names without folder and extension"));
     }
     Ok((0..dataset.len()).filter(|&at| only.is_empty() || only.contains(dataset.name(at))).collect())
 }
@@ -138,8 +138,8 @@ fn refuse_equal_names(dataset: &Dataset, chosen: &[usize]) -> Result<(), Failure
         Some(pair) => {
             let (first, second) = (dataset.file(pair[0]), dataset.file(pair[1]));
             let problem =
-                format!("{first} and {second} have one name, so that one label image would serve for both");
-            Err(Failure::failed(problem, "score their folders one by one"))
+                format!("{first} and {second} have the same name, so one label image would match both");
+            Err(Failure::failed(problem, "score their folders separately"))
         }
     }
 }
@@ -149,7 +149,10 @@ fn warn_unmatched(dataset: &Dataset, predicted: &BTreeSet<&str>) {
     let strangers: Vec<&&str> = predicted.difference(&known).collect();
     if !strangers.is_empty() {
         let names = some_of(&strangers, ", ");
-        eprintln!("warning: {} predictions have no truth and are not scored: {names}", strangers.len());
+        eprintln!(
+            "warning: {} predictions have no ground truth and are not scored: {names}",
+            strangers.len()
+        );
     }
 }
 
@@ -157,19 +160,22 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
     if missing.is_empty() {
         return Ok(());
     }
-    let told =
-        format!("{} pictures of the truth have no prediction: {}", missing.len(), some_of(missing, ", "));
+    let told = format!(
+        "{} images of the ground truth have no prediction: {}",
+        missing.len(),
+        some_of(missing, ", ")
+    );
     match choice {
         MissingPolicy::Refuse => Err(Failure::failed(
             told,
-            "segment them too, or score the others with --subset, or count these as empty with --missing-as-empty",
+            "segment them too, or score only the others with --subset, or treat these as empty with --missing-as-empty",
         )),
         MissingPolicy::LeaveOut => {
-            eprintln!("warning: {told}; they are left out");
+            eprintln!("warning: {told}; they are excluded");
             Ok(())
         }
         MissingPolicy::CountEmpty => {
-            eprintln!("warning: {told}; they count as empty");
+            eprintln!("warning: {told}; they are scored as empty");
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! `nuclei-host station calibrate`: the pixel size and the flat field, with who measured them, when and how.
+//! `nuclei-host station calibrate`: pixel size and flat field, recorded with who measured them, when and how.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::records::recording::digest;
 use crate::station::client::{SerialLine, Station};
 
 const EXAMPLES: &str = "Examples:
-  nuclei-host station calibrate --micrometer                          (of what the station sees now)
+  nuclei-host station calibrate --micrometer                          (of the station's current view)
   nuclei-host station calibrate --micrometer ruling.png --spacing-um 10
   nuclei-host station calibrate --um-per-px 0.325
   nuclei-host capture --out bright --count 20; nuclei-host capture --out dark --count 20
@@ -30,32 +30,32 @@ const ENOUGH_FRAMES: u32 = 10;
 
 /// Measure the pixel size from a stage micrometer, or the flat field from bright and dark frames.
 ///
-/// The pixel size is set on the station until it restarts; the line for its TOML file is printed. Who measured it,
-/// when and how is kept on this machine, and goes into every record and capture. Bright frames are of an evenly lit
-/// empty field, dark ones without light, all with the exposure that is used for counting, and from a station
-/// without flat_field in its settings. The flat field is a file for the station's settings and for segment.
+/// The pixel size applies until the station restarts; add the printed line to its TOML file to keep it. Who measured
+/// it, when and how is stored on this machine and written to every recording and capture. Take bright frames of an
+/// evenly lit empty field and dark frames without light, both with the exposure used for counting, on a station without
+/// flat_field in its settings. The flat field is a file for the station's settings and for segment.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["micrometer", "um_per_px", "bright"]))]
 pub struct CalibrateArgs {
-    /// A picture of a stage micrometer; without a name, the station takes one
+    /// Image of a stage micrometer; without a file, the station takes one
     #[arg(long, value_name = "PICTURE", num_args = 0..=1)]
     micrometer: Option<Option<PathBuf>>,
-    /// From line to line of the micrometer, µm
+    /// Distance between the micrometer's lines, µm
     #[arg(long, value_name = "UM", default_value_t = 10.0, value_parser = spacing)]
     spacing_um: f64,
-    /// The pixel size, where it is known, µm a pixel
+    /// The pixel size if you know it, µm per pixel
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     um_per_px: Option<PixelSize>,
-    /// Bright frames; folders, zips or pictures
+    /// Bright frames: folders, zips or images
     #[arg(long, value_name = "INPUT", num_args = 1.., requires = "dark")]
     bright: Vec<PathBuf>,
-    /// Dark frames; folders, zips or pictures
+    /// Dark frames: folders, zips or images
     #[arg(long, value_name = "INPUT", num_args = 1.., requires = "bright")]
     dark: Vec<PathBuf>,
-    /// The flat field's file
+    /// Flat field file to write
     #[arg(long, value_name = "FILE", default_value = "flat-field.nff")]
     out: PathBuf,
-    /// Who measures [default: the user's name]
+    /// Who measured [default: your user name]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
@@ -63,7 +63,7 @@ pub struct CalibrateArgs {
 fn spacing(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1e5 => Ok(value),
-        _ => Err("µm above 0 and up to 100000 are wanted".to_owned()),
+        _ => Err("expected µm, above 0 and up to 100000".to_owned()),
     }
 }
 
@@ -98,7 +98,9 @@ struct FlatFieldRecord {
 /// [`Failure`].
 pub fn run(args: &CalibrateArgs, port: &PortArgs, json: bool) -> Result<Exit, Failure> {
     let by = args.by.clone().or_else(|| std::env::var("USER").ok()).filter(|name| !name.is_empty());
-    let by = by.ok_or_else(|| Failure::usage("nobody says who measures", "give your name with --by"))?;
+    let by = by.ok_or_else(|| {
+        Failure::usage("the name of the person who measures is unknown", "give your name with --by")
+    })?;
     if args.bright.is_empty() { pixel_size_of(args, by, port, json) } else { flat_field_of(args, by, json) }
 }
 
@@ -113,7 +115,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
     // A picture is judged before anything is asked of the station.
     let measured = match (&args.micrometer, args.um_per_px) {
         (Some(Some(path)), _) => {
-            let next = "name a picture of a stage micrometer";
+            let next = "give an image of a stage micrometer";
             let bytes = fs::read(path)
                 .map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
             Some(of_micrometer(&bytes, &path.display().to_string(), args.spacing_um)?)
@@ -126,7 +128,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
     let (mut station, identity) = port.open()?;
     let found = match measured {
         Some(found) => found,
-        None => of_micrometer(&captured(&mut station)?, "the station's picture", args.spacing_um)?,
+        None => of_micrometer(&captured(&mut station)?, "the station's image", args.spacing_um)?,
     };
     let um_per_px = rounded(found.um_per_px)?;
     let relative = found.ruling.map(|ruling| ruling.uncertainty_px / ruling.period_px);
@@ -149,24 +151,27 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
     }
     let interval = measured.uncertainty_um_per_px.map(|standard| format!(" ± {:.1e} (95 %)", 2.0 * standard));
     let sure = interval.unwrap_or_default();
-    output::line(&format!("pixel size   {}{sure} µm a pixel, {}", measured.um_per_px, measured.origin.how))?;
     output::line(&format!(
-        "set on {} until it restarts; for good, put into its settings: pixel_size = {}",
+        "pixel size   {}{sure} µm per pixel, {}",
+        measured.um_per_px, measured.origin.how
+    ))?;
+    output::line(&format!(
+        "set on {} until it restarts; to keep it, add to its settings: pixel_size = {}",
         identity.name, measured.um_per_px
     ))?;
     Ok(Exit::Done)
 }
 
 fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<MeasuredScale, Failure> {
-    let next = "name a picture of a stage micrometer: PNG, TIFF or JPEG";
+    let next = "give an image of a stage micrometer: PNG, TIFF or JPEG";
     let image = decode_image(picture)
         .map_err(|error| Failure::failed(format!("{name}: {}", one_line(&error)), next))?;
     let ruling = micrometer::measure(&image)
         .map_err(|error| Failure::failed(format!("{name}: {error}"), advice(error)))?;
     let Ruling { period_px, uncertainty_px, lines, degrees } = ruling;
     let how = format!(
-        "stage micrometer, {spacing_um} µm a division: {period_px:.3} ± {:.3} px (95 %) over {lines} lines, \
-         {degrees:.1}° across; picture {}",
+        "stage micrometer, {spacing_um} µm per division: {period_px:.3} ± {:.3} px (95 %) over {lines} \
+             lines, {degrees:.1}° across; image {}",
         2.0 * uncertainty_px,
         &digest(picture)[..16]
     );
@@ -176,7 +181,7 @@ fn of_micrometer(picture: &[u8], name: &str, spacing_um: f64) -> Result<Measured
 const fn advice(refused: RulingError) -> &'static str {
     match refused {
         RulingError::Unclear | RulingError::Uneven => {
-            "nothing was set; focus on the ruling, let it fill the picture with nothing else in it, and try again"
+            "nothing was set; focus on the ruling, fill the image with it and nothing else, and try again"
         }
         RulingError::TooFew { .. } => "nothing was set; use a finer ruling, or a lower magnification",
         RulingError::TooFine => "nothing was set; use a coarser ruling, or a higher magnification",
@@ -205,9 +210,9 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
         let next = match error {
             FlatFieldError::Saturated { .. } => "turn the light down, and take the bright frames again",
             FlatFieldError::TooDark { .. } => "turn the light up, and take the bright frames again",
-            FlatFieldError::Unlit { .. } => "centre the light, or remove what shades the picture",
+            FlatFieldError::Unlit { .. } => "center the light, or remove what shades the image",
             FlatFieldError::Size { .. } | FlatFieldError::Damaged => {
-                "take all frames with one camera setting"
+                "take all frames with the same camera settings"
             }
         };
         Failure::failed(error, next)
@@ -219,7 +224,8 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
     for (frames, what) in [(bright.frames(), "bright"), (dark.frames(), "dark")] {
         if frames < ENOUGH_FRAMES {
             eprintln!(
-                "caution: {frames} {what} frames are few: their noise goes into every frame; take {ENOUGH_FRAMES} or more"
+                "caution: only {frames} {what} frames: their noise is added to every frame; take \
+                     {ENOUGH_FRAMES} or more"
             );
         }
     }
@@ -234,12 +240,12 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
         output::json(&record)?;
     } else {
         output::line(&format!(
-            "the worst lit part of the picture gets {:.0} % of the mean light; wrote {}",
+            "the darkest part of the image gets {:.0} % of the mean light; wrote {}",
             100.0 * record.least_light,
             args.out.display()
         ))?;
         output::line(
-            "copy it to the station, and put its place into the settings: flat_field = \"/var/lib/nuclei/flat-field.nff\"",
+            "copy it to the station, and add its path to the settings: flat_field = \"/var/lib/nuclei/flat-field.nff\"",
         )?;
     }
     Ok(Exit::Done)
@@ -256,20 +262,20 @@ fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
     for at in 0..pictures.len() {
         let loaded = pictures.load(at);
         let image =
-            loaded.map_err(|error| Failure::failed(error.line(), "take it away, or take it again"))?.image;
+            loaded.map_err(|error| Failure::failed(error.line(), "remove it, or take it again"))?.image;
         match &mut sum {
             None => sum = Some(FrameSum::new(&image)),
             Some(sum) => sum.add(&image).map_err(|error| {
                 Failure::failed(
                     format!("{}: {error}", pictures.file(at)),
-                    "take all frames with one camera setting",
+                    "take all frames with the same camera settings",
                 )
             })?,
         }
         progress.advance(1);
     }
     drop(progress);
-    sum.ok_or_else(|| Failure::usage(format!("there are no {what} frames"), "name folders with pictures"))
+    sum.ok_or_else(|| Failure::usage(format!("there are no {what} frames"), "give folders of images"))
 }
 
 /// Reads a flat field's file.
@@ -277,7 +283,7 @@ fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
 /// # Errors
 /// [`Failure`] that names it.
 pub fn load_flat_field(path: &Path) -> Result<FlatField, Failure> {
-    let next = "name a file that nuclei-host station calibrate --bright --dark wrote";
+    let next = "give a file written by nuclei-host station calibrate --bright --dark";
     let named = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()), next);
     let file = fs::read(path).map_err(|error| named(&error))?;
     FlatField::decode(&file).map_err(|error| named(&error))

@@ -29,12 +29,12 @@ fn draw<'a>(svg: &'a mut String, rows: &[FrontRow]) -> DrawResult<'a> {
     let root = SVGBackend::with_string(svg, (720, 440)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption("mean AP of the int8 file on the pictures held back", ("sans-serif", 16))
+        .caption("mean AP of the int8 file on the held-back images", ("sans-serif", 16))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(48)
         .build_cartesian_2d((0.05..10.0).log_scale(), 0.0..0.7)?;
-    chart.configure_mesh().x_desc("GMAC for a tile of 256x256").draw()?;
+    chart.configure_mesh().x_desc("GMAC per tile of 256x256").draw()?;
     let points = rows.iter().filter_map(|row| Some((row, row.int8.as_ref()?.mean_ap)));
     chart.draw_series(points.map(|(row, score)| {
         let colour = if row.name == "tutorial" { BASELINE } else { OURS };

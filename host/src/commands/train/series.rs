@@ -153,7 +153,7 @@ impl Series<'_> {
         match session.run_on(self.backend)? {
             Outcome::Interrupted { steps } => {
                 let problem = format!("stopped after {steps} of {} steps of {name}", config.steps());
-                Err(Failure::failed(problem, "the same command with --resume goes on"))
+                Err(Failure::failed(problem, "run the same command with --resume to continue"))
             }
             Outcome::Finished(graph) => Ok((folder, graph)),
         }
@@ -163,8 +163,8 @@ impl Series<'_> {
         if !self.material.validation.is_empty() {
             return Ok(());
         }
-        let problem = "a series compares validation scores, and no picture is held back";
-        Err(Failure::usage(problem, "begin a run with --validation above 0"))
+        let problem = "a series compares validation scores, but no image is held back";
+        Err(Failure::usage(problem, "start a run with --validation above 0"))
     }
 
     fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
@@ -180,7 +180,7 @@ fn load_row(path: &Path) -> Result<Option<FrontRow>, Failure> {
     }
     serde_json::from_str(&fs::read_to_string(path)?).map(Some).map_err(|error| {
         let problem = format!("{} is damaged: {error}", path.display());
-        Failure::failed(problem, "remove it: the run's scores are computed anew")
+        Failure::failed(problem, "delete it; the run's scores are then computed again")
     })
 }
 

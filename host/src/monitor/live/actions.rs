@@ -74,7 +74,7 @@ pub(super) fn set_illumination(
     station: &mut Station<SerialLine>,
     percent: f32,
 ) -> Result<(Settings, String), SessionError> {
-    let wrong = || Failure::usage(format!("{percent} is no brightness"), "0 to 100 per cent");
+    let wrong = || Failure::usage(format!("{percent} is not a valid brightness"), "0 to 100 percent");
     let brightness = from_percent(percent.into()).ok_or_else(wrong)?;
     let settings = station.set(Setting::Illumination(brightness))?;
     Ok((settings, format!("illumination {percent:.0} %")))
@@ -103,13 +103,13 @@ pub(super) fn snapshot(
         Err(error) => return Err(Failure::from(error).into()),
     };
     let record = CaptureFolder::new(&path).write(&captured, provenance)?;
-    Ok(format!("frame {} with {} nuclei is in {}", record.frame.frame, record.frame.count, path.display()))
+    Ok(format!("saved frame {} with {} nuclei to {}", record.frame.frame, record.frame.count, path.display()))
 }
 
 /// Goes back to the model before the running one.
 pub(super) fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
     match revert_running(station) {
-        Ok((_, after)) => Ok(format!("{} runs again", slot_name(after.active))),
+        Ok((_, after)) => Ok(format!("{} is active again", slot_name(after.active))),
         Err(RevertError::Link(error)) => Err(error.into()),
         Err(error) => Err(Failure::from(error).into()),
     }
@@ -124,9 +124,9 @@ pub(super) fn flash_model(
     mut on_update: impl FnMut(OperationUpdate<String>),
 ) -> Result<String, SessionError> {
     check_model(onnx).map_err(|error| {
-        let next = "nothing was sent; choose a file that nuclei-host train or export wrote";
+        let next = "nothing was sent; choose a file written by nuclei-host train or export";
         Failure::failed(
-            format!("{name} is no model that a station takes: {}", host_console::one_line(&error)),
+            format!("{name} is not a model that a station accepts: {}", host_console::one_line(&error)),
             next,
         )
     })?;
@@ -137,12 +137,12 @@ pub(super) fn flash_model(
                 format!("sending {name}: {} %", percent(stored, length))
             }
             FlashStep::Sent(_) => format!("{name} is sent"),
-            FlashStep::Verifying => format!("the station verifies {name} and runs its golden frame"),
-            FlashStep::Trial { frames_left } => format!("{name} is on trial: {frames_left} frames to pass"),
+            FlashStep::Verifying => format!("the station is verifying {name}"),
+            FlashStep::Trial { frames_left } => format!("{name}: trial run, {frames_left} frames left"),
         }));
     });
     match flashed {
-        Ok(Flashed::Confirmed(_)) => Ok(format!("{name} is confirmed and runs")),
+        Ok(Flashed::Confirmed(_)) => Ok(format!("{name} is confirmed and active")),
         Ok(Flashed::Stopped { .. }) => Ok("stopped".into()),
         Err(FlashError::Link(error)) => Err(LinkError::into(error)),
         Err(error) => Err(error.into_failure(name).into()),

@@ -37,7 +37,7 @@ pub struct CountSummary {
     pub frames: u32,
     /// Frames per second.
     pub frames_per_second: f64,
-    /// Frames whose count cannot be trusted.
+    /// Frames whose count is unreliable.
     pub doubted: u32,
     /// Camera frames that the station skipped.
     pub skipped: u32,
@@ -67,11 +67,11 @@ impl CountSummary {
     pub fn to_line(&self) -> String {
         let mut line = format!("{} frames, {:.1} per second", self.frames, self.frames_per_second);
         if self.doubted > 0 {
-            line += &format!(", {} not to be trusted", self.doubted);
+            line += &format!(", {} unreliable", self.doubted);
         }
         if let Some(truth) = self.truth {
             line += &format!(
-                ", mean count {:.1} against {:.1} true ({:+.1} %; {:.1} % off per frame)",
+                ", mean count {:.1}, true {:.1} ({:+.1} %; {:.1} % off per frame)",
                 truth.mean_count,
                 truth.mean_true_count,
                 truth.mean_deviation_percent,

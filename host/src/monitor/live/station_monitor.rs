@@ -130,7 +130,7 @@ impl StationMonitor {
                         ReconnectOutcome::Stopped(reason) => return Ok((reason, stats.summary())),
                     };
                     if identity.name != expected {
-                        let problem = format!("{} answers on {port}, instead of {expected}", identity.name);
+                        let problem = format!("{} answers on {port} instead of {expected}", identity.name);
                         return Err(Failure::failed(problem, "run the command again for the other station"));
                     }
                     station.sign_with(key);
@@ -221,7 +221,8 @@ impl StationMonitor {
             let newly_lost = lost - before;
             if newly_lost > 0 {
                 self.log(format!(
-                    "{newly_lost} counts or notices are lost: they were older than the last {RETRANSMIT_CAPACITY}, which the station buffers"
+                    "{newly_lost} counts or notices are lost: they were older than the last \
+                         {RETRANSMIT_CAPACITY}, which the station buffers"
                 ));
             }
             if let Some(reason) = condition.check(stats.frames(), stop) {

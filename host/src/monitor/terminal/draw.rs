@@ -47,7 +47,7 @@ fn tabs(screens: &[&ScreenState], selected: usize) -> Line<'static> {
         [Span::styled(format!(" {} {} {text} ", at + 1, screen.name()), style), Span::raw(" ")]
     };
     let mut spans: Vec<Span<'static>> = screens.iter().enumerate().flat_map(tab).collect();
-    spans.push(Span::styled("(number or Tab: another station)", SOFT));
+    spans.push(Span::styled("(number or Tab: switch station)", SOFT));
     Line::from(spans)
 }
 
@@ -111,7 +111,7 @@ fn count(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
 
     let mut lines = vec![Line::raw(match shown.found {
         Some(found) => {
-            format!("{} nuclei within the gates, of {found} found, in frame {}", shown.count, shown.frame)
+            format!("{} of {found} nuclei within the gates, in frame {}", shown.count, shown.frame)
         }
         None => format!("{} nuclei in frame {}", shown.count, shown.frame),
     })];
@@ -168,7 +168,7 @@ fn histogram(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
     frame.render_widget(Line::styled(format!("0{}{end}", " ".repeat(gap)), SOFT), axis);
     let to = screen.gates.max_area_px.map_or("any".to_owned(), |most| shown(most.into()));
     let least = shown(least.into());
-    let text = format!("gates: from {least} to {to}; at the edge: {}", screen.gates.border.describe());
+    let text = format!("gates: {least} to {to}; at the border: {}", screen.gates.border.describe());
     frame.render_widget(Line::styled(text, SOFT), gates);
 }
 

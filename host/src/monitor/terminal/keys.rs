@@ -7,7 +7,7 @@ use crate::monitor::view::ViewCommand;
 use crate::records::gates::Gates;
 
 /// The line of help.
-pub const KEYS: &str = "S snapshot   R record   +/- light   G no gates   V revert model   Q quit";
+pub const KEYS: &str = "S snapshot   R record   +/- light   G clear gates   V revert model   Q quit";
 /// Change of the illumination by + and -, per cent.
 const LIGHT_STEP: f32 = 5.0;
 

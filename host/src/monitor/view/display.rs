@@ -9,12 +9,12 @@ use crate::support::brightness::percent;
 
 /// What a person can do about each flag.
 const ADVICE: [(QcFlags, &str); 6] = [
-    (QcFlags::OUT_OF_FOCUS, "turn the focus until edges are sharp"),
-    (QcFlags::SATURATED, "turn the light or the exposure down"),
-    (QcFlags::BLANK, "is the lamp on, and a sample in place?"),
-    (QcFlags::TOO_DENSE, "dilute the sample, or look at another place"),
+    (QcFlags::OUT_OF_FOCUS, "focus until the edges are sharp"),
+    (QcFlags::SATURATED, "reduce the light or the exposure"),
+    (QcFlags::BLANK, "check the lamp and the sample"),
+    (QcFlags::TOO_DENSE, "dilute the sample, or move to another field"),
     (QcFlags::OFF_SCALE, "change the magnification"),
-    (QcFlags::OUT_OF_DISTRIBUTION, "look at the outlines; this kind of image may need a model of its own"),
+    (QcFlags::OUT_OF_DISTRIBUTION, "check the outlines; this kind of image may need its own model"),
 ];
 
 /// Text about a frame.
@@ -82,7 +82,7 @@ fn trust(record: &FrameRecord) -> String {
     let flags = QcFlags::ALL.into_iter().filter(|&(flag, _)| record.qc_flags.contains(flag));
     let mut reasons: Vec<String> = flags.map(|(flag, reason)| advised(flag, reason)).collect();
     if reasons.is_empty() {
-        reasons.push("for a reason that this program does not know".to_owned());
+        reasons.push("for a reason unknown to this version of nuclei-host".to_owned());
     }
     format!("do not trust this count ({})", reasons.join("; "))
 }
@@ -120,7 +120,7 @@ impl StationText {
             camera,
             line: format!("{port}, {baud} baud, {damaged} damaged, {} lost", traffic.events_lost),
             dropped: format!(
-                "{} frames by the camera, {} images by the line",
+                "{} frames at the camera, {} images on the line",
                 status.frames_skipped, status.frames_unsent
             ),
             uptime: duration(status.uptime_ms as f64 / 1000.0),
@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn a_flag_of_a_later_station_still_warns() {
         let text = FrameText::new(&record(QcFlags(1 << 15)), 1.0);
-        assert_eq!(text.trust, "do not trust this count (for a reason that this program does not know)");
+        assert_eq!(
+            text.trust,
+            "do not trust this count (for a reason unknown to this version of nuclei-host)"
+        );
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub struct StationView {
     pub model: String,
     /// Brightness of the illumination, per cent.
     pub illumination_percent: f32,
-    /// Size of a pixel in the specimen, µm, where it is known.
+    /// Pixel size in the specimen, µm, where it is known.
     pub pixel_size_um: Option<f32>,
     /// Number of viewers.
     pub viewers: usize,

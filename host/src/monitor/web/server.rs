@@ -50,8 +50,8 @@ impl std::fmt::Display for PageAddress {
 pub fn serve(address: SocketAddr, channels: Vec<StationChannel>) -> Result<PageAddress, Failure> {
     let server = HttpServer::bind(address).map_err(|error| {
         Failure::usage(
-            format!("no page can be served at {address}: {error}"),
-            "name another address with --listen, such as 127.0.0.1:0 for any free port",
+            format!("cannot serve the page at {address}: {error}"),
+            "choose another address with --listen, such as 127.0.0.1:0 for any free port",
         )
     })?;
     let policy = AccessPolicy::of(server.address());
@@ -77,7 +77,7 @@ fn router(channels: StationChannels, policy: AccessPolicy) -> Router {
 /// Rejects requests that the access policy does not allow, and sets the headers that restrict the browser.
 async fn guard(Extension(policy): Extension<AccessPolicy>, request: Request, next: Next) -> Response {
     if !policy.allows(request.headers(), request.uri().query().unwrap_or_default()) {
-        let text = "open the address that nuclei-host live printed, with its token\n";
+        let text = "open the address printed by nuclei-host live, with its token\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let mut response = next.run(request).await;
@@ -113,7 +113,7 @@ struct StationQuery {
 }
 
 fn no_station() -> Response {
-    (StatusCode::NOT_FOUND, "there is no such station; open the page again\n").into_response()
+    (StatusCode::NOT_FOUND, "no such station; reload the page\n").into_response()
 }
 
 async fn follow(

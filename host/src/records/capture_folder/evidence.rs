@@ -20,7 +20,7 @@ pub struct EvidenceEntry {
     pub trusted: bool,
     /// Why it cannot.
     pub doubts: Vec<String>,
-    /// Size of a pixel in the specimen, µm, if the station knew it.
+    /// Pixel size in the specimen, µm, if the station knew it.
     #[serde(default)]
     pub pixel_size_um: Option<f32>,
     /// The gates in force then; absent from captures of earlier versions.
@@ -33,7 +33,7 @@ impl EvidenceEntry {
     pub fn reasons(&self) -> Vec<String> {
         match (self.trusted, self.doubts.is_empty()) {
             (true, _) => Vec::new(),
-            (false, true) => vec!["not trusted, without a reason".to_owned()],
+            (false, true) => vec!["unreliable, no reason given".to_owned()],
             (false, false) => self.doubts.clone(),
         }
     }

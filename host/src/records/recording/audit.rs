@@ -50,7 +50,7 @@ impl Audit {
 pub fn audit(path: &Path, expected: Option<&str>) -> Result<Audit, Failure> {
     let bytes = fs::read(path).map_err(|error| {
         let problem = format!("{} cannot be read: {error}", path.display());
-        Failure::failed(problem, "name the file that live --record wrote, or a capture's folder")
+        Failure::failed(problem, "give a file written by live --record, or a capture's folder")
     })?;
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
     let rest = lines.pop().unwrap_or_default();
@@ -92,10 +92,10 @@ impl Audit {
         let mut before = NOTHING.to_owned();
         for (entry, line) in (1..).zip(lines) {
             let record: Map<String, Value> =
-                serde_json::from_slice(line).map_err(|_| ChainBreak::new(entry, "is no JSON object"))?;
+                serde_json::from_slice(line).map_err(|_| ChainBreak::new(entry, "is not a JSON object"))?;
             match record.get("previous") {
                 None if self.unchained + 1 == entry => self.unchained = entry,
-                None => return Err(ChainBreak::new(entry, "is not chained, unlike the one before it")),
+                None => return Err(ChainBreak::new(entry, "has no hash chain, unlike the one before it")),
                 Some(previous) => {
                     check_number(entry, &record)?;
                     if previous.as_str() != Some(before.as_str()) {
@@ -119,15 +119,14 @@ impl Audit {
         if let Some(expected) = expected {
             return match &self.last {
                 Some(last) if last.eq_ignore_ascii_case(expected) => Ok(()),
-                _ => Err(ChainBreak::new(count, "is not the last one of the digest given")),
+                _ => Err(ChainBreak::new(count, "does not have the digest given with --head")),
             };
         }
         if self.unchained == count && head.is_none() {
             return Ok(());
         }
         let Some(head) = head else {
-            let problem =
-                "may be missing, and more: there is no file beside, ending in .head, that tells the end";
+            let problem = "and later ones may be missing: the .head file that records the end does not exist";
             return Err(ChainBreak::new(count + 1, problem));
         };
         if head.lines > count {
@@ -148,7 +147,7 @@ fn check_number(entry: u64, record: &Map<String, Value>) -> Result<(), ChainBrea
     match record.get("entry").and_then(Value::as_u64) {
         Some(number) if number == entry => Ok(()),
         Some(number) => {
-            Err(ChainBreak::new(entry, format!("is missing or moved: entry {number} stands in its place")))
+            Err(ChainBreak::new(entry, format!("is missing or moved: entry {number} is in its place")))
         }
         None => Err(ChainBreak::new(entry, "has lost its number")),
     }
@@ -164,7 +163,10 @@ fn locate_change(entry: u64, lines: &[&[u8]], head: Option<&Head>) -> ChainBreak
         None => head.filter(|head| head.lines == entry).map(|head| head.last.clone()),
     };
     match entry {
-        1 => ChainBreak::new(1, "does not begin the file: it was changed, or others before it were removed"),
+        1 => ChainBreak::new(
+            1,
+            "is not the first of the file: it was changed, or entries before it were removed",
+        ),
         _ if own == vouched => ChainBreak::new(entry - 1, "was changed"),
         _ => ChainBreak::new(entry, "was changed, or the one before it"),
     }
@@ -177,9 +179,9 @@ fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result
         let within = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         let content = if within { fs::read(folder.join(name)).ok() } else { None };
         match content {
-            None => return Err(ChainBreak::new(entry, format!("names {name}, which is missing"))),
+            None => return Err(ChainBreak::new(entry, format!("refers to {name}, which is missing"))),
             Some(content) if Some(digest(&content).as_str()) != expected.as_str() => {
-                return Err(ChainBreak::new(entry, format!("names {name}, which was changed")));
+                return Err(ChainBreak::new(entry, format!("refers to {name}, which was changed")));
             }
             Some(_) => {}
         }

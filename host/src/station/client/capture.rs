@@ -70,12 +70,12 @@ impl Shot {
         match self {
             Self::Taken(captured) => Ok(captured),
             Self::Finished => Err(Failure::failed(
-                "the station has played its last image",
-                "restart the station, or connect a camera; no frame was taken",
+                "the station has reached its last image",
+                "no frame was taken; restart the station, or connect a camera",
             )),
             Self::CameraAbsent => Err(Failure::failed(
-                "the station has no camera that delivers frames",
-                "connect one; no frame was taken",
+                "the station has no working camera",
+                "no frame was taken; connect a camera",
             )),
             Self::Stopped => Err(Failure::failed("stopped", "no frame was taken")),
         }
@@ -89,7 +89,7 @@ pub enum CaptureError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The station keeps saying that the frame is on its way.
-    #[error("the station did not deliver the frame in {} s", FRAME_PATIENCE.as_secs())]
+    #[error("the station did not deliver the frame within {} s", FRAME_PATIENCE.as_secs())]
     Overdue,
     /// What was read is no label image of the frame.
     #[error("the labels that the station sent for frame {frame} are damaged")]
@@ -107,7 +107,7 @@ impl From<CaptureError> for Failure {
         match error {
             CaptureError::Link(error) => error.into(),
             error => {
-                let next = "capture again; nuclei-host link-test tells whether the line is good";
+                let next = "capture again; nuclei-host link-test checks the line";
                 Self::failed(error, next)
             }
         }

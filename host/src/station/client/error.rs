@@ -24,25 +24,25 @@ pub enum Heard {
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The port is not there.
-    #[error("there is no port {port}")]
+    #[error("port {port} does not exist")]
     NoPort {
         /// The port meant.
         port: String,
     },
     /// The port is not this user's to open.
-    #[error("the port {port} may not be opened by this user")]
+    #[error("this user cannot open port {port}")]
     NoPermission {
         /// The port meant.
         port: String,
     },
     /// Another program holds the port.
-    #[error("the port {port} is in use by another program")]
+    #[error("port {port} is in use by another program")]
     Busy {
         /// The port meant.
         port: String,
     },
     /// The port cannot be opened.
-    #[error("the port {port} cannot be opened as a serial line")]
+    #[error("port {port} cannot be opened as a serial port")]
     Open {
         /// The port meant.
         port: String,
@@ -51,7 +51,7 @@ pub enum LinkError {
         source: io::Error,
     },
     /// The port went away.
-    #[error("the line {port} was lost")]
+    #[error("port {port} disconnected")]
     Lost {
         /// The port.
         port: String,
@@ -60,10 +60,10 @@ pub enum LinkError {
         source: io::Error,
     },
     /// Nobody answered the first request.
-    #[error("no station answers on {port}{}", match heard {
+    #[error("no station answered on {port}{}", match heard {
         Heard::Silence => "",
-        Heard::Noise => ": bytes come that are no packets",
-        Heard::Echo => ": the line gives back what is sent",
+        Heard::Noise => ": received data is not valid (wrong baud rate?)",
+        Heard::Echo => ": the port echoes what is sent",
     })]
     NoStation {
         /// The port.
@@ -72,7 +72,7 @@ pub enum LinkError {
         heard: Heard,
     },
     /// The user or the system wanted an end before a station answered.
-    #[error("no station on {port} had answered before the program was stopped")]
+    #[error("no station on {port} answered before the program was stopped")]
     Stopped {
         /// The port.
         port: String,
@@ -95,16 +95,18 @@ pub enum LinkError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The station wants a signature, and there is no key for it.
-    #[error("the station takes changes from the keys that it trusts alone, and no key is here to sign with")]
+    #[error(
+        "this station only accepts changes signed by a trusted key, and no signing key was found on this computer"
+    )]
     NoKey(#[source] KeyStoreError),
     /// The answer is none to the request.
-    #[error("the station on {port} gave an answer that does not fit the request")]
+    #[error("the station on {port} sent an unexpected response")]
     Unfitting {
         /// The port.
         port: String,
     },
     /// The request is larger than a packet.
-    #[error("the request does not fit a packet")]
+    #[error("the request does not fit into a packet")]
     Encode(#[from] shared::wire::EncodeError),
 }
 
@@ -138,43 +140,43 @@ impl LinkError {
     pub fn next_step(&self) -> String {
         match self {
             Self::NoPort { .. } | Self::Open { .. } => {
-                format!("{}; name one with --port", describe_ports(&list_ports()))
+                format!("{}; choose one with --port", describe_ports(&list_ports()))
             }
             Self::NoPermission { .. } => {
-                "join the group that owns the port, mostly: sudo usermod -aG dialout $USER, then log in again"
+                "join the group that owns the port, usually with: sudo usermod -aG dialout $USER, then log in again"
                     .into()
             }
             Self::Stopped { .. } => "run the command again".into(),
-            Self::Busy { .. } => "end the program that holds it, such as another nuclei-host".into(),
+            Self::Busy { .. } => "stop the program that uses it, such as another nuclei-host".into(),
             Self::Lost { .. } | Self::Silent { .. } => {
-                "look at the cable and the station's power, then run the command again".into()
+                "check the cable and the station's power, then run the command again".into()
             }
             Self::NoStation { heard: Heard::Silence, .. } => {
-                "is it the right port, is the station on, and --baud no less than the rate in its settings?"
+                "check the port, the station's power, and that --baud is at least the rate in its settings"
                     .into()
             }
             Self::NoStation { heard: Heard::Noise, .. } => {
-                "set --baud to the rate in the station's settings, or name another port".into()
+                "set --baud to the rate in the station's settings, or choose another port".into()
             }
             Self::NoStation { heard: Heard::Echo, .. } => {
-                "take the loop off the line's end, or name another port".into()
+                "remove the loopback plug, or choose another port".into()
             }
             Self::Protocol { station, .. } if *station < PROTOCOL_VERSION => {
-                "update the station's nuclei-station to this program's release".into()
+                "update nuclei-station on the station to the version of nuclei-host".into()
             }
-            Self::Protocol { .. } => "update nuclei-host to the station's release".into(),
-            Self::Refused(Refusal::Busy) => "wait until the trial is over: nuclei-host station slots".into(),
+            Self::Protocol { .. } => "update nuclei-host to the version of the station".into(),
+            Self::Refused(Refusal::Busy) => "wait until the trial is over (nuclei-host station slots shows it)".into(),
             Self::Refused(Refusal::Trust(TrustRefusal::Stranger { .. })) => {
-                "put its line, as nuclei-host key list prints it, under [trust.keys] of the station's TOML, \
-                 or name another with --key"
+                "add its line, as nuclei-host key list prints it, under [trust.keys] in the station's \
+                     TOML, or choose another key with --key"
                     .into()
             }
             Self::Refused(Refusal::Trust(TrustRefusal::Locked { seconds })) => {
-                format!("run the command again after {seconds} s; counting goes on meanwhile")
+                format!("run the command again in {seconds} s; counting continues")
             }
             Self::NoKey(error) => error.next_step(),
             Self::Refused(_) | Self::Unfitting { .. } | Self::Encode(_) => {
-                "update both sides to one release if they differ: nuclei-host station status".into()
+                "check with nuclei-host station status that both sides have the same version".into()
             }
         }
     }

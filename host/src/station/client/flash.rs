@@ -61,33 +61,33 @@ pub enum FlashError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The file is longer than a packet can announce.
-    #[error("the file is too long for any station")]
+    #[error("the file is too large for any station")]
     TooLong,
     /// The station does not run this model.
-    #[error("the station does not run the model, and goes on with the one before")]
+    #[error("the station rejected the model and keeps running the previous one")]
     Model(#[source] ModelRefusal),
     /// The verification does not end.
-    #[error("the station did not verify the model in {} s", VERIFY_PATIENCE.as_secs())]
+    #[error("the station did not verify the model within {} s", VERIFY_PATIENCE.as_secs())]
     Unverified,
     /// Frames are needed for the trial, and none come.
-    #[error("the model runs on trial, but no frames come to confirm it: {}", match camera {
-        CameraState::Running => "the camera delivers none",
+    #[error("the model is on trial, but no frames arrive to confirm it: {}", match camera {
+        CameraState::Running => "the camera delivers no frames",
         CameraState::Absent => "the station has no camera",
-        CameraState::Finished => "its pictures came to their end",
+        CameraState::Finished => "it has reached its last image",
     })]
     NoFrames {
         /// What the station says of its camera.
         camera: CameraState,
     },
     /// The station forgets the model again and again.
-    #[error("the station forgot the model {MAX_ANNOUNCEMENTS} times, as if its storage did not last")]
+    #[error("the station lost the model {MAX_ANNOUNCEMENTS} times, so its storage may not be persistent")]
     Forgotten,
 }
 
 impl FlashError {
     /// What the person who flashes `file` is told.
     pub fn into_failure(self, file: &str) -> Failure {
-        let again = format!("nuclei-host flash {file}: it goes on where it stopped");
+        let again = format!("run nuclei-host flash {file} again to continue");
         match self {
             Self::Link(error @ (LinkError::NoKey(_) | LinkError::Refused(Refusal::Trust(_)))) => error.into(),
             Self::Link(error) => Failure::new(error.exit(), error, again),
@@ -98,22 +98,22 @@ impl FlashError {
                 Failure::failed(
                     self,
                     format!(
-                        "if you trust the file, sign it with a key that the station trusts: nuclei-host sign \
-                         {file}; nuclei-host key list tells your keys"
+                        "if you trust the file, sign it with a key that the station trusts: nuclei-host \
+                             sign {file} (nuclei-host key list shows your keys)"
                     ),
                 )
             }
-            Self::Model(ModelRefusal::Older { .. }) => Failure::failed(
-                self,
-                format!("if that is what you want: nuclei-host flash {file} --allow-downgrade"),
-            ),
+            Self::Model(ModelRefusal::Older { .. }) => {
+                Failure::failed(self, format!("to run it anyway: nuclei-host flash {file} --allow-downgrade"))
+            }
             Self::Model(_) | Self::TooLong => Failure::failed(
                 self,
-                "nuclei-host station slots tells what runs; train or export a model that passes nuclei-host flash --dry-run",
+                "nuclei-host station slots shows the active model; train or export a model that passes \
+                     nuclei-host flash --dry-run",
             ),
             Self::NoFrames { .. } => Failure::failed(
                 self,
-                "give the station a camera that delivers: the trial goes on by itself and is confirmed or reverted",
+                "connect a working camera to the station; the trial then continues and confirms or reverts the model",
             ),
             Self::Unverified | Self::Forgotten => Failure::failed(self, again),
         }

@@ -95,7 +95,7 @@ impl Line for SerialLine {
                         refused += step;
                     }
                     if refused >= SEND_PATIENCE {
-                        return Err(io::Error::new(io::ErrorKind::TimedOut, "the line takes no bytes"));
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "the port accepts no data"));
                     }
                 }
                 Err(error) => return Err(error),
@@ -109,7 +109,7 @@ impl Line for SerialLine {
             return Ok(0);
         }
         match self.file.read(room) {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line hung up")),
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the port was closed")),
             Ok(count) => Ok(count),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Ok(0)

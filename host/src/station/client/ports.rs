@@ -47,7 +47,7 @@ pub fn list_ports() -> Vec<PortFound> {
 /// The ports' paths as a person reads them.
 pub fn describe_ports(ports: &[PortFound]) -> String {
     if ports.is_empty() {
-        return "no serial ports are there".to_owned();
+        return "no serial ports found".to_owned();
     }
     let named: Vec<String> = ports
         .iter()
@@ -70,7 +70,7 @@ mod tests {
             product: product.map(Into::into),
             kind: PortKind::Usb,
         };
-        assert_eq!(describe_ports(&[]), "no serial ports are there");
+        assert_eq!(describe_ports(&[]), "no serial ports found");
         let ports = [port("/dev/ttyS0", None), port("/dev/ttyUSB0", Some("FT232R"))];
         assert_eq!(describe_ports(&ports), "there is /dev/ttyS0, /dev/ttyUSB0 (FT232R)");
     }

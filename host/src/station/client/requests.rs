@@ -84,7 +84,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// The settings in force.
+    /// Show the current settings.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -93,7 +93,7 @@ impl<L: Line> Station<L> {
         self.settings_of(answer)
     }
 
-    /// The settings in force after one was changed.
+    /// Show the current settings after one was changed.
     ///
     /// # Errors
     /// [`LinkError`].

@@ -27,10 +27,10 @@ pub enum RevertError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// Its own model is the first of all.
-    #[error("the station runs its factory model, and there is none before that")]
+    #[error("the station runs its factory model, so there is no previous one")]
     Factory,
     /// It names no model to leave.
-    #[error("the station does not say what it runs")]
+    #[error("the station did not report its active model")]
     Unnamed,
 }
 
@@ -38,7 +38,7 @@ impl From<RevertError> for Failure {
     fn from(error: RevertError) -> Self {
         match error {
             RevertError::Link(error) => error.into(),
-            RevertError::Factory => Self::failed(error, "nuclei-host flash puts another model on it"),
+            RevertError::Factory => Self::failed(error, "nuclei-host flash installs another model"),
             RevertError::Unnamed => Self::failed(error, "nuclei-host station slots"),
         }
     }

@@ -1,4 +1,4 @@
-//! The half of the network that halves.
+//! Encoder architecture.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

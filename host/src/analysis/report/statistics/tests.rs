@@ -37,11 +37,11 @@ fn cautions_name_every_weakness_and_no_other() {
     let few_nuclei = "fewer than 5 nuclei";
     let cases: [(&[u32], &[&str]); 7] = [
         (&[40], &["one field"]),
-        (&[40, 44], &["2 fields are few"]),
+        (&[40, 44], &["only 2 fields"]),
         (&[1, 2, 3, 2, 1], &[few_nuclei]),
         (&[0, 0, 0, 0, 0, 0], &[few_nuclei, "up to 0.50 a field"]),
         (&[40, 40, 40, 40, 40], &["all counts are equal"]),
-        (&[3, 70, 5, 90, 2, 80], &["times as much as those of nuclei strewn at random"]),
+        (&[3, 70, 5, 90, 2, 80], &["times as much as those of randomly distributed nuclei"]),
         (&[38, 44, 40, 35, 47, 42], &[]),
     ];
     for (counts, parts) in cases {

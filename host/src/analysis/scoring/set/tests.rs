@@ -63,7 +63,7 @@ fn missing_predictions_are_named_and_treated_as_asked() {
     let place = Place::new(&[("a", "1100"), ("b", "1111"), ("c", "0110")], &[("a", "1100")]);
     assert_refused(
         place.score(&ScoreOptions::default()),
-        &["2 pictures of the truth have no prediction: b, c", "--subset"],
+        &["2 images of the ground truth have no prediction: b, c", "--subset"],
     );
     for (missing, images, mean_ap) in
         [(MissingPolicy::LeaveOut, 1, 1.0), (MissingPolicy::CountEmpty, 3, 1.0 / 3.0)]
@@ -74,7 +74,7 @@ fn missing_predictions_are_named_and_treated_as_asked() {
     }
     let none = Place::new(&[("a", "1100")], &[("b", "1100")]);
     let left_out = ScoreOptions { missing: MissingPolicy::LeaveOut, ..Default::default() };
-    assert_refused(none.score(&left_out), &["no picture is left"]);
+    assert_refused(none.score(&left_out), &["no image is left"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_choice_of_names() {
         ..Default::default()
     };
     assert_eq!(place.score(&only(&["b"])).unwrap().report.total.images, 1);
-    assert_refused(place.score(&only(&["b", "x", "y"])), &["no picture called x, y"]);
+    assert_refused(place.score(&only(&["b", "x", "y"])), &["no image called x, y"]);
 }
 
 #[test]

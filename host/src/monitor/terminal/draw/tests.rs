@@ -149,7 +149,7 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
             "running",
             "abababababababab",
             "/dev/ttyUSB0, 921600 baud, 3 damaged",
-            "31 frames by the camera, 4 pictures by the line",
+            "31 frames at the camera, 4 images on the line",
             "10 min",
             "100 %",
             "S snapshot",
@@ -162,7 +162,7 @@ fn a_doubted_count_shows_its_reason_and_a_lost_station_its_last_count() {
     let mut harness = Harness::new();
     harness.station();
     harness.publisher.publish_frame(record(1, 12, QcFlags::OUT_OF_FOCUS), "", 0.0);
-    let shown = ["do not trust this count", "turn the focus until edges are sharp"];
+    let shown = ["do not trust this count", "focus until the edges are sharp"];
     assert_shows(&rows(&harness.screen(), 200, 30), &shown);
     harness.publisher.set_link_state(LinkState::Lost, "the station does not answer");
     let shown = ["station lost: the station does not answer", "last known count: station disconnected"];
@@ -183,7 +183,7 @@ fn gates_exclude_nuclei_and_are_shown() {
         screen.displayed_count(),
         Some(super::super::screen_state::DisplayedCount { count: 1, frame: 5, found: Some(3) })
     );
-    let shown = ["1 nuclei within the gates, of 3 found, in frame 5", "gates: from 5 px² to 12 px²"];
+    let shown = ["1 of 3 nuclei within the gates, in frame 5", "gates: from 5 px² to 12 px²"];
     let rows = rows(&screen, 110, 34);
     assert_shows(&rows, &shown);
     assert_eq!(large(&rows), Some(1));
@@ -247,12 +247,12 @@ fn one_of_several_stations_is_shown_with_tabs_for_all() {
     harness.publisher.set_link_state(LinkState::Lost, "the station does not answer");
     let lost = harness.screen();
     let mut absent = ScreenState::of("/dev/ttyUSB7".into());
-    absent.link = Some((LinkState::Absent, "there is no port /dev/ttyUSB7".into()));
+    absent.link = Some((LinkState::Absent, "port /dev/ttyUSB7 does not exist".into()));
     let screens = [&doubted, &lost, &absent];
     for (selected, words) in [
         (0, "12 nuclei in frame 1"),
         (1, "last known count: station disconnected"),
-        (2, "absent: there is no port /dev/ttyUSB7"),
+        (2, "absent: port /dev/ttyUSB7 does not exist"),
     ] {
         let mut terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
         terminal.draw(|frame| draw(frame, &screens, selected)).unwrap();

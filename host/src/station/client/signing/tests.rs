@@ -129,7 +129,8 @@ fn a_station_that_was_started_anew_is_asked_anew() {
 #[test]
 fn whoever_has_no_key_is_told_what_to_do() {
     let several = || KeyStoreError::Several { names: "ana, ben".to_owned() };
-    for (error, next) in [(KeyStoreError::None, "nuclei-host key new"), (several(), "name one with --key")] {
+    for (error, next) in [(KeyStoreError::None, "nuclei-host key new"), (several(), "choose one with --key")]
+    {
         let (mut station, guarded) = station(&[1], vec![]);
         station.sign_with(Err(error));
         assert_eq!(station.trust().unwrap(), Trust::Keys(1), "what changes nothing needs no key");
