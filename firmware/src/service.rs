@@ -81,7 +81,7 @@ pub struct ServiceParts {
     pub outbox: Arc<Outbox>,
     /// What the frames' thread counts.
     pub counters: Arc<Counters>,
-    /// Show the current settings at the start.
+    /// The settings at the start.
     pub settings: Settings,
     /// The flat field that frames are corrected by.
     pub flat_field: Option<FlatFieldDigest>,

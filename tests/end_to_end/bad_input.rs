@@ -159,7 +159,7 @@ fn a_picture_of_twenty_thousand_pixels_a_side_is_refused_by_its_header() {
     let output = place.run("segment --model model.onnx --out found huge.png small.png", 1);
     assert_told(
         &output,
-        &["huge.png cannot be used: 20000x20000 pixels are over the limit", "cut the picture"],
+        &["huge.png cannot be used: 20000x20000 pixels are over the limit", "split the image"],
     );
     assert_eq!(place.names_in("found"), ["small.png"]);
 }

@@ -96,7 +96,7 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
     let mut command = fleet.host(&["live", "--view", "page", "--listen", "127.0.0.1:0", "--record", "fleet"]);
     let mut live = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let line = next_line(&mut live.stdout()).unwrap();
-    let address = line.strip_prefix("the page is at ").unwrap().split_whitespace().next().unwrap().to_owned();
+    let address = line.strip_prefix("page: ").unwrap().split_whitespace().next().unwrap().to_owned();
     browser.resize(1280, 860);
     browser.open(&address);
     browser.wait_for(&format!("{} === 'connected'", pill(0)));

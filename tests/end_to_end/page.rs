@@ -30,7 +30,7 @@ impl Watched {
         let mut live = Process::start(command.stdout(Stdio::piped()));
         let line = next_line(&mut live.stdout()).unwrap();
         let address =
-            line.strip_prefix("the page is at ").unwrap().split_whitespace().next().unwrap().to_owned();
+            line.strip_prefix("page: ").unwrap().split_whitespace().next().unwrap().to_owned();
         Self { bench, address, live }
     }
 

@@ -129,7 +129,7 @@ pub enum Request {
         /// The active model to leave; another active model makes this a no-op.
         digest: ModelDigest,
     },
-    /// Show the current settings.
+    /// The current settings.
     Settings,
     /// Changes one setting.
     Set(Setting),
@@ -171,7 +171,7 @@ pub enum Response {
     Slots(SlotReport),
     /// How far staging and activation are.
     Stage(StageProgress),
-    /// Show the current settings.
+    /// The current settings.
     Settings(Settings),
     /// A capture's state.
     Capture(CaptureState),

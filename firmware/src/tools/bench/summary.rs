@@ -155,7 +155,7 @@ impl Summary {
         }
     }
 
-    /// Print one JSON object on one line.
+    /// One JSON object on one line.
     pub(super) fn json(&self) -> String {
         // Numbers and a string: this always works.
         serde_json::to_string(self).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Encoder architecture.
+//! The U-Net's encoder.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

@@ -50,7 +50,7 @@ pub struct FrameReport {
     pub frame: u32,
     /// When it was taken: ms since 1970 by the station's clock.
     pub time_unix_ms: u64,
-    /// Full resolution of the image name, where the camera is a folder; else empty.
+    /// The image's own name, where the camera is a folder; else empty.
     pub source: Name,
     /// The model that counted.
     pub model: ModelDigest,

@@ -37,7 +37,7 @@ pub enum Stream {
     On,
 }
 
-/// Show the current settings.
+/// The current settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Brightness of the illumination.
