@@ -29,8 +29,7 @@ impl Watched {
         command.current_dir(bench.folder.path()).env("XDG_CONFIG_HOME", bench.path("config"));
         let mut live = Process::start(command.stdout(Stdio::piped()));
         let line = next_line(&mut live.stdout()).unwrap();
-        let address =
-            line.strip_prefix("page: ").unwrap().split_whitespace().next().unwrap().to_owned();
+        let address = line.strip_prefix("page: ").unwrap().split_whitespace().next().unwrap().to_owned();
         Self { bench, address, live }
     }
 

@@ -105,7 +105,7 @@ fn falls_and_climbs(top: u32, good: u32) {
         }
     };
     bench.line.garble_above(good);
-    until_told("waiting for it to come back");
+    until_told("; reconnecting");
     until_told(&format!("the station is back, at {good} baud instead of {top}"));
     bench.line.garble_above(u32::MAX);
     until_told(&format!("the line runs at {top} baud again"));
