@@ -229,7 +229,7 @@ impl FrameLoop {
     }
 
     fn on_camera_lost(&mut self, error: &CameraError) {
-        self.results.log_once(format!("no camera delivers ({}); it is looked for again", ErrorChain(error)));
+        self.results.log_once(format!("no frames from the camera ({}); retrying", ErrorChain(error)));
         self.camera = None;
         self.readiness = CameraReadiness::RetryAt(Instant::now() + self.retry);
         self.retry = (self.retry * 2).min(LAST_RETRY);
@@ -263,7 +263,7 @@ impl FrameLoop {
                 return self.finish(InferredFrame { number, frame, illumination, acquisition, sight }, shot);
             }
             Ok(Err(error)) => format!("frame {number} {} failed: {error}", frame.source),
-            Err(Panicked) => format!("frame {number} {} failed by a panic", frame.source),
+            Err(Panicked) => format!("frame {number} {} failed with a panic", frame.source),
         };
         self.results.fail(self.inference.digest(), shot, fault);
     }

@@ -106,13 +106,13 @@ pub fn keep_open(
                 serve(line, outbox, &mut accumulator, damaged, stop, &on_event);
                 on_event(LineEvent::Lost);
                 if !stop.is_cancelled() {
-                    log!("the line {} is lost; it is opened again as soon as it is there", link.name());
+                    log!("serial port {} disconnected; reconnecting when it is available", link.name());
                 }
             }
             Err(error) => {
                 on_opening(Port::Absent);
                 if !told {
-                    log!("the port {} cannot be opened ({error}); it is tried again", link.name());
+                    log!("cannot open serial port {} ({error}); retrying", link.name());
                     told = true;
                 }
             }
@@ -169,7 +169,7 @@ fn read_packets(
                 });
                 damaged.store(accumulator.damaged(), Ordering::Relaxed);
                 if let Some(speed) = untold.take_if(|_| understood) {
-                    log!("the host is understood at {speed} baud");
+                    log!("receiving from the host at {speed} baud");
                 }
                 babble.hear(read, understood, Instant::now());
                 outbox.wait_for_room();
@@ -196,7 +196,7 @@ fn write_packets(writer: &mut dyn Write, outbox: &Outbox, over: &impl Fn() -> bo
         bytes.clear();
         bytes.push(0);
         if let Err(error) = packet.encode(&mut bytes) {
-            log!("an answer could not be encoded: {error}");
+            log!("cannot encode a response: {error}");
             continue;
         }
         if write_all(writer, &bytes, over).is_err() {

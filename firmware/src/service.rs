@@ -284,7 +284,7 @@ impl Service {
                 // The answer shows the brightness that is.
                 match self.parts.illumination.set(duty) {
                     Ok(()) => self.parts.settings.illumination = duty,
-                    Err(error) => log!("the illumination could not be set: {error}"),
+                    Err(error) => log!("cannot set the illumination: {error}"),
                 }
             }
             Setting::PixelSize(pixel_size) => self.parts.settings.pixel_size = pixel_size,
@@ -318,9 +318,9 @@ impl Service {
         self.load(work);
         if trial && !self.is_on_trial() {
             match self.parts.slots.progress() {
-                StageProgress::Confirmed { digest } => log!("the model {digest} is confirmed"),
+                StageProgress::Confirmed { digest } => log!("model {digest} confirmed"),
                 StageProgress::Failed { digest, reason } => {
-                    log!("the model {digest} is given up: {reason}; the one before runs again");
+                    log!("model {digest} rejected: {reason}; rolled back to the previous model");
                 }
                 _ => {}
             }
@@ -346,7 +346,7 @@ impl Service {
         }
         match loaded {
             Ok(pipeline) => {
-                log!("the model {digest} runs");
+                log!("model {digest} is active");
                 self.parts.running = digest;
                 self.parts.control.run(pipeline);
             }
@@ -366,8 +366,8 @@ impl Service {
         let name = short_name(name);
         if state != self.camera || name != self.camera_name {
             match state {
-                CameraState::Running => log!("the camera {name} delivers"),
-                CameraState::Finished => log!("the pictures came to their end"),
+                CameraState::Running => log!("camera {name} connected"),
+                CameraState::Finished => log!("the camera has reached its last image"),
                 CameraState::Absent => {}
             }
             self.parts.outbox.notice(Notice::Camera(state));
@@ -379,7 +379,7 @@ impl Service {
     fn host_left(&mut self) {
         self.host.left();
         if self.parts.settings.acquisition != Acquisition::Continuous {
-            log!("the host is gone: acquisition is continuous again");
+            log!("host disconnected; acquisition is continuous again");
             self.set(Setting::Acquisition(Acquisition::Continuous));
         }
     }
@@ -407,7 +407,7 @@ impl Service {
 
     fn end(&mut self) {
         if let Err(error) = self.parts.illumination.set(shared::DutyCycle::OFF) {
-            log!("the illumination could not be switched off: {error}");
+            log!("cannot switch off the illumination: {error}");
         }
     }
 }

@@ -54,25 +54,25 @@ const LOADER_INBOX: usize = 8;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// Another station holds the storage.
-    #[error("{0}: stop it, or name another folder with --storage")]
+    #[error("{0}; stop it, or choose another folder with --storage")]
     Storage(#[source] StorageError),
     /// The lamp cannot be opened.
-    #[error("the illumination cannot be used: {0}")]
+    #[error("cannot use the illumination: {0}")]
     Illumination(#[from] IlluminationError),
     /// The status light cannot be opened.
-    #[error("the status light cannot be used: {0}")]
+    #[error("cannot use the status light: {0}")]
     StatusLight(#[from] StatusLightError),
     /// The keys or the flat field cannot be loaded.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system gives no random bytes.
-    #[error("the system gives no random bytes: its kernel must have getrandom")]
+    #[error("the system provides no random bytes; its kernel must support getrandom")]
     Random(#[from] getrandom::Error),
     /// Not even the program's own model runs.
-    #[error("the factory model cannot be run ({0}): install this program again")]
+    #[error("cannot run the factory model ({0}); reinstall this program")]
     Factory(ModelRefusal),
     /// The system gives no thread.
-    #[error("a thread could not be started: free memory")]
+    #[error("cannot start a thread; free some memory")]
     Thread(#[from] io::Error),
     /// A thread panicked.
     #[error("the {0} thread crashed: restart the station, and report the error printed above")]
@@ -120,7 +120,7 @@ impl Station {
             Ok(storage) => Box::new(storage),
             Err(error @ StorageError::InUse { .. }) => return Err(RunError::Storage(error)),
             Err(error) => {
-                log!("warning: {error}: the factory model runs, and no other can be flashed");
+                log!("warning: {error}; the factory model runs, and no other can be flashed");
                 Box::new(NoStorage)
             }
         };

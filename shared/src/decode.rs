@@ -133,10 +133,10 @@ impl fmt::Display for Proprietary {
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// None of the formats that are read.
-    #[error("the bytes are no PNG, TIFF, JPEG, BMP or WebP")]
+    #[error("the data is not PNG, TIFF, JPEG, BMP or WebP")]
     UnknownFormat,
     /// A microscope's own container.
-    #[error("this is {format}, which only its maker's programs and Bio-Formats read")]
+    #[error("this is {format}, which only the vendor's programs and Bio-Formats can read")]
     Proprietary {
         /// Which one.
         format: Proprietary,
@@ -157,7 +157,7 @@ pub enum DecodeError {
         source: Option<Cause>,
     },
     /// A layout that is not read, such as samples of 12 bits without padding.
-    #[error("this kind of {format} is not read")]
+    #[error("this kind of {format} is not supported")]
     Unsupported {
         /// What the file is.
         format: ImageFileFormat,
@@ -166,14 +166,14 @@ pub enum DecodeError {
         source: Option<Cause>,
     },
     /// The file asks for more memory than its size in pixels explains.
-    #[error("decoding the {format} would take more memory than an image of its size may")]
+    #[error("decoding the {format} would need more memory than allowed for an image of its size")]
     Memory {
         /// What the file is.
         format: ImageFileFormat,
     },
     /// Labels in colour, from a palette, lossy or fractional, whose numbers are lost.
     #[error(
-        "a label image must be a grey PNG or TIFF whose samples are the labels, this {format} is {found}"
+        "a label image must be a grayscale PNG or TIFF whose samples are the labels; this {format} is {found}"
     )]
     NotLabels {
         /// What the file is.

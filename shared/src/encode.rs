@@ -16,13 +16,13 @@ use crate::label_image::LabelImage;
 #[derive(Debug, Error)]
 pub enum EncodeError {
     /// A label needs more than 16 bits.
-    #[error("label {label} is over {}, the highest that a 16-bit picture holds", u16::MAX)]
+    #[error("label {label} is above {}, the highest in a 16-bit image", u16::MAX)]
     Label {
         /// The highest label.
         label: u32,
     },
     /// The encoder gave up.
-    #[error("the picture cannot be encoded")]
+    #[error("cannot encode the image")]
     Encoder(#[source] ImageError),
 }
 

@@ -44,7 +44,7 @@ impl Evidence {
             Channels::Grey => Cow::Borrowed(image.samples_hwc()),
             Channels::Rgb => Cow::Owned(image.luma_hw()),
         };
-        assert_eq!(luma_hw.len(), labels.labels_hw().len(), "labels of the picture's size");
+        assert_eq!(luma_hw.len(), labels.labels_hw().len(), "labels of the image's size");
         let (samples_hwc, labels_hw) = (image.samples_hwc(), labels.labels_hw());
         let Coverage { saturated, nuclear, nuclear_saturated } = match image.channels() {
             Channels::Grey => Coverage::of(samples_hwc.as_chunks::<1>().0, labels_hw),

@@ -35,7 +35,8 @@ const BLOCKS: usize = 16;
 pub enum FlatFieldError {
     /// Pictures are not of one size.
     #[error(
-        "the flat field is {expected_width}x{expected_height} {expected_channels}, the picture {width}x{height} {channels}"
+        "the flat field is {expected_width}x{expected_height} {expected_channels}, but the image is \
+             {width}x{height} {channels}"
     )]
     Size {
         /// Pixels across of the first.
@@ -58,19 +59,19 @@ pub enum FlatFieldError {
         percent: u32,
     },
     /// Bright frames are hardly brighter than dark ones.
-    #[error("the bright frames are only {light} brighter than the dark ones, of 255")]
+    #[error("the bright frames are only {light} (of 255) brighter than the dark ones")]
     TooDark {
         /// How much brighter.
         light: u32,
     },
     /// Some of the picture gets almost no light.
-    #[error("{percent} % of the picture gets less than an eighth of the mean light")]
+    #[error("{percent} % of the image gets less than an eighth of the mean light")]
     Unlit {
         /// How much of it, rounded up.
         percent: u32,
     },
     /// The file is not a flat field, or damaged.
-    #[error("the file is no flat field, or damaged")]
+    #[error("the file is not a flat field, or is damaged")]
     Damaged,
 }
 

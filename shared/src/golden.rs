@@ -37,22 +37,22 @@ struct GoldenText {
 #[derive(Debug, Error)]
 pub enum GoldenError {
     /// The picture is not a small grey one.
-    #[error("a golden frame is a grey picture of at most {MAX_GOLDEN_PIXELS} pixels")]
+    #[error("a golden frame must be a grayscale image of at most {MAX_GOLDEN_PIXELS} pixels")]
     Picture,
     /// Text that is no base64.
     #[error("the golden frame is not base64")]
     Base64,
     /// The picture's samples do not fit its size.
-    #[error("the golden frame's picture is damaged")]
+    #[error("the golden frame's image is damaged")]
     Size(#[from] SizeError),
     /// The labels cannot be decoded.
     #[error("the golden frame's labels are damaged")]
     Labels(#[from] MaskCodecError),
     /// Picture and labels differ in size.
-    #[error("the golden frame's picture and labels differ in size")]
+    #[error("the golden frame's image and labels differ in size")]
     Apart,
     /// The model gave other labels.
-    #[error("the golden frame has {expected} nuclei, the model found {found} ({matched} of them alike)")]
+    #[error("the golden frame has {expected} nuclei, the model found {found} ({matched} of them match)")]
     Mismatch {
         /// Nuclei expected.
         expected: u32,
@@ -62,7 +62,7 @@ pub enum GoldenError {
         matched: u32,
     },
     /// The labels found are of another size.
-    #[error("the model's labels are of another size than the golden frame's")]
+    #[error("the model's labels and the golden frame's labels differ in size")]
     Metric(#[from] MetricError),
 }
 

@@ -12,7 +12,7 @@ pub const MAX_PIXELS: u64 = 1 << 26;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// A side is zero.
-    #[error("a picture of {width}x{height} pixels is empty")]
+    #[error("an image of {width}x{height} pixels is empty")]
     Empty {
         /// Pixels across.
         width: u32,
@@ -20,7 +20,7 @@ pub enum SizeError {
         height: u32,
     },
     /// Over [`MAX_SIDE`] or [`MAX_PIXELS`].
-    #[error("{width}x{height} pixels are over the limit of {MAX_SIDE} a side and {MAX_PIXELS} in all")]
+    #[error("{width}x{height} pixels are over the limit of {MAX_SIDE} per side and {MAX_PIXELS} in total")]
     TooLarge {
         /// Pixels across.
         width: u32,

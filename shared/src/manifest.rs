@@ -153,23 +153,23 @@ impl Manifest {
         let contradiction = |problem| Err(ManifestError::Contradiction { problem });
         let InputSpec { tile, overlap, scaling, scale, .. } = self.input;
         if !(32..=1024).contains(&tile) || tile % 16 != 0 {
-            return contradiction("a tile must be 32 to 1024 pixels a side and a multiple of 16");
+            return contradiction("a tile must have 32 to 1024 pixels per side, a multiple of 16");
         }
         if overlap >= tile / 2 {
-            return contradiction("the overlap must be under half of the tile");
+            return contradiction("the overlap must be less than half of the tile");
         }
         if let Scaling::Stretch { low, high, .. } = scaling
             && !(0.0 <= low && low < high && high <= 1.0)
         {
-            return contradiction("the stretch needs quantiles in order, from 0 to 1");
+            return contradiction("the contrast stretch needs ordered quantiles from 0 to 1");
         }
         if let ScaleRule::Nucleus { target_px, min, max } = scale
             && !(target_px.is_finite() && target_px > 0.0 && min <= max)
         {
-            return contradiction("the scale rule needs a positive diameter and limits in order");
+            return contradiction("the scale rule needs a positive diameter and ordered limits");
         }
         if self.channel(OutputChannel::Nucleus).is_none() {
-            return contradiction("no output channel holds nuclei");
+            return contradiction("no output channel predicts nuclei");
         }
         if matches!(self.extraction, Extraction::Watershed { .. })
             && self.channel(OutputChannel::Interior).is_none()
@@ -180,7 +180,7 @@ impl Manifest {
         if self.outputs.len() > 8
             || (1..self.outputs.len()).any(|i| self.outputs[..i].contains(&self.outputs[i]))
         {
-            return contradiction("output channels must be different ones");
+            return contradiction("output channels must be distinct");
         }
         if !(self.gmac.is_finite() && self.native_nucleus_px.is_finite()) {
             return contradiction("a number is not finite");

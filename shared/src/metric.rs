@@ -24,8 +24,8 @@ const FIRST_COMPACTION: usize = 1 << 16;
 pub enum MetricError {
     /// The two are not of one size.
     #[error(
-        "the prediction is {predicted_width}x{predicted_height} pixels, \
-         the truth {true_width}x{true_height}"
+        "the prediction has {predicted_width}x{predicted_height} pixels, but the ground truth has \
+             {true_width}x{true_height}"
     )]
     Size {
         /// Pixels across in the truth.

@@ -16,7 +16,7 @@ use crate::wire::{ModelDigest, ModelRefusal};
 #[derive(Debug, Error)]
 pub enum ModelError {
     /// The bytes are no ONNX file, or a cut one.
-    #[error("the file is not an ONNX model, or only a part of one")]
+    #[error("the file is not an ONNX model, or is truncated")]
     NotOnnx,
     /// The file has no manifest.
     #[error("the model has no {MANIFEST_KEY:?} in its metadata, so it was not exported by nuclei-host")]

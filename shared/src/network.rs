@@ -38,7 +38,7 @@ impl FromStr for Kernels {
         match text {
             "own" => Ok(Self::Own),
             "tract" => Ok(Self::Tract),
-            _ => Err("write own or tract"),
+            _ => Err("expected own or tract"),
         }
     }
 }

@@ -12,7 +12,9 @@ use crate::label_image::LabelImage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum MeasureError {
     /// Labels and picture are not of one size.
-    #[error("the picture is {image_width}x{image_height} pixels, its labels {labels_width}x{labels_height}")]
+    #[error(
+        "the image has {image_width}x{image_height} pixels, but its labels have {labels_width}x{labels_height}"
+    )]
     Size {
         /// Pixels across in the labels.
         labels_width: u32,

@@ -63,7 +63,7 @@ pub enum SegmentError<E> {
     #[error("the network did not run")]
     Network(#[source] E),
     /// The network gave another number of values than its manifest says.
-    #[error("the network gave {actual} values for {tiles} tiles, its manifest promises {expected}")]
+    #[error("the network returned {actual} values for {tiles} tiles, but its manifest specifies {expected}")]
     OutputLength {
         /// Tiles given.
         tiles: usize,
@@ -73,7 +73,7 @@ pub enum SegmentError<E> {
         actual: usize,
     },
     /// The picture at the network's scale is over the limits.
-    #[error("the picture is too large at the scale that its nuclei ask for")]
+    #[error("the image is too large at the scale required by its nuclei")]
     Size(#[from] SizeError),
     /// The golden frame gave other labels.
     #[error(transparent)]

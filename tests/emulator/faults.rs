@@ -95,7 +95,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
     println!("{skipped_a_second} frames a second are counted as skipped");
     assert!(skipped_a_second > 2.5 * DELIVERED, "also those that never came from the driver");
     inject(machine, "Percentage of Dropped Buffers", 100);
-    machine.console.wait_for("no camera delivers");
+    machine.console.wait_for("no frames from the camera");
     inject(machine, "Percentage of Dropped Buffers", 0);
     witness.sees_counting_go_on(machine, "all buffers dropped");
 
@@ -103,7 +103,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
     witness.sees_counting_go_on(machine, "a damaged buffer");
     machine.console.skip();
     inject(machine, "Inject Fatal Streaming Error", 1);
-    machine.console.wait_for("no camera delivers");
+    machine.console.wait_for("no frames from the camera");
     witness.sees_counting_go_on(machine, "a fatal streaming error");
     // These strike when a camera is opened: the one that works is lost first.
     for control in ["Inject VIDIOC_REQBUFS Error", "Inject VIDIOC_QBUF Error", "Inject VIDIOC_STREAMON Error"]
@@ -111,7 +111,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
         machine.console.skip();
         inject(machine, control, 1);
         inject(machine, "Inject Fatal Streaming Error", 1);
-        machine.console.wait_for("no camera delivers");
+        machine.console.wait_for("no frames from the camera");
         witness.sees_counting_go_on(machine, control);
     }
 }
@@ -120,7 +120,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
 fn camera_disconnects(machine: &mut Machine, witness: &mut Witness) {
     machine.console.skip();
     inject(machine, "Disconnect", 1);
-    println!("{}", machine.console.wait_for("no camera delivers"));
+    println!("{}", machine.console.wait_for("no frames from the camera"));
     // vivid is there again when nobody has it open any more; without the player, it shows a pattern of its own.
     machine.stop_player();
     println!("{}", machine.console.wait_for("the camera vivid delivers"));
@@ -130,7 +130,7 @@ fn camera_disconnects(machine: &mut Machine, witness: &mut Witness) {
 fn camera_gone_and_back(machine: &mut Machine, witness: &mut Witness) {
     machine.console.skip();
     machine.shell.run("rm /dev/camera; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind");
-    println!("{}", machine.console.wait_for("no camera delivers"));
+    println!("{}", machine.console.wait_for("no frames from the camera"));
     machine.until_status("the camera is missed", |status| status["camera"] == "absent");
     machine.shell.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind");
     machine.start_player();

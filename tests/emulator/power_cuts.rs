@@ -91,9 +91,9 @@ fn runs(seen: &str) -> String {
 #[test]
 fn the_slot_that_runs_is_read_from_what_check_says() {
     let cases = [
-        ("none was flashed: the factory model runs", "factory"),
+        ("none flashed: the factory model runs", "factory"),
         ("A staged 12ab, B empty, Factory runs", "factory"),
-        ("A confirmed 12ab, B trial 34cd, B runs and finds what it should in its golden frame", "34cd"),
+        ("A confirmed 12ab, B trial 34cd, B runs, self-test passed", "34cd"),
     ];
     for (seen, digest) in cases {
         assert_eq!(runs(seen), digest);

@@ -52,7 +52,7 @@ fn data_sets_without_a_picture() {
     for (data, told) in [
         ("empty", "error: empty is empty"),
         ("empty.zip", "error: empty.zip is empty"),
-        ("words", "error: words holds 1 files, none of them a PNG, TIFF or JPEG picture"),
+        ("words", "error: words contains 1 files, but no PNG, TIFF or JPEG image"),
         ("nowhere", "error: nowhere does not exist"),
     ] {
         for command in READERS {
@@ -80,7 +80,10 @@ fn truth_that_is_missing_or_of_another_size() {
     }
     for command in &READERS[1..] {
         let output = place.run(&format!("{command} truth"), 1);
-        assert_told(&output, &["odd.png is 5x7 pixels, its picture 64x160; make the truth anew"]);
+        assert_told(
+            &output,
+            &["odd.png has 5x7 pixels, but its image has 64x160; annotate this image again"],
+        );
     }
     assert!(!place.path("new.onnx").exists() && !place.path("part.zip").exists());
 }
@@ -110,7 +113,7 @@ fn odd_pictures_are_counted_alike_by_host_and_station() {
     place.picture("odd/f_strip.png", 20_000, 64);
     place.write("odd/g_text.png", b"no picture");
     let found = place.run("segment --model model.onnx --out found odd --json", 1);
-    assert_told(&found, &["g_text.png cannot be used: the bytes are no PNG, TIFF or JPEG"]);
+    assert_told(&found, &["g_text.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP"]);
     let found = json(&found);
     let counts: Vec<(&Value, u64)> = found["pictures"]
         .as_array()

@@ -164,7 +164,7 @@ fn what_cannot_be_converted_is_named() {
     assert_told(&output, &["a: there is no source image to draw on", "--pictures"]);
     place.picture("pictures/a.png", 96, 64);
     let output = place.run("convert labels --pictures pictures --out out --format csv", 1);
-    assert_told(&output, &["a: the picture is 96x64 pixels, its labels 2x2"]);
+    assert_told(&output, &["a: the image has 96x64 pixels, but its labels have 2x2"]);
     place.write("out/png/a.png", &labels(&["1"]));
     let output = place.run("convert out/png --out out --format png", 2);
     assert_told(&output, &["out/png contains input images or labels"]);

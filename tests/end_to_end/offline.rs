@@ -62,7 +62,7 @@ fn bad_pictures_are_named_and_the_rest_is_done() {
     assert_told(
         &output,
         &[
-            "text.png cannot be used: the bytes are no PNG, TIFF or JPEG",
+            "text.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP",
             "cut.zip is not a zip",
             "none.png does not exist",
             "inputs not segmented: 3 (listed above)",
@@ -180,18 +180,18 @@ fn truth_that_cannot_be_used_is_refused_or_left_out() {
     assert_told(
         &refused,
         &[
-            "2 of 3 pictures cannot be used",
+            "2 of 3 images cannot be used",
             "one.png has no masks",
-            "odd.png is 5x7 pixels, its picture 64x160",
+            "odd.png has 5x7 pixels, but its image has 64x160",
             "--skip-bad",
         ],
     );
     let rest = place.run("score --truth truth --model model.onnx --skip-bad --json", 0);
-    assert_told(&rest, &["warning: left out, 2 of 3"]);
+    assert_told(&rest, &["warning: skipped, 2 of 3"]);
     assert_eq!((&json(&rest)["images"], json(&rest)["skipped"].as_array().unwrap().len()), (&1.into(), 2));
 
     let labels = encode_label_png(&LabelImage::background(9, 9).unwrap()).unwrap();
     place.write("wrong/three.png", &labels);
     let output = place.run("score --truth truth/three --pred wrong", 1);
-    assert_told(&output, &["three: the prediction is 9x9 pixels, the truth 200x64"]);
+    assert_told(&output, &["three: the prediction has 9x9 pixels, but the ground truth has 200x64"]);
 }

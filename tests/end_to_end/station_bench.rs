@@ -37,7 +37,7 @@ fn what_cannot_be_measured_tells_why_and_what_next() {
         ("--model none.onnx", 1, ["none.onnx", "check the path"]),
         ("--model text.onnx", 1, ["not an ONNX model", "export it again"]),
         ("--pictures nowhere", 1, ["nowhere", "check the path"]),
-        ("--size 1x1", 2, ["64 to 4096 pixels", "change its size"]),
+        ("--size 1x1", 2, ["64 to 4096 pixels", "64 to 4096 pixels per side"]),
         ("--size big", 2, ["--size", "as 640x480"]),
         ("--frames 0", 2, ["--frames", "0"]),
     ] {

@@ -88,7 +88,7 @@ fn a_model_is_written_in_bytes_without_its_run() {
     assert_eq!(output.status.code() == Some(0), place.path("i.onnx").exists());
     if output.status.code() == Some(0) {
         let again = place.run("quantize --model i.onnx --data bowl --validation 0.4", 2);
-        assert_told(&again, &["i.onnx", "is not of a kind that this program reads", "next: "]);
+        assert_told(&again, &["i.onnx", "is of a kind that this program does not support", "next: "]);
     }
 
     place.bowl("other");

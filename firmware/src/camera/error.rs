@@ -11,7 +11,7 @@ use thiserror::Error;
 pub enum CameraError {
     /// The device file cannot be opened or is no camera.
     #[error(
-        "no camera at {device}: connect it, or name another under [camera] (v4l2-ctl --list-devices lists them)"
+        "no camera at {device}; connect it, or set another under [camera] (v4l2-ctl --list-devices lists them)"
     )]
     Open {
         /// The device file.
@@ -22,7 +22,8 @@ pub enum CameraError {
     },
     /// The camera sends nothing that the station reads.
     #[error(
-        "the camera at {device} offers {offered}; the station reads RGB3, BGR3, YUYV, GREY and MJPG: use another camera"
+        "the camera at {device} offers {offered}; the station supports RGB3, BGR3, YUYV, GREY and MJPG; \
+             use another camera"
     )]
     Format {
         /// The device file.
@@ -31,7 +32,7 @@ pub enum CameraError {
         offered: String,
     },
     /// The camera was unplugged or its driver failed.
-    #[error("the camera at {device} stopped: check its cable and power")]
+    #[error("the camera at {device} stopped; check its cable and power")]
     Lost {
         /// The device file.
         device: PathBuf,
@@ -40,7 +41,7 @@ pub enum CameraError {
         source: Option<io::Error>,
     },
     /// The camera is open and sends nothing.
-    #[error("the camera at {device} sent no frame for {seconds} s: unplug it and plug it in again")]
+    #[error("the camera at {device} sent no frame for {seconds} s; unplug it and plug it in again")]
     Silent {
         /// The device file.
         device: PathBuf,
@@ -49,7 +50,7 @@ pub enum CameraError {
     },
     /// Frame after frame arrives damaged.
     #[error(
-        "the camera at {device} sent {frames} damaged frames in a row: use a shorter cable or a smaller picture"
+        "the camera at {device} sent {frames} damaged frames in a row; use a shorter cable or a smaller image size"
     )]
     Damaged {
         /// The device file.
@@ -61,7 +62,7 @@ pub enum CameraError {
         source: super::pixels::ConvertError,
     },
     /// The folder or zip cannot be read.
-    #[error("cannot read pictures from {path}: check the path and its permissions")]
+    #[error("cannot read images from {path}; check the path and its permissions")]
     Pictures {
         /// The folder or file.
         path: PathBuf,
@@ -70,7 +71,7 @@ pub enum CameraError {
         source: io::Error,
     },
     /// The file is neither a zip nor a picture.
-    #[error("{path} is no zip of pictures: give a folder, a zip, or one PNG, TIFF or JPEG")]
+    #[error("{path} is not a zip of images; give a folder, a zip, or one PNG, TIFF or JPEG file")]
     NoZip {
         /// The file.
         path: PathBuf,
@@ -79,19 +80,19 @@ pub enum CameraError {
         source: zip::result::ZipError,
     },
     /// There is no picture that could be shown.
-    #[error("{path} holds no readable picture: give a folder or zip with PNG, TIFF or JPEG files")]
+    #[error("{path} contains no readable image; give a folder or zip with PNG, TIFF or JPEG files")]
     NoPictures {
         /// The folder or file.
         path: PathBuf,
     },
     /// The frame rate is out of range.
-    #[error("frames_per_second must be 0.1 to 240, got {given}: change it")]
+    #[error("frames_per_second must be 0.1 to 240, got {given}")]
     FrameRate {
         /// The rate given.
         given: f32,
     },
     /// The simulated picture's size is out of range.
-    #[error("a simulated picture must be 64 to 4096 pixels a side, got {width}x{height}: change its size")]
+    #[error("a simulated image must have 64 to 4096 pixels per side, got {width}x{height}")]
     SimulatedSize {
         /// Pixels across.
         width: u32,
@@ -99,9 +100,7 @@ pub enum CameraError {
         height: u32,
     },
     /// More nuclei than the simulated picture holds.
-    #[error(
-        "a simulated picture of {width}x{height} holds at most {most} nuclei, got {given}: ask for fewer"
-    )]
+    #[error("a simulated image of {width}x{height} holds at most {most} nuclei, got {given}")]
     SimulatedNuclei {
         /// Pixels across.
         width: u32,
@@ -113,6 +112,8 @@ pub enum CameraError {
         given: u32,
     },
     /// The flat field is another camera's, or of another picture size.
-    #[error("{0}: make a flat field of such frames with nuclei-host station calibrate, or remove flat_field")]
+    #[error(
+        "{0}; make a flat field for this camera mode with nuclei-host station calibrate, or remove flat_field"
+    )]
     FlatField(#[source] FlatFieldError),
 }

@@ -28,7 +28,7 @@ impl<W: FnMut(&str) + Send> Pictures<W> {
     /// Opens a folder or zip. A picture that cannot be decoded is passed over, and `warn` hears of it once.
     pub(super) fn open(path: &Path, pacer: FramePacer, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
         let store = PictureStore::open(path)?;
-        let name = format!("pictures of {}", path.file_name().unwrap_or(path.as_os_str()).display());
+        let name = format!("images from {}", path.file_name().unwrap_or(path.as_os_str()).display());
         Ok(Self { store, name, path: path.to_owned(), pacer, repeat, next: 0, damaged: HashSet::new(), warn })
     }
 
@@ -59,7 +59,7 @@ impl<W: FnMut(&str) + Send> Pictures<W> {
             Err(error) => error.to_string(),
         };
         if self.damaged.insert(index) {
-            (self.warn)(&format!("{} is passed over: {reason}", self.store.place_of(index)));
+            (self.warn)(&format!("skipping {}: {reason}", self.store.place_of(index)));
         }
         None
     }

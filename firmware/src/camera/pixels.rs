@@ -68,7 +68,7 @@ pub enum ConvertError {
         actual: usize,
     },
     /// Rows overlap.
-    #[error("the camera's rows are {stride} bytes apart, a row takes {row}")]
+    #[error("the camera's rows are {stride} bytes apart, but a row has {row} bytes")]
     Stride {
         /// Bytes from one row to the next.
         stride: usize,

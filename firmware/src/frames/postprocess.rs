@@ -58,7 +58,7 @@ impl ResultPublisher {
                 None
             }
             Err(_) => {
-                self.fail(finisher.digest(), shot, format!("frame {number} {name} failed by a panic"));
+                self.fail(finisher.digest(), shot, format!("frame {number} {name} failed with a panic"));
                 None
             }
         };
@@ -94,7 +94,7 @@ impl ResultPublisher {
                 let _ = self.service.send(Input::Captured(token, Some(Box::new(capture))));
             }
             Some((token, Err(error))) => {
-                log!("frame {number} could not be kept: {error}");
+                log!("cannot store frame {number}: {error}");
                 let _ = self.service.send(Input::Captured(token, None));
             }
             None => {}

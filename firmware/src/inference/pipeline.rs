@@ -21,7 +21,7 @@ const PREVIEW_QUALITY: u8 = 70;
 #[derive(Debug, Error)]
 pub enum PipelineError {
     /// The model failed on it.
-    #[error("the model failed on the frame: go back to the model before it (nuclei-host station revert)")]
+    #[error("the model failed on the frame; revert to the previous model (nuclei-host station revert)")]
     Segment(#[from] SegmentError<NetworkError>),
 }
 

@@ -22,7 +22,8 @@ const PWM_CLASS: &str = "/sys/class/pwm";
 pub enum IlluminationError {
     /// The PWM channel cannot be opened.
     #[error(
-        "cannot use PWM channel {channel} of {chip} for the lamp: check [illumination], the board's PWM overlay, and that the service may write there"
+        "cannot use PWM channel {channel} of {chip} for the lamp; check [illumination], the board's PWM \
+             overlay, and that the service can write there"
     )]
     Open {
         /// The chip's folder.
@@ -35,7 +36,8 @@ pub enum IlluminationError {
     },
     /// The GPIO line cannot be opened.
     #[error(
-        "cannot use line {line} of {chip} for the lamp: check [illumination] (gpioinfo lists lines), and that the service is in the group gpio"
+        "cannot use line {line} of {chip} for the lamp; check [illumination] (gpioinfo lists lines), and \
+             that the service is in the group gpio"
     )]
     Line {
         /// The chip's device file.
@@ -53,13 +55,13 @@ pub enum IlluminationError {
         given: u32,
     },
     /// The lamp has no brightness between.
-    #[error("the lamp is only off or at full brightness (0 or 1000), got {given}: set one of these")]
+    #[error("this lamp can only be off or at full brightness (0 or 1000), got {given}")]
     Between {
         /// The brightness given, thousandths.
         given: u16,
     },
     /// The brightness cannot be set.
-    #[error("the lamp's brightness cannot be set: {reason}; check its driver")]
+    #[error("cannot set the lamp's brightness: {reason}; check its driver")]
     Set {
         /// What the PWM says.
         reason: String,

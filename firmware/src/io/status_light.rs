@@ -16,7 +16,8 @@ use super::gpio::{LitAt, first_chip, open_light};
 pub enum StatusLightError {
     /// The GPIO line cannot be opened.
     #[error(
-        "cannot use line {line} of {chip} for the status light: check [status_light] (gpioinfo lists lines), and that the service is in the group gpio"
+        "cannot use line {line} of {chip} for the status light; check [status_light] (gpioinfo lists \
+             lines), and that the service is in the group gpio"
     )]
     Open {
         /// The chip's device file.
@@ -28,7 +29,7 @@ pub enum StatusLightError {
         source: linux_embedded_hal::gpio_cdev::Error,
     },
     /// The light's thread cannot be started.
-    #[error("cannot start the status light's thread: the system has no room for another one")]
+    #[error("cannot start the status light's thread")]
     Thread(#[source] std::io::Error),
 }
 

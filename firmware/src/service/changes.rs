@@ -20,7 +20,7 @@ impl Service {
         let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
             // Those of a locked station would fill the journal, and a stale one is a host's that starts anew.
             if !matches!(refusal, TrustRefusal::Locked { .. } | TrustRefusal::Stale) {
-                log!("a change is not taken: {refusal}");
+                log!("change rejected: {refusal}");
             }
             Refusal::Trust(refusal)
         })?;
@@ -68,7 +68,7 @@ impl Service {
                 self.changed = None;
             }
             // The numbers of the old one go on, and none of them counts twice.
-            Err(error) => log!("the system gives no random bytes: {error}"),
+            Err(error) => log!("the system provides no random bytes: {error}"),
         }
     }
 }

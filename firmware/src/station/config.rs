@@ -26,8 +26,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
 pub struct Config {
     /// The station's name, as the host shows it.
     pub name: String,
-    /// Threads that the network runs on; 0 for one a core. With more than one, another beside them finishes each
-    /// frame while the network sees the next.
+    /// Threads of the network; 0 for one per core. With more than one, another beside them finishes each frame while
+    /// the network sees the next.
     pub threads: usize,
     /// Whose kernels compute the network.
     pub kernels: Kernels,
@@ -109,7 +109,7 @@ impl Default for StorageConfig {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("the configuration {path} cannot be read ({source}): check the path, or leave --config out")]
+    #[error("cannot read the configuration {path} ({source}); check the path, or omit --config")]
     Read {
         /// The file.
         path: PathBuf,
@@ -118,7 +118,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file says something that cannot be.
-    #[error("{path}, line {line} ({text}): {reason}: correct it, or remove it for the default")]
+    #[error("{path}, line {line} ({text}): {reason}; correct it, or remove it to use the default")]
     Parse {
         /// The file.
         path: PathBuf,
@@ -141,7 +141,7 @@ pub enum ConfigError {
     },
     /// The flat field cannot be read.
     #[error(
-        "flat_field = {path:?}: {reason}: make it with nuclei-host station calibrate, or remove the setting"
+        "flat_field = {path:?}: {reason}; make the file with nuclei-host station calibrate, or remove the setting"
     )]
     FlatField {
         /// The file.
@@ -189,11 +189,12 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let range = |key, value, range| Err(ConfigError::Range { key, value, range });
         if !(300..=12_000_000).contains(&self.link.baud) {
-            let words = "must be 300 to 12000000 bits a second; set what host and cable can, such as 921600";
+            let words =
+                "must be 300 to 12000000 baud; set a rate that host and cable support, such as 921600";
             return range("link.baud", u64::from(self.link.baud), words);
         }
         if self.threads > 1024 {
-            let words = "must be at most 1024; set 0 for one thread a core";
+            let words = "must be at most 1024; 0 means one thread per core";
             return range("threads", self.threads as u64, words);
         }
         self.keyring().map(drop)
@@ -320,7 +321,10 @@ mod tests {
         assert!(load().unwrap_err().to_string().contains("flat-field.nff\": No such file"));
         std::fs::write(&path, "no flat field").unwrap();
         assert!(
-            load().unwrap_err().to_string().contains("damaged: make it with nuclei-host station calibrate")
+            load()
+                .unwrap_err()
+                .to_string()
+                .contains("damaged; make the file with nuclei-host station calibrate")
         );
         let grey = |value| shared::Image::new(2, 1, shared::Channels::Grey, vec![value; 2]).unwrap();
         let sum = |value| shared::FrameSum::new(&grey(value));

@@ -27,10 +27,10 @@ mod flow;
 mod layers;
 mod summary;
 
-/// Frames that are kept to be sent as a stream, from the start again where more are.
+/// Frames held in memory and streamed, repeated if more are needed.
 const KEPT: usize = 8;
 
-/// What to measure.
+/// Options of the measurement.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example: nuclei-station bench --size 640x480 --frames 50 --threads 2\n\
                   Example: nuclei-station bench --model nuclei.onnx --pictures slides/ --json")]
@@ -38,19 +38,19 @@ pub struct BenchArgs {
     /// Model file [default: the factory model]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Size of the simulated pictures, px
+    /// Size of the simulated images, px
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     size: PictureSize,
-    /// Pictures to measure with instead: a folder or zip, from the start again where it is shorter
+    /// Measure with these images instead: a folder or zip, repeated if necessary
     #[arg(long, value_name = "DIR|ZIP")]
     pictures: Option<PathBuf>,
-    /// Frames to measure, after one to warm up
+    /// Frames to measure, after one warm-up frame
     #[arg(long, value_name = "N", default_value = "50")]
     frames: NonZeroU32,
-    /// Threads that the network runs on; 0 for one a core
+    /// Threads of the network; 0 for one per core
     #[arg(long, value_name = "T", default_value_t = 0)]
     threads: usize,
-    /// Kernels that compute the network: this project's, or the slower ones of tract
+    /// Kernels of the network: this project's own, or the slower ones of tract
     #[arg(long, value_name = "own|tract", default_value = "own")]
     kernels: Kernels,
     /// Print one JSON object
@@ -74,15 +74,15 @@ impl FromStr for PictureSize {
             .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
         sides
             .map(|(width, height)| Self { width, height })
-            .ok_or("write width and height in pixels, as 640x480")
+            .ok_or("expected width and height in pixels, such as 640x480")
     }
 }
 
-/// Why nothing was measured.
+/// Why a measurement failed.
 #[derive(Debug, Error)]
 pub enum BenchError {
     /// The model file cannot be read.
-    #[error("cannot read the model {path}: check the path")]
+    #[error("cannot read the model {path}; check the path")]
     ReadModel {
         /// The file.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum BenchError {
         source: io::Error,
     },
     /// The model cannot be run.
-    #[error("the model cannot be run: export it again with nuclei-host export")]
+    #[error("cannot run the model; export it again with nuclei-host export")]
     Model(#[from] ModelError),
     /// There is no picture to measure with.
     #[error(transparent)]
@@ -100,19 +100,19 @@ pub enum BenchError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     /// The network failed on a tile.
-    #[error("the model cannot be run on a tile: export it again with nuclei-host export")]
+    #[error("cannot run the model on a tile; export it again with nuclei-host export")]
     Network(#[from] NetworkError),
     /// A result does not fit its packets.
     #[error("a frame's result does not fit its packets")]
     Packet(#[from] EncodeError),
     /// Frames were lost on their way through the station's loop.
-    #[error("a frame failed in the stream: run it again, and report what is told above")]
+    #[error("a frame failed in the stream; run the command again, and report the error printed above")]
     Stream,
-    /// The system gives no thread.
-    #[error("a thread could not be started: free memory")]
+    /// The system cannot start a thread.
+    #[error("cannot start a thread; free some memory")]
     Thread(#[source] io::Error),
-    /// Linux does not tell the memory taken.
-    #[error("cannot read the peak of memory from /proc/self/status: is /proc mounted?")]
+    /// Linux does not report memory usage.
+    #[error("cannot read peak memory from /proc/self/status; check that /proc is mounted")]
     Memory(#[source] io::Error),
     /// The result cannot be printed.
     #[error("cannot print the result")]
@@ -227,7 +227,7 @@ fn tiles_run(input: &InputSpec, report: &FrameReport, acquisition: Acquisition) 
     }
 }
 
-/// Most memory that this process held so far, MiB.
+/// Peak memory of this process so far, MiB.
 fn peak_rss_mb() -> io::Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kilobytes = status
@@ -303,7 +303,7 @@ mod tests {
             let rate = |name: &str| json["stream"][way][name].as_f64().unwrap_or_else(|| panic!("{json}"));
             assert!(rate("frames_per_s") > 0.0 && rate("latency_ms") > 0.0, "{json}");
         }
-        assert!(summary.table().contains("network beside the rest"), "{}", summary.table());
+        assert!(summary.table().contains("pipelined"), "{}", summary.table());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a station would work with, and what to do about what is missing.
+//! Checks what a station needs, and suggests the next step for each problem.
 
 use std::fs;
 use std::path::Path;
@@ -16,35 +16,35 @@ use crate::runtime::ErrorChain;
 use crate::station::{Config, LinkConfig};
 use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, stored_table, verify};
 
-/// How one thing is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
-    /// As it should be.
+    /// No problem.
     Well,
-    /// The station works without.
+    /// The station works without it.
     Missing,
     /// The station does not work, or not as configured.
     Broken,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     what: &'static str,
     state: State,
     seen: String,
-    /// What to do next; empty where all is well.
+    /// The next step; empty without a problem.
     next: String,
 }
 
-/// Everything that was looked at.
+/// The results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Findings {
     findings: Vec<Finding>,
 }
 
-/// Looks at everything that a station of this configuration works with. Nothing is changed.
+/// Checks everything that a station with this configuration needs, without changing anything.
 pub fn check(config: &Config) -> Findings {
     let findings = vec![
         camera(&config.camera),
@@ -61,7 +61,7 @@ pub fn check(config: &Config) -> Findings {
 }
 
 impl Findings {
-    /// Whether a station would work, if not with everything.
+    /// Whether a station would work, possibly without optional parts.
     pub fn all_well(&self) -> bool {
         self.findings.iter().all(|finding| finding.state != State::Broken)
     }
@@ -107,7 +107,7 @@ fn camera(source: &CameraSource) -> Finding {
         Err(error) => missing(
             "camera",
             ErrorChain(&error).to_string(),
-            "mend that; a running station finds the camera by itself",
+            "correct that; a running station reconnects to the camera by itself",
         ),
     }
 }
@@ -126,14 +126,14 @@ fn flat_field(config: &Config) -> Finding {
 
 fn port(LinkConfig { port, baud }: &LinkConfig) -> Finding {
     match SerialLink::new(port.clone(), *baud).open() {
-        Ok(_) => well("port", format!("{port} at {baud} bits a second")),
+        Ok(_) => well("port", format!("{port} at {baud} baud")),
         Err(error) => {
             let next = match error.kind() {
                 std::io::ErrorKind::NotFound => {
-                    "connect it, or name another under [link] or by --port; a running station finds it by itself"
+                    "connect it, or set another under [link] or with --port; a running station opens it by itself"
                 }
                 std::io::ErrorKind::PermissionDenied => "add the station's user to the group dialout",
-                _ => "stop the program that holds it (a running station does), or name another by --port",
+                _ => "stop the program that uses it (a running station does), or choose another with --port",
             };
             missing("port", format!("{port} cannot be opened: {error}"), next)
         }
@@ -147,18 +147,19 @@ fn storage(folder: &Path) -> Finding {
     let shown = folder.display();
     if !folder.exists() {
         return match fs::create_dir_all(folder).and_then(|()| fs::remove_dir(folder)) {
-            Ok(()) => well("storage", format!("{shown} will be made")),
+            Ok(()) => well("storage", format!("{shown} will be created")),
             Err(error) => broken(
                 "storage",
-                format!("{shown} cannot be made: {error}"),
-                "make it for the station's user, or name another by --storage; until then only the factory model runs",
+                format!("{shown} cannot be created: {error}"),
+                "create it for the station's user, or choose another with --storage; until then only the \
+                     factory model runs",
             ),
         };
     }
     match FolderStorage::open(folder) {
         Ok(_) | Err(StorageError::InUse { .. }) => {}
         Err(error @ StorageError::Unusable { .. }) => {
-            let next = "give the station's user the right to write there, or name another by --storage";
+            let next = "give the station's user write access, or choose another with --storage";
             return broken("storage", ErrorChain(&error).to_string(), next);
         }
     }
@@ -178,7 +179,7 @@ fn storage(folder: &Path) -> Finding {
 
 fn slots(config: &Config) -> Finding {
     match stored_table(&config.storage.folder) {
-        Ok(None) => well("slots", "none was flashed: the factory model runs"),
+        Ok(None) => well("slots", "none flashed: the factory model runs"),
         Ok(Some(Ok(table))) => {
             let content = |slot| {
                 let record = table.record(slot);
@@ -190,8 +191,12 @@ fn slots(config: &Config) -> Finding {
             match stored_model(&config.storage.folder, &table) {
                 Ok(None) => well("slots", seen),
                 Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.execution(), &keyring) {
-                    Ok(()) => well("slots", format!("{seen} and finds what it should in its golden frame")),
-                    Err(reason) => missing("slots", format!("{seen}, but cannot: {reason}"), "flash a model"),
+                    Ok(()) => well("slots", format!("{seen}, self-test passed")),
+                    Err(reason) => missing(
+                        "slots",
+                        format!("{seen}, but the self-test failed: {reason}"),
+                        "flash a model",
+                    ),
                 },
                 Err(error) => {
                     broken("slots", format!("{seen}, but cannot be read: {error}"), "check the disk")
@@ -200,7 +205,7 @@ fn slots(config: &Config) -> Finding {
         }
         Ok(Some(Err(error))) => missing(
             "slots",
-            format!("the slot table is not usable ({error}): the factory model runs"),
+            format!("the slot table is unusable ({error}): the factory model runs"),
             "flash a model",
         ),
         Err(error) => broken("slots", format!("the slot table cannot be read: {error}"), "check the disk"),
@@ -211,8 +216,8 @@ fn trust(config: &Config) -> Finding {
     match config.keyring() {
         Ok(keyring) if keyring.is_open() => missing(
             "trust",
-            "an open station: whoever reaches its line may change models and settings",
-            "put the line that nuclei-host key new NAME prints under [trust.keys]",
+            "open: anyone on the serial line can change models and settings",
+            "add the line that nuclei-host key new NAME prints under [trust.keys]",
         ),
         Ok(keyring) => {
             let keys: Vec<String> = keyring
@@ -220,7 +225,7 @@ fn trust(config: &Config) -> Finding {
                 .iter()
                 .map(|trusted| format!("{} ({})", trusted.name, trusted.key.id()))
                 .collect();
-            well("trust", format!("models and changes by {} alone", keys.join(", ")))
+            well("trust", format!("restricted to models and changes signed by {}", keys.join(", ")))
         }
         Err(error) => broken("trust", error.to_string(), "correct the configuration"),
     }
@@ -229,9 +234,9 @@ fn trust(config: &Config) -> Finding {
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
     match verify(digest, FACTORY_MODEL, config.execution(), &Keyring::default()) {
-        Ok(()) => well("factory model", format!("{digest}, and finds what it should in its golden frame")),
+        Ok(()) => well("factory model", format!("{digest}, self-test passed")),
         Err(reason) => {
-            broken("factory model", format!("{digest} cannot be run: {reason}"), "install this program again")
+            broken("factory model", format!("{digest}: self-test failed: {reason}"), "reinstall this program")
         }
     }
 }
@@ -241,7 +246,7 @@ fn illumination(config: Option<&IlluminationConfig>) -> Finding {
         (None, Ok(_)) => well("illumination", "none configured"),
         (Some(_), Ok(_)) => well("illumination", "as configured"),
         (_, Err(error)) => {
-            broken("illumination", ErrorChain(&error).to_string(), "mend that, or remove [illumination]")
+            broken("illumination", ErrorChain(&error).to_string(), "correct that, or remove [illumination]")
         }
     }
 }
@@ -251,7 +256,7 @@ fn status_light(config: Option<&StatusLightConfig>) -> Finding {
         (None, Ok(_)) => well("status light", "none configured"),
         (Some(_), Ok(_)) => well("status light", "as configured"),
         (_, Err(error)) => {
-            broken("status light", ErrorChain(&error).to_string(), "mend that, or remove [status_light]")
+            broken("status light", ErrorChain(&error).to_string(), "correct that, or remove [status_light]")
         }
     }
 }
@@ -286,7 +291,10 @@ mod tests {
         let key = SecretKey::from_seed(&[1; 32]).public();
         config.trust.keys.insert("ana".to_owned(), key);
         let told = check(&config).text();
-        assert!(told.contains(&format!("models and changes by ana ({}) alone", key.id())), "{told}");
+        assert!(
+            told.contains(&format!("restricted to models and changes signed by ana ({})", key.id())),
+            "{told}"
+        );
 
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();

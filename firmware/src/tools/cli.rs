@@ -13,7 +13,7 @@ use crate::camera::{CameraError, CameraSource};
 use crate::runtime::{CancellationToken, ErrorChain, log, watchdog};
 use crate::station::{Config, ConfigError, Station};
 
-/// Count cell nuclei in what a camera sees, and tell a host over a serial line.
+/// Count cell nuclei in camera images and send the results to a host over a serial line.
 #[derive(Debug, Parser)]
 #[command(name = "nuclei-station", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -23,47 +23,47 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Work until SIGTERM or ctrl-C.
+    /// Count until SIGTERM or Ctrl-C.
     #[command(after_help = "Example: nuclei-station run --port /dev/ttyUSB0 --camera simulated")]
     Run(ConfigArgs),
-    /// Tell what the station would work with, and what to do about what is missing.
+    /// Check camera, serial port, storage and models, and suggest the next step for each problem.
     #[command(after_help = "Example: nuclei-station check --config /etc/nuclei/station.toml --json")]
     Check(CheckArgs),
-    /// Measure how long frames take here.
+    /// Measure how long frames take on this machine.
     Bench(BenchArgs),
-    /// Write the manual's pages into a folder.
+    /// Write the manual pages to a folder.
     #[command(hide = true, after_help = "Example: nuclei-station manual target/manual")]
     Manual {
-        /// Folder of the pages; made where there is none
+        /// Output folder; created if it does not exist
         folder: PathBuf,
     },
 }
 
-/// The configuration, and flags over it.
+/// The configuration, and the flags that override it.
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// Configuration file [default: /etc/nuclei/station.toml where there is one]
+    /// Configuration file [default: /etc/nuclei/station.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Serial port to the host
     #[arg(long)]
     port: Option<String>,
-    /// Bits a second of the serial port
+    /// Baud rate of the serial port
     #[arg(long)]
     baud: Option<u32>,
-    /// Folder that models are kept in
+    /// Folder in which models are stored
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
-    /// Camera: `simulated`, a device such as /dev/video0, or a folder or zip of pictures
+    /// Camera: `simulated`, a device such as /dev/video0, or a folder or zip of images
     #[arg(long)]
     camera: Option<String>,
     /// Name of the station, as the host shows it
     #[arg(long)]
     name: Option<String>,
-    /// Threads that the network runs on; 0 for one a core
+    /// Threads of the network; 0 for one per core
     #[arg(long)]
     threads: Option<usize>,
-    /// Kernels that compute the network: this project's, or the slower ones of tract
+    /// Kernels of the network: this project's own, or the slower ones of tract
     #[arg(long, value_name = "own|tract")]
     kernels: Option<Kernels>,
 }
@@ -77,15 +77,15 @@ struct CheckArgs {
     json: bool,
 }
 
-/// How a command ends badly: the exit code, and what to tell.
+/// A failed command: its exit code and its message.
 struct Failure {
     exit: u8,
     line: String,
 }
 
-/// Exit code of what failed.
+/// Exit code of a failure.
 const FAILED: u8 = 1;
-/// Exit code of a command line or configuration that asks for something that cannot be.
+/// Exit code of an invalid command line or configuration.
 const USAGE: u8 = 2;
 
 impl Failure {
@@ -143,7 +143,7 @@ fn run(args: &ConfigArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Pages for `man`, made of what `--help` says.
+/// Writes manual pages from the `--help` texts.
 fn manual(folder: &Path) -> Result<(), Failure> {
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), folder));
@@ -192,7 +192,7 @@ impl ConfigArgs {
     }
 }
 
-/// The camera that a flag names; one of the configured kind keeps the configuration's other settings.
+/// The camera that a flag selects; if it has the configured kind, the other settings of the configuration remain.
 fn named_camera(named: &str, configured: &CameraSource) -> Result<CameraSource, ConfigError> {
     let mut source = if is_kind(named, configured) { configured.clone() } else { default_camera(named)? };
     match &mut source {
@@ -216,7 +216,7 @@ fn is_device(named: &str) -> bool {
     Path::new(named).starts_with("/dev")
 }
 
-/// A camera of that name with the settings that a configuration without them has.
+/// The camera of that name, with default settings.
 fn default_camera(named: &str) -> Result<CameraSource, ConfigError> {
     let text = match named {
         "simulated" => "kind = \"simulated\"",

@@ -63,7 +63,7 @@ pub fn verify(
 ) -> Result<(), ModelRefusal> {
     caught(|| {
         open(digest, onnx, execution, keyring)?.into_segmenter().check_golden().map_err(|error| {
-            log!("the model {digest} is refused: {error}");
+            log!("model {digest} rejected: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
                 SegmentError::Network(_) | SegmentError::OutputLength { .. } | SegmentError::Size(_) => {
@@ -82,12 +82,12 @@ fn open(
     keyring: &Keyring,
 ) -> Result<Model, ModelRefusal> {
     if ModelDigest::of(onnx) != digest {
-        log!("the model {digest} is refused: its bytes have another digest");
+        log!("model {digest} rejected: its bytes have another digest");
         return Err(ModelRefusal::DigestMismatch);
     }
-    keyring.check_model(onnx).inspect_err(|refusal| log!("the model {digest} is refused: {refusal}"))?;
+    keyring.check_model(onnx).inspect_err(|refusal| log!("model {digest} rejected: {refusal}"))?;
     Model::load(onnx, execution).map_err(|error| {
-        log!("the model {digest} is refused: {error}");
+        log!("model {digest} rejected: {error}");
         error.refusal()
     })
 }
@@ -95,7 +95,7 @@ fn open(
 /// The inference engine's own faults are the model's: it is refused and the station goes on.
 fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelRefusal> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        log!("a model is refused: loading it failed by a panic");
+        log!("a model is refused: loading it failed with a panic");
         Err(ModelRefusal::Unsupported)
     })
 }

@@ -130,11 +130,11 @@ impl Slots {
         let table = match storage.read(TABLE, MAX_RECORD) {
             Ok(None) => SlotTable::default(),
             Ok(Some(bytes)) => SlotTable::decode(&bytes).unwrap_or_else(|error| {
-                log!("the slot table is not usable ({error}): the factory model runs");
+                log!("the slot table is unusable ({error}): the factory model runs");
                 SlotTable::default()
             }),
             Err(error) => {
-                log!("the storage cannot be read ({error}): the factory model runs");
+                log!("cannot read the storage ({error}): the factory model runs");
                 SlotTable::default()
             }
         };
@@ -183,7 +183,7 @@ impl Slots {
     fn change(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
         let (table, actions) = self.table.step(event)?;
         self.store(table).map_err(|error| {
-            log!("the slot table could not be written: {error}");
+            log!("cannot write the slot table: {error}");
             Refusal::Model(ModelRefusal::Storage)
         })?;
         Ok(self.perform(&actions, Stored::Yes))
@@ -198,15 +198,15 @@ impl Slots {
         match (self.store(table), event) {
             (Ok(()), _) => self.perform(&actions, Stored::Yes),
             (Err(error), SlotEvent::Verified(digest)) => {
-                log!("the slot table could not be written: {error}");
+                log!("cannot write the slot table: {error}");
                 self.happened(SlotEvent::VerifyFailed(digest, ModelRefusal::Storage))
             }
             (Err(error), SlotEvent::FramePassed(_)) => {
-                log!("a passed frame could not be noted: {error}");
+                log!("cannot record a passed trial frame: {error}");
                 Vec::new()
             }
             (Err(error), _) => {
-                log!("the slot table could not be written: {error}");
+                log!("cannot write the slot table: {error}");
                 self.table = table;
                 self.perform(&actions, Stored::No)
             }
@@ -229,7 +229,7 @@ impl Slots {
         if !chunks.contains(offset) {
             let written = self.storage.write_at(data_name(slot), u64::from(offset), bytes);
             if let Err(error) = written {
-                log!("a piece of the model could not be written: {error}");
+                log!("cannot write a chunk of the model: {error}");
                 return Err(Refusal::Model(ModelRefusal::Storage));
             }
             chunks.insert(offset, bytes.len())?;
@@ -238,7 +238,7 @@ impl Slots {
         let complete = chunks.is_complete();
         if self.unsynced >= SYNC_CHUNKS || (complete && self.unsynced > 0) {
             self.sync_chunks(slot).map_err(|error| {
-                log!("the arriving model could not be made lasting: {error}");
+                log!("cannot sync the uploaded model to disk: {error}");
                 // What the system did not keep is asked for again.
                 self.chunks = None;
                 self.find_chunks();
@@ -301,7 +301,7 @@ impl Slots {
             .and_then(|()| storage.remove(data_name(slot)))
             .and_then(|()| storage.sync_names());
         if let Err(error) = erased {
-            log!("an old model could not be removed: {error}");
+            log!("cannot delete an old model: {error}");
         }
     }
 
@@ -329,7 +329,7 @@ impl Slots {
         match self.storage.read(name, model.length as usize) {
             Ok(Some(onnx)) if onnx.len() == model.length as usize => Ok(onnx),
             Ok(found) => {
-                log!("{name} holds {} of {} bytes", found.map_or(0, |onnx| onnx.len()), model.length);
+                log!("{name} has {} of {} bytes", found.map_or(0, |onnx| onnx.len()), model.length);
                 Err(ModelRefusal::Storage)
             }
             Err(error) => {

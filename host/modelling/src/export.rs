@@ -57,7 +57,7 @@ pub enum ExportError {
     #[error(transparent)]
     Size(#[from] SizeError),
     /// The station would refuse the file.
-    #[error("the station would refuse the exported file")]
+    #[error("the station would reject the exported file")]
     Refused(#[from] ModelError),
     /// The exported file does not segment its golden frame.
     #[error("the exported file does not segment its golden frame")]
@@ -66,7 +66,7 @@ pub enum ExportError {
 
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
-        Self::failed(error, "train for longer, or begin a new run")
+        Self::failed(error, "train longer, or start a new run")
     }
 }
 

@@ -142,7 +142,7 @@ impl Graph {
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum GraphError {
     /// A tensor's data does not fill its shape.
-    #[error("a tensor of shape {shape:?} cannot hold {len} numbers")]
+    #[error("a tensor of shape {shape:?} cannot hold {len} values")]
     TensorLength {
         /// The shape asked for.
         shape: [usize; 4],
@@ -150,7 +150,7 @@ pub enum GraphError {
         len: usize,
     },
     /// A shape with an empty axis, or with more elements than a `u32` counts.
-    #[error("{channels}x{height}x{width} is no usable shape")]
+    #[error("{channels}x{height}x{width} is not a usable shape")]
     Shape {
         /// Channels.
         channels: usize,
@@ -160,7 +160,7 @@ pub enum GraphError {
         width: usize,
     },
     /// A name that is empty or has characters other than letters, digits, `_`, `-`, `.`.
-    #[error("node name {name:?} is not made of letters, digits, '_', '-' and '.'")]
+    #[error("node name {name:?} has characters other than letters, digits, '_', '-' and '.'")]
     Name {
         /// The name.
         name: String,
@@ -180,7 +180,7 @@ pub enum GraphError {
         value: usize,
     },
     /// The input itself as the result.
-    #[error("the result is the input: no node makes it")]
+    #[error("the output is the input: no node produces it")]
     NoNode,
     /// A node whose value is neither read nor the output.
     #[error("nothing reads the value of {node}")]
@@ -189,7 +189,7 @@ pub enum GraphError {
         node: String,
     },
     /// A wrong number of inputs.
-    #[error("{node} takes {expected} inputs, got {actual}")]
+    #[error("{node} expects {expected} inputs, got {actual}")]
     InputCount {
         /// The node.
         node: String,
@@ -221,7 +221,7 @@ pub enum GraphError {
         width: usize,
     },
     /// A weight that is not finite, or a variance that is not positive.
-    #[error("{node}: {what} holds a number out of range")]
+    #[error("{node}: {what} has a value out of range")]
     Value {
         /// The node.
         node: String,
@@ -229,7 +229,7 @@ pub enum GraphError {
         what: &'static str,
     },
     /// An input picture of another length than the graph's input.
-    #[error("the input holds {actual} numbers, expected {expected}")]
+    #[error("the input has {actual} values, expected {expected}")]
     InputLength {
         /// Numbers of the input shape.
         expected: usize,
@@ -240,7 +240,7 @@ pub enum GraphError {
 
 impl From<GraphError> for Failure {
     fn from(error: GraphError) -> Self {
-        Self::failed(error, "choose another --width or --depth, or begin a new run")
+        Self::failed(error, "choose another --width or --depth, or start a new run")
     }
 }
 

@@ -60,7 +60,7 @@ pub enum OnnxError {
         key: String,
     },
     /// More bytes than a protobuf message may have.
-    #[error("the model would take {actual} bytes, more than {LARGEST_FILE}")]
+    #[error("the model would have {actual} bytes, more than {LARGEST_FILE}")]
     TooLarge {
         /// Bytes it would take.
         actual: usize,
@@ -69,10 +69,10 @@ pub enum OnnxError {
     #[error("not an ONNX file")]
     Decode(#[source] prost::DecodeError),
     /// A message without a graph, as an empty file decodes.
-    #[error("the file holds no ONNX graph")]
+    #[error("the file contains no ONNX graph")]
     NoGraph,
     /// A part of the graph that is of no kind known here.
-    #[error("{node}: {what} is not of a kind that this program reads")]
+    #[error("{node}: {what} is of a kind that this program does not support")]
     Unreadable {
         /// The node, or the value.
         node: String,

@@ -180,6 +180,6 @@ mod tests {
         assert!(matches!(none, Err(LabelFilesError::Unreadable { .. })));
         fs::write(folder.path().join("a.png"), b"text").unwrap();
         let error = LabelFiles::open(folder.path()).unwrap().load("a").unwrap_err();
-        assert!(Failure::from(error).to_string().contains("a.png cannot be used: the bytes are no PNG"));
+        assert!(Failure::from(error).to_string().contains("a.png cannot be used: the data is not PNG"));
     }
 }

@@ -38,10 +38,10 @@ pub enum Backend {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CudaMissing {
     /// The kernel has no NVIDIA device.
-    #[error("this machine shows no NVIDIA device (/dev/nvidia0)")]
+    #[error("this machine has no NVIDIA device (/dev/nvidia0)")]
     NoDevice,
     /// There is a device, and a first computation on it failed.
-    #[error("a first computation on the NVIDIA device failed: {message}")]
+    #[error("a test computation on the NVIDIA device failed: {message}")]
     Failed {
         /// The last line that the attempt printed.
         message: String,
@@ -105,7 +105,7 @@ pub fn probe_cuda() -> Result<(), CudaMissing> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("thread"));
-    Err(failed(line.unwrap_or("it ended without a word").to_owned()))
+    Err(failed(line.unwrap_or("it exited without a message").to_owned()))
 }
 
 /// Keeps what is compiled and tuned for CUDA from one run to the next. On an H200's machine the first step of a

@@ -69,7 +69,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// Burn cannot make records of the weights, or weights of the records.
-    #[error("the weights cannot be recorded")]
+    #[error("cannot save the weights")]
     Record(#[from] RecorderError),
 }
 

@@ -76,7 +76,7 @@ impl EncoderWeights {
     pub fn of(path: &Path) -> Result<Self, Failure> {
         let bytes = fs::read(path).map_err(|error| {
             let problem = format!("{} cannot be read: {error}", path.display());
-            Failure::usage(problem, "name torchvision's resnet50 with --encoder-weights")
+            Failure::usage(problem, "give torchvision's resnet50 with --encoder-weights")
         })?;
         Ok(Self { path: path.to_owned(), digest: ModelDigest::of(&bytes).to_string() })
     }
@@ -125,8 +125,8 @@ impl TrainConfig {
         let mut network = self.unet.init(self.seed, device);
         if let Some(EncoderWeights { path, digest }) = &self.encoder_weights {
             if EncoderWeights::of(path)?.digest != *digest {
-                let problem = format!("{} is not the file that the run began with", path.display());
-                return Err(Failure::usage(problem, "put that file back, or begin a new run"));
+                let problem = format!("{} is not the file this run was started with", path.display());
+                return Err(Failure::usage(problem, "restore that file, or start a new run"));
             }
             network.load_encoder(path)?;
         }

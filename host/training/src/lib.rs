@@ -84,25 +84,25 @@ pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, F
 
 impl From<CudaMissing> for Failure {
     fn from(missing: CudaMissing) -> Self {
-        Self::failed(missing, "install the NVIDIA driver and CUDA, or compute with --backend cpu")
+        Self::failed(missing, "install the NVIDIA driver and CUDA, or use --backend cpu")
     }
 }
 
 impl From<checkpoint::CheckpointError> for Failure {
     fn from(error: checkpoint::CheckpointError) -> Self {
-        Self::failed(error, "begin a new run in another folder (--run)")
+        Self::failed(error, "start a new run in another folder (--run)")
     }
 }
 
 impl From<EncoderWeightsError> for Failure {
     fn from(error: EncoderWeightsError) -> Self {
-        let next = "name torchvision's resnet50 as .pth or .safetensors, or leave --encoder-weights out";
+        let next = "give torchvision's resnet50 as .pth or .safetensors, or omit --encoder-weights";
         Self::usage(error, next)
     }
 }
 
 impl From<validation::ValidationError> for Failure {
     fn from(error: validation::ValidationError) -> Self {
-        Self::failed(error, "take the picture named out of the data set, or report this")
+        Self::failed(error, "remove that image from the data set, or report this")
     }
 }

@@ -72,8 +72,8 @@ impl Material {
             .collect();
         if training.is_empty() {
             return Err(Failure::failed(
-                "the data set leaves no picture to train on",
-                "add pictures with masks",
+                "the data set contains no image to train on",
+                "add images with masks",
             ));
         }
         Ok(Self { training_count: training.len(), sampler: Sampler::new(training), validation })

@@ -102,7 +102,7 @@ impl RunFolder {
     /// [`Failure`] when no run was begun here or its settings cannot be read.
     pub fn load_config(&self) -> Result<TrainConfig, Failure> {
         let path = self.config();
-        let next = "name a run's folder with --run, or begin one with --data";
+        let next = "give a run folder with --run, or start a run with --data";
         let text = fs::read_to_string(&path)
             .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display()), next))?;
         serde_json::from_str(&text)
@@ -161,7 +161,7 @@ impl RunFolder {
         }
         let text = fs::read_to_string(&path)?;
         serde_json::from_str(&text).map_err(|error| {
-            Failure::failed(error, format!("{} is damaged: begin a new run", path.display()))
+            Failure::failed(error, format!("{} is damaged; start a new run", path.display()))
         })
     }
 

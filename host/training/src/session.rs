@@ -104,7 +104,7 @@ impl Session<'_> {
                 if epoch_ends || stop || position.steps.is_multiple_of(LOSS_READ_EVERY) {
                     let loss: f64 = unread.drain(..).map(|loss| loss.into_scalar().elem::<f64>()).sum();
                     if !loss.is_finite() {
-                        let next = "lower --learning-rate and begin a new run";
+                        let next = "lower --learning-rate and start a new run";
                         return Err(Failure::failed(
                             format!("the loss is {loss} at step {} or shortly before", position.steps),
                             next,

@@ -107,8 +107,8 @@ impl UnetConfig {
             Skips::Add => "added",
         };
         format!(
-            "{encoder}U-Net width {width} depth {depth}, {stem} resolution, {skips} skips, {decoder_convolutions} \
-             convolutions a decoder level"
+            "{encoder}U-Net width {width} depth {depth}, {stem} resolution, {skips} skips, \
+                 {decoder_convolutions} convolutions per decoder level"
         )
     }
 

@@ -96,7 +96,7 @@ pub fn tune_extraction(
     let maps = maps(&mut segmenter, pictures)?;
     let mut best = Search::START;
     let mut best_score = best.score(&mut segmenter, pictures, &maps)?;
-    let progress = Progress::new("tuning the extraction", 2 * Search::CANDIDATES);
+    let progress = Progress::new("tuning thresholds", 2 * Search::CANDIDATES);
     loop {
         let before = best;
         for candidate in best.neighbours() {

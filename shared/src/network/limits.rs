@@ -37,14 +37,14 @@ const MAX_MACS_PER_PIXEL: i64 = 4 << 20;
 /// do so at once, however large the result.
 pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
     if graph.node.len() > MAX_NODES {
-        bail!("its {} operators are more than {MAX_NODES}", graph.node.len());
+        bail!("it has {} operators, more than {MAX_NODES}", graph.node.len());
     }
     let constants: BTreeSet<&str> = graph.initializer.iter().map(|constant| constant.name.as_str()).collect();
     let mut live: BTreeSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     for node in &graph.node {
         let (name, operator) = (&node.name, node.op_type.as_str());
         if !OPERATORS.contains(&operator) || !node.domain.is_empty() {
-            bail!("{name} is of the operator {operator}, which no model of nuclei-host has");
+            bail!("{name} uses the operator {operator}, which nuclei-host does not write");
         }
         let mut integers = node.attribute.iter().flat_map(|attribute| &attribute.ints);
         if let Some(integer) = integers.find(|integer| !(0..=MAX_ATTRIBUTE).contains(*integer)) {
@@ -54,7 +54,7 @@ pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
         if node.input.iter().any(is_live) {
             live.extend(node.output.iter().map(String::as_str));
         } else if operator != OF_CONSTANTS {
-            bail!("{name} does not depend on the picture");
+            bail!("{name} does not depend on the image");
         }
     }
     Ok(())
@@ -69,7 +69,7 @@ pub(super) fn check_cost(model: &TypedModel, tile: usize) -> TractResult<()> {
             let elements =
                 sides.iter().try_fold(1_i64, |all, &side| all.checked_mul(i64::try_from(side).ok()?));
             if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
-                bail!("{} makes {sides:?} values, which are more than {MAX_ELEMENTS}", node.name);
+                bail!("{} produces {sides:?} values, more than {MAX_ELEMENTS}", node.name);
             }
         }
         for (cost, count) in node.op.cost(&model.node_input_facts(node.id)?)? {
@@ -80,7 +80,7 @@ pub(super) fn check_cost(model: &TypedModel, tile: usize) -> TractResult<()> {
     }
     let most = MAX_MACS_PER_PIXEL.saturating_mul((tile * tile) as i64);
     if macs > most {
-        bail!("it takes {macs} multiply-accumulates for a tile, which are more than {most}");
+        bail!("it needs {macs} multiply-accumulates per tile, more than {most}");
     }
     Ok(())
 }

@@ -35,10 +35,10 @@ pub enum KeyError {
         prefix: &'static str,
     },
     /// What follows is not 32 bytes.
-    #[error("a key holds 32 bytes in base64")]
+    #[error("a key has 32 bytes in base64")]
     Length,
     /// The bytes are no point of the curve, or one that signs for everybody.
-    #[error("these bytes are no Ed25519 public key")]
+    #[error("these bytes are not an Ed25519 public key")]
     Point,
 }
 

@@ -30,7 +30,7 @@ pub struct Keyring {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyringError {
     /// They are too many.
-    #[error("{count} keys are more than the {MAX_KEYS} that a station trusts")]
+    #[error("{count} keys; a station trusts at most {MAX_KEYS}")]
     TooMany {
         /// How many there are.
         count: usize,

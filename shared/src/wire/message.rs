@@ -278,16 +278,16 @@ pub enum Refusal {
         station: u16,
     },
     /// Nothing of that digest or token is there.
-    #[error("the station holds nothing of that name")]
+    #[error("the station has nothing with that name")]
     NotFound,
     /// An offset or length is outside its object.
     #[error("the offset or length is out of range")]
     OutOfRange,
     /// The state does not allow it now.
-    #[error("the station is busy with a model's verification or trial")]
+    #[error("the station is busy verifying or trying a model")]
     Busy,
     /// The model cannot be run.
-    #[error("the model is refused: {0}")]
+    #[error("model rejected: {0}")]
     Model(ModelRefusal),
     /// The station does not take it from whoever asks.
     #[error(transparent)]

@@ -221,7 +221,7 @@ pub fn encode_packet(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// The bulk bytes are more than [`CHUNK`].
-    #[error("{length} bulk bytes do not fit a packet of at most {CHUNK}")]
+    #[error("{length} bulk bytes do not fit into a packet of at most {CHUNK}")]
     Bulk {
         /// How many there are.
         length: usize,
@@ -241,7 +241,7 @@ pub enum PacketError {
     #[error("more than the {MAX_PACKET} bytes of the longest packet came in one run")]
     Oversize,
     /// A whole packet of another protocol version.
-    #[error("the other side speaks protocol {found}, this one {PROTOCOL_VERSION}")]
+    #[error("the other side speaks protocol {found}, this side {PROTOCOL_VERSION}")]
     ProtocolVersion {
         /// Its version.
         found: u8,
@@ -251,7 +251,7 @@ pub enum PacketError {
         sequence: u16,
     },
     /// A whole packet of this version with a message that this version does not have.
-    #[error("a whole packet holds a message that protocol {PROTOCOL_VERSION} does not know")]
+    #[error("an intact packet contains a message unknown to protocol {PROTOCOL_VERSION}")]
     UnknownMessage {
         /// Its kind, where this version has it.
         kind: Option<Kind>,

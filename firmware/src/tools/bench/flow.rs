@@ -191,18 +191,18 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 impl fmt::Display for Flow {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "a stream of them, taking turns   frames/s   exposure to packet, ms")?;
+        write!(formatter, "a stream of frames, modes taking turns   frames/s   exposure to packet, ms")?;
         let mut row = |name: &str, rate: Rate| {
             write!(formatter, "\n  {name:<29}{:>10.2}{:>25.1}", rate.frames_per_s, rate.latency_ms)
         };
-        row("one stage after the other", self.in_turn)?;
+        row("sequential", self.in_turn)?;
         match self.overlapped {
             Some(overlapped) => {
-                row("network beside the rest", overlapped)?;
+                row("pipelined", overlapped)?;
                 let gain = 100.0 * (overlapped.frames_per_s / self.in_turn.frames_per_s.max(1e-9) - 1.0);
                 write!(formatter, "{gain:>+8.1} % frames/s")
             }
-            None => write!(formatter, "\n  with one thread the station does not overlap them"),
+            None => write!(formatter, "\n  with one thread, the station is sequential"),
         }
     }
 }

@@ -119,7 +119,8 @@ impl fmt::Display for Layers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "fastest of a tile with {} kernels; at most {:.1} GMAC/s, of bytes {:.1}\n  {:<32}{:<20}{:>8}{:>9}{:>9}{:>7}",
+            "fastest time per tile with {} kernels; peak {:.1} GMAC/s in floats, {:.1} in int8\n  \
+                 {:<32}{:<20}{:>8}{:>9}{:>9}{:>7}",
             self.kernels,
             self.peak_gmac_per_s,
             self.byte_peak_gmac_per_s,
@@ -145,7 +146,7 @@ impl fmt::Display for Layers {
         writeln!(formatter, "  {:<32}{:<20}{ms:>8.3}{gmac:>9.4}{rate:>9.1}{share:>6.0}%", "sum", "")?;
         write!(
             formatter,
-            "a tile from end to end: {:.2} ms at its fastest; {:.2} ms of the cores in the median",
+            "one tile end to end: {:.2} ms at its fastest; median {:.2} ms of CPU time",
             self.tile_ms, self.tile_cpu_ms
         )
     }

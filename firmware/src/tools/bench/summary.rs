@@ -165,7 +165,7 @@ impl Summary {
     pub(super) fn table(&self) -> String {
         let Self { stages_ms: stages, wire_bytes: wire, .. } = self;
         let mut table = format!(
-            "model {}, {} frames of {}x{}, {} nuclei, {} threads\n\nmedian of a frame, ms\n",
+            "model {}, {} frames of {}x{}, {} nuclei, {} threads\n\nmedian per frame, ms\n",
             self.model, self.frames, self.width, self.height, self.count, self.threads
         );
         let mut row = |name: &str, value: String| {
@@ -186,7 +186,7 @@ impl Summary {
         let _ = write!(
             table,
             "  {:<12}{:>9.1}% of it\n\n{} tiles, {:.2} GMAC, {:.1} GMAC/s in the network\n\
-             peak of memory {} MB\n\
+             peak memory {} MB\n\
              on the wire {} bytes of report, {} of masks, {} of preview\n\n{}\n\n{}",
             "not network",
             100.0 * self.rest_share,

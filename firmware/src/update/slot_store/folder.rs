@@ -13,7 +13,7 @@ use super::SlotStorage;
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// It is not there and cannot be made, or cannot be written.
-    #[error("the storage folder {folder} cannot be used")]
+    #[error("cannot use the storage folder {folder}")]
     Unusable {
         /// The folder.
         folder: PathBuf,

@@ -27,7 +27,7 @@ pub enum DatasetError {
         source: io::Error,
     },
     /// The file claims to be a zip and is none, or only a part of one.
-    #[error("{} is not a zip, or only a part of one", path.display())]
+    #[error("{} is not a zip, or is truncated", path.display())]
     NotZip {
         /// The file.
         path: PathBuf,
@@ -36,13 +36,13 @@ pub enum DatasetError {
         source: ZipError,
     },
     /// A file that is neither zip nor picture.
-    #[error("{} is neither a folder, a zip, nor a PNG, TIFF or JPEG picture", path.display())]
+    #[error("{} is not a folder, a zip, or a PNG, TIFF or JPEG image", path.display())]
     NotData {
         /// The file.
         path: PathBuf,
     },
     /// A label image by its name, where a picture is wanted.
-    #[error("{} is the truth of another picture by its name", path.display())]
+    #[error("by its name, {} is the ground truth of another image", path.display())]
     Truth {
         /// The file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// There are files, and none is a picture.
-    #[error("{} holds {files} files, none of them a PNG, TIFF or JPEG picture", path.display())]
+    #[error("{} contains {files} files, but no PNG, TIFF or JPEG image", path.display())]
     NoPictures {
         /// The folder or zip.
         path: PathBuf,
@@ -69,12 +69,14 @@ impl DatasetError {
         match self {
             Self::NotFound { .. } => "check the path",
             Self::Unreadable { .. } => "check the permissions and the disk",
-            Self::NotZip { .. } => "fetch the zip again, or unpack what can be unpacked and name the folder",
-            Self::Truth { .. } => "name the picture itself, without _masks",
-            Self::NotData { .. } => "name a folder, a zip, or a picture",
+            Self::NotZip { .. } => {
+                "download the zip again, or unpack what can be unpacked and give the folder"
+            }
+            Self::Truth { .. } => "give the image itself, without _masks",
+            Self::NotData { .. } => "give a folder, a zip, or an image",
             Self::Empty { .. } | Self::NoPictures { .. } => {
-                "name the folder or zip that holds the pictures: <id>/images/<id>.png with <id>/masks/*.png, \
-                 or x.png with x_masks.png, or images/ beside labels/"
+                "give the folder or zip with the images: <id>/images/<id>.png with <id>/masks/*.png, \
+                 or x.png with x_masks.png, or images/ next to labels/"
             }
         }
     }
@@ -100,7 +102,7 @@ pub enum SampleError {
         source: io::Error,
     },
     /// More bytes than a picture can have.
-    #[error("{file} has {bytes} bytes, a picture may have {limit}")]
+    #[error("{file} has {bytes} bytes; the limit for an image is {limit}")]
     TooLarge {
         /// The file, or the entry of a zip.
         file: String,
@@ -119,7 +121,7 @@ pub enum SampleError {
         source: DecodeError,
     },
     /// Mask or labels are not of the picture's size.
-    #[error("{file} is {width}x{height} pixels, its picture {image_width}x{image_height}")]
+    #[error("{file} has {width}x{height} pixels, but its image has {image_width}x{image_height}")]
     TruthSize {
         /// The file of the truth.
         file: String,
@@ -144,21 +146,21 @@ impl SampleError {
     /// What a person can do about it.
     pub const fn next_step(&self) -> &'static str {
         match self {
-            Self::Read { .. } => "check the disk, or fetch the data again",
+            Self::Read { .. } => "check the disk, or download the data again",
             Self::TooLarge { .. } => "split the image into parts",
             Self::Decode { source: DecodeError::Size(_), .. } => "split the image into parts",
             Self::Decode { source: DecodeError::NotLabels { .. }, .. } => {
-                "save the labels as a grey 16-bit PNG or TIFF, 0 for background"
+                "save the labels as a grayscale 16-bit PNG or TIFF, 0 for background"
             }
             Self::Decode { source: DecodeError::Unsupported { .. }, .. } => {
-                "save it as grey or RGB with 8 or 16 bits"
+                "save it as grayscale or RGB with 8 or 16 bits"
             }
             Self::Decode { source: DecodeError::Proprietary { format }, .. } => format.export(),
             Self::Decode { source: DecodeError::Plane(_), .. } => "choose another with --plane or --channel",
-            Self::Decode { .. } => "fetch or save the file again",
-            Self::TruthSize { .. } => "make the truth anew from this picture, at its size",
+            Self::Decode { .. } => "download or save the file again",
+            Self::TruthSize { .. } => "annotate this image again, at its size",
             Self::NoTruth { .. } => {
-                "put its masks into masks/ beside images/, or its labels beside it as x_masks.png"
+                "put its masks into masks/ next to images/, or its labels next to it as x_masks.png"
             }
         }
     }
@@ -180,7 +182,9 @@ impl From<SampleError> for Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SampleWarning {
     /// Masks of one picture overlap.
-    #[error("{picture}: {pixels} pixels lie in more than one mask; each went to the smallest of its masks")]
+    #[error(
+        "{picture}: {pixels} pixels are in more than one mask; each was assigned to the smallest of its masks"
+    )]
     Overlap {
         /// The picture's file.
         picture: String,
@@ -196,13 +200,13 @@ pub enum SampleWarning {
         summary: PlaneSummary,
     },
     /// A mask without a pixel.
-    #[error("{mask} is empty and was left out")]
+    #[error("{mask} is empty and was skipped")]
     EmptyMask {
         /// The mask's file.
         mask: String,
     },
     /// A mask that smaller masks, or an equal one, cover whole.
-    #[error("{mask} is covered by other masks and was left out")]
+    #[error("{mask} is covered by other masks and was skipped")]
     Covered {
         /// The mask's file.
         mask: String,

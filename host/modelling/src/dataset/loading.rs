@@ -34,7 +34,7 @@ pub struct BadSamples {
 
 impl Display for BadSamples {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} pictures cannot be used:", self.errors.len(), self.of)?;
+        write!(f, "{} of {} images cannot be used:", self.errors.len(), self.of)?;
         for error in self.errors.iter().take(TOLD) {
             write!(f, "\n  {}", error.line())?;
         }
@@ -49,7 +49,7 @@ impl std::error::Error for BadSamples {}
 
 impl From<BadSamples> for Failure {
     fn from(bad: BadSamples) -> Self {
-        Self::failed(bad, "mend these files, or leave them out with --skip-bad")
+        Self::failed(bad, "correct these files, or skip them with --skip-bad")
     }
 }
 
@@ -63,7 +63,7 @@ impl BadSamples {
             (true, _) => Ok(self),
             (false, BadTruth::Refuse) => Err(self),
             (false, BadTruth::Skip) => {
-                warn(&format!("warning: left out, {self}"));
+                warn(&format!("warning: skipped, {self}"));
                 Ok(self)
             }
         }

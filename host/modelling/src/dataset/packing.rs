@@ -17,7 +17,7 @@ pub enum PackError {
     #[error(transparent)]
     Sample(#[from] SampleError),
     /// A file does not fit into a zip.
-    #[error("{path} cannot be put into a zip")]
+    #[error("cannot add {path} to a zip")]
     Zip {
         /// The path inside of the zip.
         path: String,
@@ -31,7 +31,7 @@ impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         match error {
             PackError::Sample(error) => error.into(),
-            error => Self::failed(error, "give the file a shorter name of plain letters"),
+            error => Self::failed(error, "give the file a shorter ASCII name"),
         }
     }
 }

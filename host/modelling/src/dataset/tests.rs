@@ -274,7 +274,7 @@ fn a_zip_that_is_cut_or_none() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let (error, told) = open_error(&path);
     assert!(matches!(error, DatasetError::NotZip { .. }));
-    assert!(told.contains("data.zip is not a zip, or only a part of one"), "{told}");
+    assert!(told.contains("data.zip is not a zip, or is truncated"), "{told}");
     fs::write(&path, b"text").unwrap();
     assert!(matches!(open_error(&path).0, DatasetError::NotZip { .. }));
 }
@@ -303,7 +303,7 @@ fn truth_of_another_size() {
         SampleError::TruthSize { width: 3, height: 4, image_width: 3, image_height: 3, .. }
     ));
     assert!(
-        error.line().contains("x.png is 3x4 pixels, its picture 3x3; make the truth anew"),
+        error.line().contains("x.png has 3x4 pixels, but its image has 3x3; annotate this image again"),
         "{}",
         error.line()
     );
@@ -372,11 +372,11 @@ fn files_that_are_no_pictures_or_no_labels() {
         ("e_masks.png", palette_png()),
     ]);
     for (at, expected) in [
-        (0, "a.png cannot be used: the bytes are no PNG, TIFF or JPEG; fetch or save"),
+        (0, "a.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP; download or save"),
         (1, "b.png cannot be used: the PNG is damaged or incomplete"),
-        (2, "c_masks.png cannot be used: a label image must be a grey PNG or TIFF"),
-        (3, "d.png cannot be used: the bytes are no PNG"),
-        (4, "e_masks.png cannot be used: a label image must be a grey PNG or TIFF"),
+        (2, "c_masks.png cannot be used: a label image must be a grayscale PNG or TIFF"),
+        (3, "d.png cannot be used: the data is not PNG"),
+        (4, "e_masks.png cannot be used: a label image must be a grayscale PNG or TIFF"),
     ] {
         let line = dataset.load(at).unwrap_err().line();
         assert!(line.contains(expected), "{line}");

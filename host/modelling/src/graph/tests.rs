@@ -194,10 +194,10 @@ fn graphs_that_cannot_run_are_refused() {
             "node: the window does not fit an input of 4x4",
         ),
         (Op::MaxPool(PoolWindow::apart(0)), "node: the window does not fit an input of 4x4"),
-        (Op::Conv(nan), "node: weight holds a number out of range"),
+        (Op::Conv(nan), "node: weight has a value out of range"),
         (
             Op::BatchNorm(BatchNorm { var: vec![1.0, -1.0], ..norm() }),
-            "node: var + eps holds a number out of range",
+            "node: var + eps has a value out of range",
         ),
         (
             Op::BatchNorm(BatchNorm { mean: vec![0.0], ..norm() }),

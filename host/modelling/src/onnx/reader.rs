@@ -107,7 +107,7 @@ impl Reader<'_> {
 
     /// A weight in bytes times the scale of its output channel.
     fn dequantized(&self, node: &pb::NodeProto) -> Result<Tensor4, OnnxError> {
-        let wrong = || unreadable(&node.name, "its weight in bytes");
+        let wrong = || unreadable(&node.name, "its int8 weight");
         let (values, scales) = (self.constant(node, 0)?, self.constant(node, 1)?);
         let shape = shape4(values).ok_or_else(wrong)?;
         let axis = Attributes(node).int("axis").and_then(|axis| usize::try_from(axis).ok());

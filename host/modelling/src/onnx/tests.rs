@@ -233,7 +233,7 @@ fn what_is_of_another_kind_is_named() {
         let tensors = &mut model.graph.as_mut().unwrap().initializer;
         tensors.iter_mut().find(|it| it.name.ends_with("weight_int8")).unwrap().dims = dims;
         let error = read_graph(&model.encode_to_vec()).unwrap_err();
-        assert!(matches!(error, OnnxError::Unreadable { what: "its weight in bytes", .. }), "{error}");
+        assert!(matches!(error, OnnxError::Unreadable { what: "its int8 weight", .. }), "{error}");
     }
     assert!(matches!(read_graph(b"no model"), Err(OnnxError::Decode(_))));
 }

@@ -89,14 +89,14 @@ impl GateVerdict {
         }
         let mut misses = Vec::new();
         if mean_ap_lost > MEAN_AP_LOST {
-            misses.push(format!("mean AP lost {mean_ap_lost:.4}, more than {MEAN_AP_LOST}"));
+            misses.push(format!("mean AP drops by {mean_ap_lost:.4}, more than {MEAN_AP_LOST}"));
         }
         if worst.lost() > PICTURE_AP_LOST {
-            misses.push(format!("{} lost {:.3}, more than {PICTURE_AP_LOST}", worst.name, worst.lost()));
+            misses.push(format!("{} loses {:.3}, more than {PICTURE_AP_LOST}", worst.name, worst.lost()));
         }
         if count_bias.abs() > COUNT_BIAS {
             let limit = 100.0 * COUNT_BIAS;
-            misses.push(format!("the count changed by {:+.2} %, more than {limit} %", 100.0 * count_bias));
+            misses.push(format!("the count changes by {:+.2} %, more than {limit} %", 100.0 * count_bias));
         }
         Some(Self { mean_ap_lost, worst, count_bias, types, misses })
     }

@@ -41,7 +41,7 @@ pub fn layer_noise(
         weights.iter().map(|layer| ValueId::of_node(rectifiers[layer.node].unwrap_or(layer.node))).collect();
     let (float, rounded) =
         (Trace::new(graph, Encoding::F32, &watched)?, Trace::new(graph, encoding, &watched)?);
-    let progress = Progress::new("noise of each layer", tiles_chw.len() as u64);
+    let progress = Progress::new("noise per layer", tiles_chw.len() as u64);
     let mut sums = vec![(0.0_f64, 0.0_f64); watched.len()];
     for tile in tiles_chw {
         let (wanted, found) = (float.run(tile)?, rounded.run(tile)?);

@@ -111,7 +111,7 @@ impl QcFlags {
         (Self::BLANK, "blank picture"),
         (Self::TOO_DENSE, "too dense"),
         (Self::OFF_SCALE, "nuclei too small or too large"),
-        (Self::OUT_OF_DISTRIBUTION, "unlike what the model knows"),
+        (Self::OUT_OF_DISTRIBUTION, "unlike the training data"),
     ];
 
     /// Whether no flag is set.

@@ -97,13 +97,13 @@ pub enum StageProgress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum ModelRefusal {
     /// The file is over the station's limit.
-    #[error("the file is longer than the {limit} bytes that the station takes")]
+    #[error("the file is larger than the {limit} bytes that the station accepts")]
     TooLarge {
         /// The limit.
         limit: u32,
     },
     /// The bytes that arrived are not those announced.
-    #[error("the file's SHA-256 is not the one announced")]
+    #[error("the file's SHA-256 differs from the announced one")]
     DigestMismatch,
     /// The bytes are not an ONNX model.
     #[error("the file is not an ONNX model")]
@@ -112,7 +112,7 @@ pub enum ModelRefusal {
     #[error("the model has no nuclei manifest in its metadata")]
     NoManifest,
     /// The manifest's format is another one.
-    #[error("the manifest's format {found} is not the {supported} that the station understands")]
+    #[error("the manifest has format {found}, but the station supports {supported}")]
     ManifestVersion {
         /// The format found.
         found: u16,
@@ -120,7 +120,7 @@ pub enum ModelRefusal {
         supported: u16,
     },
     /// The manifest cannot be read or contradicts itself.
-    #[error("the manifest is damaged or contradicts itself or the network")]
+    #[error("the manifest is damaged, or contradicts itself or the network")]
     BadManifest,
     /// The inference engine cannot run the network.
     #[error("the network uses operators or shapes that the station cannot run")]
@@ -141,19 +141,19 @@ pub enum ModelRefusal {
     #[error("the station's storage failed or is full")]
     Storage,
     /// The station trusts keys, and none signed the file.
-    #[error("the file is not signed, and the station takes models from the keys that it trusts alone")]
+    #[error("the file is not signed, and the station only accepts models signed by a trusted key")]
     Unsigned,
     /// The key that signed the file is none of the station's.
-    #[error("the file is signed by the key {key}, which the station does not trust")]
+    #[error("the file is signed by key {key}, which the station does not trust")]
     Stranger {
         /// The key.
         key: KeyId,
     },
     /// The signature is none of that key over that file.
-    #[error("the file is not what its key signed")]
+    #[error("the file does not match its signature")]
     Forged,
     /// A model that was signed later was confirmed here.
-    #[error("it was signed {} before a model that the station has confirmed", Span(confirmed.0.saturating_sub(signed.0)))]
+    #[error("it was signed {} before a model that the station has already confirmed", Span(confirmed.0.saturating_sub(signed.0)))]
     Older {
         /// When it was signed.
         signed: UnixSeconds,

@@ -119,22 +119,22 @@ pub struct SignedChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum TrustRefusal {
     /// There is no signature.
-    #[error("the station takes changes from the keys that it trusts alone, and this one is not signed")]
+    #[error("the station only accepts changes signed by a trusted key, and this one is not signed")]
     Unsigned,
     /// The key is none of the station's.
-    #[error("the station does not trust the key {key}")]
+    #[error("the station does not trust key {key}")]
     Stranger {
         /// The key that signed.
         key: KeyId,
     },
     /// The signature is none of that key over that change.
-    #[error("the signature does not fit the change")]
+    #[error("the signature does not match the change")]
     Forged,
     /// The nonce or the number was used up: ask for a [`Challenge`] and sign again.
-    #[error("the signature is for an earlier conversation, or was used before")]
+    #[error("the signature is for an earlier conversation, or was already used")]
     Stale,
     /// Too many signatures were wrong.
-    #[error("after too many wrong signatures the station takes no change for {seconds} s")]
+    #[error("too many wrong signatures: the station accepts no changes for {seconds} s")]
     Locked {
         /// How long that lasts.
         seconds: u16,

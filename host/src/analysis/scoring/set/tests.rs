@@ -99,9 +99,9 @@ fn sizes_that_differ_and_damage_are_all_named() {
         place.score(&ScoreOptions::default()),
         &[
             "3 predictions cannot be scored",
-            "a: the prediction is 3x2 pixels, the truth 2x2",
+            "a: the prediction has 3x2 pixels, but the ground truth has 2x2",
             "b.png cannot be used",
-            "c: the prediction is 1x2 pixels, the truth 2x2",
+            "c: the prediction has 1x2 pixels, but the ground truth has 2x2",
         ],
     );
 }
@@ -115,9 +115,9 @@ fn bad_truth_is_refused_or_skipped() {
     assert_refused(
         place.score(&ScoreOptions::default()),
         &[
-            "2 of 3 pictures cannot be used",
+            "2 of 3 images cannot be used",
             "b.png has no masks",
-            "c.png is 3x2 pixels, its picture 2x2",
+            "c.png has 3x2 pixels, but its image has 2x2",
             "--skip-bad",
         ],
     );

@@ -147,10 +147,10 @@ fn a_stranger_is_refused_and_then_waits() {
     for _ in 0..MAX_FAILURES {
         let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
         let id = key(3).public().id().to_string();
-        assert!(told.contains("does not trust the key") && told.contains(&id), "{told}");
+        assert!(told.contains("does not trust key") && told.contains(&id), "{told}");
         assert!(told.contains("[trust.keys]"), "{told}");
     }
     let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
-    assert!(told.contains("takes no change for 30 s") && told.contains("again after 30 s"), "{told}");
+    assert!(told.contains("accepts no changes for 30 s") && told.contains("again after 30 s"), "{told}");
     assert_eq!(guarded.borrow().done, 0);
 }

@@ -14,7 +14,7 @@ use super::Resnet50;
 #[derive(Debug, Error)]
 pub enum EncoderWeightsError {
     /// A file of another kind.
-    #[error("{path} is neither a .safetensors nor a .pth or .pt file")]
+    #[error("{path} is not a .safetensors, .pth or .pt file")]
     Kind {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum EncoderWeightsError {
         message: String,
     },
     /// Weights of another network.
-    #[error("{path} holds no ResNet-50: {what}")]
+    #[error("{path} does not contain a ResNet-50: {what}")]
     Other {
         /// The file.
         path: PathBuf,
