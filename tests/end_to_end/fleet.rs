@@ -138,7 +138,7 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
 
     // What is asked for goes to the chosen station alone.
     browser.key("s");
-    browser.wait_for("document.getElementById('told').textContent.includes('is in fleet/hood_2/snapshot-')");
+    browser.wait_for("document.getElementById('result').textContent.includes('to fleet/hood_2/snapshot-')");
 
     let killed = Instant::now();
     fleet.hood.station.kill();

@@ -138,7 +138,7 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
     browser.key("o");
 
     let told = |browser: &mut Browser, words: &str| {
-        browser.wait_for(&format!("document.getElementById('told').textContent.includes('{words}')"));
+        browser.wait_for(&format!("document.getElementById('result').textContent.includes('{words}')"));
     };
     browser.key("s");
     told(browser, "nuclei to snapshot-");

@@ -434,7 +434,7 @@ fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
         (&here, with("lab.pem", "host", "open"), 2, "is readable by other users (mode 644)"),
         (&by_name, right.clone(), 1, "its certificate is for another name"),
         (&plain, right.clone(), 1, "the TLS handshake failed"),
-        (&unencrypted, right.clone(), 2, "is without encryption"),
+        (&unencrypted, right.clone(), 2, "has no encryption"),
     ] {
         let output = bench.host(&["publish", "--broker", address]).args(&arguments).output().unwrap();
         let told = text(&output.stderr);

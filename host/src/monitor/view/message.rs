@@ -141,7 +141,6 @@ pub struct Activity {
     /// The progress of a flash.
     pub flashing: Option<String>,
     /// The result of the last command.
-    #[serde(rename = "told")]
     pub result: Option<String>,
     /// Whether that command failed.
     pub failed: bool,
