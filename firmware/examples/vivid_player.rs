@@ -6,9 +6,9 @@
 //! vivid_player set CAPTURE NAME VALUE    # sets the control of that name
 //! ```
 //!
-//! vivid is to be loaded with `n_devs=1 node_types=0x101 num_inputs=1 input_types=3 num_outputs=1 output_types=1`:
-//! an HDMI input that shows what its HDMI output is given. Linux's `Documentation/admin-guide/media/vivid.rst`
-//! tells what each control does.
+//! vivid is to be loaded with `n_devs=1 node_types=0x101 num_inputs=1 input_types=3 num_outputs=1 output_types=1`: an
+//! HDMI input that shows what its HDMI output is given. Linux's `Documentation/admin-guide/media/vivid.rst` documents
+//! each control.
 
 use std::error::Error;
 use std::ffi::CStr;

@@ -1,4 +1,4 @@
-//! Where frames come from: a V4L2 camera, a folder or zip of pictures, a simulated microscope.
+//! Frame sources: a V4L2 camera, a folder or zip of images, a simulated microscope.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,38 +20,38 @@ mod v4l2;
 pub use error::CameraError;
 pub use flat_fielded::FlatFielded;
 
-/// A camera image with what the camera knows about it.
+/// A camera image with its metadata.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// When it was taken: ms since 1970 by the station's clock.
     pub time_unix_ms: u64,
-    /// The picture's stem where the camera is a folder or zip, else empty.
+    /// The image's file stem if the source is a folder or zip, else empty.
     pub source: Name,
     /// The picture.
     pub image: Image,
-    /// Exposure time, where the camera tells.
+    /// Exposure time, if the camera reports it.
     pub exposure: Option<Microseconds>,
     /// The nuclei of a simulated scene.
     pub truth: Option<LabelImage>,
-    /// Time that decoding or converting took; 0 where the camera gives pictures as they are.
+    /// Time for decoding or conversion; 0 if the camera needs neither.
     pub convert: Microseconds,
     /// Camera frames skipped before this one.
     pub skipped: u32,
 }
 
-/// What a camera gives when asked for a frame.
+/// The result of grabbing a frame.
 #[derive(Debug)]
 pub enum Grab {
     /// The next frame.
     Frame(Box<Frame>),
-    /// The pictures came to their end.
+    /// The source has reached its last image.
     Finished,
 }
 
 /// Which frame to grab. The names are those of Basler's pylon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrabStrategy {
-    /// The latest that the camera has, or the next one where that was already taken. Older ones are skipped.
+    /// The latest frame of the camera, or the next one if that was already taken. Older frames are skipped.
     LatestOnly,
     /// For triggered acquisition: the next image of a folder or simulator, with none skipped, or the first frame of
     /// a live camera whose exposure begins after the call.
@@ -60,7 +60,7 @@ pub enum GrabStrategy {
 
 /// A source of frames, one per call.
 pub trait Camera: Send {
-    /// What the camera calls itself.
+    /// The camera's name.
     fn name(&self) -> &str;
 
     /// Waits for the next frame.
@@ -70,45 +70,45 @@ pub trait Camera: Send {
     fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError>;
 }
 
-/// Whether a folder of pictures is played again.
+/// What follows the last image of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repeat {
-    /// It comes to its end.
+    /// Stop.
     Once,
     /// It starts over.
     #[default]
     Forever,
 }
 
-/// Which camera to use, as the configuration says it: `kind = "v4l2"`, `"pictures"` or `"simulated"`.
+/// The configured camera: `kind = "v4l2"`, `"pictures"` or `"simulated"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CameraSource {
-    /// A camera that Linux drives.
+    /// A V4L2 camera.
     V4l2 {
         /// Its device file.
         #[serde(default = "first_device")]
         device: PathBuf,
-        /// Pixels across wished for; the camera takes the nearest that it has.
+        /// Requested width, px; the camera uses its nearest mode.
         #[serde(default = "default_width")]
         width: u32,
-        /// Pixels down wished for.
+        /// Requested height, px.
         #[serde(default = "default_height")]
         height: u32,
     },
-    /// Pictures of a folder or zip, sorted by name.
+    /// Images of a folder or zip, sorted by name.
     Pictures {
-        /// A folder, a zip, or one picture.
+        /// A folder, a zip, or one image.
         path: PathBuf,
-        /// How many are shown in a second, 0.1 to 240.
+        /// Images per second, 0.1 to 240.
         #[serde(default = "pictures_a_second")]
         frames_per_second: f32,
-        /// What follows the last.
+        /// What follows the last image.
         #[serde(default)]
         repeat: Repeat,
     },
-    /// A simulated fluorescence microscope whose nuclei are known.
+    /// A simulated fluorescence microscope with known ground truth.
     Simulated {
         /// Pixels across.
         #[serde(default = "default_width")]
@@ -119,10 +119,10 @@ pub enum CameraSource {
         /// The same seed gives the same frames.
         #[serde(default = "default_seed")]
         seed: u64,
-        /// Nuclei in view, about.
+        /// Approximate number of nuclei in view.
         #[serde(default = "default_nuclei")]
         nuclei: u32,
-        /// Frames in a second, 0.1 to 240.
+        /// Frames per second, 0.1 to 240.
         #[serde(default = "scenes_a_second")]
         frames_per_second: f32,
     },
@@ -164,7 +164,7 @@ impl Default for CameraSource {
 }
 
 impl CameraSource {
-    /// Opens the camera. A damaged picture of a folder is named on standard error and passed over.
+    /// Opens the camera. A damaged image in a folder is reported on standard error and skipped.
     ///
     /// # Errors
     /// [`CameraError`].
@@ -191,7 +191,7 @@ fn unix_ms_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// A duration as the wire tells it; an hour and more is held to the largest.
+/// A duration as sent on the wire, saturating at about an hour.
 pub(crate) fn microseconds(duration: Duration) -> Microseconds {
     Microseconds(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX))
 }

@@ -37,7 +37,7 @@ pub type OpenCamera = Box<dyn FnMut() -> Result<Box<dyn Camera>, CameraError> + 
 pub enum SourceKind {
     /// What is gone is gone.
     Live,
-    /// Opened anew, it begins with its first picture.
+    /// When reopened, it starts with its first image.
     Replayable,
 }
 
@@ -46,7 +46,7 @@ pub enum SourceKind {
 pub struct Counters {
     /// Frames counted.
     pub frames: AtomicU32,
-    /// Camera frames passed over.
+    /// Camera frames skipped.
     pub skipped: AtomicU32,
     /// Damaged packets received.
     pub damaged: AtomicU32,
@@ -67,7 +67,7 @@ pub enum Scheduling {
 }
 
 impl Scheduling {
-    /// How a station works whose network runs on so many threads: with one alone, no other is wanted beside it.
+    /// Scheduling for a network with this many threads: with one, everything runs on that thread.
     pub const fn of(threads: NonZeroUsize) -> Self {
         if threads.get() == 1 { Self::Sequential } else { Self::Pipelined }
     }
@@ -269,7 +269,7 @@ impl FrameLoop {
     }
 
     /// Looks at a picture while the frame before is finished, and waits for that. What it taught counts for this one:
-    /// where it taught another scale than the one before it, which is rare, the picture is looked at anew.
+    /// if it learned another scale than the one before it, which is rare, the network runs on the frame again.
     fn look(
         &mut self,
         image: &Image,
@@ -278,7 +278,7 @@ impl FrameLoop {
         loop {
             let mut choice = self.inference.choice(shot.acquisition, self.learnt);
             if choice == ScaleChoice::PerPicture {
-                // The frame before may tell the scale; without one, nuclei decide on the passes.
+                // The previous frame may determine the scale; without one, the nuclei determine the number of passes.
                 self.wait_for_postprocess();
                 choice = self.inference.choice(shot.acquisition, self.learnt);
             }

@@ -55,7 +55,7 @@ pub struct Line {
     pub next_speed: Option<NextSpeed>,
 }
 
-/// Takes up the next slower speed of a line, after the slowest the fastest, and tells it, bits a second.
+/// Switches to the next lower baud rate, or from the lowest to the highest, and returns it.
 pub type NextSpeed = Box<dyn FnMut() -> io::Result<u32> + Send>;
 
 /// How long a line's ends wait for a byte to move before they look whether they should stop.

@@ -93,7 +93,7 @@ pub struct ServiceParts {
     pub name: Name,
     /// Threads that the network runs on.
     pub threads: u16,
-    /// Tells the operator that the station is ready.
+    /// Notifies the operator that the station is ready.
     pub readiness: Arc<ReadyNotifier>,
     /// Shows that the thread lives.
     pub heartbeat: ThreadHeartbeat,
@@ -208,7 +208,7 @@ impl Service {
             Err(PacketError::UnknownMessage { .. } | PacketError::ProtocolVersion { .. }) => return,
         };
         let (response, bulk) = answer.unwrap_or_else(|refusal| (Response::Refused(refusal), Vec::new()));
-        // What the answer tells needs no notice.
+        // The response already reports this, so no notice is needed.
         if let Response::Stage(progress) = response {
             self.told = progress;
         }
@@ -295,7 +295,7 @@ impl Service {
         self.parts.control.set(&self.parts.settings);
     }
 
-    /// Triggered acquisition begins with the first picture of a recording: none is passed over.
+    /// Triggered acquisition starts with the first image of a recording, so that none is skipped.
     fn acquire(&mut self, acquisition: Acquisition) {
         let before = std::mem::replace(&mut self.parts.settings.acquisition, acquisition);
         if (before, acquisition) == (Acquisition::Continuous, Acquisition::Triggered) {
@@ -384,7 +384,7 @@ impl Service {
         }
     }
 
-    /// Tells the host what went on by itself.
+    /// Notifies the host of progress that no request caused.
     fn tell_progress(&mut self) {
         let progress = self.parts.slots.progress();
         if progress != self.told {

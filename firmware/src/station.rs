@@ -257,7 +257,7 @@ fn log_trust(keyring: &Keyring) {
     }
 }
 
-/// Waits for the end. Until then it notifies the supervisor's watchdog for as long as no thread has stalled.
+/// Waits for the end, and notifies the supervisor's watchdog as long as no thread has stalled.
 fn supervise(stop: &CancellationToken, heartbeats: &[(&str, ThreadHeartbeat)]) {
     let interval = watchdog::watchdog_interval();
     while !stop.wait_timeout(interval.unwrap_or(Duration::from_secs(3600))) {
@@ -291,7 +291,7 @@ fn load_active_model(
     Err(RunError::Factory(refused))
 }
 
-/// Ends every thread when it is dropped.
+/// Stops every thread on drop.
 struct ShutdownGuard<'a> {
     stop: &'a CancellationToken,
     control: &'a FrameControl,
@@ -309,7 +309,7 @@ impl Drop for ShutdownGuard<'_> {
     }
 }
 
-/// Stack of each thread: the inference engine's planning goes deep.
+/// Stack size of each thread; the inference engine's planning recurses deeply.
 const STACK: usize = 8 << 20;
 
 /// Starts a thread. When it ends, even by a panic, all threads end.

@@ -1,3 +1,3 @@
-//! What the tests of several modules use.
+//! Test support shared by several modules.
 
 pub mod fixture_model;

@@ -1,4 +1,4 @@
-//! Models on their way into the station: stored in slots, verified, loaded.
+//! Model update: storing in slots, verifying, loading.
 
 mod model_loader;
 mod slot_store;

@@ -1,4 +1,4 @@
-//! Why there is no frame, with what the operator can do about it.
+//! Why there is no frame, and what the operator can do about it.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub enum CameraError {
         #[source]
         source: io::Error,
     },
-    /// The camera sends nothing that the station reads.
+    /// The camera offers no supported format.
     #[error(
         "the camera at {device} offers {offered}; the station supports RGB3, BGR3, YUYV, GREY and MJPG; \
              use another camera"
@@ -36,19 +36,19 @@ pub enum CameraError {
     Lost {
         /// The device file.
         device: PathBuf,
-        /// What Linux says, where it said anything.
+        /// Linux's error, if any.
         #[source]
         source: Option<io::Error>,
     },
-    /// The camera is open and sends nothing.
+    /// The camera is open but sends nothing.
     #[error("the camera at {device} sent no frame for {seconds} s; unplug it and plug it in again")]
     Silent {
         /// The device file.
         device: PathBuf,
-        /// How long it was waited for.
+        /// How long the station waited.
         seconds: u64,
     },
-    /// Frame after frame arrives damaged.
+    /// Too many damaged frames in a row.
     #[error(
         "the camera at {device} sent {frames} damaged frames in a row; use a shorter cable or a smaller image size"
     )]
@@ -57,7 +57,7 @@ pub enum CameraError {
         device: PathBuf,
         /// How many.
         frames: u32,
-        /// What was wrong with the last.
+        /// The problem of the last frame.
         #[source]
         source: super::pixels::ConvertError,
     },
@@ -70,7 +70,7 @@ pub enum CameraError {
         #[source]
         source: io::Error,
     },
-    /// The file is neither a zip nor a picture.
+    /// The file is neither a zip nor an image.
     #[error("{path} is not a zip of images; give a folder, a zip, or one PNG, TIFF or JPEG file")]
     NoZip {
         /// The file.
@@ -79,7 +79,7 @@ pub enum CameraError {
         #[source]
         source: zip::result::ZipError,
     },
-    /// There is no picture that could be shown.
+    /// There is no readable image.
     #[error("{path} contains no readable image; give a folder or zip with PNG, TIFF or JPEG files")]
     NoPictures {
         /// The folder or file.
@@ -99,7 +99,7 @@ pub enum CameraError {
         /// Pixels down.
         height: u32,
     },
-    /// More nuclei than the simulated picture holds.
+    /// More nuclei than fit into the simulated image.
     #[error("a simulated image of {width}x{height} holds at most {most} nuclei, got {given}")]
     SimulatedNuclei {
         /// Pixels across.
@@ -111,7 +111,7 @@ pub enum CameraError {
         /// The number given.
         given: u32,
     },
-    /// The flat field is another camera's, or of another picture size.
+    /// The flat field belongs to another camera or image size.
     #[error(
         "{0}; make a flat field for this camera mode with nuclei-host station calibrate, or remove flat_field"
     )]

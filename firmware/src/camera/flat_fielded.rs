@@ -1,4 +1,4 @@
-//! A camera whose frames are corrected by its flat field before anyone sees them.
+//! A camera that applies its flat field to every frame.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{CameraError, GrabStrategy};
 
-/// Frames at even intervals. Frames that were due while nobody asked are skipped, as a live camera would,
-/// but only with [`GrabStrategy::LatestOnly`].
+/// Frames at even intervals. Frames that were due while nobody asked are skipped, as with a live camera, but only with
+/// [`GrabStrategy::LatestOnly`].
 #[derive(Debug)]
 pub(super) struct FramePacer {
     interval: Duration,
@@ -22,7 +22,7 @@ struct Due {
 }
 
 impl FramePacer {
-    /// A pacer of 0.1 to 240 frames in a second.
+    /// A pacer of 0.1 to 240 frames per second.
     pub(super) fn new(frames_per_second: f32) -> Result<Self, CameraError> {
         if !(0.1..=240.0).contains(&frames_per_second) {
             return Err(CameraError::FrameRate { given: frames_per_second });

@@ -32,7 +32,7 @@ pub(super) enum Freshness {
     BegunAfterCall,
 }
 
-/// Why nothing was received.
+/// Why no item was received.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RecvError<E> {
     /// No item arrived in time.
@@ -99,7 +99,7 @@ impl<T, E> LatestSender<T, E> {
         !state.receiver_gone
     }
 
-    /// Counts items that were lost before they came here.
+    /// Counts items that were lost before they reached the channel.
     pub(super) fn count_lost(&self, count: u32) {
         let mut state = self.0.lock();
         state.skipped = state.skipped.saturating_add(count);

@@ -1,4 +1,4 @@
-//! Pictures of a folder or zip, by name.
+//! Images of a folder or zip, by name.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -10,12 +10,12 @@ use zip::result::ZipError;
 
 use super::CameraError;
 
-/// Longest file that is read as a picture, in bytes.
+/// Maximum length of an image file, in bytes.
 const MAX_FILE: u64 = 1 << 30;
 /// How deep folders are searched: `<set>/<id>/images/<id>.png` and one more.
 const MAX_DEPTH: u32 = 5;
 
-/// Where pictures lie, with the names of them all in order.
+/// The location of the images, and all their names in order.
 #[derive(Debug)]
 pub(super) struct PictureStore {
     place: Place,
@@ -29,7 +29,7 @@ enum Place {
 }
 
 impl PictureStore {
-    /// Lists the pictures of a folder or zip; of a picture's file, that one.
+    /// Lists the images of a folder or zip, or a single image file.
     pub(super) fn open(path: &Path) -> Result<Self, CameraError> {
         let failed = |source| CameraError::Pictures { path: path.to_owned(), source };
         let (place, mut names) = if fs::metadata(path).map_err(failed)?.is_dir() {
@@ -56,12 +56,12 @@ impl PictureStore {
         Ok(Self { place, names })
     }
 
-    /// The pictures' names, sorted; paths inside the folder or zip.
+    /// The images' names, sorted; paths inside the folder or zip.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Where a picture lies, for a person.
+    /// An image's location, for messages.
     pub(super) fn place_of(&self, index: usize) -> String {
         let name = &self.names[index];
         match &self.place {

@@ -1,4 +1,4 @@
-//! Pictures of a folder or zip, played as a camera.
+//! Plays the images of a folder or zip as a camera.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use super::frame_pacer::FramePacer;
 use super::picture_store::PictureStore;
 use super::{Camera, CameraError, Frame, Grab, GrabStrategy, Repeat, microseconds, unix_ms_now};
 
-/// A camera that shows pictures one after the other, sorted by name.
+/// A camera that shows images one after the other, sorted by name.
 pub(super) struct Pictures<W> {
     store: PictureStore,
     name: String,
     path: PathBuf,
     pacer: FramePacer,
     repeat: Repeat,
-    /// The next picture's place.
+    /// Index of the next image.
     next: usize,
     damaged: HashSet<usize>,
     warn: W,
 }
 
 impl<W: FnMut(&str) + Send> Pictures<W> {
-    /// Opens a folder or zip. A picture that cannot be decoded is passed over, and `warn` hears of it once.
+    /// Opens a folder or zip. An image that cannot be decoded is skipped, and reported to `warn` once.
     pub(super) fn open(path: &Path, pacer: FramePacer, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
         let store = PictureStore::open(path)?;
         let name = format!("images from {}", path.file_name().unwrap_or(path.as_os_str()).display());
         Ok(Self { store, name, path: path.to_owned(), pacer, repeat, next: 0, damaged: HashSet::new(), warn })
     }
 
-    /// Passes `skipped` pictures over.
+    /// Skips `skipped` images.
     fn skip(&mut self, skipped: u32) {
         let count = self.store.names().len();
         let next = self.next.saturating_add(skipped as usize);
@@ -42,7 +42,7 @@ impl<W: FnMut(&str) + Send> Pictures<W> {
         };
     }
 
-    /// The frame of a picture; `None` when it cannot be read or decoded.
+    /// The frame of an image; `None` if it cannot be read or decoded.
     fn frame(&mut self, index: usize, skipped: u32) -> Option<Frame> {
         let start = Instant::now();
         let time_unix_ms = unix_ms_now();
@@ -94,7 +94,7 @@ impl<W: FnMut(&str) + Send> Camera for Pictures<W> {
     }
 }
 
-/// A name as the wire carries it: cut at a character where it is too long.
+/// A name for the wire, truncated at a character boundary if it is too long.
 fn name_of(text: &str) -> Name {
     let mut name = Name::new();
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! What cameras send, turned into pictures.
+//! Conversion of camera data to images.
 
 use shared::{Channels, DecodeError, Image, SizeError, checked_pixels, decode_image};
 use thiserror::Error;
@@ -6,15 +6,15 @@ use thiserror::Error;
 /// How a camera lays out its pixels. Colours first, raw before compressed: the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PixelFormat {
-    /// Red, green, blue, a byte each.
+    /// Red, green, blue, one byte each.
     Rgb3,
-    /// Blue, green, red, a byte each.
+    /// Blue, green, red, one byte each.
     Bgr3,
     /// Two brightnesses that share a colour: Y0 Cb Y1 Cr, BT.601 of limited range.
     Yuyv,
-    /// Brightness alone, a byte.
+    /// Brightness only, one byte.
     Grey,
-    /// A JPEG a frame.
+    /// One JPEG per frame.
     Mjpg,
 }
 
@@ -49,17 +49,17 @@ pub(super) struct Layout {
     pub(super) format: PixelFormat,
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Bytes from one row to the next; 0 where rows lie close.
+    /// Bytes from one row to the next; 0 if rows are contiguous.
     pub(super) stride: u32,
 }
 
-/// Why a camera's bytes are no picture.
+/// Why camera data cannot be converted to an image.
 #[derive(Debug, Error)]
 pub enum ConvertError {
     /// The size is out of range.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// The frame is cut short.
+    /// The frame is truncated.
     #[error("the frame has {actual} of {expected} bytes")]
     Short {
         /// Bytes of a whole frame.
@@ -75,12 +75,12 @@ pub enum ConvertError {
         /// Bytes of a row.
         row: usize,
     },
-    /// The frame is no JPEG.
+    /// The frame is not a JPEG.
     #[error("the frame's JPEG is damaged")]
     Jpeg(#[from] DecodeError),
 }
 
-/// Makes a picture of a frame's bytes.
+/// Converts a frame's bytes to an image.
 pub(super) fn convert(bytes: &[u8], layout: Layout) -> Result<Image, ConvertError> {
     let Layout { format, width, height, stride } = layout;
     if format == PixelFormat::Mjpg {

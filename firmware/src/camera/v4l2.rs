@@ -17,28 +17,28 @@ use super::latest_channel::{Freshness, LatestReceiver, LatestSender, RecvError, 
 use super::pixels::{Layout, PixelFormat, convert};
 use super::{Camera, CameraError, Frame, Grab, GrabStrategy, microseconds, unix_ms_now};
 
-/// Longest wait for a frame; slow cameras expose for a second or two.
+/// Timeout for a frame; slow cameras expose for a second or two.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
-/// Buffers that the driver fills in turn.
+/// Number of driver buffers.
 const BUFFERS: u32 = 4;
-/// Damaged frames in a row that are put up with; cameras start with a few.
+/// Number of consecutive damaged frames that is tolerated; cameras start with a few.
 const MAX_DAMAGED: u32 = 30;
 /// `V4L2_CID_EXPOSURE_ABSOLUTE`, in units of 100 µs.
 const EXPOSURE_ABSOLUTE: u32 = 0x009a_0902;
 
-/// A frame as the driver gave it.
+/// A frame from the driver.
 struct Raw {
     bytes: Vec<u8>,
     time_unix_ms: u64,
     exposure: Option<Microseconds>,
 }
 
-/// Numbers that a driver gives its frames; a gap tells of frames that were lost before they came here.
+/// The driver's frame numbers; a gap means frames were lost before they reached the station.
 #[derive(Default)]
 struct Sequence(Option<u32>);
 
 impl Sequence {
-    /// A larger gap is no gap: the driver began anew, or does not count.
+    /// A larger gap is ignored: the driver restarted, or does not count.
     const LARGEST_GAP: u32 = 1 << 16;
 
     /// Frames lost between the frame before and this one.
@@ -49,29 +49,29 @@ impl Sequence {
     }
 }
 
-/// What the capture thread tells once, when the device is open.
+/// What the capture thread reports once the device is open.
 struct Opened {
     name: String,
     layout: Layout,
 }
 
-/// A camera whose frames a thread of its own drains, so that the newest is always at hand.
+/// A camera with its own capture thread, so that the newest frame is always available.
 pub(super) struct V4l2Camera {
     device: PathBuf,
     name: String,
     layout: Layout,
-    // Before the thread: dropping the receiver is what ends it.
+    // Declared before the thread: dropping the receiver ends the thread.
     frames: Option<LatestReceiver<Raw, CameraError>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl V4l2Camera {
-    /// Opens a device file and starts to capture at the size nearest to the one wished for.
+    /// Opens a device file and starts capturing at the size nearest to the requested one.
     pub(super) fn open(device: &Path, width: u32, height: u32) -> Result<Self, CameraError> {
         let (sender, frames) = latest_channel();
         let (report, opened) = mpsc::channel();
         let path = device.to_owned();
-        // All of the device lives on this thread: where its driver answers with nonsense, the bindings panic.
+        // The device is only used on this thread, because the bindings panic if its driver returns nonsense.
         let thread = thread::Builder::new()
             .name("camera".to_owned())
             .spawn(move || capture(&path, (width, height), &report, sender))
@@ -167,7 +167,7 @@ fn capture(
             (camera, stream)
         }
         Err(error) => {
-            // Whoever opened the camera waits for this.
+            // The opener of the camera waits for this.
             let _ = report.send(Err(error));
             return;
         }
@@ -188,7 +188,7 @@ fn capture(
                     return;
                 }
             }
-            // After a timeout the bindings would queue a buffer twice: the device is opened anew instead.
+            // After a timeout the bindings would queue a buffer twice, so the device is reopened instead.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return sender.end(silent(device)),
             Err(error) => {
                 return sender.end(CameraError::Lost { device: device.to_owned(), source: Some(error) });
@@ -207,7 +207,7 @@ fn start(device: &Path, wished: (u32, u32)) -> Result<(Device, Stream<'static>, 
     Ok((camera, stream, Opened { name, layout }))
 }
 
-/// Sets the best format that camera and station have in common.
+/// Sets the best format supported by both camera and station.
 fn negotiate(camera: &Device, device: &Path, (width, height): (u32, u32)) -> Result<Layout, CameraError> {
     let refused = |source| CameraError::Open { device: device.to_owned(), source };
     let offered: Vec<FourCC> =
@@ -227,7 +227,7 @@ fn negotiate(camera: &Device, device: &Path, (width, height): (u32, u32)) -> Res
     Err(CameraError::Format { device: device.to_owned(), offered })
 }
 
-/// The exposure time in force, where the camera has that control.
+/// The current exposure time, if the camera has that control.
 fn exposure(camera: &Device) -> Option<Microseconds> {
     match camera.control(EXPOSURE_ABSOLUTE).ok()?.value {
         ::v4l::control::Value::Integer(hundreds) => {

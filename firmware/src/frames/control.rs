@@ -96,8 +96,8 @@ impl FrameControl {
         self.change(|wanted| wanted.pipeline = Some(pipeline));
     }
 
-    /// Wants a recording to begin anew with these settings in force, from its first picture on; the number of
-    /// the generation that will answer it.
+    /// Requests that a recording restarts with these settings from its first image; the number of the generation that
+    /// will answer it.
     pub fn restart_source(&self, settings: &Settings) -> u32 {
         let mut generation = 0;
         self.change(|wanted| {

@@ -17,7 +17,7 @@ const STEPS: u16 = DutyCycle::FULL.get();
 /// Where Linux shows its PWM chips.
 const PWM_CLASS: &str = "/sys/class/pwm";
 
-/// Why the lamp does not do as told.
+/// Why the lamp cannot be controlled.
 #[derive(Debug, Error)]
 pub enum IlluminationError {
     /// The PWM channel cannot be opened.
@@ -77,7 +77,7 @@ pub trait Illumination: Send {
     fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError>;
 }
 
-/// A lamp on a PWM output, dark when it is let go: light bleaches the specimen.
+/// A lamp on a PWM output, switched off on drop because light bleaches the specimen.
 struct PwmLamp<P: SetDutyCycle>(P);
 
 impl<P: SetDutyCycle + Send> Illumination for PwmLamp<P> {
@@ -90,12 +90,12 @@ impl<P: SetDutyCycle + Send> Illumination for PwmLamp<P> {
 
 impl<P: SetDutyCycle> Drop for PwmLamp<P> {
     fn drop(&mut self) {
-        // Nobody is left to tell.
+        // There is nowhere left to report an error.
         let _ = self.0.set_duty_cycle_fully_off();
     }
 }
 
-/// A lamp that a pin switches, dark when it is let go.
+/// A lamp switched by a pin, switched off on drop.
 struct SwitchedLamp<P: OutputPin>(P);
 
 impl<P: OutputPin + Send> Illumination for SwitchedLamp<P> {
@@ -111,7 +111,7 @@ impl<P: OutputPin + Send> Illumination for SwitchedLamp<P> {
 
 impl<P: OutputPin> Drop for SwitchedLamp<P> {
     fn drop(&mut self) {
-        // Nobody is left to tell.
+        // There is nowhere left to report an error.
         let _ = self.0.set_low();
     }
 }

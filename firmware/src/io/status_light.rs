@@ -82,7 +82,7 @@ impl Signal {
     }
 }
 
-/// A light that blinks by itself; dark when it is let go.
+/// A status light that blinks on its own thread; switched off on drop.
 #[derive(Debug)]
 pub struct StatusLight {
     signals: Option<Sender<Signal>>,
@@ -126,7 +126,7 @@ impl Drop for StatusLight {
     fn drop(&mut self) {
         self.signals = None;
         if let Some(thread) = self.thread.take() {
-            // A panic was told by the thread itself.
+            // The thread printed its own panic.
             let _ = thread.join();
         }
     }
@@ -153,7 +153,7 @@ fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                // Nobody is left to tell.
+                // There is nowhere left to report an error.
                 let _ = pin.set_low();
                 return;
             }

@@ -51,7 +51,7 @@ impl Link for SerialLink {
     }
 }
 
-/// Takes up the speeds below `baud`, and begins anew; none where there are none below.
+/// Restarts with the baud rates below `baud`; `None` if there are none.
 fn next_speed(end: End, baud: u32) -> Option<NextSpeed> {
     let mut next = baud_rates(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
     (baud_rates(baud).count() > 1).then(|| -> NextSpeed {

@@ -18,7 +18,7 @@ impl Service {
     pub(super) fn signed(&mut self, signed: &SignedChange) -> Answer {
         let now_ms = self.started.elapsed().as_millis() as u64;
         let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
-            // Those of a locked station would fill the journal, and a stale one is a host's that starts anew.
+            // Refusals during a lockout would fill the log, and a stale challenge is normal when a host restarts.
             if !matches!(refusal, TrustRefusal::Locked { .. } | TrustRefusal::Stale) {
                 log!("change rejected: {refusal}");
             }

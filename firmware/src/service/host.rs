@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::HOST_SILENCE;
 
-/// The host, as far as it was heard.
+/// Tracks whether a host is present.
 #[derive(Debug, Default)]
 pub(super) struct Host {
     last_heard: Option<Instant>,

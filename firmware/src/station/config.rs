@@ -17,39 +17,39 @@ use crate::camera::CameraSource;
 use crate::io::{IlluminationConfig, StatusLightConfig};
 use crate::service::short_name;
 
-/// Where the file is looked for when none is named.
+/// The default path of the file.
 pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The station's name, as the host shows it.
     pub name: String,
-    /// Threads of the network; 0 for one per core. With more than one, another beside them finishes each frame while
-    /// the network sees the next.
+    /// Threads of the network; 0 for one per core. With two or more, an extra thread post-processes each frame while
+    /// the network runs on the next one.
     pub threads: usize,
-    /// Whose kernels compute the network.
+    /// The kernels of the network.
     pub kernels: Kernels,
     /// The camera's scale, µm/px.
     pub pixel_size: Option<PixelSize>,
     /// The camera's flat field, a file that nuclei-host station calibrate wrote.
     pub flat_field: Option<PathBuf>,
-    /// Where frames come from.
+    /// The camera.
     pub camera: CameraSource,
-    /// The line to the host.
+    /// The serial port to the host.
     pub link: LinkConfig,
-    /// Where models are kept.
+    /// Where models are stored.
     pub storage: StorageConfig,
-    /// Whom models and changes are taken from.
+    /// Who can change models and settings.
     pub trust: TrustConfig,
-    /// The lamp, where the station has one.
+    /// The lamp, if any.
     pub illumination: Option<IlluminationConfig>,
-    /// The light that shows how the station is, where it has one.
+    /// The status light, if any.
     pub status_light: Option<StatusLightConfig>,
 }
 
-/// The line to the host.
+/// The serial port to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinkConfig {
@@ -59,19 +59,19 @@ pub struct LinkConfig {
     pub baud: u32,
 }
 
-/// Where models are kept.
+/// Where models are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
-    /// A folder of a disk that lasts.
+    /// A folder on persistent storage.
     pub folder: PathBuf,
 }
 
-/// Whom models and changes are taken from.
+/// Who can change models and settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustConfig {
-    /// Public keys by the name of whose they are; without any, whoever reaches the line is trusted.
+    /// Public keys by the name of their owner; without any, anyone on the serial line is trusted.
     pub keys: BTreeMap<String, PublicKey>,
 }
 
@@ -105,7 +105,7 @@ impl Default for StorageConfig {
     }
 }
 
-/// Why a configuration is not taken.
+/// Why a configuration is rejected.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -117,7 +117,7 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// The file says something that cannot be.
+    /// The file has an invalid setting.
     #[error("{path}, line {line} ({text}): {reason}; correct it, or remove it to use the default")]
     Parse {
         /// The file.
@@ -182,7 +182,7 @@ impl Config {
         })
     }
 
-    /// Checks what no type checks.
+    /// Checks constraints that the types do not express.
     ///
     /// # Errors
     /// [`ConfigError::Range`] or [`ConfigError::Keys`].
@@ -236,7 +236,7 @@ pub struct LoadedFlatField {
     pub flat_field: Arc<FlatField>,
 }
 
-/// As many threads as asked for, or one for each core.
+/// The configured number of threads, or one per core.
 pub(crate) fn threads_or_all(threads: usize) -> NonZeroUsize {
     NonZeroUsize::new(threads)
         .or_else(|| std::thread::available_parallelism().ok())

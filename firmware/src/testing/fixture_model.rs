@@ -31,7 +31,7 @@ pub static FAILING_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     edited(|manifest| manifest.input.scale = scale)
 });
 
-/// A model of a manifest format to come.
+/// A model with a future manifest format.
 pub static LATER_MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut proto = pb::ModelProto::decode(MODEL).unwrap();
     let value = &mut proto.metadata_props[0].value;

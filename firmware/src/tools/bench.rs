@@ -1,4 +1,4 @@
-//! What a frame costs on this machine: time by stage, memory, bytes on the wire.
+//! The cost of a frame on this machine: time per stage, memory, bytes on the wire.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -134,7 +134,7 @@ pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
     let summary = measure(&onnx, execution, args)?;
     let text = if args.json { summary.json() } else { summary.table() };
     match writeln!(io::stdout().lock(), "{text}") {
-        // The reader has seen enough.
+        // A reader that closed the pipe has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.map_err(BenchError::Print),
     }
@@ -145,7 +145,7 @@ fn measure(onnx: &[u8], execution: Execution, args: &BenchArgs) -> Result<Summar
     let manifest = model.manifest().clone();
     let layers = Layers::measure(model.network_mut(), execution.threads, args.frames)?;
     let mut pipeline = Pipeline::new(model);
-    // Frames of one scene follow each other and share a scale; pictures have nothing to do with each other.
+    // Frames of one scene share a scale; separate images do not.
     let (source, acquisition) = match &args.pictures {
         Some(path) => {
             let (path, repeat) = (path.clone(), Repeat::Forever);
@@ -156,7 +156,7 @@ fn measure(onnx: &[u8], execution: Execution, args: &BenchArgs) -> Result<Summar
     let mut camera = source.open()?;
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for number in 0..=args.frames.get() {
-        // A camera knows no truth, and a station has none to count.
+        // A real camera has no ground truth.
         let frame = Frame { truth: None, ..next_frame(&mut *camera)? };
         if number > 0 && kept.len() < KEPT {
             kept.push(frame.clone());
@@ -180,7 +180,7 @@ fn simulated(PictureSize { width, height }: PictureSize) -> CameraSource {
 
 fn next_frame(camera: &mut dyn Camera) -> Result<Frame, BenchError> {
     loop {
-        // Pictures that repeat do not finish.
+        // Repeated images never end.
         if let Grab::Frame(frame) = camera.grab(GrabStrategy::OneByOne)? {
             return Ok(*frame);
         }
@@ -207,7 +207,7 @@ fn take_sample(
     Ok(Sample::new(result.report, &result.masks, &preview, frame_us, tiles, gmac)?)
 }
 
-/// Tiles that the network saw for a frame: a triggered one is seen as it is first, then at its own scale.
+/// Tiles per frame: a triggered frame is processed first at its original scale, then at its own.
 fn tiles_run(input: &InputSpec, report: &FrameReport, acquisition: Acquisition) -> usize {
     let tiles = |scale: f32| {
         let Ok(scale) = Scale::try_from(scale) else { return 0 };

@@ -1,4 +1,4 @@
-//! Model files made ready to run, away from the threads that count and answer.
+//! Verifies and loads models on a thread of its own, so that counting and responding continue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -50,8 +50,8 @@ pub fn load(
     caught(|| Ok(Pipeline::new(open(digest, onnx, execution, keyring)?)))
 }
 
-/// Checks that a model is the one meant, has the word of a key that is trusted, can be run here, and finds
-/// in its golden frame what it found there.
+/// Checks that a model has the announced digest, is signed by a trusted key, runs here, and passes the self-test on its
+/// golden frame.
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
@@ -74,7 +74,7 @@ pub fn verify(
     })
 }
 
-/// Not a byte of a stranger's model is parsed.
+/// A model signed by an unknown key is never parsed.
 fn open(
     digest: ModelDigest,
     onnx: &[u8],
@@ -92,7 +92,7 @@ fn open(
     })
 }
 
-/// The inference engine's own faults are the model's: it is refused and the station goes on.
+/// A panic in the inference engine counts as the model's fault: the model is rejected and the station continues.
 fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelRefusal> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         log!("a model is refused: loading it failed with a panic");

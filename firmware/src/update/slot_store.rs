@@ -1,14 +1,14 @@
-//! The slots on storage: the table of `shared::slots`, the chunks that arrive, and the models' bytes.
+//! The slots on storage: the table of `shared::slots`, arriving chunks, and model files.
 //!
 //! # Files
 //! | file | holds | written |
 //! | --- | --- | --- |
-//! | `table` | the [`SlotTable`] | anew at every change, before the change's actions |
+//! | `table` | the [`SlotTable`] | replaced at every change, before the change's actions |
 //! | `a.onnx`, `b.onnx` | a model's bytes | chunks in place, as they arrive |
-//! | `a.progress`, `b.progress` | the [`ChunkMap`] | anew, every [`SYNC_CHUNKS`] chunks, after the data was synced |
+//! | `a.progress`, `b.progress` | the [`ChunkMap`] | replaced every [`SYNC_CHUNKS`] chunks, after the data was synced |
 //!
-//! "Anew" is: write beside, fsync, rename, fsync of the folder. Whatever moment the power goes, the table
-//! names a model that is whole, and an interrupted upload goes on from its last progress.
+//! "Replaced" means: write a new file, fsync, rename, fsync the folder. Whenever the power fails, the table names a
+//! complete model, and an interrupted upload resumes from its last recorded progress.
 
 mod absent;
 mod age;
@@ -37,7 +37,7 @@ pub const SYNC_CHUNKS: u32 = 64;
 /// The most bytes that a table or chunk map can have.
 const MAX_RECORD: usize = 1 << 16;
 
-/// Named files that survive the loss of power, once synced.
+/// Named files that survive a power loss once synced.
 ///
 /// A name's file, its bytes and its place in the folder are lasting apart: bytes after [`sync`](Self::sync),
 /// names after [`sync_names`](Self::sync_names).
@@ -54,44 +54,44 @@ pub trait SlotStorage: Send {
     /// What the system says.
     fn read_end(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>;
 
-    /// Makes the file hold these bytes alone.
+    /// Replaces the file's content with these bytes.
     ///
     /// # Errors
     /// What the system says.
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Writes in place; the file is made where there is none.
+    /// Writes in place; creates the file if necessary.
     ///
     /// # Errors
     /// What the system says.
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes the bytes of a file lasting.
+    /// Syncs the bytes of a file.
     ///
     /// # Errors
     /// What the system says.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 
-    /// Gives a file another name, in place of what had it.
+    /// Renames a file, replacing an existing one.
     ///
     /// # Errors
     /// What the system says.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file; that there is none is no error.
+    /// Deletes a file; a missing file is not an error.
     ///
     /// # Errors
     /// What the system says.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
-    /// Makes the names lasting.
+    /// Syncs the folder.
     ///
     /// # Errors
     /// What the system says.
     fn sync_names(&mut self) -> io::Result<()>;
 }
 
-/// What is left to do after a change, by whoever can load models.
+/// Work that a change leaves to the model loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// Verify a staged model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
@@ -101,7 +101,7 @@ pub enum Work {
         /// Its file.
         onnx: Vec<u8>,
     },
-    /// Load and run a model; [`SlotEvent::LoadFailed`] follows where that is impossible.
+    /// Load and run a model; [`SlotEvent::LoadFailed`] follows if that fails.
     Load {
         /// Where it is.
         slot: Slot,
@@ -125,7 +125,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// The slots as storage holds them. Storage that cannot be read is as that of a new station.
+    /// Loads the slots. Unreadable storage is treated as that of a new station.
     pub fn open(storage: Box<dyn SlotStorage>, factory: &'static [u8]) -> Self {
         let table = match storage.read(TABLE, MAX_RECORD) {
             Ok(None) => SlotTable::default(),
@@ -155,7 +155,7 @@ impl Slots {
         &self.table
     }
 
-    /// The model that shall run.
+    /// The model to run.
     pub fn active_digest(&self) -> ModelDigest {
         self.table.record(self.table.active()).model().map_or(self.factory_digest, |model| model.digest)
     }
@@ -170,12 +170,12 @@ impl Slots {
         self.table.progress(self.chunks.as_ref().map_or(0, ChunkMap::received_prefix))
     }
 
-    /// Does what the host asks for.
+    /// Handles a request of the host.
     ///
     /// # Errors
     /// [`Refusal`]: the slots are then as they were.
     pub fn request(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
-        // The power may have gone between the last chunk and the word that it was the last.
+        // The power may have failed between the last chunk and recording that it was the last.
         self.complete()?;
         self.change(event)
     }
@@ -189,10 +189,10 @@ impl Slots {
         Ok(self.perform(&actions, Stored::Yes))
     }
 
-    /// Takes note of what happened by itself.
+    /// Applies an event.
     ///
-    /// Storage that fails never makes a model count as proved; what leads back to a proved model is done
-    /// all the same, since a restart leads there again.
+    /// A storage failure never lets a model count as confirmed. Actions that lead back to a confirmed model are
+    /// executed anyway, since a restart would do the same.
     pub fn happened(&mut self, event: SlotEvent) -> Vec<Work> {
         let Ok((table, actions)) = self.table.step(event) else { return Vec::new() };
         match (self.store(table), event) {
@@ -213,7 +213,7 @@ impl Slots {
         }
     }
 
-    /// Stores a piece of the announced model.
+    /// Stores a chunk of the announced model.
     ///
     /// # Errors
     /// [`Refusal`]: the piece is then not stored, and may be sent again.
@@ -239,7 +239,7 @@ impl Slots {
         if self.unsynced >= SYNC_CHUNKS || (complete && self.unsynced > 0) {
             self.sync_chunks(slot).map_err(|error| {
                 log!("cannot sync the uploaded model to disk: {error}");
-                // What the system did not keep is asked for again.
+                // The host resends chunks that the system did not store.
                 self.chunks = None;
                 self.find_chunks();
                 Refusal::Model(ModelRefusal::Storage)
@@ -248,14 +248,14 @@ impl Slots {
         self.complete()
     }
 
-    /// Notes that every chunk is stored, where that is so and was not noted.
+    /// Records that every chunk is stored, if that is so and not yet recorded.
     fn complete(&mut self) -> Result<(), Refusal> {
         let complete = self.chunks.as_ref().filter(|chunks| chunks.is_complete() && self.unsynced == 0);
         let Some(digest) = complete.map(|chunks| chunks.model().digest) else { return Ok(()) };
         self.change(SlotEvent::ChunksComplete(digest)).map(drop)
     }
 
-    /// Whether a piece of that model comes late: it ran, runs, or was given up.
+    /// Whether a chunk of that model is late: the model ran, runs, or was rejected.
     fn knows(&self, digest: ModelDigest) -> bool {
         let held = |slot| self.table.record(slot).model().is_some_and(|model| model.digest == digest);
         held(self.table.active()) || self.table.failure().is_some_and(|failure| failure.digest == digest)
@@ -339,7 +339,7 @@ impl Slots {
         }
     }
 
-    /// Brings the chunk map in line with the table.
+    /// Reloads the chunk map to match the table.
     fn find_chunks(&mut self) {
         let Some((slot, model, Staging::Receiving)) = self.table.staged() else {
             self.chunks = None;
@@ -355,7 +355,7 @@ impl Slots {
     }
 }
 
-/// The table in a folder, where there is one; looks without taking the folder.
+/// The table in a folder, if any, without locking the folder.
 ///
 /// # Errors
 /// What the system says when the file cannot be read.
@@ -363,8 +363,7 @@ pub fn stored_table(folder: &Path) -> io::Result<Option<Result<SlotTable, Stored
     Ok(folder::read_file(folder, TABLE, MAX_RECORD)?.map(|bytes| SlotTable::decode(&bytes)))
 }
 
-/// The file of the model that shall run by a table, with the digest that it must have; `None` for the factory
-/// model.
+/// The file of the model that the table selects, with its expected digest; `None` for the factory model.
 ///
 /// # Errors
 /// What the system says when the file cannot be read.
@@ -400,7 +399,7 @@ const fn progress_name(slot: Slot) -> &'static str {
     }
 }
 
-/// Replaces a file whole or not at all.
+/// Replaces a file atomically.
 fn replace(storage: &mut dyn SlotStorage, name: &str, bytes: &[u8]) -> io::Result<()> {
     let beside = format!("{name}.new");
     storage.write(&beside, bytes)?;

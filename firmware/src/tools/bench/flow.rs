@@ -1,4 +1,4 @@
-//! Frames a second through the station's own loop: its stages one after the other, and overlapped, taking turns.
+//! Frames per second through the station's own loop, sequential and pipelined taking turns.
 
 use std::fmt;
 use std::io;
@@ -24,15 +24,15 @@ use crate::service::Input;
 
 /// Turns of each way.
 const TURNS: usize = 3;
-/// As fast as the station's line gets: what waits for it is of no matter here.
+/// The highest baud rate; the transmit queue does not matter here.
 const BAUD: u32 = 921_600;
 
-/// What a stream of frames comes to, from a camera that always has one.
+/// Throughput and latency with a camera that always has a frame.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Flow {
     /// One stage after the other.
     in_turn: Rate,
-    /// The network beside everything else; `null` with one thread, where the station does not.
+    /// Pipelined; `null` with one thread, where the station is sequential.
     overlapped: Option<Rate>,
 }
 
@@ -44,7 +44,7 @@ struct Rate {
     latency_ms: f64,
 }
 
-/// A camera that has seen its frames before and always has the next one.
+/// A camera that replays recorded frames without delay.
 #[derive(Clone)]
 struct Replay {
     frames: Arc<[Frame]>,
@@ -113,7 +113,7 @@ fn turn(
     let outbox = Arc::new(Outbox::new(BAUD, BootId(0)));
     outbox.open();
     let taken = Arc::new(Mutex::new(Vec::with_capacity(count)));
-    // Whatever is told finds room: a word a frame, and of the camera that it came and ended.
+    // Room for all events: one per frame, and two for the camera.
     let (service, told) = sync_channel(count + 4);
     let replay = Replay { frames: Arc::clone(frames), left: count, taken: Arc::clone(&taken) };
     let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
@@ -182,7 +182,7 @@ fn all_passed(told: &Receiver<Input>) -> bool {
     false
 }
 
-/// The middle value; of two middle ones the higher.
+/// The median; of two middle values, the higher.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);

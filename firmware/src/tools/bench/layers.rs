@@ -1,4 +1,4 @@
-//! What each layer of the network costs, beside what this machine's cores can do.
+//! The cost of each layer of the network, compared with this machine's peak.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -9,21 +9,21 @@ use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 use shared::{NetworkError, TractNetwork, byte_multiply_add_burst, multiply_add_burst};
 
-/// Rounds of multiplying and adding, and how often they are timed: some milliseconds in all.
+/// Rounds of multiply-accumulates, and how often they are timed; a few milliseconds in total.
 const BURST: (u32, u32) = (20_000, 50);
 
-/// What a tile costs. Layers stand at their fastest: what other processes take is left out.
+/// The cost of a tile. Layers are reported at their fastest, which excludes interference by other processes.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Layers {
     /// The instruction set of the kernels, or `tract`.
     kernels: String,
-    /// Multiply-accumulates a second, in billions, that the threads reach at most together.
+    /// Peak multiply-accumulates per second of all threads together, in billions.
     peak_gmac_per_s: f64,
-    /// The same of bytes.
+    /// The same in int8.
     byte_peak_gmac_per_s: f64,
     /// The fastest tile from end to end.
     tile_ms: f64,
-    /// Median of what a tile takes of the cores, all threads together.
+    /// Median CPU time per tile, all threads together.
     tile_cpu_ms: f64,
     layers: Vec<LayerCost>,
 }
@@ -35,12 +35,12 @@ struct LayerCost {
     ms: f64,
     gmac: f64,
     gmac_per_s: f64,
-    /// Of the peak of what it multiplies, 0 to 1.
+    /// Fraction of the peak, 0 to 1.
     peak_share: f64,
 }
 
 impl Layers {
-    /// Runs a tile `runs` times, after once to warm up.
+    /// Runs a tile `runs` times, after one warm-up run.
     pub(super) fn measure(
         network: &mut TractNetwork,
         threads: NonZeroUsize,
@@ -98,14 +98,14 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What this process took of the cores so far; zero where the system does not tell.
+/// CPU time of this process so far; zero if the system does not report it.
 fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
     let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(microseconds.unsigned_abs())
 }
 
-/// Multiply-accumulates a second of one core at its best, in billions.
+/// Peak multiply-accumulates per second of one core, in billions.
 fn peak_of_a_core(burst_of: fn(u32) -> u64) -> f64 {
     let burst = || {
         let start = Instant::now();
@@ -140,7 +140,7 @@ impl fmt::Display for Layers {
         }
         let sum = |value: fn(&LayerCost) -> f64| self.layers.iter().map(value).sum::<f64>();
         let (ms, gmac) = (sum(|layer| layer.ms), sum(|layer| layer.gmac));
-        // Of the time, how much it would have taken at the peak.
+        // Time at peak rate divided by the measured time.
         let share = 100.0 * sum(|layer| layer.ms * layer.peak_share) / ms.max(1e-6);
         let rate = gmac / ms.max(1e-6) * 1e3;
         writeln!(formatter, "  {:<32}{:<20}{ms:>8.3}{gmac:>9.4}{rate:>9.1}{share:>6.0}%", "sum", "")?;

@@ -26,7 +26,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// A frame's measures, with the bytes of the packets that would carry it.
+    /// A frame's measurements, with the bytes of its packets.
     pub(super) fn new(
         report: FrameReport,
         masks: &[u8],
@@ -75,9 +75,9 @@ pub(super) struct Summary {
     count: u32,
     /// The network alone, all tiles and passes of a frame.
     network_ms: f64,
-    /// All that the station does for a frame.
+    /// Everything the station does for a frame.
     frame_ms: f64,
-    /// The share of a frame that is not the network's, 0 to 1.
+    /// Fraction of the time outside the network, 0 to 1.
     rest_share: f64,
     stages_ms: Stages,
     /// Tiles of a frame, over all passes.
@@ -161,7 +161,7 @@ impl Summary {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The same for a person.
+    /// The same as text.
     pub(super) fn table(&self) -> String {
         let Self { stages_ms: stages, wire_bytes: wire, .. } = self;
         let mut table = format!(
@@ -204,7 +204,7 @@ impl Summary {
     }
 }
 
-/// The middle value; of two middle ones the higher.
+/// The median; of two middle values, the higher.
 fn median<T: Ord + Copy + Default>(samples: &[Sample], value: impl Fn(&Sample) -> T) -> T {
     let mut values: Vec<T> = samples.iter().map(value).collect();
     values.sort_unstable();

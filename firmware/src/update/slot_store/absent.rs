@@ -1,10 +1,10 @@
-//! No storage: the factory model runs, and nothing can be staged.
+//! Without storage, the factory model runs and nothing can be staged.
 
 use std::io;
 
 use super::SlotStorage;
 
-/// Storage that holds nothing and takes nothing.
+/// Storage that is empty and rejects all writes.
 #[derive(Debug, Clone, Copy)]
 pub struct NoStorage;
 

@@ -1,4 +1,4 @@
-//! Whether a model is older than what the station has: by when it was signed.
+//! Rejects models signed before the last confirmed one (downgrades).
 
 use shared::slots::{SlotRecord, Staging};
 use shared::trust::{ModelSignature, SIGNATURE_LENGTH};
@@ -8,9 +8,9 @@ use super::{Slots, data_name};
 use crate::runtime::log;
 
 impl Slots {
-    /// Checks that a staged model was signed no earlier than any that is confirmed here. Its signature is
-    /// not verified: what it says counts only once [`Work::Verify`](super::Work::Verify) held it against
-    /// the bytes. A model without one passes, to be refused there.
+    /// Checks that a staged model was not signed before any model that is confirmed here. Its signature is not verified
+    /// yet: its claims only count once [`Work::Verify`](super::Work::Verify) checks it against the bytes. A model
+    /// without a signature passes here and is rejected there.
     ///
     /// # Errors
     /// [`ModelRefusal::Older`], or [`ModelRefusal::Storage`]. The model stays staged.
@@ -34,7 +34,7 @@ impl Slots {
         }
     }
 
-    /// When the slot's model was signed, by its own word.
+    /// When the slot's model claims to have been signed.
     fn signed(&self, slot: Slot) -> Result<Option<UnixSeconds>, Refusal> {
         let name = data_name(slot);
         let end = self.storage.read_end(name, SIGNATURE_LENGTH).map_err(|error| {

@@ -12,7 +12,7 @@ use super::SlotStorage;
 /// Why a folder cannot hold the slots.
 #[derive(Debug, Error)]
 pub enum StorageError {
-    /// It is not there and cannot be made, or cannot be written.
+    /// It does not exist and cannot be created, or is not writable.
     #[error("cannot use the storage folder {folder}")]
     Unusable {
         /// The folder.
@@ -21,7 +21,7 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
-    /// Another station holds it.
+    /// Another station uses it.
     #[error("the storage folder {folder} is in use by another nuclei-station")]
     InUse {
         /// The folder.
@@ -29,7 +29,7 @@ pub enum StorageError {
     },
 }
 
-/// A folder, held by one station at a time.
+/// A folder, locked by one station at a time.
 #[derive(Debug)]
 pub struct FolderStorage {
     folder: PathBuf,
@@ -38,7 +38,7 @@ pub struct FolderStorage {
 }
 
 impl FolderStorage {
-    /// Takes a folder, making it where there is none.
+    /// Locks a folder, creating it if necessary.
     ///
     /// # Errors
     /// [`StorageError`].

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SlotStorage;
 
-/// What a loss of power leaves of what was not synced.
+/// What a power loss leaves of unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aftermath {
     /// Nothing.
     Lost,
-    /// Everything, the interrupted operation included.
+    /// Everything, including the interrupted operation.
     Kept,
     /// The names, and half of what files grew by.
     Torn,
@@ -60,7 +60,7 @@ impl MemoryStorage {
         disk.fault = Some((disk.operations + n, fault));
     }
 
-    /// Whether the power is gone.
+    /// Whether the power is off.
     pub fn is_cut(&self) -> bool {
         self.disk().cut.is_some()
     }
