@@ -1,4 +1,4 @@
-//! The loop that turns camera frames into results, whatever the line and the storage are doing.
+//! The loop that turns camera frames into results, independently of the line and the storage.
 
 mod control;
 mod postprocess;
@@ -29,19 +29,19 @@ use postprocess::{PostprocessDone, PostprocessJob, ResultPublisher};
 pub use control::{CameraReadiness, FrameCommand, FrameControl, FrameRequest};
 pub use postprocess::PostprocessWorker;
 
-/// Opens the camera, again whenever it was lost.
+/// Opens the camera, and reopens it after it was lost.
 pub type OpenCamera = Box<dyn FnMut() -> Result<Box<dyn Camera>, CameraError> + Send>;
 
-/// Whether a camera can show again what it showed.
+/// Whether a camera can replay its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
-    /// What is gone is gone.
+    /// Frames cannot be replayed.
     Live,
     /// When reopened, it starts with its first image.
     Replayable,
 }
 
-/// What is counted beside the frames' results.
+/// Counters besides the frames' results.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Frames counted.
@@ -55,14 +55,14 @@ pub struct Counters {
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// Whether a frame is looked at while the one before is finished.
+/// Whether the network runs on a frame while the previous one is post-processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheduling {
-    /// No: all is done on the frames' thread.
+    /// No: everything runs on the frames thread.
     Sequential,
-    /// Yes: a thread beside it extracts, weighs the evidence, encodes and puts out, while the network, on the
-    /// threads that it has, looks at the next frame. Neither has more than one frame, and the camera is asked for
-    /// one when the network is free, so that none waits and the newest is taken.
+    /// Yes: a second thread extracts, computes the evidence, encodes and publishes, while the network runs on the next
+    /// frame. Each has at most one frame. The camera is asked for a frame when the network is free, so that no frame
+    /// waits and the newest is taken.
     Pipelined,
 }
 
@@ -81,7 +81,7 @@ pub struct FrameLoop {
     heartbeat: ThreadHeartbeat,
     results: Arc<ResultPublisher>,
     inference: InferenceStage,
-    /// Away while it finishes a frame.
+    /// `None` while it processes a frame.
     finisher: Option<Box<PostprocessStage>>,
     /// The thread that it goes to.
     beside: Option<(SyncSender<PostprocessJob>, Receiver<PostprocessDone>)>,
@@ -98,28 +98,28 @@ pub struct FrameLoop {
 pub struct FrameLoopParts {
     /// Opens the camera.
     pub open: OpenCamera,
-    /// What generation it anew does.
+    /// Starts the camera again.
     pub source_kind: SourceKind,
-    /// What the service wants of it.
+    /// Requests from the service.
     pub control: Arc<FrameControl>,
     /// Where results go.
     pub outbox: Arc<Outbox>,
     /// What it counts.
     pub counters: Arc<Counters>,
-    /// Who hears of cameras, passed and failed frames, captures.
+    /// Receives events about cameras, frames and captures.
     pub service: SyncSender<Input>,
-    /// Shows that the thread lives.
+    /// Heartbeat of the thread.
     pub heartbeat: ThreadHeartbeat,
-    /// Shows that the results' thread lives.
+    /// Heartbeat of the results thread.
     pub postprocess_heartbeat: ThreadHeartbeat,
-    /// Whether there is a results' thread.
+    /// Whether there is a results thread.
     pub scheduling: Scheduling,
     /// What runs first.
     pub pipeline: Pipeline,
 }
 
 impl FrameLoop {
-    /// A loop that is yet to run, and what runs beside it where stages overlap.
+    /// A loop ready to run, and its second thread's work if pipelined.
     pub fn new(parts: FrameLoopParts) -> (Self, Option<PostprocessWorker>) {
         let FrameLoopParts { open, source_kind, control, outbox, counters, service, heartbeat, .. } = parts;
         let Pipeline { inference, finisher } = parts.pipeline;
@@ -151,7 +151,7 @@ impl FrameLoop {
         (frames, results_loop)
     }
 
-    /// Runs until the control says that it is over; gives back what ran last.
+    /// Runs until the control ends it; returns the last pipeline.
     pub fn run(mut self) -> Option<Pipeline> {
         while let Some(order) = self.control.next(self.readiness, self.generation) {
             let heartbeat = self.heartbeat.clone();
@@ -167,7 +167,7 @@ impl FrameLoop {
         Some(Pipeline { inference: self.inference, finisher: self.finisher? })
     }
 
-    /// Does what changes the frames to come: those before are finished first.
+    /// Applies a change to later frames, after finishing the earlier ones.
     fn change(&mut self, order: FrameCommand) {
         self.wait_for_postprocess();
         match order {
@@ -182,14 +182,14 @@ impl FrameLoop {
         }
     }
 
-    /// Waits until the frame before is finished.
+    /// Waits until the previous frame is post-processed.
     fn wait_for_postprocess(&mut self) {
         if self.finisher.is_some() {
             return;
         }
         match self.beside.as_ref().map(|(_, finished)| finished.recv()) {
             Some(Ok(done)) => self.reclaim(done),
-            // It ended by a fault, which ends the station.
+            // It crashed, which ends the station.
             Some(Err(_)) | None => self.beside = None,
         }
     }
@@ -238,7 +238,7 @@ impl FrameLoop {
 
     fn grab(&mut self, shot: FrameRequest) {
         let Some(camera) = &mut self.camera else { return };
-        // A capture's frame begins after it was asked for.
+        // The exposure of a captured frame begins after its request.
         let pace = if shot.token.is_some() { GrabStrategy::OneByOne } else { GrabStrategy::LatestOnly };
         match camera.grab(pace) {
             Ok(Grab::Frame(frame)) => self.process(*frame, shot),

@@ -1,4 +1,4 @@
-//! From a frame to its nuclei, and to the captured frame that a host reads.
+//! Inference: from a frame to its nuclei, and the captured frame that a host reads.
 
 mod capture;
 mod pipeline;

@@ -1,4 +1,4 @@
-//! The line to the host: opened, lost and opened again, without ever keeping a frame waiting.
+//! The serial line to the host: opened, and reopened when lost, without ever blocking a frame.
 //!
 //! One thread reads and one writes while the line is open. What the station has to say waits in the
 //! [`Outbox`]; what the host asks goes to the service as [`LineEvent`]s.
@@ -30,9 +30,9 @@ pub use memory::MemoryLink;
 pub use outbox::{Bulk, Outbox};
 pub use serial::SerialLink;
 
-/// Somewhere that a line to a host can be opened.
+/// A place where a connection to a host can be opened.
 pub trait Link: Send {
-    /// What the operator calls it.
+    /// Its name for the operator.
     fn name(&self) -> &str;
 
     /// Opens the line.
@@ -51,22 +51,22 @@ pub struct Line {
     pub reader: Box<dyn Read + Send>,
     /// Bytes to the host.
     pub writer: Box<dyn Write + Send>,
-    /// Takes up the next of the line's speeds; none where it has one only.
+    /// Switches to the line's next baud rate; `None` if it has only one.
     pub next_speed: Option<NextSpeed>,
 }
 
 /// Switches to the next lower baud rate, or from the lowest to the highest, and returns it.
 pub type NextSpeed = Box<dyn FnMut() -> io::Result<u32> + Send>;
 
-/// How long a line's ends wait for a byte to move before they look whether they should stop.
+/// How long either end waits for a byte before it checks whether to stop.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What came of opening the port.
+/// The result of opening the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     /// It is open.
     Open,
-    /// It cannot be opened at present.
+    /// It currently cannot be opened.
     Absent,
 }
 
@@ -74,7 +74,7 @@ pub enum Port {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
 pub enum LineEvent {
-    /// A whole packet, or a whole one that is not understood.
+    /// A packet, or an intact packet that cannot be decoded.
     Packet(Result<Packet, PacketError>),
     /// The line is lost.
     Lost,
@@ -83,9 +83,9 @@ pub enum LineEvent {
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// Keeps the line open until `stop`, and hands over what comes. `on_opening` hears of every attempt.
+/// Keeps the line open until `stop`, and reports what arrives. `on_opening` is called on every attempt.
 ///
-/// `on_event` may block: the host then waits, and nobody else.
+/// `on_event` may block; then only the host waits.
 pub fn keep_open(
     mut link: Box<dyn Link>,
     outbox: &Arc<Outbox>,
@@ -192,7 +192,7 @@ fn read_packets(
 fn write_packets(writer: &mut dyn Write, outbox: &Outbox, over: &impl Fn() -> bool) {
     let mut bytes = Vec::new();
     while let Some(packet) = outbox.next() {
-        // A lone zero first: what noise left on the line is then a packet of its own.
+        // A lone zero first, so that noise on the line becomes a packet of its own.
         bytes.clear();
         bytes.push(0);
         if let Err(error) = packet.encode(&mut bytes) {

@@ -1,7 +1,7 @@
-//! The station's answers: one thread that owns the slots, the settings and the capture.
+//! The service: one thread that owns the slots, the settings and the capture, and responds to the host.
 //!
-//! Frames never wait for it, and it never waits for the line. Every request may be retried: those that
-//! change something name what they change, and a repetition finds it changed.
+//! Frames never wait for it, and it never waits for the line. Every request may be retried: a request that changes
+//! something names what it changes, so a repetition finds it done.
 
 mod captures;
 mod changes;
@@ -37,25 +37,25 @@ use host::Host;
 pub use changes::draw_nonce;
 pub use readiness::ReadyNotifier;
 
-/// What the service hears.
+/// Events for the service.
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
 pub enum Input {
     /// Something came from the line.
     Line(LineEvent),
-    /// A camera came, went or ended.
+    /// A camera connected, disconnected or ended.
     Camera {
-        /// What it does now.
+        /// Its new state.
         state: CameraState,
         /// Its name, empty where there is none.
         name: String,
-        /// The generation that this is of; see [FrameControl::restart_source`].
+        /// The generation this belongs to; see [FrameControl::restart_source`].
         generation: u32,
     },
-    /// The model segmented a frame, whose count may be doubted.
+    /// The model segmented a frame, possibly with an unreliable count.
     Passed(ModelDigest, QcFlags),
     /// The model failed on a frame.
     Failed(ModelDigest),
-    /// The frame of a capture's token, or nothing where it failed.
+    /// The frame for a capture's token, or `None` if it failed.
     Captured(u32, Option<Box<Capture>>),
     /// A model was verified.
     Verified(ModelDigest, Result<(), ModelRefusal>),
@@ -65,7 +65,7 @@ pub enum Input {
     Stop,
 }
 
-/// What a [`Service`] is made of.
+/// The parts of a [`Service`].
 pub struct ServiceParts {
     /// The slots, booted.
     pub slots: Slots,
@@ -79,23 +79,23 @@ pub struct ServiceParts {
     pub control: Arc<FrameControl>,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
-    /// What the frames' thread counts.
+    /// The frames thread's counters.
     pub counters: Arc<Counters>,
     /// The settings at the start.
     pub settings: Settings,
-    /// The flat field that frames are corrected by.
+    /// The flat field applied to frames.
     pub flat_field: Option<FlatFieldDigest>,
     /// The lamp.
     pub illumination: Box<dyn Illumination>,
-    /// The light that shows how the station is.
+    /// The status light.
     pub light: StatusLight,
     /// The station's name.
     pub name: Name,
-    /// Threads that the network runs on.
+    /// Threads of the network.
     pub threads: u16,
     /// Notifies the operator that the station is ready.
     pub readiness: Arc<ReadyNotifier>,
-    /// Shows that the thread lives.
+    /// Heartbeat of the thread.
     pub heartbeat: ThreadHeartbeat,
 }
 
@@ -105,7 +105,7 @@ pub struct Service {
     started: Instant,
     camera: CameraState,
     camera_name: Name,
-    /// The generation that word of the camera must be of.
+    /// Camera events of other generations are ignored.
     generation: u32,
     captures: Captures,
     /// Of the last signed change.
@@ -115,7 +115,7 @@ pub struct Service {
     frame: LastFrame,
 }
 
-/// How the last frame went.
+/// The outcome of the last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastFrame {
     None,
@@ -124,11 +124,11 @@ enum LastFrame {
     Failed,
 }
 
-/// What the station answers, with its bulk bytes.
+/// A response with its bulk bytes.
 type Answer = Result<(Response, Vec<u8>), Refusal>;
 
 impl Service {
-    /// A service that is yet to run.
+    /// A service that is ready to run.
     pub fn new(parts: ServiceParts) -> Self {
         let told = parts.slots.progress();
         Self {
@@ -196,7 +196,7 @@ impl Service {
                 self.host.heard(Instant::now());
                 (sequence, self.answer(request, bulk))
             }
-            // An echo of our own words, or another station: no host.
+            // An echo of our own packets, or another station; not a host.
             Ok(_) => return,
             Err(PacketError::Damaged | PacketError::Oversize) => return,
             Err(PacketError::UnknownMessage { kind: Some(Kind::Request) | None, sequence }) => {
@@ -281,7 +281,7 @@ impl Service {
     fn set(&mut self, setting: Setting) {
         match setting {
             Setting::Illumination(duty) => {
-                // The answer shows the brightness that is.
+                // The response reports the actual brightness.
                 match self.parts.illumination.set(duty) {
                     Ok(()) => self.parts.settings.illumination = duty,
                     Err(error) => log!("cannot set the illumination: {error}"),
@@ -340,7 +340,7 @@ impl Service {
     }
 
     fn loaded(&mut self, digest: ModelDigest, loaded: Result<Box<Pipeline>, ModelRefusal>) {
-        // The slots may have gone on meanwhile: another load is then on its way.
+        // The slots may have changed meanwhile; then another load is under way.
         if digest != self.parts.slots.active_digest() {
             return;
         }
@@ -393,7 +393,7 @@ impl Service {
         }
     }
 
-    /// What the status light says, the most pressing first.
+    /// The signal of the status light, most urgent first.
     fn signal(&self) -> Signal {
         match (self.camera, self.frame) {
             (CameraState::Absent | CameraState::Finished, _) => Signal::NoCamera,
@@ -412,7 +412,7 @@ impl Service {
     }
 }
 
-/// As much of a text as a [`Name`] holds.
+/// A text truncated to the capacity of a [`Name`].
 pub fn short_name(text: &str) -> Name {
     let mut name = Name::new();
     for character in text.chars() {
@@ -423,5 +423,5 @@ pub fn short_name(text: &str) -> Name {
     name
 }
 
-/// How long the host may be silent before it counts as gone.
+/// Silence after which the host counts as disconnected.
 pub const HOST_SILENCE: Duration = Duration::from_secs(10);

@@ -45,15 +45,15 @@ use crate::update::{
 pub(crate) use config::threads_or_all;
 pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
 
-/// What waits for the service at most.
+/// Capacity of the service's inbox.
 const INBOX: usize = 256;
-/// Changes of the slots that wait for the loader at most.
+/// Capacity of the loader's queue.
 const LOADER_INBOX: usize = 8;
 
 /// Why a station cannot start, or had to stop.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// Another station holds the storage.
+    /// Another station uses the storage.
     #[error("{0}; stop it, or choose another folder with --storage")]
     Storage(#[source] StorageError),
     /// The lamp cannot be opened.
@@ -65,13 +65,13 @@ pub enum RunError {
     /// The keys or the flat field cannot be loaded.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     #[error("the system provides no random bytes; its kernel must support getrandom")]
     Random(#[from] getrandom::Error),
-    /// Not even the program's own model runs.
+    /// Even the factory model cannot run.
     #[error("cannot run the factory model ({0}); reinstall this program")]
     Factory(ModelRefusal),
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     #[error("cannot start a thread; free some memory")]
     Thread(#[from] io::Error),
     /// A thread panicked.
@@ -79,17 +79,17 @@ pub enum RunError {
     Fault(&'static str),
 }
 
-/// What a station consists of, apart from its program.
+/// The parts of a station, apart from its program.
 pub struct Station {
     /// Opens its camera.
     pub camera: OpenCamera,
-    /// What generation it anew does.
+    /// Starts the camera again.
     pub source_kind: SourceKind,
     /// The flat field that the camera's frames are corrected by.
     pub flat_field: Option<FlatFieldDigest>,
     /// Its line.
     pub link: Box<dyn Link>,
-    /// Bits a second of the line.
+    /// Baud rate of the line.
     pub baud: u32,
     /// Its storage.
     pub storage: Box<dyn SlotStorage>,
@@ -101,16 +101,16 @@ pub struct Station {
     pub settings: Settings,
     /// Its name.
     pub name: String,
-    /// How the network is run.
+    /// Options of the network.
     pub execution: Execution,
     /// Its own model.
     pub factory: &'static [u8],
-    /// The keys that it trusts.
+    /// The trusted keys.
     pub keyring: Keyring,
 }
 
 impl Station {
-    /// The station of a configuration. Camera and port may be absent.
+    /// Opens the station of a configuration. Camera and port may be absent.
     ///
     /// # Errors
     /// [`RunError`] when another station runs on the same storage, or configured pins, keys or flat
@@ -304,7 +304,7 @@ impl Drop for ShutdownGuard<'_> {
         self.stop.cancel();
         self.control.end();
         self.outbox.close();
-        // A service that ended takes nothing, and needs nothing.
+        // A stopped service receives nothing, and needs nothing.
         let _ = self.inbox.send(Input::Stop);
     }
 }

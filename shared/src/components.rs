@@ -5,16 +5,16 @@ use core::ops::Range;
 
 use crate::stretch::stretches;
 
-/// Pixels of a row that follow each other in a mask.
+/// A run of consecutive pixels of a mask in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
     /// Their indices.
     pub(crate) pixels: Range<usize>,
-    /// The component that they belong to, from 1.
+    /// Their component, from 1.
     pub(crate) component: u32,
 }
 
-/// The 4-connected components of a mask, as runs of pixels: there are far fewer of them than pixels.
+/// The 4-connected components of a mask as pixel runs, of which there are far fewer than pixels.
 #[derive(Debug)]
 pub(crate) struct Components {
     /// In raster order.
@@ -24,7 +24,7 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Pixels of every component, indexed by component; index 0 is of none.
+    /// Pixels of every component, indexed by component; index 0 is unused.
     pub(crate) fn areas(&self) -> Vec<u32> {
         let mut areas = vec![0; self.count as usize + 1];
         for run in &self.runs {
@@ -34,7 +34,7 @@ impl Components {
     }
 }
 
-/// Finds the components of a mask that comes row by row.
+/// Finds the components of a mask, row by row.
 #[derive(Debug)]
 pub(crate) struct ComponentRows {
     width: usize,
@@ -51,7 +51,7 @@ impl ComponentRows {
         Self { width, pixels: 0, runs: Vec::new(), above: 0..0 }
     }
 
-    /// Takes in the next row of the mask; gives the columns of its runs.
+    /// Adds the next row of the mask; returns the columns of its runs.
     pub(crate) fn push<'a>(&'a mut self, row: &[bool]) -> impl Iterator<Item = Range<usize>> + use<'a> {
         self.push_runs(stretches(row).filter_map(|(stretch, is_set)| is_set.then_some(stretch)));
         let start = self.pixels - self.width;
@@ -60,7 +60,7 @@ impl ComponentRows {
             .map(move |Run { pixels, .. }| pixels.start - start..pixels.end - start)
     }
 
-    /// Takes in the columns of the next row's runs, from left to right, none touching another.
+    /// Adds the next row's runs as column ranges, from left to right, not touching.
     pub(crate) fn push_runs(&mut self, row: impl Iterator<Item = Range<usize>>) {
         let Self { width, pixels, runs, above } = self;
         let first = runs.len();
@@ -118,8 +118,8 @@ fn first_of(runs: &mut [Run], mut at: usize) -> usize {
     }
 }
 
-/// Numbers the 4-connected components of a mask `[height, width]` as `1..=n` in raster order of
-/// their first pixel; gives the labels and `n`.
+/// Numbers the 4-connected components of a mask `[height, width]` as `1..=n` in raster order of their first pixel;
+/// returns the labels and `n`.
 pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
     let mut rows = ComponentRows::new(width);
     mask_hw.chunks_exact(width).for_each(|row| drop(rows.push(row)));
@@ -131,7 +131,7 @@ pub fn components(mask_hw: &[bool], width: usize) -> (Vec<u32>, u32) {
     (labels_hw, count)
 }
 
-/// Indices of the four neighbours that lie inside a picture of `pixels` pixels.
+/// Indices of the four neighbors inside an image of `pixels` pixels.
 #[cfg(test)]
 pub(crate) fn neighbours(at: usize, width: usize, pixels: usize) -> impl Iterator<Item = usize> {
     let x = at % width;

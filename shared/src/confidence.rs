@@ -1,14 +1,14 @@
-//! How sure the network is of what it found.
+//! The network's confidence.
 
-/// Probability from which a pixel counts as found.
+/// Probability threshold of a nucleus pixel.
 const FOUND: f32 = 0.5;
 /// Values summed in single precision before they join the whole sum.
 const RUN: usize = 1024;
 /// Runs that are summed side by side: a sum waits for each of its additions.
 const ABREAST: usize = 4;
 
-/// The Dice coefficient of a map with what it becomes at a threshold of one half, 0 to 1: near 1 where pixels are
-/// clearly nucleus or clearly not, lower the more of them are neither. `None` where no pixel is found.
+/// The Dice coefficient of a map with itself thresholded at one half, 0 to 1: near 1 if pixels are clearly nucleus or
+/// clearly background, lower the more are uncertain. `None` if no pixel is above the threshold.
 ///
 /// Borges, de Campos and others call it Soft Dice Confidence ("Selective prediction for semantic segmentation using
 /// post-hoc confidence estimation and its performance under distribution shift", 2024).

@@ -1,4 +1,4 @@
-//! Whether a count can be believed: focus, saturation, contrast, density, scale, and how sure the network is.
+//! Quality metrics of a count: focus, saturation, contrast, density, scale, network confidence.
 
 use alloc::borrow::Cow;
 
@@ -8,37 +8,37 @@ use crate::preprocess::{Scaling, histogram};
 use crate::scale::Limited;
 use crate::wire::QcFlags;
 
-/// What a picture shows about its own quality.
+/// Quality metrics of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evidence {
     /// Focus score, 0 (a blur) to 1 (sharp): see [`focus_score`].
     pub focus: f32,
     /// Share of pixels with a sample at 255, 0 to 1.
     pub saturated: f32,
-    /// Share of pixels that nuclei cover, 0 to 1.
+    /// Fraction of pixels covered by nuclei, 0 to 1.
     pub confluence: f32,
-    /// Why the count cannot be trusted.
+    /// Reasons not to trust the count.
     pub qc_flags: QcFlags,
 }
 
-/// Focus scores under this are out of focus.
+/// Focus scores below this are out of focus.
 pub const MIN_FOCUS: f32 = 0.28;
-/// Share of nuclear pixels at 255 over which outlines and intensities are lost.
+/// Fraction of nuclear pixels at 255 above which outlines and intensities are unreliable.
 pub const MAX_SATURATED: f32 = 0.2;
-/// Confidence of the network under which a picture is unlike those that it learnt from.
+/// Network confidence below which an image is unlike the training data.
 ///
-/// Of the shipped model's 67 validation pictures the least sure has 0.90, the median 0.96. Of 25 pictures without
-/// nuclei (photographs, textures, print, noise) in which it found something, 21 have less than 0.88; round coins pass.
-/// `nuclei-host segment` tells these figures of any folder.
+/// Among the shipped model's 67 validation images the minimum is 0.90 and the median 0.96. Of 25 images without nuclei
+/// (photographs, textures, print, noise) in which it found something, 21 are below 0.88; round coins pass. `nuclei-host
+/// segment` prints these figures for any folder.
 pub const MIN_CONFIDENCE: f32 = 0.88;
-/// Share of the picture covered by nuclei over which neighbours cannot be told apart.
+/// Fraction of the image covered by nuclei above which neighbors cannot be separated.
 pub const MAX_CONFLUENCE: f32 = 0.8;
 
 impl Evidence {
-    /// Judges a picture with the labels found in it, and how sure the network is of them where it tells.
+    /// Computes the metrics of an image with its labels and the network's confidence, if known.
     ///
     /// # Panics
-    /// When picture and labels differ in size.
+    /// When image and labels differ in size.
     pub fn of(image: &Image, labels: &LabelImage, limited: Limited, confidence: Option<f32>) -> Self {
         let luma_hw = match image.channels() {
             Channels::Grey => Cow::Borrowed(image.samples_hwc()),
@@ -74,7 +74,7 @@ impl Evidence {
     }
 }
 
-/// Pixels of a picture: those with a sample at 255, those in nuclei, those of which both is true.
+/// Pixel counts: with a sample at 255, in nuclei, and both.
 struct Coverage {
     saturated: u32,
     nuclear: u32,
@@ -118,11 +118,11 @@ fn reach(histogram: &[usize; 256], mut values: impl Iterator<Item = usize>, edge
     found.unwrap_or(0)
 }
 
-/// Half width of the blur that a picture is compared with.
+/// Half width of the blur that an image is compared with.
 const BLUR_REACH: usize = 4;
 
-/// How much of the variation between neighbouring pixels a strong blur destroys: 0 for a picture
-/// that was a blur already, near 1 for a sharp one. The lower of the two directions counts.
+/// How much of the variation between neighboring pixels a strong blur removes: 0 for an image that is already blurred,
+/// near 1 for a sharp one. The lower of the two directions counts.
 ///
 /// Crété et al., "The blur effect: perception and estimation with a new no-reference perceptual
 /// blur metric", 2007; the score is one minus theirs, over a 9-pixel mean.

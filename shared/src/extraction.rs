@@ -11,8 +11,7 @@ use crate::stretch::stretches;
 use crate::units::Probability;
 use crate::watershed::Watershed;
 
-/// How nuclei are taken out of the network's maps. Areas are in pixels of the maps at the scale
-/// that the network saw.
+/// How nuclei are extracted from the network's maps. Areas are in pixels of the maps, at the network's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum Extraction {
@@ -20,7 +19,7 @@ pub enum Extraction {
     Components {
         /// Nucleus probability above which a pixel is a nucleus.
         nucleus_threshold: Probability,
-        /// Least area of a nucleus.
+        /// Minimum area of a nucleus.
         min_area: f32,
     },
     /// Seeds from the interior and distance maps, flooded over the nucleus map: touching nuclei stay apart.
@@ -29,12 +28,12 @@ pub enum Extraction {
         nucleus_threshold: Probability,
         /// Value of the seed map above which a pixel is part of a seed.
         seed_threshold: Probability,
-        /// Share of the distance map in the seed map, where the model has both; the interior map is the rest.
+        /// Weight of the distance map in the seed map if the model has both; the interior map has the rest.
         #[serde(default = "none")]
         distance_share: Probability,
-        /// Least area of a seed.
+        /// Minimum area of a seed.
         min_seed_area: f32,
-        /// Least area of a nucleus.
+        /// Minimum area of a nucleus.
         min_area: f32,
     },
 }

@@ -1,5 +1,5 @@
-//! From the network's maps of a picture to its nuclei: the half of the work that needs no network, so that it can be
-//! done for one picture while the network sees the next.
+//! From the network's maps to nuclei: the post-processing, which can run for one image while the network runs on the
+//! next.
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use crate::tile::Blend;
 use crate::units::Scale;
 use crate::watershed::Watershed;
 
-/// The network's maps of a picture, `[channels, scaled height, scaled width]`.
+/// The network's maps of an image, `[channels, scaled height, scaled width]`.
 #[derive(Debug)]
 pub struct Maps {
     canvas: Blend,
@@ -32,7 +32,7 @@ impl Maps {
         self.canvas.planes()
     }
 
-    /// The scale that the network saw the picture at.
+    /// The scale of the network's input.
     pub const fn scale(&self) -> Scale {
         self.scale
     }
@@ -46,26 +46,26 @@ impl Maps {
     }
 }
 
-/// What was found in a picture.
+/// The segmentation of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segmentation {
-    /// The nuclei, consecutive labels, of the picture's own size.
+    /// The nuclei: consecutive labels, at the image's own size.
     pub labels: LabelImage,
     /// How many there are.
     pub count: u32,
-    /// The scale that they were found at.
+    /// The scale at which they were found.
     pub scale: Scale,
-    /// The scale that suits them best, where the model's rule tells one.
+    /// The scale that suits them best, if the model's rule gives one.
     pub suggested_scale: Option<Scale>,
     /// Whether the model's limits cut that scale.
     pub limited: Limited,
     /// Area-weighted median equivalent diameter, px.
     pub median_diameter_px: Option<f32>,
-    /// How sure the network is, 0 to 1, where it found anything: see [`soft_dice_confidence`].
+    /// The network's confidence, 0 to 1, if it found anything: see [`soft_dice_confidence`].
     pub confidence: Option<f32>,
 }
 
-/// Takes nuclei out of maps. What it takes of memory for a picture it keeps for the next one.
+/// Extracts nuclei from maps. It reuses its memory from image to image.
 #[derive(Debug)]
 pub struct Extractor {
     manifest: Manifest,
@@ -88,7 +88,7 @@ impl Extractor {
         &mut self.manifest
     }
 
-    /// Finds the nuclei of a picture in its maps.
+    /// Extracts the nuclei of an image from its maps.
     ///
     /// # Errors
     /// [`SizeError`] when the picture is over the limits.

@@ -1,4 +1,4 @@
-//! Flat field: the camera's dark signal and the light's unevenness, measured once and taken out of every frame.
+//! Flat-field correction: removes the camera's dark signal and uneven illumination from every frame.
 //!
 //! corrected = (sample - dark) · gain + mean dark, where gain = mean light / light, of every sample for itself;
 //! light is the mean of bright frames less that of dark ones, and the means over the picture are taken a
@@ -21,7 +21,7 @@ const MAGIC: &[u8; 16] = b"nuclei flat fld\x01";
 const DARK_UNIT: i64 = 256;
 /// Gains are kept in parts of this.
 const GAIN_UNIT: i64 = 4096;
-/// Pixels that need more are not lit.
+/// Pixels that need a higher gain count as unlit.
 const MAX_GAIN: u64 = 8;
 /// Share of samples that may be at 255 in bright frames, or be unlit, in thousandths.
 const SPARED: usize = 1;
@@ -30,7 +30,7 @@ const MIN_LIGHT: u64 = 32;
 /// Blocks a side over which [`FlatField::least_light`] looks.
 const BLOCKS: usize = 16;
 
-/// Why frames give no flat field, or a flat field does not fit a frame.
+/// Why frames do not give a flat field, or a flat field does not fit a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FlatFieldError {
     /// Pictures are not of one size.
@@ -203,7 +203,7 @@ impl FlatField {
         Ok(Self { width, height, channels, origin, levels, dark_hwc, gains_hwc })
     }
 
-    /// Takes the camera's dark signal and the light's unevenness out of a picture.
+    /// Corrects an image.
     ///
     /// # Errors
     /// [`FlatFieldError::Size`]; the picture is then as it was.
@@ -227,7 +227,7 @@ impl FlatField {
         &self.origin
     }
 
-    /// Light of the worst lit of 16 by 16 blocks of the picture, as a share of the mean: 1 of an even field.
+    /// Light of the darkest of 16 by 16 blocks of the image, relative to the mean: 1 for an even field.
     pub fn least_light(&self) -> f64 {
         let (width, height) = (self.width as usize, self.height as usize);
         let row = width * self.channels.count();

@@ -1,4 +1,4 @@
-//! A picture that travels in the model with the labels it must give: the last check before a model runs.
+//! The golden frame: an image stored in the model with its expected labels, checked before a model runs.
 
 use alloc::string::String;
 use base64::Engine as _;
@@ -11,10 +11,10 @@ use crate::label_image::LabelImage;
 use crate::mask_codec::{MaskCodecError, decode_masks, encode_masks};
 use crate::metric::{MetricError, evaluate};
 
-/// Most pixels of a golden frame: it is text in every model file.
+/// Maximum pixels of a golden frame, which is text in every model file.
 pub const MAX_GOLDEN_PIXELS: u32 = 256 * 256;
 
-/// A golden frame: grey picture and expected labels, as text.
+/// A golden frame: grayscale image and expected labels, as text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "GoldenText", into = "GoldenText")]
 pub struct Golden {
@@ -33,25 +33,25 @@ struct GoldenText {
     labels: String,
 }
 
-/// Why a golden frame is refused.
+/// Why a golden frame is rejected.
 #[derive(Debug, Error)]
 pub enum GoldenError {
-    /// The picture is not a small grey one.
+    /// The image is not small and grayscale.
     #[error("a golden frame must be a grayscale image of at most {MAX_GOLDEN_PIXELS} pixels")]
     Picture,
-    /// Text that is no base64.
+    /// The text is not base64.
     #[error("the golden frame is not base64")]
     Base64,
-    /// The picture's samples do not fit its size.
+    /// The image's samples do not match its size.
     #[error("the golden frame's image is damaged")]
     Size(#[from] SizeError),
     /// The labels cannot be decoded.
     #[error("the golden frame's labels are damaged")]
     Labels(#[from] MaskCodecError),
-    /// Picture and labels differ in size.
+    /// Image and labels differ in size.
     #[error("the golden frame's image and labels differ in size")]
     Apart,
-    /// The model gave other labels.
+    /// The model produced other labels.
     #[error("the golden frame has {expected} nuclei, the model found {found} ({matched} of them match)")]
     Mismatch {
         /// Nuclei expected.
@@ -71,7 +71,7 @@ pub enum GoldenError {
 const MATCH_THRESHOLD: usize = 6;
 
 impl Golden {
-    /// A golden frame from a grey picture and the labels that the model gave for it.
+    /// A golden frame from a grayscale image and the model's labels for it.
     ///
     /// # Errors
     /// [`GoldenError::Picture`] or [`GoldenError::Apart`].
@@ -96,7 +96,7 @@ impl Golden {
         &self.labels
     }
 
-    /// Compares the labels that a model gave for the picture: as many nuclei, each over its own.
+    /// Compares a model's labels with the expected ones: the same number of nuclei, each matching one.
     ///
     /// # Errors
     /// [`GoldenError::Mismatch`] or [`GoldenError::Metric`].

@@ -1,4 +1,4 @@
-//! Holes in instances: nuclei have none, and people draw none.
+//! Fills holes in instances, since nuclei have none and annotators draw none.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;

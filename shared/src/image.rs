@@ -1,14 +1,14 @@
-//! Pictures: interleaved 8-bit samples, grey or RGB.
+//! Images: interleaved 8-bit samples, grayscale or RGB.
 
 use alloc::{vec, vec::Vec};
 use thiserror::Error;
 
-/// Longest side of a picture, in pixels.
+/// Maximum side of an image, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
-/// Most pixels of a picture: its probability maps and labels stay under a gigabyte.
+/// Maximum pixels of an image, so that its probability maps and labels stay under a gigabyte.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
-/// Why a picture or label image cannot be made.
+/// Why an image or label image cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// A side is zero.
@@ -27,17 +27,17 @@ pub enum SizeError {
         /// Pixels down.
         height: u32,
     },
-    /// The buffer does not hold what the size says.
+    /// The buffer does not match the size.
     #[error("expected {expected} samples, got {actual}")]
     Samples {
-        /// Samples that the size asks for.
+        /// Samples expected for the size.
         expected: usize,
         /// Samples that were given.
         actual: usize,
     },
 }
 
-/// Checks a size against the limits and gives the number of pixels.
+/// Checks a size against the limits and returns the number of pixels.
 ///
 /// # Errors
 /// [`SizeError::Empty`] or [`SizeError::TooLarge`].
@@ -91,7 +91,7 @@ impl ValueScale {
     }
 }
 
-/// A picture, `[height, width, channels]`, row-major, 0 to 255.
+/// An image, `[height, width, channels]`, row-major, 0 to 255.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     width: u32,
@@ -114,7 +114,7 @@ impl Image {
         Ok(Self { width, height, channels, value_scale: ValueScale::BYTES, samples_hwc })
     }
 
-    /// A picture with every sample zero.
+    /// An image with all samples zero.
     ///
     /// # Errors
     /// [`SizeError`] when the size is out of range.

@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::image::{SizeError, checked_pixels};
 use crate::stretch::stretches;
 
-/// The nuclei of one picture, `[height, width]`, row-major; 0 background, `1..=n` instances.
+/// The nuclei of one image, `[height, width]`, row-major; 0 background, `1..=n` instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelImage {
     width: u32,

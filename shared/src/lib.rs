@@ -1,13 +1,12 @@
 //! What the nuclei station and its host must agree on.
 //!
-//! If the two disagreed about a line, and that would be a bug, the line lives here:
-//! pictures and labels, preprocessing, extraction, the metric, object measures, the
-//! mask codec, the model's manifest, the wire, the slots of the update, and whose word the station
-//! takes. The crate is `no_std + alloc`, does no I/O, reads no clock and draws no random number: what it
-//! computes is the same on x86-64 and aarch64.
+//! Code belongs here if a disagreement between the two would be a bug: images and labels, preprocessing, extraction,
+//! the metric, object measurements, the mask codec, the model's manifest, the wire protocol, the update slots, and
+//! signatures. The crate is `no_std + alloc`, does no I/O, reads no clock and draws no random numbers. Its results are
+//! identical on x86-64 and aarch64.
 //!
-//! Two features add what needs `std` and is still pure computation: `tract` runs a
-//! model, `decode` turns PNG, TIFF and JPEG bytes into an [`Image`] and back.
+//! Two features add pure computation that needs `std`: `tract` runs a model, `decode` turns PNG, TIFF and JPEG bytes
+//! into an [`Image`] and back.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

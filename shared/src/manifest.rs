@@ -1,4 +1,4 @@
-//! What a model says about itself: the JSON in its ONNX file, and the only home of these settings.
+//! The manifest: JSON in a model's ONNX file, and the only place for these settings.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use crate::metric::SetScore;
 use crate::preprocess::Scaling;
 use crate::scale::ScaleRule;
 
-/// The format of manifest that this code writes and understands.
+/// The manifest format that this code reads and writes.
 pub const MANIFEST_FORMAT: u16 = 1;
 /// Key of the manifest in the ONNX file's `metadata_props`.
 pub const MANIFEST_KEY: &str = "nuclei_manifest";
@@ -44,9 +44,9 @@ pub enum ColourOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// Side of the square tile in pixels.
+    /// Side of a square tile in pixels.
     pub tile: u32,
-    /// Least overlap of neighbouring tiles in pixels.
+    /// Minimum overlap of neighboring tiles in pixels.
     pub overlap: u32,
     /// Order of the planes.
     pub colour: ColourOrder,
@@ -56,17 +56,17 @@ pub struct InputSpec {
     pub scale: ScaleRule,
 }
 
-/// How a model scored on its validation split.
+/// A model's scores on its validation split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
-    /// With the weights as trained.
+    /// With the trained float weights.
     pub float: Option<SetScore>,
-    /// With the weights as in this file, where those are int8.
+    /// With the int8 weights in this file, if quantized.
     pub int8: Option<SetScore>,
 }
 
-/// Everything that a station must know to run a model, and a person to judge it.
+/// Everything that a station needs to run a model, and a person to assess it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -80,7 +80,7 @@ pub struct Manifest {
     pub outputs: Vec<OutputChannel>,
     /// How nuclei are extracted, as tuned on validation.
     pub extraction: Extraction,
-    /// Area-weighted median diameter of the nuclei trained on, in pixels at the network's scale.
+    /// Area-weighted median diameter of the training nuclei, in pixels at the network's scale.
     pub native_nucleus_px: f32,
     /// SHA-256 of the training data, hexadecimal.
     pub data_digest: String,
@@ -88,11 +88,11 @@ pub struct Manifest {
     pub scores: Scores,
     /// Multiply-accumulates of one tile, in billions.
     pub gmac: f32,
-    /// A picture whose labels the model must reproduce before it may run.
+    /// An image whose labels the model must reproduce before it may run.
     pub golden: Golden,
 }
 
-/// Why a manifest is not understood.
+/// Why a manifest cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ManifestError {
     /// It has another format.
@@ -101,7 +101,7 @@ pub enum ManifestError {
         /// The format found.
         found: u16,
     },
-    /// It is no JSON of the format's shape.
+    /// It is not valid JSON of this format.
     #[error("the manifest cannot be read: {message}")]
     Json {
         /// What the parser says.

@@ -1,4 +1,4 @@
-//! Label images as bytes: every instance kept apart, nothing lost, about eleven bytes a nucleus.
+//! Lossless coding of label images, at about eleven bytes per nucleus.
 //!
 //! Pixels are coded row by row, each as a few yes-or-no questions whose answers an adaptive
 //! arithmetic coder stores in as many bits as they surprise (Rissanen and Langdon, "Universal

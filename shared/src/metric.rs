@@ -1,4 +1,4 @@
-//! The metric: mean average precision over IoU thresholds, with IoU, Dice and count error.
+//! The metric: mean average precision over IoU thresholds, plus IoU, Dice and count error.
 //!
 //! A predicted nucleus matches a true one at threshold t when IoU > t. Masks of one label
 //! image never overlap, so with t of one half or more a nucleus has at most one match and
@@ -13,7 +13,7 @@ use crate::label_image::LabelImage;
 
 /// Number of IoU thresholds.
 pub const THRESHOLD_COUNT: usize = 10;
-/// IoU thresholds in per cent: 50, 55 .. 95.
+/// IoU thresholds in percent: 50, 55 .. 95.
 pub const THRESHOLDS_PERCENT: [u8; THRESHOLD_COUNT] = [50, 55, 60, 65, 70, 75, 80, 85, 90, 95];
 
 /// Runs gathered before equal ones are first merged.
@@ -58,7 +58,7 @@ impl MatchCounts {
     }
 }
 
-/// How well one prediction agrees with its truth.
+/// Agreement of one prediction with its ground truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageScore {
     /// Matches at each of [`THRESHOLDS_PERCENT`].

@@ -1,4 +1,4 @@
-//! A model file made ready to run with tract: the only engine that segments, on the host and on the station.
+//! A model file loaded for tract, the only inference engine on host and station.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,19 +12,19 @@ use crate::network::{Execution, TractNetwork};
 use crate::segmenter::Segmenter;
 use crate::wire::{ModelDigest, ModelRefusal};
 
-/// Why a file is not a model that runs here.
+/// Why a file is not a model that can run here.
 #[derive(Debug, Error)]
 pub enum ModelError {
-    /// The bytes are no ONNX file, or a cut one.
+    /// The bytes are not an ONNX file, or are truncated.
     #[error("the file is not an ONNX model, or is truncated")]
     NotOnnx,
     /// The file has no manifest.
     #[error("the model has no {MANIFEST_KEY:?} in its metadata, so it was not exported by nuclei-host")]
     NoManifest,
-    /// The manifest is not understood.
+    /// The manifest cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The manifest and the network do not fit.
+    /// The manifest and the network do not match.
     #[error("the network's {end} is {actual}, the manifest says {expected}")]
     Shape {
         /// `input` or `output`.
@@ -43,7 +43,7 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// The same, as the station tells it on the wire.
+    /// The same as a wire message.
     pub const fn refusal(&self) -> ModelRefusal {
         match self {
             Self::NotOnnx => ModelRefusal::NotOnnx,

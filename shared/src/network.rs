@@ -1,4 +1,4 @@
-//! A model's network as it runs: a graph planned by tract, its layers computed by this project's kernels.
+//! A model's network: a graph planned by tract, with layers computed by this project's kernels.
 
 mod limits;
 
@@ -20,11 +20,11 @@ use tract_onnx::tract_core::plan::eval;
 use crate::segmenter::Network;
 use crate::spread::Spread;
 
-/// Whose kernels compute the layers.
+/// The kernels that compute the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kernels {
-    /// Those of this project, and tract's for layers that they do not know.
+    /// This project's kernels, and tract's for unsupported layers.
     #[default]
     Own,
     /// tract's alone.
@@ -67,11 +67,11 @@ impl From<NonZeroUsize> for Execution {
 /// A node of a planned network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Its name in the file, or one that tells what it was made from.
+    /// Its name in the file, or one derived from its source nodes.
     pub name: String,
     /// What computes it.
     pub operator: String,
-    /// Multiply-accumulates for a tile.
+    /// Multiply-accumulates per tile.
     pub macs: u64,
     /// Whether they are of integers.
     pub in_integers: bool,
@@ -84,7 +84,7 @@ pub struct TractNetwork {
     /// As many as tiles have run at once; they keep their memory.
     states: Vec<State>,
     tile: usize,
-    /// Values that it gives for a tile.
+    /// Output values per tile.
     map_values: usize,
     threads: Threads,
     kernels: String,
@@ -121,10 +121,10 @@ impl TractNetwork {
         self.tile
     }
 
-    /// The layers in the order that they are computed.
+    /// The layers in execution order.
     ///
     /// # Errors
-    /// [`NetworkError`] when tract cannot tell what a layer costs.
+    /// [`NetworkError`] when tract cannot compute the cost of a layer.
     pub fn layers(&self) -> Result<Vec<Layer>, NetworkError> {
         let model = self.plan.model();
         let layer = |&id: &usize| {
@@ -140,8 +140,8 @@ impl TractNetwork {
         layers.map_err(NetworkError::of)
     }
 
-    /// Runs one tile, `[3, tile, tile]`, on the calling thread and those that a layer's rows are spread over,
-    /// telling `observe` the index of each layer that is done.
+    /// Runs one tile, `[3, tile, tile]`, on the calling thread and the pool threads, calling `observe` with the index
+    /// of each finished layer.
     ///
     /// # Errors
     /// [`NetworkError`].

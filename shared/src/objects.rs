@@ -1,4 +1,4 @@
-//! Measures of every nucleus: size, place, shape and brightness.
+//! Measurements of every nucleus: size, position, shape and brightness.
 
 use alloc::{vec, vec::Vec};
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -27,7 +27,7 @@ pub enum MeasureError {
     },
 }
 
-/// A place in a picture, in pixels; the centre of the first pixel is (0, 0).
+/// A position in an image, in pixels; the center of the first pixel is (0, 0).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Pixels to the right.
@@ -49,7 +49,7 @@ pub struct BoundingBox {
     pub height: u32,
 }
 
-/// Measures of one nucleus.
+/// Measurements of one nucleus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     /// Its label.

@@ -1,12 +1,12 @@
-//! Which files of a folder or zip are pictures, by their names alone.
+//! Which files of a folder or zip are images, judged by name only.
 
 const EXTENSIONS: [&str; 7] = ["png", "tif", "tiff", "jpg", "jpeg", "bmp", "webp"];
-/// Microscopes' own containers: named as pictures, so that a person is told how to export from them.
+/// Microscope vendors' container formats: treated as images, so that the error can explain how to export from them.
 const PROPRIETARY: [&str; 6] = ["nd2", "czi", "lif", "zvi", "oib", "ims"];
 const TRUTH_FOLDERS: [&str; 2] = ["masks", "labels"];
 const TRUTH_SUFFIX: &str = "_masks";
 
-/// Whether `path` names a picture to be segmented.
+/// Whether `path` is an image to be segmented.
 ///
 /// `path` is relative to the folder or zip that was given, with `/` or `\` between its parts. It is
 /// a picture when its extension is that of an image or of a microscope's container, whatever the case, unless a part of it is

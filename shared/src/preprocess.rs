@@ -1,4 +1,4 @@
-//! From a camera's picture to what the network sees: contrast, colour order, size.
+//! From a camera image to the network's input: contrast, color order, size.
 
 use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ impl Scaling {
     /// The stretch that the shipped models are trained with.
     pub const STRETCH: Self = Self::Stretch { low: 0.005, high: 0.995, min_span: 16 };
 
-    /// The network's value for each sample value of this picture.
+    /// The network input for each sample value of this image.
     pub fn table(self, image: &Image) -> [f32; 256] {
         self.table_by(image, &InTurn)
     }

@@ -1,16 +1,16 @@
-//! The size at which the network sees nuclei: a second pass, or a scale learnt from the frames before.
+//! The scale of the network's input: from a second pass, or learned from previous frames.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::Scale;
 
-/// How pictures are resized before the network sees them.
+/// How images are resized for the network.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum ScaleRule {
     /// As they are, in tiles.
     Native,
-    /// So that the median nucleus has the diameter that the network knows best, in tiles.
+    /// Such that the median nucleus has the diameter of the training data, in tiles.
     Nucleus {
         /// That diameter in pixels.
         target_px: f32,
@@ -23,12 +23,12 @@ pub enum ScaleRule {
     Fit,
 }
 
-/// Scales closer to each other than this factor are one: a second pass would not pay.
+/// Scales closer than this factor count as equal, since a second pass would not pay off.
 const SAME: f32 = 1.15;
 
 impl ScaleRule {
-    /// The scale for nuclei of this median diameter in the picture's own pixels, and whether the
-    /// rule's limits left it alone. `None` without nuclei or without a rule.
+    /// The scale for nuclei of this median diameter in the image's own pixels, and whether it is within the rule's
+    /// limits. `None` without nuclei or without a rule.
     pub fn suggest(self, median_diameter_px: Option<f32>) -> Option<(Scale, Limited)> {
         let (Self::Nucleus { target_px, min, max }, Some(diameter)) = (self, median_diameter_px) else {
             return None;
@@ -40,7 +40,7 @@ impl ScaleRule {
     }
 }
 
-/// Whether a scale was cut to the rule's limits.
+/// Whether a scale was clamped to the rule's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
     /// It was: the nuclei are too small or too large for the model.
@@ -49,7 +49,7 @@ pub enum Limited {
     No,
 }
 
-/// Whether two scales are so close that one serves for both.
+/// Whether two scales are close enough to count as equal.
 pub fn same_scale(a: Scale, b: Scale) -> bool {
     let ratio = a.get() / b.get();
     ratio < SAME && ratio > 1.0 / SAME
@@ -57,21 +57,20 @@ pub fn same_scale(a: Scale, b: Scale) -> bool {
 
 /// Learns the scale of a stream of frames, so that each frame needs one pass.
 ///
-/// The scale moves only when a frame's own suggestion is far from it, and then at once: the
-/// objective was changed, or the specimen.
+/// The scale changes only when a frame's own estimate is far from it, and then immediately: the objective or the
+/// specimen was changed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ScaleEstimator {
     scale: Option<Scale>,
 }
 
 impl ScaleEstimator {
-    /// The scale learnt so far.
+    /// The scale learned so far.
     pub const fn scale(&self) -> Option<Scale> {
         self.scale
     }
 
-    /// Takes in what a frame suggested. A picture's own scale serves where it is close, as it does for
-    /// a picture alone.
+    /// Updates the scale with a frame's estimate.
     pub fn learn(&mut self, suggested: Option<Scale>) {
         if let Some(suggested) = suggested
             && !self.scale.is_some_and(|scale| same_scale(scale, suggested))

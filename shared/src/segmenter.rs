@@ -1,4 +1,4 @@
-//! A picture in, labels out: the one path that training's validation, scoring and the station take.
+//! The segmenter, from an image to labels: the same code for validation, scoring and the station.
 
 use alloc::vec::Vec;
 use core::mem::take;
@@ -16,7 +16,7 @@ use crate::spread::Spread;
 use crate::tile::{Blend, TilePlan};
 use crate::units::Scale;
 
-/// A network that maps tiles to probabilities, whatever runs it. What is done around it is spread over its threads.
+/// A network that maps tiles to probabilities, with the threads for the work around it.
 pub trait Network: Spread {
     /// Why it did not.
     type Error;
@@ -34,10 +34,10 @@ pub trait Network: Spread {
     ) -> Result<(), Self::Error>;
 }
 
-/// At which scale the network sees a picture.
+/// The scale of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ScaleChoice {
-    /// The one that the picture itself suggests: a first pass as it is, a second one where needed.
+    /// Estimated from the image: a first pass at original scale, and a second one if necessary.
     PerPicture,
     /// This one.
     Fixed(Scale),
@@ -56,13 +56,13 @@ pub enum Stage {
     Done,
 }
 
-/// Why a picture was not segmented.
+/// Why an image was not segmented.
 #[derive(Debug, Error)]
 pub enum SegmentError<E> {
     /// The network did not run.
     #[error("the network did not run")]
     Network(#[source] E),
-    /// The network gave another number of values than its manifest says.
+    /// The network returned another number of values than its manifest specifies.
     #[error("the network returned {actual} values for {tiles} tiles, but its manifest specifies {expected}")]
     OutputLength {
         /// Tiles given.
@@ -72,20 +72,20 @@ pub enum SegmentError<E> {
         /// Values that came.
         actual: usize,
     },
-    /// The picture at the network's scale is over the limits.
+    /// The image at the network's scale exceeds the limits.
     #[error("the image is too large at the scale required by its nuclei")]
     Size(#[from] SizeError),
-    /// The golden frame gave other labels.
+    /// The golden frame produced other labels.
     #[error(transparent)]
     Golden(#[from] GoldenError),
 }
 
-/// Passes after the first at most: nuclei far from the size that the network knows are sized wrongly at first.
+/// Maximum passes after the first: nuclei of unusual size are measured inaccurately at first.
 const MORE_PASSES: usize = 2;
-/// Tiles given to the network at once: bounds memory, and leaves work for several threads.
+/// Tiles per batch: bounds memory, and leaves work for several threads.
 const BATCH: usize = 8;
 
-/// A network with the settings of its manifest. What it takes of memory for a picture it keeps for the next one.
+/// A network with the settings of its manifest. It reuses its memory from image to image.
 #[derive(Debug)]
 pub struct Segmenter<N> {
     network: N,
@@ -93,7 +93,7 @@ pub struct Segmenter<N> {
     buffers: Buffers,
 }
 
-/// Memory kept from picture to picture.
+/// Memory reused from image to image.
 #[derive(Debug, Default)]
 struct Buffers {
     picture_chw: Vec<f32>,
@@ -117,7 +117,7 @@ impl<N: Network> Segmenter<N> {
         self.extractor.manifest_mut()
     }
 
-    /// Finds the nuclei of a picture.
+    /// Segments an image.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -129,8 +129,7 @@ impl<N: Network> Segmenter<N> {
         self.segment_observed(image, choice, &mut |_| ())
     }
 
-    /// As [`Segmenter::segment`], telling `observe` which stage begins, so that a caller with a clock
-    /// can time them.
+    /// As [`Segmenter::segment`], calling `observe` when a stage begins, so that the caller can time the stages.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -159,7 +158,7 @@ impl<N: Network> Segmenter<N> {
         Ok(result)
     }
 
-    /// Extracts in another way from now on, as the search for the best one does.
+    /// Changes the extraction parameters, as tuning does.
     pub const fn set_extraction(&mut self, extraction: Extraction) {
         self.manifest_mut().extraction = extraction;
     }
@@ -177,12 +176,12 @@ impl<N: Network> Segmenter<N> {
         Ok(found)
     }
 
-    /// Takes the memory of maps that are used up: the next ones need none of their own.
+    /// Recycles the buffers of used maps.
     pub fn recycle(&mut self, maps: Maps) {
         self.buffers.canvas = Some(maps.into_canvas());
     }
 
-    /// The network's maps of a picture resized by `scale`, `[channels, scaled height, scaled width]`.
+    /// The network's maps of an image resized by `scale`, `[channels, scaled height, scaled width]`.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -257,7 +256,7 @@ impl<N: Network> Segmenter<N> {
         Ok(labels)
     }
 
-    /// Runs the golden frame and compares its labels with those expected.
+    /// Runs the golden frame and compares its labels with the expected ones.
     ///
     /// # Errors
     /// [`SegmentError::Golden`] on a mismatch, the others when it does not run.

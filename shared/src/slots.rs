@@ -1,17 +1,17 @@
-//! The update's slots: which model runs, which one arrives, and when the station goes back by itself.
+//! The update slots: which model is active, which one is being uploaded, and when the station rolls back.
 //!
-//! The factory model is part of the program. Two more slots can be written, and only the one that does
-//! not run ever is. A change is a pure function of table and event, [`SlotTable::step`]; the station
-//! feeds it and does what it says.
+//! The factory model is part of the program. Two more slots are writable, and only the inactive one is ever written. A
+//! transition is a pure function of table and event, [`SlotTable::step`]; the station feeds it events and executes the
+//! actions it returns.
 //!
 //! # Storage
 //! | file | holds | written |
 //! | --- | --- | --- |
-//! | table | [`SlotTable::encode`] | anew at every change, before the change's actions |
+//! | table | [`SlotTable::encode`] | replaced at every change, before the change's actions |
 //! | one a slot, data | the model's bytes, chunks in place | as chunks arrive; complete once the table says so |
 //! | one a slot, progress | [`ChunkMap::encode`] | now and then, and only after the data was synced |
 //!
-//! "Anew" is write, fsync, rename, fsync of the folder. A table that does not decode is as
+//! "Replaced" is write, fsync, rename, fsync of the folder. A table that does not decode is as
 //! [`SlotTable::default`]: the factory model runs. A chunk map counts only with the model that the table
 //! announces; chunks that came after its last writing are asked for again.
 //!
@@ -34,7 +34,7 @@
 //! | confirmed, active | `RevertRequested` | confirmed | previous | load |
 //! | active | [`LoadFailed`](SlotEvent::LoadFailed) | empty | previous | load, erase |
 //!
-//! The previous model is the one that ran before, while its slot still holds it, else the factory's.
+//! The previous model is the one that ran before, if its slot still holds it, else the factory model.
 
 mod chunk_map;
 mod stored;
@@ -53,7 +53,7 @@ use crate::wire::{ModelDigest, ModelRefusal, Slot, SlotContent, SlotReport, Slot
 pub const TRIAL_FRAMES: u16 = 10;
 /// The restart during a trial, counted from its start, that ends it.
 pub const TRIAL_BOOTS: u8 = 3;
-/// Longest model file taken, bytes.
+/// Maximum length of a model file, bytes.
 pub const MAX_MODEL_LENGTH: u32 = 64 << 20;
 
 /// Format of an encoded [`SlotTable`].
@@ -96,12 +96,12 @@ pub enum SlotRecord {
         /// Real frames still to pass.
         frames_left: u16,
     },
-    /// A model that has proved itself.
+    /// A confirmed model.
     Confirmed(ModelFile),
 }
 
 impl SlotRecord {
-    /// The model, where there is one.
+    /// The model, if any.
     pub const fn model(&self) -> Option<ModelFile> {
         match *self {
             Self::Empty => None,
@@ -129,7 +129,7 @@ impl SlotRecord {
     }
 }
 
-/// The model that was given up last.
+/// The model that was rejected last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The model.
@@ -138,7 +138,7 @@ pub struct Failure {
     pub reason: ModelRefusal,
 }
 
-/// Everything about the slots that outlasts a restart. The default is a station as delivered.
+/// Everything about the slots that survives a restart. The default is a new station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotTable {
     active: Slot,
@@ -148,16 +148,16 @@ pub struct SlotTable {
     failure: Option<Failure>,
 }
 
-/// What happens to the slots.
+/// Events of the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotEvent {
     /// The host announced a model.
     Announced(ModelFile),
     /// Every chunk of the model is stored and synced.
     ChunksComplete(ModelDigest),
-    /// The host asks for the staged model to run.
+    /// The host requests that the staged model runs.
     ActivateRequested(ModelDigest),
-    /// The staged model has its digest, loads, and gives its golden labels.
+    /// The staged model has the announced digest, loads, and passes its self-test.
     Verified(ModelDigest),
     /// The staged model does not.
     VerifyFailed(ModelDigest, ModelRefusal),
@@ -169,7 +169,7 @@ pub enum SlotEvent {
     FramePassed(ModelDigest),
     /// The model failed on a real frame.
     FrameFailed(ModelDigest),
-    /// The operator wants the model before this one.
+    /// The operator requests the previous model.
     RevertRequested(ModelDigest),
 }
 
@@ -229,7 +229,7 @@ impl SlotTable {
         self.failure
     }
 
-    /// How far staging and activation are. `received` is the chunk map's
+    /// The progress of staging and activation. `received` is the chunk map's
     /// [`received_prefix`](ChunkMap::received_prefix).
     pub fn progress(&self, received: u32) -> StageProgress {
         if let Some(Failure { digest, reason }) = self.failure {
@@ -272,7 +272,7 @@ impl SlotTable {
         if table.is_sound() { Ok(table) } else { Err(StoredError::Contradiction) }
     }
 
-    /// Whether events can lead here, as far as one table can tell.
+    /// Whether this table can result from events.
     fn is_sound(&self) -> bool {
         let confirmed = |slot| matches!(self.record(slot), SlotRecord::Confirmed(_));
         let on_trial = |slot| matches!(self.record(slot), SlotRecord::Trial { .. });

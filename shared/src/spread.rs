@@ -1,8 +1,8 @@
-//! Work in parts, spread over threads where the caller has some.
+//! Parallel work, on threads if the caller has any.
 
 use alloc::vec::Vec;
 
-/// Does work whose parts do not touch each other. This crate starts no thread: who has some spreads the parts over them.
+/// Runs independent parts of work. This crate starts no threads; the caller may provide them.
 pub trait Spread {
     /// Does `work` for each part, in any order or at once; one after the other unless it is overridden.
     fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {

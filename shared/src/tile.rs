@@ -1,4 +1,4 @@
-//! Pictures of any size through a network of fixed size: overlapping tiles, blended.
+//! Images of any size through a network of fixed size: overlapping tiles, blended.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;

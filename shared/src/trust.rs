@@ -1,12 +1,10 @@
-//! Whose word a station takes: keys, models signed by them, and changes signed by them.
+//! Trust: keys, models signed with them, and changes signed with them.
 //!
-//! A station whose configuration lists keys takes models and changes from these alone; one that lists none
-//! is open. Signatures are Ed25519 (RFC 8032), verified strictly: no weak keys, no second form of the same
-//! signature.
+//! A station whose configuration lists keys only accepts models and changes signed by them; a station without keys is
+//! open. Signatures are Ed25519 (RFC 8032), verified strictly: no weak keys, no second form of the same signature.
 //!
 //! # A signed model
-//! The file with one more entry of `metadata_props` at its end, always of [`SIGNATURE_LENGTH`] bytes: any
-//! reader of ONNX passes over it, and what was signed is told without parsing a byte of the model.
+//! The file with one more entry of `metadata_props` at its end, always of [`SIGNATURE_LENGTH`] bytes: any ONNX reader skips it, and the signed bytes are known without parsing the model.
 //!
 //! | bytes of the entry | what |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! Quantities with a unit, checked when they are made and when they are decoded.
+//! Quantities with a unit, checked on construction and on decoding.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -72,7 +72,7 @@ checked_unit!(
     |v| v <= 1000
 );
 checked_unit!(
-    /// Factor by which a picture is resized before the network sees it.
+    /// Factor by which an image is resized for the network.
     Scale(f32, "f32"), "scale", "0.01 to 16",
     |v| (0.01..=16.0).contains(&v)
 );
@@ -83,7 +83,7 @@ impl Probability {
 }
 
 impl Scale {
-    /// The picture as it is.
+    /// The original scale.
     pub const ONE: Self = Self(1.0);
 }
 

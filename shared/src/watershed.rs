@@ -33,7 +33,7 @@ impl Default for Watershed {
 }
 
 impl Watershed {
-    /// Begins anew, with a mask of no pixel.
+    /// Resets to an empty mask.
     pub(crate) fn clear(&mut self, width: usize, height: usize) {
         self.width = width;
         self.labels.resize((height + 2) * (width + 1), OUTSIDE);

@@ -1,4 +1,4 @@
-//! What the service wants of the frames' thread.
+//! Requests from the service to the frames thread.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,18 +8,18 @@ use shared::wire::{Acquisition, Settings, Stream};
 
 use crate::inference::Pipeline;
 
-/// How one frame is taken.
+/// How to take one frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameRequest {
     /// When frames are taken.
     pub acquisition: Acquisition,
-    /// The brightness that it is taken at.
+    /// Brightness of the illumination.
     pub illumination: DutyCycle,
-    /// Whether its masks are streamed.
+    /// Whether to stream its masks.
     pub masks: Stream,
-    /// Whether its preview is streamed.
+    /// Whether to stream its preview.
     pub preview: Stream,
-    /// The capture that it is for.
+    /// The capture it belongs to.
     pub token: Option<u32>,
 }
 
@@ -30,30 +30,30 @@ impl FrameRequest {
     }
 }
 
-/// What the frames' thread does next.
+/// The next command for the frames thread.
 pub enum FrameCommand {
     /// Run this model from now on.
     Run(Box<Pipeline>),
-    /// Begin with the first picture, as the generation of that number.
+    /// Restart from the first image, as the generation of that number.
     RestartSource(u32),
-    /// Look for the camera.
+    /// Try to open the camera.
     Open,
     /// Take a frame.
     Grab(FrameRequest),
 }
 
-/// Whether there is a camera to take frames from.
+/// Whether a camera is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CameraReadiness {
     /// There is.
     Ready,
-    /// There is none; it is looked for then.
+    /// None; retry then.
     RetryAt(Instant),
-    /// It came to its end.
+    /// It has reached its last image.
     EndOfInput,
 }
 
-/// Wishes of the service, fulfilled by the frames' thread. Nothing here blocks the service.
+/// Requests from the service to the frames thread. Nothing here blocks the service.
 pub struct FrameControl {
     wanted: Mutex<Wanted>,
     changed: Condvar,
@@ -74,24 +74,24 @@ impl Wanted {
 }
 
 impl FrameControl {
-    /// A control with these settings in force.
+    /// A control with these settings.
     pub const fn new(settings: &Settings) -> Self {
         let wanted =
             Wanted { is_over: false, shot: FrameRequest::of(settings), pipeline: None, generation: 0 };
         Self { wanted: Mutex::new(wanted), changed: Condvar::new() }
     }
 
-    /// Puts settings in force from the next frame on.
+    /// Applies settings from the next frame on.
     pub fn set(&self, settings: &Settings) {
         self.change(|wanted| wanted.set(settings));
     }
 
-    /// Wants the next frame for a capture; `None` wants it no more.
+    /// Requests the next frame for a capture; `None` cancels the request.
     pub fn trigger(&self, token: Option<u32>) {
         self.change(|wanted| wanted.shot.token = token);
     }
 
-    /// Wants this model to run.
+    /// Requests that this model runs.
     pub fn run(&self, pipeline: Box<Pipeline>) {
         self.change(|wanted| wanted.pipeline = Some(pipeline));
     }
@@ -108,12 +108,12 @@ impl FrameControl {
         generation
     }
 
-    /// Ends the frames' thread.
+    /// Ends the frames thread.
     pub fn end(&self) {
         self.change(|wanted| wanted.is_over = true);
     }
 
-    /// Waits for the next thing to do; `None` when it is over. `generation` is the one done last.
+    /// Waits for the next command; `None` at the end. `generation` is the last one applied.
     pub fn next(&self, readiness: CameraReadiness, generation: u32) -> Option<FrameCommand> {
         let mut wanted = self.lock();
         loop {

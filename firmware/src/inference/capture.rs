@@ -1,9 +1,9 @@
-//! A frame that was asked for, kept with its result until the next one is.
+//! A captured frame, stored with its result until the next capture.
 
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, FrameReport, Refusal};
 use shared::{EncodeError, Image, LabelImage, encode_masks, encode_picture_png};
 
-/// A captured frame, ready to be read in pieces.
+/// A captured frame, ready to be read in chunks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capture {
     report: FrameReport,
@@ -13,7 +13,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Keeps a frame's picture as PNG, and its labels, mask codec already, and true labels.
+    /// Stores a frame's image as PNG, with its encoded labels and true labels.
     ///
     /// # Errors
     /// [`EncodeError`] when the picture cannot be encoded.

@@ -25,18 +25,18 @@ pub enum PipelineError {
     Segment(#[from] SegmentError<NetworkError>),
 }
 
-/// What was found in a frame.
+/// The result of a frame.
 #[derive(Debug)]
 pub struct FrameResult {
     /// The count with its evidence.
     pub report: FrameReport,
-    /// The nuclei, by the mask codec.
+    /// The encoded label image.
     pub masks: Vec<u8>,
     /// The frame.
     pub frame: Frame,
 }
 
-/// A model at work. Over a stream of frames it learns the scale, so that each costs one pass.
+/// A running model. Over a stream of frames it learns the scale, so that each frame costs one pass.
 ///
 /// Its two halves can work at once: while the [`InferenceStage`] looks at a frame, the [`PostprocessStage`] finishes the one before.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline that has learnt no scale yet.
+    /// A pipeline that has not learned a scale yet.
     pub fn new(model: Model) -> Self {
         let digest = model.digest();
         let segmenter = model.into_segmenter();
@@ -63,8 +63,8 @@ impl Pipeline {
         self.inference.digest()
     }
 
-    /// Finds the nuclei of a frame, one half after the other. A triggered one is segmented as the host segments a
-    /// picture, whatever came before it.
+    /// Segments a frame sequentially. A triggered frame is segmented as the host segments an image, independent of
+    /// earlier frames.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -91,7 +91,7 @@ pub(crate) struct InferenceStage {
     digest: ModelDigest,
 }
 
-/// What the network made of a picture.
+/// The network's output for an image.
 #[derive(Debug)]
 pub(crate) struct InferenceOutput {
     stages: StageClock,
@@ -100,13 +100,13 @@ pub(crate) struct InferenceOutput {
 
 #[derive(Debug)]
 enum InferenceResult {
-    /// Maps of the one pass that there is.
+    /// Maps of a single pass.
     Maps(Maps),
-    /// The nuclei, where they decided on the passes.
+    /// The segmentation, if it determined the number of passes.
     Segmentation(Segmentation),
 }
 
-/// A frame with what the network made of it.
+/// A frame with the network's output.
 #[derive(Debug)]
 pub(crate) struct InferredFrame {
     pub(crate) number: u32,
@@ -155,7 +155,7 @@ impl InferenceStage {
         Ok(InferenceOutput { stages, found })
     }
 
-    /// Takes the memory of maps that are used up.
+    /// Recycles the buffers of used maps.
     pub(crate) fn recycle(&mut self, maps: Option<Maps>) {
         if let Some(maps) = maps {
             self.segmenter.recycle(maps);
@@ -164,7 +164,7 @@ impl InferenceStage {
 }
 
 impl InferenceOutput {
-    /// The maps of a picture that nobody wants to see any more.
+    /// Maps that are no longer needed.
     pub(crate) fn into_buffers(self) -> Option<Maps> {
         match self.found {
             InferenceResult::Maps(maps) => Some(maps),
@@ -186,12 +186,12 @@ impl PostprocessStage {
         self.digest
     }
 
-    /// The scale that was learnt from the frames so far.
+    /// The scale learned so far.
     pub(crate) const fn learnt(&self) -> Option<Scale> {
         self.scale.scale()
     }
 
-    /// The result of a frame, and its maps, whose memory serves another.
+    /// The result of a frame, and its maps for recycling.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -286,13 +286,13 @@ impl StageClock {
     }
 }
 
-/// A small JPEG of a picture, at most 320 pixels a side; empty where JPEG cannot hold it.
+/// A small JPEG of an image, at most 320 pixels per side; empty if JPEG cannot represent it.
 pub fn preview_jpeg(image: &Image) -> Vec<u8> {
     let shrunk = shrunk(image, image.width().max(image.height()).div_ceil(PREVIEW_SIDE) as usize);
     encode_jpeg(shrunk.as_ref().unwrap_or(image), PREVIEW_QUALITY).unwrap_or_default()
 }
 
-/// A picture of the means of blocks of `factor` by `factor` pixels; `None` where it would be the same.
+/// The image downscaled by averaging blocks of `factor` by `factor` pixels; `None` if it would be unchanged.
 fn shrunk(image: &Image, factor: usize) -> Option<Image> {
     if factor <= 1 {
         return None;
@@ -330,8 +330,8 @@ fn block_means<const CHANNELS: usize>(pixels: &[[u8; CHANNELS]], width: usize, f
     means
 }
 
-/// Division by a number of samples, as a multiplication: by what it takes of 2^40, rounded up. That is exact where a
-/// sum times the number is below 2^40.
+/// Division by a number of samples as a multiplication by 2^40 divided by it, rounded up. This is exact if a sum times
+/// the number is below 2^40.
 struct Mean {
     half: u64,
     reciprocal: u64,

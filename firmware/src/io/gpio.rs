@@ -1,4 +1,4 @@
-//! A GPIO line that lights something.
+//! A light on a GPIO line.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub enum LitAt {
     Low,
 }
 
-/// A pin that is high when its light is to be lit, whatever level that takes.
+/// A pin that is high when its light is lit, whatever the electrical level.
 #[derive(Debug)]
 pub struct LightPin<P> {
     pin: P,
@@ -57,7 +57,7 @@ pub fn first_chip() -> PathBuf {
     PathBuf::from("/dev/gpiochip0")
 }
 
-/// Takes a line of a chip for a light, dark.
+/// Requests a line of a chip for a light, initially dark.
 ///
 /// # Errors
 /// What Linux says.

@@ -14,7 +14,7 @@ use super::gpio::{LitAt, first_chip, open_light};
 
 /// Steps of brightness: thousandths, as [`DutyCycle`] counts.
 const STEPS: u16 = DutyCycle::FULL.get();
-/// Where Linux shows its PWM chips.
+/// Folder of Linux's PWM chips.
 const PWM_CLASS: &str = "/sys/class/pwm";
 
 /// Why the lamp cannot be controlled.
@@ -54,7 +54,7 @@ pub enum IlluminationError {
         /// The period given, µs.
         given: u32,
     },
-    /// The lamp has no brightness between.
+    /// The lamp cannot be dimmed.
     #[error("this lamp can only be off or at full brightness (0 or 1000), got {given}")]
     Between {
         /// The brightness given, thousandths.
@@ -63,7 +63,7 @@ pub enum IlluminationError {
     /// The brightness cannot be set.
     #[error("cannot set the lamp's brightness: {reason}; check its driver")]
     Set {
-        /// What the PWM says.
+        /// The error of the PWM.
         reason: String,
     },
 }
@@ -116,7 +116,7 @@ impl<P: OutputPin> Drop for SwitchedLamp<P> {
     }
 }
 
-/// A station without a lamp of its own takes every brightness.
+/// A station without a lamp accepts every brightness.
 struct NoLamp;
 
 impl Illumination for NoLamp {
@@ -125,7 +125,7 @@ impl Illumination for NoLamp {
     }
 }
 
-/// The lamp, as the configuration says it: on a PWM output, or switched by a GPIO line where one is named.
+/// The configured lamp: on a PWM output, or switched by a GPIO line if one is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IlluminationConfig {
@@ -175,7 +175,7 @@ impl IlluminationConfig {
         Ok(Box::new(SwitchedLamp(pin)))
     }
 
-    /// Opens the lamp where there is one; else one that does nothing.
+    /// Opens the lamp if one is configured, else a lamp that does nothing.
     ///
     /// # Errors
     /// As [`IlluminationConfig::open`].
@@ -208,7 +208,7 @@ impl SysfsPwm {
             fs::write(chip.join("export"), channel.to_string())?;
         }
         let pwm = Self { channel: folder, period_ns };
-        // A period shorter than the pulse of before would be refused.
+        // Linux would reject a period shorter than the current pulse.
         pwm.write("duty_cycle", 0)
             .or_else(|error| if error.kind() == io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) })?;
         pwm.write("period", period_ns)?;

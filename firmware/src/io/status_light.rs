@@ -1,4 +1,4 @@
-//! The light by which a person across the room sees how the station is.
+//! The status light, which shows the station's state across the room.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -33,20 +33,20 @@ pub enum StatusLightError {
     Thread(#[source] std::io::Error),
 }
 
-/// What the light says.
+/// The signals of the light.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// The station starts: quick even blinking.
+    /// Starting: fast even blinking.
     Starting,
-    /// No camera delivers: one short flash every two seconds.
+    /// No camera: one short flash every two seconds.
     NoCamera,
     /// Counting: steady light.
     Running,
-    /// Counting with a new model on trial: long light, short break.
+    /// Counting with a model on trial: long light, short pause.
     Trial,
-    /// Counting, but the count cannot be trusted: slow even blinking.
+    /// Counting, but the count is unreliable: slow even blinking.
     Doubt,
-    /// Something is broken: three short flashes and a break.
+    /// Fault: three short flashes and a pause.
     Error,
 }
 
@@ -63,7 +63,7 @@ impl Signal {
         }
     }
 
-    /// Whether the light is lit so long after the signal began, and how long that stays so.
+    /// Whether the light is lit at this time after the signal began, and for how much longer.
     fn at(self, since: Duration) -> (PinState, Option<Duration>) {
         let total: u64 = self.rhythm().iter().sum();
         if total == 0 {
@@ -109,14 +109,14 @@ impl StatusLight {
         Self { signals: None, shown: None, thread: None }
     }
 
-    /// Shows a signal until the next. The one that is shown already goes on in its rhythm.
+    /// Shows a signal until the next one. Repeating the current signal does not restart it.
     pub fn show(&mut self, signal: Signal) {
         if self.shown == Some(signal) {
             return;
         }
         self.shown = Some(signal);
         if self.signals.as_ref().is_some_and(|signals| signals.send(signal).is_err()) {
-            // The pin failed and said so.
+            // The pin failed, and the error was logged.
             self.signals = None;
         }
     }
@@ -132,7 +132,7 @@ impl Drop for StatusLight {
     }
 }
 
-/// The light's thread: blinks until nobody holds the light any more.
+/// The light's thread: blinks until the light is dropped.
 fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
     let Ok(mut signal) = signals.recv() else { return };
     let mut began = Instant::now();
@@ -161,7 +161,7 @@ fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
     }
 }
 
-/// The status light, as the configuration says it.
+/// The configured status light.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusLightConfig {
@@ -186,7 +186,7 @@ impl StatusLightConfig {
         StatusLight::new(pin)
     }
 
-    /// Opens the light where there is one.
+    /// Opens the light, if one is configured.
     ///
     /// # Errors
     /// As [`StatusLightConfig::open`].

@@ -1,4 +1,4 @@
-//! A line in memory, with a plug to pull.
+//! A connection in memory that can be unplugged.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ pub struct MemoryLink {
 #[derive(Debug)]
 struct State {
     is_plugged: bool,
-    /// How often it was pulled: ends of an earlier line stay dead.
+    /// How often it was unplugged: ends of an earlier connection stay closed.
     pulls: u32,
     room: usize,
     to_station: VecDeque<u8>,
@@ -40,7 +40,7 @@ impl MemoryLink {
         self.state.1.notify_all();
     }
 
-    /// Puts the plug in again.
+    /// Plugs it in again.
     pub fn plug_in(&self) {
         self.lock().is_plugged = true;
         self.state.1.notify_all();
@@ -53,7 +53,7 @@ impl MemoryLink {
         self.state.1.notify_all();
     }
 
-    /// The host takes what is there, and waits where there is nothing.
+    /// The host reads what is available, and blocks otherwise.
     pub fn receive(&self) -> Vec<u8> {
         let state = self.lock();
         let is_empty = |state: &mut State| state.to_host.is_empty() && state.is_plugged;

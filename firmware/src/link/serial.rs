@@ -21,7 +21,7 @@ pub struct SerialLink {
 }
 
 impl SerialLink {
-    /// A port that is yet to be opened, at so many bits a second to begin with and the common speeds below to follow.
+    /// An unopened port with its highest baud rate and the common rates below it.
     pub const fn new(path: String, baud: u32) -> Self {
         Self { path, baud }
     }
@@ -33,12 +33,11 @@ impl Link for SerialLink {
     }
 
     fn open(&mut self) -> io::Result<Line> {
-        // A blocking write to a port that nobody reads does not return, not even to end the program: bytes
-        // go through a handle of our own that does not block. serialport sets the line's parameters, and
-        // holds the port for this program alone.
+        // A blocking write to a port that nobody reads never returns, not even to end the program, so bytes go through
+        // our own non-blocking handle. serialport sets the line's parameters and locks the port for this program.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(&self.path)?;
-        // By its descriptor: the path may name another device by now.
+        // By its descriptor, since the path may refer to another device by now.
         let same = format!("/proc/self/fd/{}", file.as_raw_fd());
         let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(PATIENCE))?;
         let port = Arc::new((file, Mutex::new(settings)));

@@ -1,10 +1,10 @@
-//! The one capture that is kept, by its token.
+//! The stored capture, identified by its token.
 
 use shared::wire::{CameraState, CapturePart, CaptureState, ModelRefusal, Refusal};
 
 use crate::inference::Capture;
 
-/// The last capture that was asked for.
+/// The last requested capture.
 #[derive(Debug, Default)]
 pub(super) struct Captures {
     last: Option<(u32, Held)>,
@@ -18,7 +18,7 @@ enum Held {
 }
 
 impl Captures {
-    /// What a capture's state is, and the token to take a frame for where none was asked for yet.
+    /// The state of a capture, and its token if a frame must be requested for it.
     ///
     /// # Errors
     /// [`Refusal`] where the model could not segment the frame; it then has no result to read.
@@ -46,7 +46,7 @@ impl Captures {
         }
     }
 
-    /// A frame came for a token, or failed.
+    /// A token's frame arrived, or failed.
     pub(super) fn arrived(&mut self, token: u32, capture: Option<Box<Capture>>) {
         if let Some((last, held)) = &mut self.last
             && *last == token
@@ -55,14 +55,14 @@ impl Captures {
         }
     }
 
-    /// No frame will come.
+    /// No frame will arrive.
     pub(super) fn give_up(&mut self) {
         if matches!(self.last, Some((_, Held::Pending))) {
             self.last = None;
         }
     }
 
-    /// A piece of a capture.
+    /// A chunk of a capture.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] where that token's is not there, [`Refusal::OutOfRange`] past its end.

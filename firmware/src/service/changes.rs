@@ -1,4 +1,4 @@
-//! Requests that change the station, as far as it trusts who asks.
+//! Requests that change the station, if it trusts the sender.
 
 use shared::slots::{ModelFile, SlotEvent};
 use shared::trust::Admission;
@@ -8,13 +8,13 @@ use super::{Answer, Service};
 use crate::runtime::log;
 
 impl Service {
-    /// Does what is asked without a signature, where that is enough.
+    /// Handles an unsigned change, if the station is open.
     pub(super) fn unsigned(&mut self, change: Change) -> Result<Response, Refusal> {
         self.parts.guard.admit_unsigned().map_err(Refusal::Trust)?;
         self.change(change)
     }
 
-    /// Does what a key that is trusted asks, once.
+    /// Handles a change signed by a trusted key, once.
     pub(super) fn signed(&mut self, signed: &SignedChange) -> Answer {
         let now_ms = self.started.elapsed().as_millis() as u64;
         let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
@@ -60,20 +60,20 @@ impl Service {
         }
     }
 
-    /// Begins another conversation: whoever is on the line now may be another.
+    /// Starts a new conversation, since the host on the line may have changed.
     pub(super) fn renew(&mut self) {
         match draw_nonce() {
             Ok(nonce) => {
                 self.parts.guard.renew(nonce);
                 self.changed = None;
             }
-            // The numbers of the old one go on, and none of them counts twice.
+            // The counter continues, so that no value is accepted twice.
             Err(error) => log!("the system provides no random bytes: {error}"),
         }
     }
 }
 
-/// A nonce that nobody can foresee.
+/// An unpredictable nonce.
 ///
 /// # Errors
 /// [`getrandom::Error`] where the system has no random bytes.
@@ -83,7 +83,7 @@ pub fn draw_nonce() -> Result<Nonce, getrandom::Error> {
     Ok(Nonce(nonce))
 }
 
-/// A change in the journal's words.
+/// A change as text for the log.
 struct InWords<'a>(&'a Change);
 
 impl std::fmt::Display for InWords<'_> {

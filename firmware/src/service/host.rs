@@ -1,4 +1,4 @@
-//! Whether a host is there: it is while it asks.
+//! Host presence: a host is present while it sends requests.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ impl Host {
         self.last_heard = None;
     }
 
-    /// After how long a silence from now it counts as gone; `None` where it is gone.
+    /// Remaining time until it counts as disconnected; `None` if it already is.
     pub(super) fn leaves_in(&self, now: Instant) -> Option<Duration> {
         self.last_heard.map(|heard| (heard + HOST_SILENCE).saturating_duration_since(now))
     }

@@ -1,4 +1,4 @@
-//! The line that says that the station is ready, and what it runs with.
+//! The ready message, with what the station runs with.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use shared::wire::{CameraState, ModelDigest};
 
 use crate::link::Port;
 
-/// Reports once that the station is ready, after camera and port were both looked for.
+/// Reports once that the station is ready, after it has tried camera and port.
 pub struct ReadyNotifier {
     first: Mutex<First>,
     port_name: String,
@@ -28,12 +28,12 @@ impl ReadyNotifier {
         Self { first: Mutex::new(first), port_name: port_name.to_owned(), model }
     }
 
-    /// The port was looked for.
+    /// The port was tried.
     pub fn port(&self, port: Port) {
         self.update(|first| first.port = Some(port));
     }
 
-    /// The camera was looked for.
+    /// The camera was tried.
     pub fn camera(&self, state: CameraState, name: &str) {
         let shown = match state {
             CameraState::Running => name.to_owned(),

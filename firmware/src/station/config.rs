@@ -221,7 +221,7 @@ impl Config {
         Ok(Keyring::new(keys.collect())?)
     }
 
-    /// How the network is run.
+    /// Options of the network.
     pub fn execution(&self) -> Execution {
         Execution { threads: threads_or_all(self.threads), kernels: self.kernels }
     }

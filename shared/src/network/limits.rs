@@ -1,4 +1,4 @@
-//! What a network may ask of a station, checked before memory is taken or time spent: its file may be anybody's.
+//! Limits of a network, checked before it costs memory or time, since its file may come from anyone.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -7,7 +7,7 @@ use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{Cost, bail};
 
-/// What `nuclei-host` writes. tract knows many more, some of which make much of little.
+/// The operators that `nuclei-host` writes. tract supports many more, some of which expand small inputs enormously.
 const OPERATORS: [&str; 13] = [
     "Add",
     "BatchNormalization",
@@ -33,8 +33,8 @@ const MAX_ELEMENTS: i64 = 1 << 26;
 /// Multiply-accumulates for a pixel of the tile: the U-Net of 31 million weights takes 0.8 million.
 const MAX_MACS_PER_PIXEL: i64 = 4 << 20;
 
-/// Checks a graph before tract does anything with it. Nothing in it may be computed from constants alone: tract would
-/// do so at once, however large the result.
+/// Checks a graph before tract processes it. No node may depend only on constants, because tract would evaluate it at
+/// once, however large the result.
 pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
     if graph.node.len() > MAX_NODES {
         bail!("it has {} operators, more than {MAX_NODES}", graph.node.len());
@@ -60,7 +60,7 @@ pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
     Ok(())
 }
 
-/// Checks what the network takes, once the shape of every value is known.
+/// Checks the network's cost, once all shapes are known.
 pub(super) fn check_cost(model: &TypedModel, tile: usize) -> TractResult<()> {
     let mut macs = 0_i64;
     for node in model.nodes() {

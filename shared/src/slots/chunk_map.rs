@@ -1,4 +1,4 @@
-//! Which chunks of a staged model are stored.
+//! The stored chunks of a staged model.
 
 use alloc::{vec, vec::Vec};
 
@@ -17,7 +17,7 @@ const MAP_VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkMap {
     model: ModelFile,
-    /// One bit a chunk, lowest first.
+    /// One bit per chunk, lowest first.
     stored: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl ChunkMap {
         self.stored.get((chunk / 8) as usize).is_some_and(|bits| bits >> (chunk % 8) & 1 == 1)
     }
 
-    /// Notes the chunk at `offset` as stored. Twice is as good as once.
+    /// Marks the chunk at `offset` as stored. Idempotent.
     ///
     /// # Errors
     /// As [`check`](Self::check); the map then stays as it is.
@@ -62,7 +62,7 @@ impl ChunkMap {
         Ok(())
     }
 
-    /// Bytes stored without a gap from the start.
+    /// Bytes stored without gaps from the start.
     pub fn received_prefix(&self) -> u32 {
         let full = self.stored.iter().take_while(|&&bits| bits == 0xFF).count();
         let rest = self.stored.get(full).map_or(0, |bits| bits.trailing_ones());

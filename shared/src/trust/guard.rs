@@ -1,15 +1,14 @@
-//! The station's side of signed changes: each counts once, and guessing is slow.
+//! The station's side of signed changes: replay protection, and a lockout against guessing.
 
 use super::Keyring;
 use crate::wire::{Challenge, Name, Nonce, SignedChange, TrustRefusal};
 
-/// Wrong signatures in a row after which no change is taken for a while.
+/// Consecutive wrong signatures after which changes are locked out.
 pub const MAX_FAILURES: u8 = 5;
-/// How long that lasts, milliseconds.
+/// Duration of the lockout, milliseconds.
 pub const LOCK_MS: u64 = 30_000;
 
-/// Lets changes in that a trusted key signed for this conversation. Times are milliseconds of any steady
-/// clock.
+/// Admits changes that a trusted key signed for this conversation. Times are milliseconds of any monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Guard {
     keyring: Keyring,
@@ -20,12 +19,12 @@ pub struct Guard {
     locked_until_ms: u64,
 }
 
-/// A change that is let in.
+/// An admitted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It is to be done. The name is that of the key, `None` where the station is open.
+    /// Execute it. The name is that of the key, `None` if the station is open.
     New(Option<Name>),
-    /// It is the last one, asked again: its answer is to be given again.
+    /// A retry of the last change: repeat its response.
     Repeated,
 }
 
@@ -40,19 +39,19 @@ impl Guard {
         &self.keyring
     }
 
-    /// What to sign changes for.
+    /// The challenge that a signed change must answer.
     pub const fn challenge(&self) -> Challenge {
         Challenge { nonce: self.nonce, next: self.next, trust: self.keyring.trust() }
     }
 
-    /// Begins another conversation: what was signed for the last one is worth nothing. A lock holds on.
+    /// Starts another conversation: signatures for the last one are void. A lockout continues.
     pub fn renew(&mut self, nonce: Nonce) {
         self.nonce = nonce;
         self.next = 0;
         self.last = None;
     }
 
-    /// Whether changes without a signature are taken.
+    /// Whether unsigned changes are accepted.
     ///
     /// # Errors
     /// [`TrustRefusal::Unsigned`] where they are not.
@@ -60,7 +59,7 @@ impl Guard {
         if self.keyring.is_open() { Ok(()) } else { Err(TrustRefusal::Unsigned) }
     }
 
-    /// Whether a signed change is taken; counts it.
+    /// Checks a signed change, and counts it.
     ///
     /// # Errors
     /// [`TrustRefusal`].
@@ -75,7 +74,7 @@ impl Guard {
         if self.last.as_ref() == Some(signed) {
             return Ok(Admission::Repeated);
         }
-        // Neither costs a computation nor tells of a forger: a host that missed a restart asks so.
+        // Neither costs computation nor indicates an attack: a host that missed a restart does this.
         if signed.nonce != self.nonce || !(self.next..u32::MAX).contains(&signed.number) {
             return Err(TrustRefusal::Stale);
         }

@@ -16,16 +16,16 @@ use crate::wire::{KeyId, Signature};
 const PUBLIC_PREFIX: &str = "ed25519:";
 const SECRET_PREFIX: &str = "ed25519-secret:";
 
-/// The half that a station is told: tells who signed. Its text is `ed25519:` and base64.
+/// The public half, which a station knows. Its text is `ed25519:` and base64.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PublicKey(VerifyingKey);
 
-/// The half that signs. Its text is `ed25519-secret:` and base64; the memory is wiped when it goes.
+/// The secret half, which signs. Its text is `ed25519-secret:` and base64; its memory is wiped on drop.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
-/// Why a text is no key.
+/// Why a text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// It begins in another way.
@@ -37,13 +37,13 @@ pub enum KeyError {
     /// What follows is not 32 bytes.
     #[error("a key has 32 bytes in base64")]
     Length,
-    /// The bytes are no point of the curve, or one that signs for everybody.
+    /// The bytes are not a point on the curve, or a weak one.
     #[error("these bytes are not an Ed25519 public key")]
     Point,
 }
 
 impl PublicKey {
-    /// What tells it apart from others.
+    /// Its identifier.
     pub fn id(&self) -> KeyId {
         let [a, b, c, d, e, f, g, h, ..] = *self.0.as_bytes();
         KeyId([a, b, c, d, e, f, g, h])
@@ -56,7 +56,7 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// A key from 32 bytes that were drawn at random.
+    /// A key from 32 random bytes.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }

@@ -8,10 +8,10 @@ use thiserror::Error;
 use super::PublicKey;
 use crate::wire::{KeyId, Name, Trust};
 
-/// Most keys that a station trusts.
+/// Maximum number of trusted keys.
 pub const MAX_KEYS: usize = 64;
 
-/// A key and whose it is.
+/// A key and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     /// Its name in the station's configuration.
@@ -20,7 +20,7 @@ pub struct TrustedKey {
     pub key: PublicKey,
 }
 
-/// The keys that a station trusts; without any it is open.
+/// The keys that a station trusts; without any, it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keyring {
     keys: Vec<TrustedKey>,
@@ -65,7 +65,7 @@ impl Keyring {
         Ok(Self { keys })
     }
 
-    /// Whether whoever asks is trusted.
+    /// Whether the sender is trusted.
     pub const fn is_open(&self) -> bool {
         self.keys.is_empty()
     }

@@ -85,7 +85,7 @@ impl SecretKey {
 }
 
 impl Keyring {
-    /// Whether a model may be run: whose word says so, `None` where the station is open.
+    /// Whether a model may run: the name of the key that signed it, `None` if the station is open.
     ///
     /// # Errors
     /// [`ModelRefusal::Unsigned`], [`ModelRefusal::Stranger`] or [`ModelRefusal::Forged`].

@@ -26,8 +26,8 @@ impl Accumulator {
 
     /// Takes bytes as they come and hands over every packet that they complete, in order.
     ///
-    /// A run of bytes that is too long is dropped up to its zero and reported once. Nothing between
-    /// two zeros is no packet and is passed over.
+    /// A run of bytes that is too long is dropped up to its zero and reported once. An empty run between two zeros is
+    /// ignored.
     pub fn push(&mut self, mut bytes: &[u8], mut on_packet: impl FnMut(Result<Packet, PacketError>)) {
         while let Some(zero) = bytes.iter().position(|&byte| byte == 0) {
             self.extend(&bytes[..zero]);
@@ -47,7 +47,7 @@ impl Accumulator {
         self.damaged
     }
 
-    /// Forgets a begun packet, as after the line was opened anew.
+    /// Discards an incomplete packet, for example after the line was reopened.
     pub fn reset(&mut self) {
         self.run.clear();
         self.overrun = false;

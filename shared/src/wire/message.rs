@@ -1,4 +1,4 @@
-//! The messages, as a table: what the host asks, what the station answers, what it tells unasked.
+//! The messages: the host's requests, the station's responses, and its events.
 //!
 //! postcard does not describe itself. A variant or field that has shipped is never edited, moved or
 //! removed; a new field is a new variant, appended, and [`PROTOCOL_VERSION`] is raised.
@@ -74,7 +74,7 @@ impl ModelDigest {
 }
 
 impl core::fmt::Display for ModelDigest {
-    /// The first eight bytes in hexadecimal: enough to tell models apart by eye. `{:#}` gives all 32.
+    /// The first eight bytes in hexadecimal, enough to distinguish models by eye. `{:#}` prints all 32.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let shown = if f.alternate() { 32 } else { 8 };
         self.0[..shown].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -91,17 +91,17 @@ impl core::fmt::Display for FlatFieldDigest {
     }
 }
 
-/// What the host asks.
+/// Requests of the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Opens a conversation. Answered whatever version is asked for.
+    /// Opens a conversation. Answered for any version.
     Hello {
         /// The host's [`PROTOCOL_VERSION`].
         protocol: u16,
     },
-    /// How the station is.
+    /// The station's status.
     Status,
-    /// What the slots hold.
+    /// The content of the slots.
     Slots,
     /// Announces a model for the inactive slot. The same announcement resumes where it stopped.
     Stage {
@@ -110,9 +110,9 @@ pub enum Request {
         /// Its digest.
         digest: ModelDigest,
     },
-    /// A piece of the announced model, as bulk bytes. Pieces may arrive in any order and twice.
+    /// A chunk of the announced model, as bulk bytes. Chunks may arrive in any order and repeatedly.
     StageChunk {
-        /// The model that it belongs to.
+        /// Its model.
         digest: ModelDigest,
         /// Byte offset in the file; a multiple of `CHUNK`.
         offset: u32,
@@ -122,9 +122,9 @@ pub enum Request {
         /// The model meant.
         digest: ModelDigest,
     },
-    /// How far staging and activation are.
+    /// The progress of staging and activation.
     StageStatus,
-    /// Goes back to the model before the active one.
+    /// Reverts to the previous model.
     Revert {
         /// The active model to leave; another active model makes this a no-op.
         digest: ModelDigest,
@@ -133,12 +133,12 @@ pub enum Request {
     Settings,
     /// Changes one setting.
     Set(Setting),
-    /// Takes the next frame, keeps it and its result for reading. The same token gives the same frame.
+    /// Captures the next frame, and stores it with its result for reading. The same token returns the same frame.
     Capture {
         /// Chosen by the host, other than that of the last capture.
         token: u32,
     },
-    /// Reads a piece of a captured frame.
+    /// Reads a chunk of a captured frame.
     ReadCapture {
         /// The capture's token.
         token: u32,
@@ -149,52 +149,51 @@ pub enum Request {
     },
     /// Sends the bulk bytes back: a test of the line.
     Echo,
-    /// Whom the station trusts, and what to sign a change for.
+    /// Whom the station trusts, and the challenge for signing a change.
     Challenge,
-    /// A change with the word of a key for it. The last one taken may be repeated: it is answered as
-    /// before and not done again.
+    /// A signed change. The last accepted one may be repeated: it gets the same response and is not executed again.
     Change(SignedChange),
-    /// Which flat field frames are corrected by.
+    /// The flat field applied to frames.
     FlatField,
     /// Requests the frame results and notices that the host is missing, and asks how far the station is.
     Resend(Nack),
 }
 
-/// What the station answers.
+/// Responses of the station.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// Who answers.
     Hello(Identity),
-    /// How the station is.
+    /// The station's status.
     Status(Status),
-    /// What the slots hold.
+    /// The content of the slots.
     Slots(SlotReport),
-    /// How far staging and activation are.
+    /// The progress of staging and activation.
     Stage(StageProgress),
     /// The current settings.
     Settings(Settings),
     /// A capture's state.
     Capture(CaptureState),
-    /// A piece of a captured frame, as bulk bytes.
+    /// A chunk of a captured frame, as bulk bytes.
     CaptureData {
         /// The capture's token.
         token: u32,
         /// Byte offset in the part.
         offset: u32,
     },
-    /// The bytes that came.
+    /// The received bytes.
     Echo,
-    /// The request was understood and not done.
+    /// The request was understood but refused.
     Refused(Refusal),
-    /// Whom the station trusts, and what to sign a change for.
+    /// Whom the station trusts, and the challenge for signing a change.
     Challenge(Challenge),
-    /// The flat field that frames are corrected by, if any.
+    /// The flat field applied to frames, if any.
     FlatField(Option<FlatFieldDigest>),
     /// Which frame results and notices can be resent, and how far the station has sent them.
     Resend(EventRange),
 }
 
-/// What the station tells unasked.
+/// Events sent by the station without a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// A frame's result, as told up to version 3: without a number of its own.
@@ -231,12 +230,12 @@ pub struct Identity {
     pub name: Name,
 }
 
-/// How the station is.
+/// The station's status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Time since start, ms.
     pub uptime_ms: u64,
-    /// Whether a camera delivers.
+    /// The state of the camera.
     pub camera: CameraState,
     /// The camera's name.
     pub camera_name: Name,
@@ -244,9 +243,9 @@ pub struct Status {
     pub model: ModelDigest,
     /// Frames counted since start.
     pub frames: u32,
-    /// Camera frames passed over since a newer one was there.
+    /// Camera frames skipped because a newer one was available.
     pub frames_skipped: u32,
-    /// Mask and preview frames not sent since the line was slow.
+    /// Masks and previews not sent because the line was slow.
     pub frames_unsent: u32,
     /// Damaged packets received.
     pub damaged_packets: u32,
@@ -254,21 +253,21 @@ pub struct Status {
     pub threads: u16,
 }
 
-/// Whether a camera delivers.
+/// The state of the camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CameraState {
     /// Frames come.
     Running,
-    /// There is none; the station keeps looking.
+    /// None; the station keeps trying.
     Absent,
-    /// A folder of pictures came to its end.
+    /// A folder of images has reached its end.
     Finished,
 }
 
-/// Why a request was not done.
+/// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum Refusal {
-    /// The message is none of this version.
+    /// The message is unknown to this version.
     #[error("the station does not know this request")]
     Unknown,
     /// The versions differ.
@@ -277,19 +276,19 @@ pub enum Refusal {
         /// The station's version.
         station: u16,
     },
-    /// Nothing of that digest or token is there.
+    /// There is nothing with that digest or token.
     #[error("the station has nothing with that name")]
     NotFound,
     /// An offset or length is outside its object.
     #[error("the offset or length is out of range")]
     OutOfRange,
-    /// The state does not allow it now.
+    /// The current state does not allow it.
     #[error("the station is busy verifying or trying a model")]
     Busy,
     /// The model cannot be run.
     #[error("model rejected: {0}")]
     Model(ModelRefusal),
-    /// The station does not take it from whoever asks.
+    /// The station does not accept it from this sender.
     #[error(transparent)]
     Trust(TrustRefusal),
 }
@@ -297,8 +296,8 @@ pub enum Refusal {
 /// Something changed at the station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
-    /// The camera came, went or ended.
+    /// The camera connected, disconnected or ended.
     Camera(CameraState),
-    /// Staging or activation went on by itself.
+    /// Staging or activation progressed.
     Stage(StageProgress),
 }

@@ -8,11 +8,11 @@ use thiserror::Error;
 
 use super::message::{Event, PROTOCOL_VERSION, Request, Response};
 
-/// Most bulk bytes of a packet; offsets of [`Request::StageChunk`] are multiples of it.
+/// Maximum bulk bytes per packet; offsets of [`Request::StageChunk`] are multiples of it.
 pub const CHUNK: u32 = 4096;
-/// Most bytes of an encoded message.
+/// Maximum bytes of an encoded message.
 pub const MAX_MESSAGE: usize = 640;
-/// Most bytes of a packet on the wire, with its zero.
+/// Maximum bytes of a packet on the wire, including its zero.
 pub const MAX_PACKET: usize =
     cobs::max_encoding_length(HEADER_LENGTH + MAX_MESSAGE + CHUNK as usize + CRC_LENGTH) + 1;
 
@@ -58,11 +58,11 @@ impl Kind {
 /// A message of any kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// From host to station.
+    /// Request, from host to station.
     Request(Request),
-    /// From station to host, answering.
+    /// Response, from station to host.
     Response(Response),
-    /// From station to host, unasked.
+    /// Event, from station to host.
     Event(Event),
 }
 
@@ -231,7 +231,7 @@ pub enum EncodeError {
     Message,
 }
 
-/// Why received bytes are no packet of this version.
+/// Why received bytes are not a packet of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PacketError {
     /// COBS or CRC do not hold, or bytes are missing.
@@ -240,20 +240,20 @@ pub enum PacketError {
     /// More bytes came without a zero than any packet has.
     #[error("more than the {MAX_PACKET} bytes of the longest packet came in one run")]
     Oversize,
-    /// A whole packet of another protocol version.
+    /// An intact packet of another protocol version.
     #[error("the other side speaks protocol {found}, this side {PROTOCOL_VERSION}")]
     ProtocolVersion {
         /// Its version.
         found: u8,
-        /// Its kind, where this version has it.
+        /// Its kind, if known to this version.
         kind: Option<Kind>,
         /// Its sequence number.
         sequence: u16,
     },
-    /// A whole packet of this version with a message that this version does not have.
+    /// An intact packet of this version with an unknown message.
     #[error("an intact packet contains a message unknown to protocol {PROTOCOL_VERSION}")]
     UnknownMessage {
-        /// Its kind, where this version has it.
+        /// Its kind, if known to this version.
         kind: Option<Kind>,
         /// Its sequence number.
         sequence: u16,

@@ -1,4 +1,4 @@
-//! A frame's result, and what can be read of a captured frame.
+//! A frame's result, and the parts of a captured frame.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ use crate::units::{DutyCycle, Microseconds};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "one at a time; a box would cost an allocation")]
 pub enum CaptureState {
-    /// The frame is awaited or computed: ask again with the same token.
+    /// The frame is awaited or being processed: repeat the request with the same token.
     Pending,
     /// The frame and its result can be read.
     Ready(CaptureInfo),
-    /// The pictures came to their end: there is no further frame.
+    /// The source has reached its last image: there are no more frames.
     Finished,
     /// No camera delivers.
     CameraAbsent,
 }
 
-/// What a capture holds.
+/// The content of a capture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaptureInfo {
     /// The frame's result.
@@ -50,7 +50,7 @@ pub struct FrameReport {
     pub frame: u32,
     /// When it was taken: ms since 1970 by the station's clock.
     pub time_unix_ms: u64,
-    /// The image's own name, where the camera is a folder; else empty.
+    /// The image's own name if the source is a folder, else empty.
     pub source: Name,
     /// The model that counted.
     pub model: ModelDigest,
@@ -60,7 +60,7 @@ pub struct FrameReport {
     pub height: u32,
     /// Nuclei found.
     pub count: u32,
-    /// Nuclei in the scene, where the camera is simulated and so knows.
+    /// True number of nuclei, if the camera is simulated.
     pub true_count: Option<u32>,
     /// Area-weighted median equivalent diameter, px; 0 without nuclei.
     pub median_diameter_px: f32,
@@ -68,7 +68,7 @@ pub struct FrameReport {
     pub confluence: f32,
     /// Factor by which the picture was resized for the network.
     pub scale: f32,
-    /// Exposure time, where the camera tells.
+    /// Exposure time, if the camera reports it.
     pub exposure: Option<Microseconds>,
     /// Brightness of the illumination.
     pub illumination: DutyCycle,
@@ -76,11 +76,11 @@ pub struct FrameReport {
     pub focus: f32,
     /// Share of saturated pixels, 0 to 1.
     pub saturated: f32,
-    /// Why the count cannot be trusted; empty where it can.
+    /// Reasons not to trust the count; empty if there are none.
     pub qc_flags: QcFlags,
-    /// Where the time went.
+    /// Time per stage.
     pub times: StageTimes,
-    /// Camera frames passed over before this one.
+    /// Camera frames skipped before this one.
     pub skipped: u32,
 }
 
@@ -136,7 +136,7 @@ impl QcFlags {
     }
 }
 
-/// Where a frame's time went.
+/// A frame's time per stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StageTimes {
     /// Decoding or converting the camera's frame.

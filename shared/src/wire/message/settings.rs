@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{DutyCycle, PixelSize};
 
-/// A setting to change. It holds until the station restarts; the TOML file holds what lasts.
+/// A setting to change. It applies until the station restarts; the TOML file holds permanent settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Setting {
     /// Brightness of the illumination.
     Illumination(DutyCycle),
     /// The camera's scale; `None` forgets it.
     PixelSize(Option<PixelSize>),
-    /// When frames are taken. Continuous again when the host leaves.
+    /// When frames are taken. Continuous again when the host disconnects.
     Acquisition(Acquisition),
     /// Whether masks are streamed.
     Masks(Stream),
@@ -22,9 +22,9 @@ pub enum Setting {
 /// When frames are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Acquisition {
-    /// One after the other; the newest wins.
+    /// Continuously; the newest wins.
     Continuous,
-    /// One for each [`Request::Capture`](super::Request::Capture), none passed over.
+    /// One for each [`Request::Capture`](super::Request::Capture), with none skipped.
     Triggered,
 }
 

@@ -1,4 +1,4 @@
-//! What the station says of its slots, and of a model on its way into one.
+//! The slots, and the progress of a model upload.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -25,11 +25,11 @@ pub enum SlotState {
     Staged,
     /// A model that runs on trial.
     Trial,
-    /// A model that has proved itself.
+    /// A confirmed model.
     Confirmed,
 }
 
-/// What the slots hold.
+/// The content of the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotReport {
     /// The slot that runs.
@@ -47,22 +47,22 @@ pub struct SlotReport {
 pub struct SlotContent {
     /// Its state.
     pub state: SlotState,
-    /// The model, where there is one.
+    /// The model, if any.
     pub digest: Option<ModelDigest>,
     /// Its file's bytes.
     pub length: u32,
 }
 
-/// How far staging and activation are.
+/// The progress of staging and activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StageProgress {
     /// Nothing is staged.
     Idle,
-    /// Chunks are awaited: all before `received` are held.
+    /// Receiving chunks: all before `received` are stored.
     Receiving {
         /// The model.
         digest: ModelDigest,
-        /// Bytes held without a gap from the start.
+        /// Bytes stored without gaps from the start.
         received: u32,
         /// Bytes of the file.
         length: u32,
@@ -79,12 +79,12 @@ pub enum StageProgress {
         /// Real frames still to pass.
         frames_left: u16,
     },
-    /// The model has proved itself.
+    /// The model is confirmed.
     Confirmed {
         /// The model.
         digest: ModelDigest,
     },
-    /// The model was refused or reverted; the one before runs.
+    /// The model was rejected or reverted; the previous model runs.
     Failed {
         /// The model.
         digest: ModelDigest,
@@ -93,7 +93,7 @@ pub enum StageProgress {
     },
 }
 
-/// Why a model is not run.
+/// Why a model was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum ModelRefusal {
     /// The file is over the station's limit.
@@ -108,7 +108,7 @@ pub enum ModelRefusal {
     /// The bytes are not an ONNX model.
     #[error("the file is not an ONNX model")]
     NotOnnx,
-    /// The model says nothing about itself.
+    /// The model has no manifest.
     #[error("the model has no nuclei manifest in its metadata")]
     NoManifest,
     /// The manifest's format is another one.
@@ -143,16 +143,16 @@ pub enum ModelRefusal {
     /// The station trusts keys, and none signed the file.
     #[error("the file is not signed, and the station only accepts models signed by a trusted key")]
     Unsigned,
-    /// The key that signed the file is none of the station's.
+    /// The file was signed with an unknown key.
     #[error("the file is signed by key {key}, which the station does not trust")]
     Stranger {
         /// The key.
         key: KeyId,
     },
-    /// The signature is none of that key over that file.
+    /// The signature does not match key and file.
     #[error("the file does not match its signature")]
     Forged,
-    /// A model that was signed later was confirmed here.
+    /// A model that was signed later has been confirmed.
     #[error("it was signed {} before a model that the station has already confirmed", Span(confirmed.0.saturating_sub(signed.0)))]
     Older {
         /// When it was signed.

@@ -1,11 +1,11 @@
-//! What a station that trusts keys wants signed, and how it says no.
+//! Signed changes, challenges, and refusals.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{ModelDigest, Request, Setting};
 
-/// What tells keys apart: the first eight bytes of an Ed25519 public key.
+/// Identifies a key: the first eight bytes of an Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId(pub [u8; 8]);
 
@@ -24,7 +24,7 @@ pub struct Signature {
     pub s: [u8; 32],
 }
 
-/// Drawn at random by the station whenever its port opens: what was signed for another is worth nothing.
+/// Drawn at random whenever the station's port opens; signatures for another nonce are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nonce(pub [u8; 16]);
 
@@ -32,23 +32,23 @@ pub struct Nonce(pub [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UnixSeconds(pub u64);
 
-/// What to sign changes for.
+/// The challenge that a signed change must answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// Goes into every signature.
     pub nonce: Nonce,
-    /// The lowest number that the next change may have.
+    /// The lowest counter value that the next change may have.
     pub next: u32,
-    /// Whether anything must be signed at all.
+    /// Whether signatures are required.
     pub trust: Trust,
 }
 
-/// Whom a station takes models and changes from.
+/// Who can change models and settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
-    /// Whoever reaches its line: no key is configured.
+    /// Anyone on its line: no key is configured.
     Open,
-    /// Only who has one of so many keys.
+    /// Only holders of one of this many keys.
     Keys(u16),
 }
 
@@ -66,7 +66,7 @@ pub enum Change {
     Activate {
         /// The model meant.
         digest: ModelDigest,
-        /// What to do where a newer one was confirmed.
+        /// What to do if a newer one was confirmed.
         downgrade: Downgrade,
     },
     /// As [`Request::Revert`].
@@ -90,7 +90,7 @@ impl Change {
     }
 }
 
-/// Whether a model may run that was signed before one that the station holds confirmed.
+/// Whether a model may run that was signed before the last confirmed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Downgrade {
     /// No.
@@ -100,7 +100,7 @@ pub enum Downgrade {
     Allowed,
 }
 
-/// A change with the word of a key for it.
+/// A signed change.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SignedChange {
     /// The key that signed.
@@ -115,25 +115,25 @@ pub struct SignedChange {
     pub signature: Signature,
 }
 
-/// Why a change is not taken from whoever asks it.
+/// Why a change was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum TrustRefusal {
     /// There is no signature.
     #[error("the station only accepts changes signed by a trusted key, and this one is not signed")]
     Unsigned,
-    /// The key is none of the station's.
+    /// The key is unknown to the station.
     #[error("the station does not trust key {key}")]
     Stranger {
         /// The key that signed.
         key: KeyId,
     },
-    /// The signature is none of that key over that change.
+    /// The signature does not match key and change.
     #[error("the signature does not match the change")]
     Forged,
-    /// The nonce or the number was used up: ask for a [`Challenge`] and sign again.
+    /// The nonce or the counter is stale: request a [`Challenge`] and sign again.
     #[error("the signature is for an earlier conversation, or was already used")]
     Stale,
-    /// Too many signatures were wrong.
+    /// Too many wrong signatures.
     #[error("too many wrong signatures: the station accepts no changes for {seconds} s")]
     Locked {
         /// How long that lasts.
