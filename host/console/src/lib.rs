@@ -5,11 +5,13 @@
 
 mod atomic_file;
 pub mod csv;
+mod examples;
 mod failure;
 pub mod interrupt;
 pub mod output;
 mod progress;
 
 pub use atomic_file::{WriteError, write_whole};
+pub use examples::example_command_lines;
 pub use failure::{Exit, Failure, one_line};
 pub use progress::Progress;

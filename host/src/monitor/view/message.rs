@@ -221,7 +221,40 @@ impl NucleiView {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use shared::wire::{FrameReport, QcFlags};
+
     use super::*;
+    use crate::records::provenance::Provenance;
+    use crate::records::test_report::test_report;
+
+    #[test]
+    fn messages_have_the_keys_that_the_page_reads() {
+        let json = |message: ViewMessage| serde_json::to_value(message).unwrap();
+        let link = ViewMessage::Link { state: LinkState::Lost, message: "away".into() };
+        assert_eq!(json(link), json!({ "kind": "link", "state": "lost", "message": "away" }));
+        let activity = Activity { result: Some("done".into()), ..Activity::default() };
+        assert_eq!(
+            json(ViewMessage::Activity(activity)),
+            json!({ "kind": "work", "recording": null, "flashing": null, "told": "done", "failed": false })
+        );
+        let report = FrameReport { frame: 7, count: 3, qc_flags: QcFlags::BLANK, ..test_report() };
+        let record = FrameRecord::new(&report, &Provenance::of_nothing(None));
+        let text = FrameText::new(&record, 2.5);
+        let frame = json(ViewMessage::Frame(Box::new(FrameView {
+            record,
+            trend: "rising",
+            frames_per_second: 2.5,
+            text: text.clone(),
+        })));
+        let values: Vec<&Value> = ["kind", "frame", "count", "doubts", "trend", "frames_per_second"]
+            .map(|key| &frame[key])
+            .to_vec();
+        let expected =
+            [json!("frame"), json!(7), json!(3), json!(["blank picture"]), json!("rising"), json!(2.5)];
+        assert_eq!(values, expected.iter().collect::<Vec<_>>());
+        assert_eq!(frame["words"]["trust"], text.trust);
+    }
 
     #[test]
     fn nuclei_are_gated_and_outlined() {
