@@ -86,7 +86,7 @@ fn segment_and_convert_write_the_same() {
     place.picture("pictures/b.png", 200, 130);
     let formats = format!("{FORMATS},overlay --pixel-size 0.5");
     place.run(&format!("segment --model model.onnx --out found --format {formats} pictures"), 0);
-    place.run(&format!("convert found --pictures pictures --out out --format {formats}"), 0);
+    place.run(&format!("convert found --images pictures --out out --format {formats}"), 0);
     let files = [
         "png/a_masks.png",
         "tiff/b_masks.tif",
@@ -161,9 +161,9 @@ fn what_cannot_be_converted_is_named() {
     let output = place.run("convert labels --out out --format coco", 1);
     assert_told(&output, &["b.png cannot be used", "label images not written: 1 (listed above)"]);
     let output = place.run("convert labels --out out --format overlay", 1);
-    assert_told(&output, &["a: there is no source image to draw on", "--pictures"]);
+    assert_told(&output, &["a: there is no source image to draw on", "--images"]);
     place.picture("pictures/a.png", 96, 64);
-    let output = place.run("convert labels --pictures pictures --out out --format csv", 1);
+    let output = place.run("convert labels --images pictures --out out --format csv", 1);
     assert_told(&output, &["a: the image has 96x64 pixels, but its labels have 2x2"]);
     place.write("out/png/a.png", &labels(&["1"]));
     let output = place.run("convert out/png --out out --format png", 2);

@@ -102,7 +102,7 @@ fn fields_that_cannot_be_trusted_are_left_out_and_named() {
     };
     place.write("pictures/sharp.png", &picture(200));
     place.write("pictures/bright.png", &picture(255));
-    let report = object(&place.run("report found --pictures pictures --json", 0));
+    let report = object(&place.run("report found --images pictures --json", 0));
     assert_eq!((&report["counts"]["fields"], &report["fields"][0]["name"]), (&1.into(), &"sharp".into()));
     assert_eq!(report["left_out"][0]["name"], "bright");
     assert_eq!(report["left_out"][0]["doubts"].as_array().unwrap().len(), 1);

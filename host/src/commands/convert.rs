@@ -16,7 +16,7 @@ use crate::records::label_folder::LabelFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host convert captures --out shared --format imagej,csv
-  nuclei-host convert found --pictures pictures/ --out shared --format coco,geojson,overlay
+  nuclei-host convert found --images images/ --out shared --format coco,geojson,overlay
   nuclei-host convert labels/ --out shared --format csv --pixel-size 0.65
   nuclei-host convert counts.jsonl --out shared --format parquet       (a recording: one row per frame)";
 
@@ -39,8 +39,8 @@ pub struct ConvertArgs {
     #[arg(long, required = true, value_enum, value_delimiter = ',', value_name = "FORMAT")]
     format: Vec<Format>,
     /// Source images: files, folders or zips
-    #[arg(long, value_name = "INPUT", num_args = 1..)]
-    pictures: Vec<PathBuf>,
+    #[arg(long, alias = "pictures", value_name = "INPUT", num_args = 1..)]
+    images: Vec<PathBuf>,
     /// Pixel size in the specimen, µm
     #[arg(long, value_name = "UM", value_parser = pixel_size)]
     pixel_size: Option<PixelSize>,
@@ -67,7 +67,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     if args.labels.is_file() {
         return convert_recording(args);
     }
-    let folder = LabelFolder::open(&args.labels, &args.pictures)?;
+    let folder = LabelFolder::open(&args.labels, &args.images)?;
     refuse_own_folder(&folder, &args.labels, &args.out)?;
     let pixel_size = folder.pixel_size(args.pixel_size)?;
     let mut exporter = Exporter::new(&args.out, args.format.iter().copied().collect(), pixel_size);

@@ -34,37 +34,37 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// How one thing is.
+/// The state of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum Health {
     /// It works.
-    Works,
-    /// It is not there, and something else serves.
-    Optional,
-    /// It is needed and does not work.
-    Missing,
+    Ok,
+    /// It does not work, and the host works without it.
+    Warning,
+    /// It does not work, and the host needs it.
+    Error,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
+struct Diagnosis {
     name: String,
-    state: State,
+    state: Health,
     found: String,
     /// What to do; empty where nothing is to be done.
     next: String,
 }
 
-impl Finding {
-    fn new(name: &str, state: State, found: impl Into<String>, next: impl Into<String>) -> Self {
+impl Diagnosis {
+    fn new(name: &str, state: Health, found: impl Into<String>, next: impl Into<String>) -> Self {
         Self { name: name.to_owned(), state, found: found.into(), next: next.into() }
     }
 
     fn line(&self) -> String {
         let mark = match self.state {
-            State::Works => "ok",
-            State::Optional => "--",
-            State::Missing => "!!",
+            Health::Ok => "ok",
+            Health::Warning => "--",
+            Health::Error => "!!",
         };
         let next = if self.next.is_empty() { String::new() } else { format!("\n     next: {}", self.next) };
         format!("{mark}   {}: {}{next}", self.name, self.found)
@@ -72,10 +72,10 @@ impl Finding {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct DoctorReport {
     /// Whether nothing essential is missing.
     ok: bool,
-    findings: Vec<Finding>,
+    findings: Vec<Diagnosis>,
 }
 
 /// Runs the command.
@@ -88,65 +88,65 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     if let Some(port) = &args.port {
         let finding = station(port, args.baud);
-        if finding.state == State::Missing {
+        if finding.state == Health::Error {
             exit = Exit::StationAbsent;
         }
         findings.push(finding);
     }
-    if exit == Exit::Done && findings.iter().any(|finding| finding.state == State::Missing) {
+    if exit == Exit::Done && findings.iter().any(|finding| finding.state == Health::Error) {
         exit = Exit::Failed;
     }
     if args.json {
-        output::json(&Report { ok: exit == Exit::Done, findings })?;
+        output::json(&DoctorReport { ok: exit == Exit::Done, findings })?;
     } else {
         findings.iter().try_for_each(|finding| output::line(&finding.line()))?;
     }
     Ok(exit)
 }
 
-fn model() -> Finding {
+fn model() -> Diagnosis {
     match check_model(BUNDLED_MODEL) {
         Ok(manifest) => {
             let found = format!("bundled model ({}) loads, self-test passed", manifest.architecture);
-            Finding::new("model", State::Works, found, "")
+            Diagnosis::new("model", Health::Ok, found, "")
         }
         Err(error) => {
-            Finding::new("model", State::Missing, host_console::one_line(&error), "reinstall nuclei-host")
+            Diagnosis::new("model", Health::Error, host_console::one_line(&error), "reinstall nuclei-host")
         }
     }
 }
 
-fn cuda() -> Finding {
+fn cuda() -> Diagnosis {
     match BackendChoice::Cuda.resolve() {
-        Ok(_) => Finding::new("GPU", State::Works, "CUDA works; training uses it", ""),
-        Err(error) => Finding::new(
+        Ok(_) => Diagnosis::new("GPU", Health::Ok, "CUDA works; training uses it", ""),
+        Err(error) => Diagnosis::new(
             "GPU",
-            State::Optional,
+            Health::Warning,
             format!("{error}; training will use the CPU"),
             "nothing to do without an NVIDIA card; with one, install its driver (nvidia-smi must list it)",
         ),
     }
 }
 
-fn station_program() -> Finding {
+fn station_program() -> Diagnosis {
     match find_station_program() {
         Ok(path) => {
-            Finding::new("station program", State::Works, format!("{}: nuclei-host demo", path.display()), "")
+            Diagnosis::new("station program", Health::Ok, format!("{}: nuclei-host demo", path.display()), "")
         }
-        Err(error) => Finding::new(
+        Err(error) => Diagnosis::new(
             "station program",
-            State::Optional,
+            Health::Warning,
             format!("{error}; only the demo needs it"),
             "build it: cargo build --release --locked -p firmware",
         ),
     }
 }
 
-fn ports() -> Vec<Finding> {
+fn ports() -> Vec<Diagnosis> {
     let ports = list_ports();
     if ports.is_empty() {
         let next = "plug in the station's USB cable (nuclei-host demo needs none)";
-        return vec![Finding::new("serial ports", State::Optional, "none found", next)];
+        return vec![Diagnosis::new("serial ports", Health::Warning, "none found", next)];
     }
     ports
         .into_iter()
@@ -156,11 +156,11 @@ fn ports() -> Vec<Finding> {
                 .map_or_else(|| port.path.clone(), |product| format!("{} ({product})", port.path));
             if access(Path::new(&port.path), AccessFlags::R_OK | AccessFlags::W_OK).is_ok() {
                 let next = format!("nuclei-host doctor --port {} checks the station there", port.path);
-                Finding::new("serial port", State::Works, format!("{what} can be opened"), next)
+                Diagnosis::new("serial port", Health::Ok, format!("{what} can be opened"), next)
             } else {
-                Finding::new(
+                Diagnosis::new(
                     "serial port",
-                    State::Optional,
+                    Health::Warning,
                     format!("{what} cannot be opened by this user"),
                     "sudo usermod -aG dialout $USER, then log in again",
                 )
@@ -169,13 +169,13 @@ fn ports() -> Vec<Finding> {
         .collect()
 }
 
-fn station(port: &str, baud: u32) -> Finding {
+fn station(port: &str, baud: u32) -> Diagnosis {
     let asked =
         Station::open(port, baud).and_then(|(mut station, identity)| Ok((identity, station.status()?)));
     match asked {
-        Ok((identity, status)) => Finding::new(
+        Ok((identity, status)) => Diagnosis::new(
             "station",
-            State::Works,
+            Health::Ok,
             format!(
                 "{} on {port} answers (nuclei-station {}), model {}, camera {}",
                 identity.name,
@@ -186,7 +186,7 @@ fn station(port: &str, baud: u32) -> Finding {
             "",
         ),
         Err(error) => {
-            Finding::new("station", State::Missing, host_console::one_line(&error), error.next_step())
+            Diagnosis::new("station", Health::Error, host_console::one_line(&error), error.next_step())
         }
     }
 }

@@ -28,8 +28,8 @@ pub struct ReportArgs {
     /// Folder of label images
     folder: PathBuf,
     /// Source images: files, folders or zips
-    #[arg(long, value_name = "INPUT", num_args = 1..)]
-    pictures: Vec<PathBuf>,
+    #[arg(long, alias = "pictures", value_name = "INPUT", num_args = 1..)]
+    images: Vec<PathBuf>,
     /// Initial gates: those active when the frames were captured, those the page currently uses, or none
     #[arg(long, value_enum, value_name = "WHICH", default_value = "recorded")]
     gates: GatesFrom,
@@ -116,7 +116,7 @@ fn dilution(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let folder = LabelFolder::open(&args.folder, &args.pictures)?;
+    let folder = LabelFolder::open(&args.folder, &args.images)?;
     let pixel_size = folder.pixel_size(args.pixel_size)?;
     if args.chamber_depth_um.is_some() && pixel_size.is_none() {
         return Err(Failure::usage(

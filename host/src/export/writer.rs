@@ -69,7 +69,7 @@ impl LabelExportError {
         match self {
             Self::Write(_) => "free space on the disk, or choose another place",
             Self::Measure(_) => "give the source images, at their original size",
-            Self::NoPicture => "give the source images with --pictures, or omit overlays",
+            Self::NoPicture => "give the source images with --images, or omit overlays",
             Self::Parquet(_) => "use csv",
             Self::Encode(_) | Self::Size(_) | Self::Roi(_) => "split the image into parts",
         }
