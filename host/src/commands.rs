@@ -1,4 +1,4 @@
-//! One file a command: its arguments, and `run`, which gives the exit code or the failure to tell.
+//! One file per command: its arguments, and `run`, which returns the exit code or the failure to print.
 
 pub mod audit;
 pub mod bench;

@@ -62,7 +62,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`Failure`], a normal end where the reader closed the pipe.
-    pub fn tell(&self, line: &str) -> Result<(), Failure> {
+    pub fn print(&self, line: &str) -> Result<(), Failure> {
         self.bar.suspend(|| output::line(line))
     }
 

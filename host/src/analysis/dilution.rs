@@ -1,7 +1,7 @@
 //! What a dilution series says of a counter: whether counts follow the dilution, and how well they repeat.
 //!
 //! In the manner of ISO 20391-2, which judges a counter without a reference: a sample thinned to known shares must
-//! give counts in proportion to the share, whatever the true number is. That does not tell whether the counter is
+//! give counts in proportion to the share, whatever the true number is. That does not show whether the counter is
 //! right at any one of them: one that misses a tenth everywhere is proportional too.
 //!
 //! With x the fraction of sample (1 / dilution) and y the mean count of a dilution over its n fields:
@@ -12,7 +12,7 @@
 //! | R² | 1 - Σ n (y - b x)² / Σ n (y - mean y)² |
 //! | bent fit | y = c x + d x², weighted as the slope is |
 //! | proportionality index | Σ n \|c x + d x² - b x\| / Σ n b x: how far the bent fit leaves the straight one, 0 at best |
-//! | shortfall | -d x / c at the densest step: what it lacks against what the thin ones promise |
+//! | shortfall | -d x / c at the densest step: its deficit against what the thin ones predict |
 //! | bend's p | chance that a straight counter bends so much: Student's t of d, over fields |
 //! | CV | standard deviation over mean of the fields of a dilution, with the 95 % interval of Vangel (1996) |
 

@@ -43,7 +43,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&found)?;
     } else {
-        for line in told(&found) {
+        for line in text_lines(&found) {
             output::line(&line)?;
         }
     }
@@ -58,7 +58,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     Ok(Exit::GateMissed)
 }
 
-fn told(found: &Audit) -> Vec<String> {
+fn text_lines(found: &Audit) -> Vec<String> {
     let mut lines = Vec::new();
     let chained = found.lines - found.unchained;
     if found.broken.is_none() && chained > 0 {

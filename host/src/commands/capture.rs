@@ -70,12 +70,12 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
         .and_then(|_| station.stream(before.masks, before.preview));
     let taken = taken?;
     restored?;
-    let told = format!("wrote {} frames to {}", taken.frames(), args.out.display());
+    let summary = format!("wrote {} frames to {}", taken.frames(), args.out.display());
     if stop.load(Ordering::Relaxed) {
-        return Err(Failure::failed(format!("stopped; {told}"), "the frames written so far are complete"));
+        return Err(Failure::failed(format!("stopped; {summary}"), "the frames written so far are complete"));
     }
     if !args.json {
-        output::line(&told)?;
+        output::line(&summary)?;
         for line in taken.table(station.traffic().received, start.elapsed()) {
             output::line(&line)?;
         }
@@ -133,7 +133,7 @@ fn capture(
             let warning = record.frame.warning().map_or_else(String::new, |warning| format!("  {warning}"));
             let line = format!("{}  {} nuclei{warning}", record.labels, record.frame.count);
             match &progress {
-                Some(progress) => progress.tell(&line)?,
+                Some(progress) => progress.print(&line)?,
                 None => output::line(&line)?,
             }
         }

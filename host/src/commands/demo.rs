@@ -65,7 +65,7 @@ struct DemoSummary {
 pub fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
     match demo(args, stop) {
-        // The station hears a ctrl-C too, and may be gone before this program looks.
+        // The station receives the ctrl-C as well, and may end before this program notices.
         Err(failure) if stop.load(Ordering::Relaxed) && !failure.is_closed_pipe() => Ok(Exit::Done),
         ended => ended,
     }
@@ -102,12 +102,12 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     let mut process =
         StationProcess::start(&program, &arguments, &folder.path().join("log")).map_err(system)?;
 
-    let tell = |line: &str| if args.view.json { Ok(()) } else { output::line(line) };
-    tell(&format!("station: {} on a virtual line at {DEFAULT_BAUD} baud", program.display()))?;
+    let print = |line: &str| if args.view.json { Ok(()) } else { output::line(line) };
+    print(&format!("station: {} on a virtual line at {DEFAULT_BAUD} baud", program.display()))?;
     let Some((mut station, identity)) = open(&line.host_end(), &mut process, stop)? else {
         return Ok(Exit::Done);
     };
-    tell(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
+    print(&format!("flashing {} ({} bytes)", name.display(), model.len()))?;
     let watched =
         Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.view.json };
     let uploaded = match watched.flash(&mut station, &model, stop) {
@@ -120,7 +120,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
             return Err(failure);
         }
     };
-    tell(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
+    print(&format!("confirmed: {}", cost(&uploaded, station.baud())))?;
 
     let (sink, terminal) = args.view.open(station.port(), stop)?;
     let (start, carried) = (Instant::now(), line.carried());

@@ -44,8 +44,8 @@ pub struct ExploreArgs {
     threads: Option<NonZeroUsize>,
 }
 
-/// Findings told as text; the rest is counted.
-const TOLD: usize = 20;
+/// Findings printed as text; the rest is only counted.
+const MAX_PRINTED: usize = 20;
 
 /// Runs the command.
 ///
@@ -61,7 +61,7 @@ pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&found)?;
     } else {
-        tell(&found)?;
+        print(&found)?;
         if let Some(path) = &args.html {
             output::line(&format!("\nwrote {}", path.display()))?;
         }
@@ -69,7 +69,7 @@ pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
     Ok(if args.strict && !found.findings.is_empty() { Exit::GateMissed } else { Exit::Done })
 }
 
-fn tell(found: &Exploration) -> Result<(), Failure> {
+fn print(found: &Exploration) -> Result<(), Failure> {
     let sizes: Vec<String> =
         found.sizes.iter().take(8).map(|(size, count)| format!("{size} ({count})")).collect();
     let more = match found.sizes.len().saturating_sub(8) {
@@ -109,13 +109,13 @@ fn tell(found: &Exploration) -> Result<(), Failure> {
         ))?;
     }
     output::line(&format!("\n{} findings", found.findings.len()))?;
-    for finding in found.findings.iter().take(TOLD) {
+    for finding in found.findings.iter().take(MAX_PRINTED) {
         output::line(&format!(
             "  {}: {}; {}; {}",
             finding.file, finding.problem, finding.effect, finding.next
         ))?;
     }
-    if let more @ 1.. = found.findings.len().saturating_sub(TOLD) {
+    if let more @ 1.. = found.findings.len().saturating_sub(MAX_PRINTED) {
         output::line(&format!("  and {more} more: see --json"))?;
     }
     Ok(())

@@ -75,7 +75,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     let onnx = read(&args.file)?;
     let digest = ModelDigest::of(&onnx);
     let name = args.file.display();
-    let tell = |line: &str| if args.json { Ok(()) } else { output::line(line) };
+    let print = |line: &str| if args.json { Ok(()) } else { output::line(line) };
     let ended = |outcome, uploaded: Uploaded, baud| {
         let ended = Ended {
             digest: format!("{digest:#}"),
@@ -98,14 +98,14 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
             )
         })?;
         let size = DecimalBytes(onnx.len() as u64);
-        tell(&format!(
+        print(&format!(
             "{name}: {}, {size}, digest {digest}; loads, self-test passed",
             manifest.architecture
         ))?;
     }
     if args.dry_run {
         let seconds = onnx.len() as f64 * 10.0 / f64::from(args.port.baud);
-        tell(&format!("it would take about {seconds:.0} s at {} baud; nothing was sent", args.port.baud))?;
+        print(&format!("it would take about {seconds:.0} s at {} baud; nothing was sent", args.port.baud))?;
         ended("checked", Uploaded::default(), args.port.baud)?;
         return Ok(Exit::Done);
     }
@@ -116,14 +116,14 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     if args.verify {
         return verify(&args.file, digest, &slots, |outcome, line| {
             ended(outcome, Uploaded::default(), baud)?;
-            tell(line)
+            print(line)
         });
     }
     if !args.force
         && running(&slots) == Some(digest)
         && content(&slots, slots.active).state == SlotState::Confirmed
     {
-        tell(&format!(
+        print(&format!(
             "the station already runs this model, from {}; nothing was sent",
             slot_name(slots.active)
         ))?;
@@ -143,7 +143,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
             let slots = station.slots()?;
             let sent =
                 if uploaded.bytes > 0 { cost(&uploaded, baud) } else { "nothing had to be sent".into() };
-            tell(&format!("confirmed: the station runs {digest} from {}; {sent}", slot_name(slots.active)))?;
+            print(&format!("confirmed: the station runs {digest} from {}; {sent}", slot_name(slots.active)))?;
             ended("confirmed", uploaded, baud)?;
             Ok(Exit::Done)
         }
@@ -200,13 +200,13 @@ fn verify(
     path: &Path,
     digest: ModelDigest,
     slots: &SlotReport,
-    tell: impl Fn(&'static str, &str) -> Result<(), Failure>,
+    print: impl Fn(&'static str, &str) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
     if running(slots) == Some(digest) {
-        tell("same", &format!("the station runs {}, digest {digest}", path.display()))?;
+        print("same", &format!("the station runs {}, digest {digest}", path.display()))?;
         return Ok(Exit::Done);
     }
-    tell("other", "")?;
+    print("other", "")?;
     let runs = running(slots).map_or_else(|| "no known model".to_owned(), |other| other.to_string());
     Err(Failure::new(
         Exit::GateMissed,
@@ -215,7 +215,7 @@ fn verify(
     ))
 }
 
-/// A flash with its progress told on standard error.
+/// A flash with its progress on standard error.
 pub struct Watched<'a> {
     /// The file's name.
     pub file: &'a Path,
@@ -223,12 +223,12 @@ pub struct Watched<'a> {
     pub length: usize,
     /// Whether it may be older than what the station has.
     pub downgrade: Downgrade,
-    /// Whether only failures are told.
+    /// Whether only failures are printed.
     pub quiet: bool,
 }
 
 impl Watched<'_> {
-    /// Flashes and tells how far it is.
+    /// Flashes and reports the progress.
     ///
     /// # Errors
     /// [`Failure`] with what to do about it.
@@ -239,7 +239,7 @@ impl Watched<'_> {
         stop: &AtomicBool,
     ) -> Result<Flashed, Failure> {
         let progress = Progress::of_bytes("sending", self.length as u64);
-        let tell = |line: &str| {
+        let print = |line: &str| {
             if !self.quiet {
                 progress.warn(line)
             }
@@ -250,17 +250,17 @@ impl Watched<'_> {
             let before = before.replace(step);
             match step {
                 FlashStep::Resumed { held } => {
-                    tell(&format!(
+                    print(&format!(
                         "the station already has {} from an earlier attempt",
                         DecimalBytes(u64::from(held))
                     ));
                 }
                 FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
                 FlashStep::Verifying if before != Some(step) => {
-                    tell("the station is verifying the model");
+                    print("the station is verifying the model");
                 }
                 FlashStep::Trial { frames_left } if !matches!(before, Some(FlashStep::Trial { .. })) => {
-                    tell(&format!("trial run: {frames_left} real frames left"));
+                    print(&format!("trial run: {frames_left} real frames left"));
                 }
                 FlashStep::Sent(_) | FlashStep::Verifying | FlashStep::Trial { .. } => {}
             }

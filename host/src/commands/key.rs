@@ -58,7 +58,7 @@ pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             getrandom::fill(&mut seed)
                 .map_err(|error| Failure::failed(error, "the system could not provide random bytes"))?;
             let key = store.create(name, &seed)?.public();
-            tell(args.json, &store, name, &key)?;
+            print(args.json, &store, name, &key)?;
             eprintln!(
                 "add this line under [trust.keys] in each station's TOML and restart the station; the \
                      secret key is in {}",
@@ -67,14 +67,14 @@ pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         }
         KeyCommand::List => {
             for name in store.names()? {
-                tell(args.json, &store, &name, &store.load(&name)?.public())?;
+                print(args.json, &store, &name, &store.load(&name)?.public())?;
             }
         }
     }
     Ok(Exit::Done)
 }
 
-fn tell(json: bool, store: &KeyStore, name: &KeyName, key: &PublicKey) -> Result<(), Failure> {
+fn print(json: bool, store: &KeyStore, name: &KeyName, key: &PublicKey) -> Result<(), Failure> {
     if json {
         let file = store.path(name).display().to_string();
         let (public_key, id) = (key.to_string(), key.id().to_string());

@@ -73,7 +73,7 @@ struct SegmentSummary {
     model: String,
     pictures: Vec<SegmentedImage>,
     nuclei: u64,
-    /// Of the pictures that it was told of.
+    /// The confidence in the images in which something was found.
     confidence: Option<ConfidenceSummary>,
     /// Images and inputs that cannot be used, with the reason.
     failed: Vec<String>,
@@ -163,7 +163,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
         match work.segment(&pictures, index, &progress) {
             Ok(found) if args.json => work.summary.pictures.push(found),
             Ok(found) => {
-                progress.tell(&format!("{}: {} nuclei", found.name, found.nuclei))?;
+                progress.print(&format!("{}: {} nuclei", found.name, found.nuclei))?;
                 work.summary.pictures.push(found);
             }
             Err(SegmentFailure::Picture(line)) => work.name_failed(&progress, line),

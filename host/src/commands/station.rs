@@ -96,24 +96,24 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
     match action {
         StationAction::Status => {
             let (status, trust) = (station.status()?, station.trust()?);
-            tell(args.json, &StatusRecord::new(&identity, &status, trust), || {
+            print(args.json, &StatusRecord::new(&identity, &status, trust), || {
                 status_text(&identity, &status, trust)
             })?;
         }
         StationAction::Slots => {
             let slots = station.slots()?;
-            tell(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
+            print(args.json, &SlotsRecord::new(&slots), || slots_text(&slots))?;
         }
         StationAction::Settings | StationAction::Set { .. } => {
             let settings = match setting {
                 Some(setting) => station.set(setting)?,
                 None => station.settings()?,
             };
-            tell(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
+            print(args.json, &SettingsRecord::new(&settings), || settings_text(&settings))?;
         }
         StationAction::Revert => {
             let (digest, after) = revert_running(&mut station)?;
-            tell(args.json, &SlotsRecord::new(&after), || {
+            print(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
                 format!("reverted from {digest}: {} is active again, model {runs}", slot_name(after.active))
             })?;
@@ -122,7 +122,7 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn tell(json: bool, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+fn print(json: bool, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
     if json { output::json(record) } else { output::line(&text()) }
 }
 

@@ -57,7 +57,7 @@ struct Annotation {
     iscrowd: u8,
 }
 
-/// Polygons, which every reader draws; but run lengths where there are holes, which COCO's polygons lack.
+/// Polygons, which every reader draws; run lengths for regions with holes, which COCO's polygons cannot express.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum OutlineCode {

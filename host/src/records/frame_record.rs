@@ -36,7 +36,7 @@ pub struct FrameRecord {
     pub confluence: f32,
     /// Factor by which the picture was resized for the network.
     pub scale: f32,
-    /// Exposure time, where the camera tells.
+    /// Exposure time, if the camera reports it.
     pub exposure_ms: Option<f64>,
     /// Brightness of the illumination, per cent.
     pub illumination_percent: f32,
@@ -51,7 +51,7 @@ pub struct FrameRecord {
     pub qc_flags: QcFlags,
     /// Where the time went.
     pub stages_ms: StageMs,
-    /// Camera frames passed over before this one.
+    /// Camera frames skipped before this one.
     pub skipped: u32,
     /// What the count rests on besides the picture.
     #[serde(flatten)]

@@ -115,7 +115,7 @@ impl Session<'_> {
                 }
                 if epoch_ends {
                     let epoch = self.end_epoch(&weights, &optimizer, &mut position, rate)?;
-                    progress.tell(&self.line(&epoch, &position))?;
+                    progress.print(&self.line(&epoch, &position))?;
                     epochs.retain(|old| old.epoch < epoch.epoch);
                     epochs.push(epoch);
                     self.folder.save_epochs(&epochs)?;

@@ -42,7 +42,7 @@ pub struct DilutionSeries {
     pub r_squared: f64,
     /// How far the bent fit leaves the straight one, as a share.
     pub index: f64,
-    /// What the densest step lacks by the bent fit, as a share of what thin ones promise; negative of an excess.
+    /// Deficit of the densest step by the quadratic fit, as a share of what thin steps predict; negative for an excess.
     pub shortfall: f64,
     /// Chance that a straight counter bends so much; absent with too few fields.
     pub bend_p: Option<f64>,

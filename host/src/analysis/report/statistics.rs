@@ -12,7 +12,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF as _, StudentsT};
 /// Half the width of the interval that is asked for, as a share of the mean.
 pub const GOAL: f64 = 0.05;
 
-/// Least fields of which a spread is told without a warning.
+/// Least fields whose spread needs no warning.
 const FEW_FIELDS: usize = 5;
 /// Least mean at which counts are about normal.
 const FEW_NUCLEI: f64 = 5.0;

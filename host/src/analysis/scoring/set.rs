@@ -160,22 +160,22 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
     if missing.is_empty() {
         return Ok(());
     }
-    let told = format!(
+    let problem = format!(
         "{} images of the ground truth have no prediction: {}",
         missing.len(),
         some_of(missing, ", ")
     );
     match choice {
         MissingPolicy::Refuse => Err(Failure::failed(
-            told,
+            problem,
             "segment them too, or score only the others with --subset, or treat these as empty with --missing-as-empty",
         )),
         MissingPolicy::LeaveOut => {
-            eprintln!("warning: {told}; they are excluded");
+            eprintln!("warning: {problem}; they are excluded");
             Ok(())
         }
         MissingPolicy::CountEmpty => {
-            eprintln!("warning: {told}; they are scored as empty");
+            eprintln!("warning: {problem}; they are scored as empty");
             Ok(())
         }
     }
@@ -185,11 +185,11 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
 const MAX_NAMED: usize = 10;
 
 fn some_of<T: ToString>(items: &[T], between: &str) -> String {
-    let told: Vec<String> = items.iter().take(MAX_NAMED).map(ToString::to_string).collect();
-    let told = told.join(between);
+    let names: Vec<String> = items.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let names = names.join(between);
     match items.len().saturating_sub(MAX_NAMED) {
-        0 => told,
-        more => format!("{told} and {more} more"),
+        0 => names,
+        more => format!("{names} and {more} more"),
     }
 }
 

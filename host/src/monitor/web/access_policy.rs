@@ -1,7 +1,7 @@
 //! Who may see the page and press its buttons.
 //!
-//! On loopback, programs of this machine only; a page of another site that a browser shows must not reach it
-//! either, which names and origins tell. Elsewhere a token is needed, which the address printed at the
+//! On loopback, only programs of this machine can reach it. A page of another site in the same browser must not, which
+//! the request's host name and origin show. Beyond loopback a request needs a token, which the address printed at the
 //! start carries.
 
 use std::net::SocketAddr;
