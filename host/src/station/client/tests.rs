@@ -256,11 +256,14 @@ fn a_station_that_falls_silent_is_told() {
 
 proptest! {
     #[test]
-    fn no_bytes_are_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn arbitrary_bytes_are_counted_as_damaged_packets(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let complete = bytes.iter().rposition(|&byte| byte == 0).map_or(&[][..], |end| &bytes[..end]);
+        let damaged = complete.split(|&byte| byte == 0).filter(|packet| !packet.is_empty()).count();
         let mut line = memory_line(|_, _| (vec![], Some((Response::Echo, vec![]))));
         line.to_host.extend(bytes);
         let mut station = station(line);
         while station.next_event(Duration::ZERO).unwrap().is_some() {}
+        prop_assert!(station.traffic().damaged as usize >= damaged);
         prop_assert!(station.request(&Request::Echo, &[]).is_ok());
     }
 }
