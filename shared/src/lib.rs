@@ -85,7 +85,9 @@ pub use objects::{
     BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
     measure_objects,
 };
-pub use picture_path::{is_picture, picture_stem};
+pub use picture_path::{
+    bare_stem, is_image_file, is_image_folder, is_picture, is_truth_folder, picture_stem, truth_stem,
+};
 pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
 pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmenter, Stage};

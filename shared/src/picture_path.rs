@@ -1,29 +1,58 @@
-//! Which files of a folder or zip are images, judged by name only.
+//! Which files of a folder or zip are images, and which are their ground truth, judged by name only.
 
 const EXTENSIONS: [&str; 7] = ["png", "tif", "tiff", "jpg", "jpeg", "bmp", "webp"];
 /// Microscope vendors' container formats: treated as images, so that the error can explain how to export from them.
 const PROPRIETARY: [&str; 6] = ["nd2", "czi", "lif", "zvi", "oib", "ims"];
-const TRUTH_FOLDERS: [&str; 2] = ["masks", "labels"];
-const TRUTH_SUFFIX: &str = "_masks";
+const TRUTH_FOLDERS: [&str; 6] = ["masks", "mask", "labels", "label", "gt", "ground_truth"];
+const IMAGE_FOLDERS: [&str; 5] = ["images", "image", "imgs", "img", "raw"];
+/// What ends the stem of a truth, the longer endings first: Cellpose's, then others'.
+const TRUTH_SUFFIXES: [&str; 6] = ["_cp_masks", "_masks", "_mask", "_labels", "_label", "_gt"];
+/// What ends the stem of a picture whose truth lies beside it, as Cellpose's training data have it.
+const IMAGE_SUFFIXES: [&str; 1] = ["_img"];
 
 /// Whether `path` is an image to be segmented.
 ///
 /// `path` is relative to the folder or zip that was given, with `/` or `\` between its parts. It is
-/// a picture when its extension is that of an image or of a microscope's container, whatever the case, unless a part of it is
-/// hidden (starts with a dot) or is `__MACOSX`, one of its folders is `masks` or `labels`, or its
-/// stem ends in `_masks`.
+/// a picture when its extension is that of an image or of a microscope's container, whatever the case,
+/// unless a part of it is hidden (starts with a dot) or is `__MACOSX`, one of its folders is one of truth, such as
+/// `masks` or `labels`, or its stem ends as that of a truth, such as `_masks`.
 pub fn is_picture(path: &str) -> bool {
     let mut folders = path.split(['/', '\\']);
     let name = folders.next_back().unwrap_or_default();
-    let Some((stem, extension)) = name.rsplit_once('.') else {
-        return false;
-    };
-    let is_one_of = |word: &str, list: &[&str]| list.iter().any(|entry| word.eq_ignore_ascii_case(entry));
-    (is_one_of(extension, &EXTENSIONS) || is_one_of(extension, &PROPRIETARY))
-        && !is_hidden(name)
-        && !ends_with_ignoring_case(stem, TRUTH_SUFFIX)
-        && !folders
-            .any(|folder| is_hidden(folder) || folder == "__MACOSX" || is_one_of(folder, &TRUTH_FOLDERS))
+    is_image_file(name)
+        && truth_stem(picture_stem(name)).is_none()
+        && !folders.any(is_truth_folder)
+        && !path.split(['/', '\\']).any(|part| part == "__MACOSX" || is_hidden(part))
+}
+
+/// Whether a file's name has the extension of an image or of a microscope's container.
+pub fn is_image_file(name: &str) -> bool {
+    let Some((_, extension)) = name.rsplit_once('.') else { return false };
+    is_one_of(extension, &EXTENSIONS) || is_one_of(extension, &PROPRIETARY)
+}
+
+/// The stem of the picture whose truth has this stem; `None` where a stem does not end as that of a truth.
+pub fn truth_stem(stem: &str) -> Option<&str> {
+    TRUTH_SUFFIXES.iter().find_map(|suffix| without_suffix(stem, suffix))
+}
+
+/// A picture's stem without what says only that it is one: `a` of `a_img`.
+pub fn bare_stem(stem: &str) -> &str {
+    IMAGE_SUFFIXES.iter().find_map(|suffix| without_suffix(stem, suffix)).unwrap_or(stem)
+}
+
+/// Whether a folder's name says that it holds truth.
+pub fn is_truth_folder(name: &str) -> bool {
+    is_one_of(name, &TRUTH_FOLDERS)
+}
+
+/// Whether a folder's name says that it holds the pictures of truth beside it.
+pub fn is_image_folder(name: &str) -> bool {
+    is_one_of(name, &IMAGE_FOLDERS)
+}
+
+fn is_one_of(word: &str, list: &[&str]) -> bool {
+    list.iter().any(|entry| word.eq_ignore_ascii_case(entry))
 }
 
 /// The file name of `path` without folders and without its last extension.
@@ -39,9 +68,11 @@ fn is_hidden(part: &str) -> bool {
     part.starts_with('.') && part != "." && part != ".."
 }
 
-fn ends_with_ignoring_case(text: &str, suffix: &str) -> bool {
-    let tail = text.len().checked_sub(suffix.len()).and_then(|at| text.get(at..));
-    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+/// The text before a suffix of any case; `None` where it ends otherwise, or nothing is before it.
+fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let at = text.len().checked_sub(suffix.len()).filter(|&at| at > 0)?;
+    let tail = text.get(at..)?;
+    tail.eq_ignore_ascii_case(suffix).then(|| &text[..at])
 }
 
 #[cfg(test)]
@@ -60,8 +91,10 @@ mod tests {
             "./a.b.jpeg",
             "masks.png",
             "unmasks.png",
-            "é_mask.png",
             "my masks/a.png",
+            "x/a.czi",
+            "raw/a_img.bmp",
+            "_mask.png",
         ] {
             assert!(is_picture(path), "{path}");
         }
@@ -80,10 +113,31 @@ mod tests {
             "x/Labels/a.tif",
             "labels\\a.tif",
             "a_masks.tif",
+            "é_mask.png",
+            "a_cp_masks.png",
+            "raw/a_label.tif",
+            "x/gt/a.png",
             "x/A_MASKS.PNG",
         ] {
             assert!(!is_picture(path), "{path}");
         }
+    }
+
+    #[test]
+    fn stems_of_truths_and_pictures() {
+        for (stem, of) in [
+            ("a_masks", Some("a")),
+            ("a_CP_Masks", Some("a")),
+            ("a_mask", Some("a")),
+            ("a_label", Some("a")),
+            ("a_b_gt", Some("a_b")),
+            ("_masks", None),
+            ("amasks", None),
+            ("é", None),
+        ] {
+            assert_eq!(truth_stem(stem), of, "{stem}");
+        }
+        assert_eq!([bare_stem("a_img"), bare_stem("a"), bare_stem("_img")], ["a", "a", "_img"]);
     }
 
     #[test]

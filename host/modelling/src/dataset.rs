@@ -9,9 +9,11 @@ mod source;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use shared::{
-    DecodeError, DecodedImage, Image, LabelImage, PlaneSelection, decode_labels, decode_mask, decode_plane,
+    DecodeError, DecodedImage, Image, LabelImage, PlaneSelection, components, decode_labels, decode_mask,
+    decode_plane,
 };
 
 pub use error::{DatasetError, SampleError, SampleWarning};
@@ -25,8 +27,11 @@ use source::Source;
 ///
 /// These layouts are known, also below further folders:
 /// - the Data Science Bowl of 2018: `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask a nucleus;
-/// - pairs: `x.png` with the label image `x_masks.png`;
-/// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`;
+/// - pairs: `x.png` with the label image `x_masks.png`, or with another ending of [`shared::truth_stem`];
+/// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`, or with other names of folders that
+///   [`shared::is_image_folder`] and [`shared::is_truth_folder`] know; also where the truth's folder lies in the
+///   pictures' own;
+/// - an empty `<id>/masks`: no nuclei;
 /// - pictures without truth.
 ///
 /// Pictures are PNG, TIFF, JPEG, BMP or WebP, label images and masks too, except that JPEG holds no labels.
@@ -36,6 +41,18 @@ pub struct Dataset {
     source: Source,
     pictures: Vec<Listed>,
     planes: PlaneSelection,
+    binary_masks: BinaryMasks,
+}
+
+/// What becomes of a label image in which all nuclei have one value, as a mask of 0 and 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryMasks {
+    /// It is refused: taken for labels it would be one nucleus.
+    #[default]
+    Refuse,
+    /// Each of its 4-connected components becomes a nucleus, so that touching ones are one.
+    SplitComponents,
 }
 
 /// A picture with its truth.
@@ -74,11 +91,17 @@ impl Dataset {
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         let source = Source::open(path)?;
         let paths: Vec<&str> = source.entries().iter().map(|entry| entry.path.as_str()).collect();
-        let pictures = arrange(&paths);
+        let empty: Vec<&str> = source.empty_truth().iter().map(String::as_str).collect();
+        let pictures = arrange(&paths, &empty);
         match (pictures.len(), paths.len()) {
             (0, 0) => Err(DatasetError::Empty { path: path.to_owned() }),
             (0, files) => Err(DatasetError::NoPictures { path: path.to_owned(), files }),
-            _ => Ok(Self { source, pictures, planes: PlaneSelection::default() }),
+            _ => Ok(Self {
+                source,
+                pictures,
+                planes: PlaneSelection::default(),
+                binary_masks: BinaryMasks::default(),
+            }),
         }
     }
 
@@ -86,6 +109,12 @@ impl Dataset {
     #[must_use]
     pub fn with_planes(self, planes: PlaneSelection) -> Self {
         Self { planes, ..self }
+    }
+
+    /// The same data set, with masks of one value treated as `binary_masks` says.
+    #[must_use]
+    pub fn with_binary_masks(self, binary_masks: BinaryMasks) -> Self {
+        Self { binary_masks, ..self }
     }
 
     /// Number of pictures, at least 1.
@@ -218,6 +247,15 @@ impl Dataset {
     fn labels(&self, entry: usize, image: &Image) -> Result<LabelImage, SampleError> {
         let mut labels = self.decoded(entry, decode_labels)?;
         self.check_size(entry, (labels.width(), labels.height()), image)?;
+        if let Some(components) = binary_components(&labels) {
+            match self.binary_masks {
+                BinaryMasks::Refuse => {
+                    let file = self.source.describe(entry);
+                    return Err(SampleError::BinaryMask { file, components: components.max_label() });
+                }
+                BinaryMasks::SplitComponents => labels = components,
+            }
+        }
         labels.make_consecutive();
         Ok(labels)
     }
@@ -264,6 +302,21 @@ impl Dataset {
             image_height: image.height(),
         })
     }
+}
+
+/// The parts of a mask that shows all nuclei by one value, each labelled; `None` of a label image.
+fn binary_components(labels: &LabelImage) -> Option<LabelImage> {
+    let value = labels.max_label();
+    let labels_hw = labels.labels_hw();
+    if value == 0 || labels_hw.iter().any(|&label| label != 0 && label != value) {
+        return None;
+    }
+    let mask_hw: Vec<bool> = labels_hw.iter().map(|&label| label != 0).collect();
+    let (parts_hw, count) = components(&mask_hw, labels.width() as usize);
+    if count < 2 {
+        return None;
+    }
+    LabelImage::new(labels.width(), labels.height(), parts_hw).ok()
 }
 
 impl Listed {

@@ -12,7 +12,7 @@ mod polygons;
 mod quantization;
 
 pub use dataset::{
-    BadSamples, BadTruth, Dataset, DatasetError, LabelledSample, PackError, Sample, SampleError,
+    BadSamples, BadTruth, BinaryMasks, Dataset, DatasetError, LabelledSample, PackError, Sample, SampleError,
     SampleWarning, tell_warnings,
 };
 pub use export::{ExportError, ModelDraft, export_model};

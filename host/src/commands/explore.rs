@@ -7,7 +7,7 @@ use clap::Args;
 use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::Dataset;
 
-use super::plane_args::PlaneArgs;
+use super::plane_args::{PlaneArgs, binary_masks};
 use super::train::threads_or_all;
 use crate::analysis::exploration::{Exploration, TypeFacts, explore, page};
 
@@ -33,6 +33,9 @@ pub struct ExploreArgs {
     types: u8,
     #[command(flatten)]
     planes: PlaneArgs,
+    /// Treat each part of a 0/255 mask as a nucleus, so that touching nuclei become one
+    #[arg(long)]
+    split_components: bool,
     /// Exit with code 3 if there is any problem
     #[arg(long)]
     strict: bool,
@@ -52,7 +55,9 @@ const MAX_PRINTED: usize = 20;
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
-    let dataset = Dataset::open(&args.data)?.with_planes(args.planes.selection());
+    let dataset = Dataset::open(&args.data)?
+        .with_planes(args.planes.selection())
+        .with_binary_masks(binary_masks(args.split_components));
     let found = explore(&dataset, args.types.into(), threads_or_all(args.threads));
     if let Some(path) = &args.html {
         let title = args.data.file_name().unwrap_or(args.data.as_os_str()).to_string_lossy();

@@ -1,8 +1,9 @@
-//! Which plane of a stack a command reads.
+//! How a command reads images and their truth.
 
 use std::convert::Infallible;
 
 use clap::Args;
+use host_modelling::BinaryMasks;
 use shared::{ChannelChoice, PlaneChoice, PlaneSelection};
 
 /// Options of a command that reads images.
@@ -18,6 +19,11 @@ pub struct PlaneArgs {
 
 fn channel(text: &str) -> Result<ChannelChoice, Infallible> {
     Ok(text.into())
+}
+
+/// What `--split-components` chooses.
+pub const fn binary_masks(split: bool) -> BinaryMasks {
+    if split { BinaryMasks::SplitComponents } else { BinaryMasks::Refuse }
 }
 
 impl PlaneArgs {

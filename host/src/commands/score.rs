@@ -10,7 +10,7 @@ use host_console::{Exit, Failure, output, write_whole};
 use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
-use super::plane_args::PlaneArgs;
+use super::plane_args::{PlaneArgs, binary_masks};
 use super::train::threads_or_all;
 use crate::analysis::label_source::LabelSource;
 use crate::analysis::model_file::OpenModel;
@@ -69,6 +69,9 @@ pub struct ScoreArgs {
     missing_as_empty: bool,
     #[command(flatten)]
     planes: PlaneArgs,
+    /// Treat each part of a 0/255 mask as a nucleus, so that touching nuclei become one
+    #[arg(long)]
+    split_components: bool,
     /// Skip images without usable ground truth
     #[arg(long)]
     skip_bad: bool,
@@ -89,7 +92,9 @@ fn share(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
-    let dataset = Dataset::open(&args.truth)?.with_planes(args.planes.selection());
+    let dataset = Dataset::open(&args.truth)?
+        .with_planes(args.planes.selection())
+        .with_binary_masks(binary_masks(args.split_components));
     let prediction = match (&args.model, &args.pred) {
         (Some(model), _) => {
             LabelSource::Model(Box::new(OpenModel::load(model, threads_or_all(args.threads))?))

@@ -6,11 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use host_console::Failure;
-use shared::{DecodeError, LabelImage, decode_labels, picture_stem};
+use shared::{DecodeError, LabelImage, decode_labels, picture_stem, truth_stem};
 use thiserror::Error;
 
 const EXTENSIONS: [&str; 3] = ["png", "tif", "tiff"];
-const SUFFIX: &str = "_masks";
 
 /// Label images by the name of their picture.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl From<LabelFilesError> for Failure {
 
 impl LabelFiles {
     /// Lists the label images of a folder, but not of the folders in it. The label image of `x` is
-    /// `x.png` or `x.tif`; in a folder with files such as `x_masks.png`, only these are label images
+    /// `x.png` or `x.tif`; in a folder with files such as `x_masks.png` (see [`truth_stem`]), only these are label images
     /// and the others are pictures.
     ///
     /// # Errors
@@ -87,11 +86,11 @@ impl LabelFiles {
             }
         }
         paths.sort();
-        let suffixed = paths.iter().any(|path| stem(path).ends_with(SUFFIX));
+        let suffixed = paths.iter().any(|path| truth_stem(&stem(path)).is_some());
         let mut files = BTreeMap::new();
         for path in paths {
             let stem = stem(&path);
-            let name = match stem.strip_suffix(SUFFIX) {
+            let name = match truth_stem(&stem) {
                 Some(name) => name.to_owned(),
                 None if suffixed => continue,
                 None => stem,

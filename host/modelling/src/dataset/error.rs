@@ -134,6 +134,14 @@ pub enum SampleError {
         /// Pixels down in the picture.
         image_height: u32,
     },
+    /// A mask of all nuclei where labels are wanted.
+    #[error("{file} shows all nuclei by one value, in {components} parts: a mask, not labels")]
+    BinaryMask {
+        /// The file of the truth.
+        file: String,
+        /// Parts that touch nowhere.
+        components: u32,
+    },
     /// Truth is needed, and the picture has none.
     #[error("{file} has no masks")]
     NoTruth {
@@ -159,6 +167,9 @@ impl SampleError {
             Self::Decode { source: DecodeError::Plane(_), .. } => "choose another with --plane or --channel",
             Self::Decode { .. } => "download or save the file again",
             Self::TruthSize { .. } => "annotate this image again, at its size",
+            Self::BinaryMask { .. } => {
+                "give each nucleus its own value, or treat each part as a nucleus with --split-components"
+            }
             Self::NoTruth { .. } => {
                 "put its masks into masks/ next to images/, or its labels next to it as x_masks.png"
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
-use shared::{is_picture, picture_stem};
+use shared::{bare_stem, is_image_file, is_picture, is_truth_folder, picture_stem, truth_stem};
 use zip::ZipArchive;
 
 use super::error::{DatasetError, SampleError};
@@ -47,6 +47,8 @@ pub(super) struct Fingerprint {
 pub(super) struct Source {
     root: PathBuf,
     entries: Vec<Entry>,
+    /// Folders by the names of truth in which no file lies.
+    empty_truth: Vec<String>,
     archive: Option<ZipArchive<SharedFile>>,
 }
 
@@ -58,7 +60,8 @@ impl Source {
             io::ErrorKind::NotFound => DatasetError::NotFound { path: path.to_owned() },
             _ => unreadable(source),
         })?;
-        let mut source = Self { root: path.to_owned(), entries: Vec::new(), archive: None };
+        let mut source =
+            Self { root: path.to_owned(), entries: Vec::new(), empty_truth: Vec::new(), archive: None };
         if metadata.is_dir() {
             source.walk(path, "")?;
         } else if is_zip(path).map_err(unreadable)? {
@@ -71,6 +74,8 @@ impl Source {
             return Err(DatasetError::NotData { path: path.to_owned() });
         }
         source.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let Self { entries, empty_truth, .. } = &mut source;
+        empty_truth.retain(|folder| !entries.iter().any(|entry| entry.path.starts_with(folder.as_str())));
         Ok(source)
     }
 
@@ -94,6 +99,11 @@ impl Source {
     /// The files.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Folders by the names of truth in which no file lies, `/` between parts and at the end.
+    pub(super) fn empty_truth(&self) -> &[String] {
+        &self.empty_truth
     }
 
     /// A file's name for a person: its path, through the zip where it lies in one.
@@ -161,6 +171,9 @@ impl Source {
             }
             let path = format!("{prefix}{name}");
             if found.file_type().map_err(unreadable)?.is_dir() {
+                if is_truth_folder(&name) {
+                    self.empty_truth.push(format!("{path}/"));
+                }
                 self.walk(&found.path(), &format!("{path}/"))?;
             } else if found.path().is_file() {
                 self.entries.push(Entry { path, place: Place::File(found.path()) });
@@ -177,6 +190,9 @@ impl Source {
         for index in 0..archive.len() {
             let file = archive.by_index_raw(index).map_err(broken)?;
             let path = file.name().replace('\\', "/");
+            if file.is_dir() && path.trim_end_matches('/').rsplit('/').next().is_some_and(is_truth_folder) {
+                self.empty_truth.push(path.clone());
+            }
             if file.is_file() && !path.split('/').any(is_hidden) {
                 let fingerprint = Fingerprint { bytes: file.size(), crc: file.crc32() };
                 self.entries.push(Entry { path, place: Place::Zip { index, fingerprint } });
@@ -188,12 +204,15 @@ impl Source {
 
     fn beside(&mut self, path: &Path) -> io::Result<()> {
         let name = file_name(path);
-        let truth = format!("{}_masks", picture_stem(&name));
+        let of = bare_stem(picture_stem(&name)).to_owned();
         self.entries.push(Entry { path: name, place: Place::File(path.to_owned()) });
         for found in fs::read_dir(parent(path))? {
             let found = found?;
             let name = file_name(&found.path());
-            if picture_stem(&name).eq_ignore_ascii_case(&truth) && found.path().is_file() {
+            if truth_stem(picture_stem(&name)) == Some(of.as_str())
+                && is_image_file(&name)
+                && found.path().is_file()
+            {
                 self.entries.push(Entry { path: name, place: Place::File(found.path()) });
             }
         }
@@ -211,8 +230,7 @@ fn parent(path: &Path) -> &Path {
 
 /// Whether a file that is no picture by its name is one without the suffix of a truth.
 fn may_be_truth(name: &str) -> bool {
-    picture_stem(name).to_ascii_lowercase().ends_with("_masks")
-        && is_picture(&name.to_ascii_lowercase().replace("_masks", ""))
+    is_image_file(name) && truth_stem(picture_stem(name)).is_some()
 }
 
 fn is_hidden(part: &str) -> bool {

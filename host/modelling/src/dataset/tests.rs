@@ -382,3 +382,28 @@ fn files_that_are_no_pictures_or_no_labels() {
         assert!(line.contains(expected), "{line}");
     }
 }
+
+#[test]
+fn a_mask_of_all_nuclei_is_refused_or_split() {
+    let mask = labels(5, 1, &[255, 255, 0, 255, 0]);
+    let (_folder, dataset) = opened(&[
+        ("a.png", grey(5, 1)),
+        ("a_masks.png", mask),
+        ("b.png", grey(2, 1)),
+        ("b_masks.png", labels(2, 1, &[255, 0])),
+    ]);
+    let error = dataset.load(0).unwrap_err();
+    assert!(matches!(error, SampleError::BinaryMask { components: 2, .. }), "{error}");
+    assert!(error.line().contains("--split-components"), "{}", error.line());
+    assert_eq!(dataset.load(1).unwrap().labels.unwrap().labels_hw(), [1, 0], "one nucleus is a label image");
+    let split = dataset.with_binary_masks(BinaryMasks::SplitComponents);
+    assert_eq!(split.load(0).unwrap().labels.unwrap().labels_hw(), [1, 1, 0, 2, 0]);
+}
+
+#[test]
+fn an_empty_masks_folder_means_no_nuclei() {
+    let (folder, _) = opened(&[("n/images/n.png", grey(2, 1))]);
+    std::fs::create_dir(folder.path().join("n/masks")).unwrap();
+    let dataset = Dataset::open(folder.path()).unwrap();
+    assert_eq!(dataset.load_with_truth(0).unwrap().labels.count(), 0);
+}
