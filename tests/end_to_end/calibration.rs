@@ -58,7 +58,7 @@ fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
     assert_eq!((&frame["station"], &frame["versions"]["protocol"]), (&"bench".into(), &protocol));
 
     let typed = text(&run(&bench, "station calibrate --um-per-px 0.325 --by ben").stdout);
-    assert!(typed.contains("0.325 µm a pixel, typed") && typed.contains("pixel_size = 0.325"), "{typed}");
+    assert!(typed.contains("0.325 µm per pixel, typed") && typed.contains("pixel_size = 0.325"), "{typed}");
     assert_eq!(done(&bench, "live --json --frames 1")[0]["calibration"]["pixel_size"]["by"], "ben");
     // A size that is not the measured one has no origin.
     done(&bench, "station set pixel-size 0.65 --json");

@@ -1,5 +1,5 @@
-//! ResultPublisher of frames, put out in their order: on the frames' thread, or on one beside it while the network works on
-//! the next frame.
+//! Post-processes frames and publishes their results in order: on the frames thread, or on a second thread while the
+//! network runs on the next frame.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ pub(super) struct ResultPublisher {
     pub(super) outbox: Arc<Outbox>,
     pub(super) counters: Arc<Counters>,
     pub(super) service: SyncSender<Input>,
-    /// What was last last, so that a lasting fault is last once.
+    /// The last logged fault, so that a persistent fault is logged once.
     pub(super) last_fault: Mutex<Option<String>>,
 }
 

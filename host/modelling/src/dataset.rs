@@ -71,7 +71,7 @@ pub struct Sample {
 /// A picture whose truth is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledSample {
-    /// Its place in the data set.
+    /// Its index in the data set.
     pub index: usize,
     /// As in [`Sample`].
     pub name: String,

@@ -1,4 +1,4 @@
-//! What a dilution series says of a counter: whether counts follow the dilution, and how well they repeat.
+//! Assesses a counter with a dilution series: whether counts follow the dilution, and how well they repeat.
 //!
 //! In the manner of ISO 20391-2, which judges a counter without a reference: a sample thinned to known shares must
 //! give counts in proportion to the share, whatever the true number is. That does not show whether the counter is
@@ -24,10 +24,10 @@ use serde::Serialize;
 pub use page::page;
 pub use statistics::{DilutionSeries, SeriesError};
 
-/// What a series is judged by.
+/// Limits of the assessment.
 const MOST_INDEX: f64 = 0.05;
 const BENT: f64 = 0.01;
-/// Dilutions and fields from which on the judgement is worth something.
+/// Minimum dilutions and fields for a meaningful assessment.
 const ENOUGH_STEPS: usize = 4;
 const ENOUGH_FIELDS: usize = 3;
 /// Fields vary more than by chance when the dispersion is above this.
@@ -43,11 +43,11 @@ pub enum Verdict {
     FallsShort,
     /// Dense steps have too many, or thin ones too few.
     Overshoots,
-    /// Steps are off here and there, as by wrong dilutions.
+    /// Some steps are off, for example because of wrong dilutions.
     Scattered,
 }
 
-/// A series with what it means.
+/// A series with its assessment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assessment {
     /// The numbers.
@@ -55,9 +55,9 @@ pub struct Assessment {
     pub series: DilutionSeries,
     /// What they show.
     pub verdict: Verdict,
-    /// The same in plain words.
+    /// The verdict as text.
     pub words: String,
-    /// What speaks against these numbers.
+    /// Cautions about these numbers.
     pub cautions: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl Assessment {
         self.verdict == Verdict::Proportional
     }
 
-    /// The series as lines for a person.
+    /// The series as text.
     pub fn to_lines(&self) -> Vec<String> {
         let series = &self.series;
         let mut lines = vec![

@@ -1,4 +1,4 @@
-//! A data set before any modelling: what is in it, what kinds of picture, and what is wrong with it.
+//! Inspects a data set before modelling: its content, kinds of image, and problems.
 
 mod findings;
 mod kmeans;
@@ -21,53 +21,53 @@ use kmeans::cluster;
 pub use page::page;
 pub use picture::PictureFacts;
 
-/// Seed of the clustering: the same pictures give the same types.
+/// Seed of the clustering: the same images give the same clusters.
 const SEED: u64 = 1;
 
-/// What was found in a data set.
+/// The summary of a data set.
 #[derive(Debug, Serialize)]
 pub struct Exploration {
-    /// Pictures listed, bad ones among them.
+    /// Listed images, including bad ones.
     pub listed: usize,
-    /// The pictures that can be read, in order.
+    /// The readable images, in order.
     pub pictures: Vec<PictureFacts>,
-    /// What is wrong, file by file.
+    /// Problems, file by file.
     pub findings: Vec<DatasetFinding>,
-    /// The clusters of k-means by the pictures' colours, largest first.
+    /// k-means clusters of the images by color, largest first.
     pub clusters: Vec<Cluster>,
-    /// Pictures of each size, most frequent first.
+    /// Images per size, most frequent first.
     pub sizes: Vec<(String, usize)>,
-    /// What the pictures of each image type hold.
+    /// Summary of the images of each type.
     pub types: BTreeMap<ImageType, TypeFacts>,
 }
 
-/// Pictures of like colour.
+/// Images of similar color.
 #[derive(Debug, Serialize)]
 pub struct Cluster {
-    /// Indices into [`Exploration::pictures`], the nearest to the cluster's centre first.
+    /// Indices into [`Exploration::pictures`], nearest to the cluster's center first.
     pub members: Vec<usize>,
     /// Mean of the members' features, see [`PictureFacts::colour`].
     pub centre: Vec<f64>,
-    /// Members of each image type: how far the rule that types one picture alone agrees with the cluster.
+    /// Members per image type, which show how far the rule that assigns types agrees with the cluster.
     pub types: BTreeMap<ImageType, usize>,
 }
 
-/// What the pictures of one type hold.
+/// Summary of the images of one type.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TypeFacts {
     /// Pictures.
     pub pictures: usize,
     /// Nuclei.
     pub nuclei: usize,
-    /// Share of the nuclei that touch another one, 0 to 1.
+    /// Fraction of nuclei that touch another, 0 to 1.
     pub touching: f64,
-    /// Nuclei a picture: least, median and most.
+    /// Nuclei per image: minimum, median and maximum.
     pub counts: [usize; 3],
-    /// Area of a nucleus: the 5th, 50th and 95th hundredth, px.
+    /// Nucleus area: 5th, 50th and 95th percentile, px.
     pub areas_px: [u32; 3],
 }
 
-/// Reads every image of a data set and collects its facts.
+/// Reads every image of a data set and collects its properties.
 pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exploration {
     let mut pictures = Vec::new();
     let mut findings = Vec::new();
@@ -104,7 +104,7 @@ pub fn explore(dataset: &Dataset, clusters: usize, threads: NonZeroUsize) -> Exp
 
 type Read = Result<(PictureFacts, Vec<DatasetFinding>), SampleError>;
 
-/// The facts of every picture, in order; pixels are dropped at once.
+/// The properties of every image, in order; pixels are dropped immediately.
 fn read(dataset: &Dataset, threads: NonZeroUsize) -> Vec<Read> {
     let progress = Progress::new("reading images", dataset.len() as u64);
     let next = AtomicUsize::new(0);
@@ -154,7 +154,7 @@ fn types(pictures: &[PictureFacts]) -> BTreeMap<ImageType, TypeFacts> {
 }
 
 impl TypeFacts {
-    /// The facts of some pictures together; those without truth count as pictures alone.
+    /// The summary of some images; those without ground truth only count as images.
     pub fn of(pictures: &[&PictureFacts]) -> Self {
         let mut areas: Vec<u32> =
             pictures.iter().flat_map(|picture| picture.areas_px.iter().flatten().copied()).collect();
@@ -173,7 +173,7 @@ impl TypeFacts {
     }
 }
 
-/// The value at a share of the way through sorted values; 0 where there are none.
+/// A quantile of sorted values; 0 if there are none.
 fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     let last = sorted.len().saturating_sub(1);
     sorted.get((share * last as f64).round() as usize).copied().unwrap_or_default()

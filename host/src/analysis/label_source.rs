@@ -18,20 +18,19 @@ pub enum LabelSource {
 /// Why there are no predicted labels.
 #[derive(Debug, Error)]
 pub enum LabelSourceError {
-    /// The model failed on a picture.
+    /// The model failed on an image.
     #[error("the model did not segment it")]
     Segment(#[source] SegmentError<NetworkError>),
     /// A label image cannot be read.
     #[error(transparent)]
     Files(#[from] LabelFilesError),
-    /// The picture is over the limits.
+    /// The image exceeds the limits.
     #[error(transparent)]
     Size(#[from] SizeError),
 }
 
 impl LabelSource {
-    /// Labels for a picture: a model segments it by itself, at the scale that it suggests. Where no
-    /// label image lies ready, nothing was found.
+    /// Labels of an image. A model segments it at its own scale; a missing label image means no nuclei.
     ///
     /// # Errors
     /// [`LabelSourceError`].

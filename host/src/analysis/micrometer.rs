@@ -1,44 +1,44 @@
-//! The period of a stage micrometer's ruling in a picture of it.
+//! Measures the period of a stage micrometer's ruling in an image.
 //!
-//! The picture is projected on lines of every direction; across the ruling the projection varies most. Its
-//! autocorrelation gives the period roughly, and then every line of the ruling is found for itself: the slope of
-//! their places over their numbers is the period; its standard error, and what all lines share, are the uncertainty. A
-//! picture without a clear ruling is refused.
+//! The image is projected onto lines in every direction; the projection varies most across the ruling. Its
+//! autocorrelation gives the approximate period, and then every line of the ruling is located. The period is the slope
+//! of line positions over line numbers. Its uncertainty combines the standard error with the error shared by all lines.
+//! An image without a clear ruling is rejected.
 
 use shared::Image;
 use thiserror::Error;
 
-/// Samples that the direction is sought with, about; the period is measured with all.
+/// Approximate number of samples for finding the direction; the period is measured with all samples.
 const SEARCH_PIXELS: usize = 300_000;
-/// Steps in which the direction is sought, degrees, each around the best of the one before.
+/// Successive step sizes of the direction search, degrees, each around the previous best.
 const STEPS: [f64; 4] = [1.0, 0.2, 0.04, 0.01];
-/// Least autocorrelation at the period.
+/// Minimum autocorrelation at the period.
 const LEAST_CORRELATION: f64 = 0.35;
 /// A peak at a lag counts as the first when it reaches this share of the highest.
 const FIRST_PEAK: f64 = 0.7;
 /// Finer rulings are not resolved.
 const LEAST_PERIOD: f64 = 4.0;
-/// Fewer lines give no uncertainty that one could rely on.
+/// Fewer lines do not give a reliable uncertainty.
 const LEAST_LINES: usize = 5;
-/// Greatest standard deviation of lines from an even ruling, as a share of the period.
+/// Maximum standard deviation of lines from an even ruling, relative to the period.
 const MOST_SCATTER: f64 = 0.08;
-/// Lines beside each other are found in the same pixels: the scatter of their places shows about a third of what they are
-/// off. This and [`SHARED_OFFSET`] are fitted to random scenes as those of the tests, of other seeds, so that twice the
-/// uncertainty holds the true period in 97 % of them.
+/// Neighboring lines share pixels, so the scatter of their positions shows only about a third of their error. This and
+/// [`SHARED_OFFSET`] are fitted to random scenes like those of the tests, with other seeds, so that twice the
+/// uncertainty covers the true period in 97 % of them.
 const SHARED_SCATTER: f64 = 3.0;
-/// How far the first and the last line may be off against each other by what no scatter shows, such as uneven light and
-/// the pixels' grid, as a share of the period.
+/// Relative error between the first and the last line that scatter does not show, for example from uneven light and the
+/// pixel grid, relative to the period.
 const SHARED_OFFSET: f64 = 0.0025;
-/// Least share of the lines between the first and the last that must be found.
+/// Minimum fraction of the lines between the first and the last that must be found.
 const LEAST_FOUND: f64 = 0.75;
 
-/// A ruling in a picture.
+/// A ruling in an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ruling {
-    /// From line to line, px.
+    /// Period, px.
     pub period_px: f64,
-    /// Standard uncertainty of the period, px, by the scatter of the lines and by what they share: twice it is the 95 %
-    /// interval. What the micrometer itself is off, and the optics' distortion, are not in it.
+    /// Standard uncertainty of the period, px; twice it is the 95 % interval. It excludes the error of the micrometer
+    /// itself and the distortion of the optics.
     pub uncertainty_px: f64,
     /// Lines that were found.
     pub lines: usize,
@@ -46,7 +46,7 @@ pub struct Ruling {
     pub degrees: f64,
 }
 
-/// Why a picture gives no period.
+/// Why an image gives no period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RulingError {
     /// Nothing repeats.
@@ -58,10 +58,10 @@ pub enum RulingError {
         /// Lines found.
         lines: usize,
     },
-    /// Its lines are too near to each other.
+    /// Its lines are too close together.
     #[error("the ruling is finer than {LEAST_PERIOD} pixels")]
     TooFine,
-    /// What repeats does not repeat evenly.
+    /// The lines are not evenly spaced.
     #[error("the lines are not evenly spaced")]
     Uneven,
 }
@@ -112,8 +112,8 @@ impl Projector<'_> {
         (found + 90.0).rem_euclid(180.0) - 90.0
     }
 
-    /// Mean brightness over the distance along a direction, a pixel a value, of every `stride`th row and column.
-    /// Ends that few pixels reach are left out.
+    /// Mean brightness over the distance along a direction, one value per pixel, of every `stride`th row and column.
+    /// Ends with few pixels are omitted.
     fn profile(&self, degrees: f64, stride: usize) -> Vec<f64> {
         let (sin, cos) = degrees.to_radians().sin_cos();
         let far = [(self.width, 0), (0, self.height), (self.width, self.height), (0, 0)];
@@ -190,9 +190,9 @@ fn rough_period(profile: &[f64]) -> Result<f64, RulingError> {
     if period < LEAST_PERIOD { Err(RulingError::TooFine) } else { Ok(period) }
 }
 
-/// Where lines are, px, each with its number.
+/// Positions of lines, px, each with its number.
 fn lines(profile: &[f64], period: f64) -> Vec<(f64, f64)> {
-    // Lines are what is rare: dark ones on a bright ground, or the other way round.
+    // Lines are the rarer brightness: dark on bright, or bright on dark.
     let skew: f64 = profile.iter().map(|value| value.powi(3)).sum();
     let strength: Vec<f64> = profile.iter().map(|value| value * skew.signum()).collect();
     let mut sorted = strength.clone();
@@ -226,7 +226,8 @@ fn lines(profile: &[f64], period: f64) -> Vec<(f64, f64)> {
     found
 }
 
-/// The place of a line by the phase of the ruling around it, whatever the line's width; `None` too near to an end.
+/// The position of a line from the phase of the ruling around it, independent of the line's width; `None` too close to
+/// an end.
 fn refined(profile: &[f64], place: f64, period: f64) -> Option<f64> {
     let turn = std::f64::consts::TAU / period;
     let mut place = place;

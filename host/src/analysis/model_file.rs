@@ -8,7 +8,7 @@ use host_console::Failure;
 use shared::wire::ModelDigest;
 use shared::{Model, Segmenter, TractNetwork};
 
-/// A model that is ready to segment, and its digest.
+/// A model that is ready to run, and its digest.
 #[derive(Debug)]
 pub struct OpenModel {
     /// Runs the model.

@@ -1,5 +1,5 @@
-//! What the fields of a sample say together: the count of a field and how sure it is, density, concentration,
-//! cover and sizes, with everything that speaks against these numbers.
+//! Summarizes the fields of a sample: mean count with its interval, density, concentration, coverage and sizes, with
+//! cautions.
 
 mod page;
 mod statistics;
@@ -18,7 +18,7 @@ use crate::records::label_folder::{LabelFolder, LabelledField};
 pub use page::page;
 pub use statistics::{CountStatistics, Estimate};
 
-/// What turns counts into what is asked for.
+/// Options of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReportOptions {
     /// Which nuclei count.
@@ -45,16 +45,16 @@ pub struct FieldCount {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
-    /// Share of the picture that nuclei cover, whatever the gates.
+    /// Fraction of the image covered by nuclei, regardless of gates.
     pub confluence: f64,
-    /// Why the count cannot be trusted; such a field is left out.
+    /// Reasons not to trust the count; such a field is excluded.
     pub doubts: Vec<String>,
     /// Areas of the nuclei within the gates, px.
     #[serde(skip)]
     pub areas_px: Vec<u32>,
 }
 
-/// NucleusSizes of the nuclei within the gates.
+/// Sizes of the nuclei within the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct NucleusSizes {
     /// Areas at 5, 25, 50, 75 and 95 % of the nuclei, px.
@@ -67,28 +67,28 @@ pub struct NucleusSizes {
     pub median_diameter_um: Option<f32>,
 }
 
-/// What the fields say together.
+/// The summary of the fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CountReport {
     /// What was asked for.
     pub options: ReportOptions,
     /// Counts of the fields that can be trusted.
     pub counts: CountStatistics,
-    /// Nuclei a mm², where the pixel size is known.
+    /// Nuclei per mm², if the pixel size is known.
     pub density_per_mm2: Option<Estimate>,
-    /// Nuclei a mL of the undiluted sample, where the chamber's depth is known too.
+    /// Nuclei per mL of the undiluted sample, if the chamber depth is known, too.
     pub concentration_per_ml: Option<Estimate>,
-    /// Mean share of a picture that nuclei cover.
+    /// Mean fraction of an image covered by nuclei.
     pub confluence: f64,
-    /// NucleusSizes; absent without a nucleus.
+    /// Sizes; absent without a nucleus.
     pub sizes: Option<NucleusSizes>,
-    /// How the interval is made.
+    /// The method of the interval.
     pub method: &'static str,
     /// What speaks against these numbers.
     pub cautions: Vec<String>,
     /// The fields that were counted.
     pub fields: Vec<FieldCount>,
-    /// Those left out, since their counts cannot be trusted.
+    /// The fields excluded because of unreliable counts.
     pub left_out: Vec<FieldCount>,
     /// Label images that cannot be read, with the reason.
     pub unreadable: Vec<String>,
@@ -100,11 +100,11 @@ const METHOD: &str = "95 % interval of the mean over fields by Student's t; it a
 /// No field can be counted.
 #[derive(Debug)]
 pub struct NothingCounted {
-    /// Those whose counts cannot be trusted.
+    /// The fields with unreliable counts.
     pub left_out: Vec<FieldCount>,
 }
 
-/// Counts every field of a folder, and sums up those that can be trusted.
+/// Counts every field of a folder, and summarizes the reliable ones.
 ///
 /// # Errors
 /// [`NothingCounted`] where none is left.
@@ -155,13 +155,13 @@ pub fn report(folder: &LabelFolder, options: ReportOptions) -> Result<CountRepor
     })
 }
 
-/// Nuclei a mL of the undiluted sample for every nucleus a mm² of a chamber: 1 mL is 10¹² µm³, and a mm² of the
+/// Nuclei per mL of the undiluted sample for each nucleus per mm² of a chamber: 1 mL is 10¹² µm³, and a mm² of the
 /// chamber holds 10⁶ µm² times its depth.
 fn concentration_factor(depth_um: f64, dilution: f64) -> f64 {
     1e6 / depth_um * dilution
 }
 
-/// A field's count, and whether its trust was judged at all.
+/// A field's count, and whether its quality was checked.
 fn count(
     folder: &LabelFolder,
     name: &str,
@@ -254,7 +254,7 @@ impl NucleusSizes {
 }
 
 impl CountReport {
-    /// The report as lines for a person.
+    /// The report as text.
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{:<26}{}", "fields counted", self.counts.fields)];
         let mut row = |what: &str, value: String| lines.push(format!("{what:<26}{value}"));
@@ -297,7 +297,7 @@ impl CountReport {
     }
 }
 
-/// Fields left out, a line each.
+/// Excluded fields, one line each.
 pub fn left_out_lines(left_out: &[FieldCount]) -> impl Iterator<Item = String> {
     left_out.iter().map(|field| format!("excluded: {}: {}", field.name, field.doubts.join(", ")))
 }
@@ -312,7 +312,7 @@ fn with_interval(estimate: Estimate) -> String {
     }
 }
 
-/// Four digits at least.
+/// At least four digits.
 fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 1e5 => format!("{value:.3e}"),

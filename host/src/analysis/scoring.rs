@@ -1,4 +1,4 @@
-//! Scores of many pictures, summed up for a person and for a program.
+//! Scores of many images, summarized as text and as JSON.
 
 mod page;
 mod set;
@@ -12,29 +12,29 @@ use shared::{ImageScore, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT};
 pub use page::Worst;
 pub use set::{MissingPolicy, ScoreOptions, SetResult, score_set};
 
-/// How well one picture was segmented.
+/// The score of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredPicture {
     /// Its name in the truth.
     pub name: String,
-    /// What kind of picture it is.
+    /// Its image type.
     pub image_type: ImageType,
     /// Its score.
     pub score: ImageScore,
 }
 
-/// Scores of a set of pictures, over all and by image type.
+/// Scores of a set of images, overall and per image type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreReport {
     /// Over all pictures.
     pub total: SetScore,
-    /// By type, in the order of [`ImageType::ALL`]; types without a picture are not listed.
+    /// By type, in the order of [`ImageType::ALL`]; types without an image are not listed.
     pub types: Vec<(ImageType, SetScore)>,
-    /// Every picture, in the order given.
+    /// Every image, in the given order.
     pub pictures: Vec<ScoredPicture>,
 }
 
-/// One picture in JSON.
+/// One image as JSON.
 #[derive(Serialize)]
 struct PictureRow<'a> {
     name: &'a str,
@@ -66,11 +66,11 @@ impl<'a> From<&'a ScoredPicture> for PictureRow<'a> {
     }
 }
 
-/// Pictures shown as the worst ones.
+/// Number of worst images shown.
 const WORST: usize = 5;
 
 impl ScoreReport {
-    /// Sums up; `None` of no picture at all.
+    /// Summarizes; `None` without images.
     pub fn new(pictures: Vec<ScoredPicture>) -> Option<Self> {
         let total = SetScore::from_scores(pictures.iter().map(|picture| &picture.score))?;
         let of_type = |wanted| {
@@ -84,7 +84,7 @@ impl ScoreReport {
     /// The scores as the fields of a JSON object: those of [`SetScore`], and the same by type under `types`.
     ///
     /// # Errors
-    /// Whatever keeps a score from being JSON.
+    /// The error of serializing a score.
     pub fn to_json(&self) -> serde_json::Result<Map<String, Value>> {
         let mut types = Map::new();
         for (image_type, score) in &self.types {
@@ -98,15 +98,15 @@ impl ScoreReport {
         Ok(fields)
     }
 
-    /// Every picture with its scores, as JSON.
+    /// Every image with its scores, as JSON.
     ///
     /// # Errors
-    /// Whatever keeps a score from being JSON.
+    /// The error of serializing a score.
     pub fn pictures_json(&self) -> serde_json::Result<Value> {
         serde_json::to_value(self.pictures.iter().map(PictureRow::from).collect::<Vec<_>>())
     }
 
-    /// Every picture with its scores, a line each.
+    /// Every image with its scores, one line each.
     pub fn to_csv(&self) -> String {
         let thresholds = THRESHOLDS_PERCENT.map(|percent| format!("ap_0.{percent}")).join(",");
         let mut text =
@@ -128,7 +128,7 @@ impl ScoreReport {
         text
     }
 
-    /// The scores as lines for a person: over all, by type, by threshold, and the worst pictures.
+    /// The scores as text: overall, per type, per threshold, and the worst images.
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{:<18}{:>8}{:>9}{:>9}{:>9}{:>8}{:>8}{:>13}",

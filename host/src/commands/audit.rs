@@ -1,4 +1,4 @@
-//! `nuclei-host audit`: whether a record is as it was written.
+//! `nuclei-host audit`: verifies that a record is unchanged.
 
 use std::path::PathBuf;
 

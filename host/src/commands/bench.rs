@@ -1,4 +1,4 @@
-//! `nuclei-host bench`: how fast a network trains here.
+//! `nuclei-host bench`: measures training speed.
 
 use clap::Args;
 use host_console::{Exit, Failure, output};

@@ -1,4 +1,4 @@
-//! `nuclei-host capture`: full frames with what was found in them and the evidence for it.
+//! `nuclei-host capture`: full frames with labels and evidence.
 
 mod cost;
 
@@ -64,7 +64,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     let before = station.quieten()?;
     let provenance = Provenance::of(&mut station, &identity, &before, Gates::saved()?)?;
     let taken = capture(args, &mut station, &provenance, stop);
-    // Also after a failure, as far as the line still allows it.
+    // Also after a failure, if the line still works.
     let restored = station
         .set(Setting::Acquisition(Acquisition::Continuous))
         .and_then(|_| station.stream(before.masks, before.preview));
@@ -90,7 +90,7 @@ fn capture(
     provenance: &Provenance,
     stop: &AtomicBool,
 ) -> Result<CaptureCost, Failure> {
-    // From one to the other, so that a station that plays pictures begins with the first.
+    // Switching from continuous to triggered restarts a station that plays images from its first.
     station.set(Setting::Acquisition(Acquisition::Continuous))?;
     station.set(Setting::Acquisition(Acquisition::Triggered))?;
     let progress = (!args.all).then(|| Progress::new("capturing", u64::from(args.count)));
@@ -117,7 +117,7 @@ fn capture(
                 "give the number of frames with --count",
             ));
         }
-        // A station that plays its pictures over and over has shown all when the first comes again.
+        // A station that repeats its images has shown all when the first appears again.
         if args.all && first.as_ref() == Some(&source) {
             break;
         }

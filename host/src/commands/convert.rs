@@ -1,4 +1,4 @@
-//! `nuclei-host convert`: label images into the formats of other programs.
+//! `nuclei-host convert`: exports label images and recordings to other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub struct ConvertArgs {
     json: bool,
 }
 
-/// What was written, for a program.
+/// The result as JSON.
 #[derive(Debug, Default, Serialize)]
 struct ConvertSummary {
     pictures: usize,
@@ -117,7 +117,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     Ok(Exit::Failed)
 }
 
-/// What was written of a recording, for a program.
+/// The result for a recording as JSON.
 #[derive(Debug, Serialize)]
 struct RecordingSummary {
     frames: u64,
@@ -160,7 +160,7 @@ fn convert_recording(args: &ConvertArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Refuses to write where pictures or labels lie that are read.
+/// Refuses to write to a folder with input images or labels.
 fn refuse_own_folder(folder: &LabelFolder, labels: &Path, out: &Path) -> Result<(), Failure> {
     let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
     let written = WRITTEN_FOLDERS.map(|within| out.join(within));

@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host demo --seconds 20 --frames my-pictures/
   nuclei-host demo --model nuclei.onnx --frames stage1_train.zip";
 
-/// A station that loads its model is not there at once.
+/// A station needs time to load its model.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Try everything without hardware, data or GPU: a station process with a simulated camera counts on this machine,
@@ -36,7 +36,7 @@ pub struct DemoArgs {
     /// How long to run
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
-    /// FrameSink your own pictures, a folder or a zip, instead of simulated ones
+    /// Use your own images (a folder or zip) instead of simulated ones
     #[arg(long, value_name = "DIR|ZIP")]
     frames: Option<PathBuf>,
     /// Flash this model instead of the bundled one
@@ -50,11 +50,11 @@ pub struct DemoArgs {
 #[derive(Debug, Serialize)]
 struct DemoSummary {
     summary: CountSummary,
-    /// Bytes a second on the wire, from the station.
+    /// Bytes per second on the wire, from the station.
     bytes_per_second: f64,
-    /// The same as a share of what the line carries, 0 to 1.
+    /// The same as a fraction of the line's capacity, 0 to 1.
     line_share: f64,
-    /// Bytes of the model that went over the line.
+    /// Bytes of the model sent over the line.
     flashed_bytes: u32,
 }
 
@@ -98,7 +98,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     ];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
     let arguments: Vec<OsString> = std::iter::once("run".into()).chain(flags).collect();
-    // Declared after line and folder, so that it ends before these go.
+    // Declared after line and folder, so that it stops before they are dropped.
     let mut process =
         StationProcess::start(&program, &arguments, &folder.path().join("log")).map_err(system)?;
 

@@ -1,4 +1,4 @@
-//! `nuclei-host doctor`: what works here, and what to do about what does not.
+//! `nuclei-host doctor`: checks this machine and suggests next steps.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub struct DoctorArgs {
     /// Also check the station on this port
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// The line's rate in bits a second
+    /// Baud rate of the serial port
     #[arg(long, value_name = "RATE", default_value_t = DEFAULT_BAUD)]
     baud: u32,
     /// Print one JSON object

@@ -1,4 +1,4 @@
-//! `nuclei-host explore`: a data set before any modelling.
+//! `nuclei-host explore`: summarizes a data set.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `nuclei-host flash`: a model file onto the station.
+//! `nuclei-host flash`: puts a model file on a station.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -161,7 +161,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// Bytes, time, and the share of the line that they took.
+/// Bytes, time, and fraction of the line used.
 pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
     format!(
         "sent {} in {:.1} s: {}/s, {:.0} % of the line, {} chunks resent",
@@ -221,7 +221,7 @@ pub struct Watched<'a> {
     pub file: &'a Path,
     /// Its bytes.
     pub length: usize,
-    /// Whether it may be older than what the station has.
+    /// Whether it may be older than a confirmed model.
     pub downgrade: Downgrade,
     /// Whether only failures are printed.
     pub quiet: bool,

@@ -1,4 +1,4 @@
-//! `nuclei-host key`: keys whose word a station takes.
+//! `nuclei-host key`: keys that stations trust.
 
 use clap::{Args, Subcommand};
 use host_console::{Exit, Failure, output};
@@ -30,7 +30,7 @@ pub struct KeyArgs {
 enum KeyCommand {
     /// Create a key
     New {
-        /// Whose it is: letters, digits, - and _
+        /// Name of the owner: letters, digits, - and _
         name: KeyName,
     },
     /// List this user's keys as lines of TOML

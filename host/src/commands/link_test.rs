@@ -1,4 +1,4 @@
-//! `nuclei-host link-test`: how good the line to the station is.
+//! `nuclei-host link-test`: measures the line to the station.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -74,15 +74,15 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
 
 #[derive(Serialize)]
 struct Tested {
-    /// The speed that was measured, bits a second.
+    /// The measured baud rate.
     baud: u32,
-    /// The fastest from there on down that loses nothing.
+    /// The fastest rate from there down without losses.
     best_baud: Option<u32>,
     #[serde(flatten)]
     quality: LineQuality,
 }
 
-/// The fastest of the slower speeds that loses nothing, each measured as long.
+/// The fastest of the lower rates without losses, each measured for the same time.
 fn fastest_clean(
     station: &mut Station<SerialLine>,
     time: Duration,

@@ -1,4 +1,4 @@
-//! `nuclei-host live`: the station's counts as they come.
+//! `nuclei-host live`: shows counts as they arrive.
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let ports = args.fleet.ports()?;
     let is_single = ports.len() == 1;
     let mut file = args.record.as_deref().filter(|_| is_single).map(Recording::open).transpose()?;
-    // A key that is named and missing is reported before anything is shown.
+    // A missing named key is reported before anything is shown.
     drop(args.signing.key()?);
     let registry = StationRegistry::default();
     let stations = require_one_connected(args.fleet.connect_all(&ports, &registry)?)?;

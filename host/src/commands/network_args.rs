@@ -1,10 +1,10 @@
-//! The network that a command is about, as flags.
+//! The network architecture as flags.
 
 use clap::Args;
 use host_console::Failure;
 use host_training::{Encoder, Recipe, Skips, Stem, UnetConfig};
 
-/// The network, and what a step of its training sees.
+/// The network, and the batch of a training step.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct NetworkArgs {
     /// Encoder architecture

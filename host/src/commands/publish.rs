@@ -1,4 +1,4 @@
-//! `nuclei-host publish`: the counts of one or several stations, to an MQTT broker and to Prometheus.
+//! `nuclei-host publish`: publishes counts to an MQTT broker and to Prometheus.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

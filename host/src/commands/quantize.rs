@@ -1,4 +1,4 @@
-//! `nuclei-host quantize`: a trained network in bytes, and what that costs.
+//! `nuclei-host quantize`: quantizes a trained network, and measures the loss.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -87,7 +87,7 @@ enum Form {
 #[derive(Debug, Serialize)]
 struct QuantizationReport {
     form: Form,
-    /// Error of the probability maps by each way that was tried, root of the mean square.
+    /// Root-mean-square error of the probability maps for each method tried.
     map_rms: Vec<(RangeMethod, f64)>,
     layers: Vec<LayerNoise>,
     float_bytes: usize,
@@ -97,7 +97,7 @@ struct QuantizationReport {
     verdict: GateVerdict,
 }
 
-/// A way to hold the network in bytes.
+/// A quantized form of the network.
 enum Rounding {
     Weights,
     Integer(IntegerPlan),
@@ -178,7 +178,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What to quantize, and what tells what that costs.
+/// What to quantize, and the data that measures the loss.
 struct Source {
     config: TrainConfig,
     /// Without batch normalisation.
@@ -222,8 +222,8 @@ impl Source {
     }
 }
 
-/// Tiles of training pictures as a station would cut them: `count` for ranges and, before them, a quarter as many
-/// to compare maps on.
+/// Tiles of training images as a station would cut them: `count` for ranges and, before them, a quarter as many to
+/// compare maps on.
 fn tiles(config: &TrainConfig, material: &Material, count: u64) -> Vec<Vec<f32>> {
     let deployed = config.as_deployed();
     (0..count + count / 4).map(|index| material.sampler.crop(&deployed, index).image_chw).collect()
@@ -238,7 +238,7 @@ struct ChosenRanges {
     map_rms: Vec<(RangeMethod, f64)>,
 }
 
-/// Ranges by the way that is asked for, or by the one whose maps on `compared` come nearest to the float ones.
+/// Ranges by the requested method, or by the one whose maps on `compared` are closest to the float ones.
 fn choose_ranges(
     graph: &Graph,
     asked: Option<RangeMethod>,
@@ -276,7 +276,7 @@ fn judge(
     })
 }
 
-/// Writes the report, and the picture that lost most: outlines by float numbers green, by rounded ones magenta.
+/// Writes the report, and the image that lost most: float outlines in green, quantized ones in magenta.
 fn save(
     report: &QuantizationReport,
     folder: &Path,

@@ -1,4 +1,4 @@
-//! `nuclei-host report`: what the fields of a sample say together.
+//! `nuclei-host report`: summarizes the fields of a sample.
 
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ pub struct ReportArgs {
     json: bool,
 }
 
-/// Which gates to begin with.
+/// The initial gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GatesFrom {
     /// Those in the capture's evidence, if any
@@ -71,7 +71,7 @@ enum GatesFrom {
 }
 
 impl ReportArgs {
-    /// The gates to begin with, and what is asked for beyond.
+    /// The initial gates, and the requested changes.
     fn gates(&self, folder: &LabelFolder) -> Result<Gates, Failure> {
         let begin = match self.gates {
             GatesFrom::Recorded => folder.gates()?.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! `nuclei-host score`: how good a model, or a folder of label images, is.
+//! `nuclei-host score`: scores a model or a folder of label images.
 
 use std::collections::BTreeSet;
 use std::fs;

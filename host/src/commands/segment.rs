@@ -1,4 +1,4 @@
-//! `nuclei-host segment`: pictures in, label images out, by the station's own code.
+//! `nuclei-host segment`: segments images with the station's own code.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -66,7 +66,7 @@ pub struct SegmentArgs {
     inputs: Vec<PathBuf>,
 }
 
-/// What was found, for a program.
+/// The result as JSON.
 #[derive(Debug, Serialize)]
 struct SegmentSummary {
     /// SHA-256 of the model.
@@ -79,7 +79,7 @@ struct SegmentSummary {
     failed: Vec<String>,
 }
 
-/// What was found in a picture.
+/// The result of an image.
 #[derive(Debug, Serialize)]
 struct SegmentedImage {
     name: String,
@@ -88,27 +88,27 @@ struct SegmentedImage {
     width: u32,
     height: u32,
     nuclei: u32,
-    /// The scale at which the network saw it.
+    /// The scale of the network's input.
     scale: f32,
     median_diameter_px: Option<f32>,
-    /// How sure the network is, 0 to 1, where it found anything.
+    /// The network's confidence, 0 to 1, if it found anything.
     confidence: Option<f32>,
 }
 
-/// How sure the network is of several pictures.
+/// The network's confidence over several images.
 #[derive(Debug, Serialize)]
 struct ConfidenceSummary {
     pictures: usize,
     least: f32,
     lower_quartile: f32,
     median: f32,
-    /// Under this a station doubts the count.
+    /// The threshold below which a station flags the count.
     doubted_under: f32,
     doubted: usize,
 }
 
 impl ConfidenceSummary {
-    /// The summary of those pictures in which something was found; `None` where that is none.
+    /// The summary of the images with nuclei; `None` without any.
     fn of(found: &[SegmentedImage]) -> Option<Self> {
         let mut known: Vec<f32> = found.iter().filter_map(|found| found.confidence).collect();
         known.sort_unstable_by(f32::total_cmp);
@@ -183,7 +183,7 @@ impl SegmentArgs {
     }
 }
 
-/// Refuses to write where pictures or their truth lie.
+/// Refuses to write to a folder with images or ground truth.
 fn refuse_own_folder(pictures: &InputImages, out: &Path) -> Result<(), Failure> {
     let within = WRITTEN_FOLDERS.iter().map(|within| out.join(within));
     match std::iter::once(out.to_owned()).chain(within).find(|folder| pictures.has_files_in(folder)) {
@@ -198,11 +198,11 @@ fn refuse_own_folder(pictures: &InputImages, out: &Path) -> Result<(), Failure> 
     }
 }
 
-/// What keeps a picture from being segmented.
+/// Why an image cannot be segmented.
 enum SegmentFailure {
-    /// The picture; the others can still be done.
+    /// This image only; the others can still be segmented.
     Picture(String),
-    /// Something that the others would meet too.
+    /// A problem that the others would have, too.
     All(Failure),
 }
 

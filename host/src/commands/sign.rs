@@ -1,4 +1,4 @@
-//! `nuclei-host sign`: a key's word for a model.
+//! `nuclei-host sign`: signs a model.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -99,7 +99,7 @@ pub fn run(args: &SignArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A file that a station could take, signed.
+/// Signs a file that a station could accept.
 fn read(path: &Path) -> Result<Vec<u8>, SignError> {
     let unreadable = |source| SignError::Unreadable { path: path.to_owned(), source };
     let longest = MAX_MODEL_LENGTH as usize - SIGNATURE_LENGTH;

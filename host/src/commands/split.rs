@@ -1,4 +1,4 @@
-//! `nuclei-host split`: the pictures that training holds back, as a data set of their own.
+//! `nuclei-host split`: writes the held-back images as a data set.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -57,14 +57,14 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What was held back, for a program.
+/// The result as JSON.
 #[derive(Debug, PartialEq, Serialize)]
 struct HeldBack {
-    /// Pictures of the data set that can be used.
+    /// Usable images of the data set.
     of: usize,
     seed: u64,
     share: f64,
-    /// Pictures held back, by image type.
+    /// Held-back images per image type.
     types: BTreeMap<&'static str, usize>,
     /// Their names.
     pictures: Vec<String>,
@@ -105,7 +105,7 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The pictures that a run with this share and seed validates on, and their indices in the data set.
+/// The validation images of a run with this fraction and seed, and their indices in the data set.
 fn held_back(
     dataset: &Dataset,
     bad: BadTruth,

@@ -1,4 +1,4 @@
-//! `nuclei-host station`: how the station is, what it runs, and what is set.
+//! `nuclei-host station`: status, slots and settings of a station.
 
 mod calibrate;
 
@@ -170,7 +170,7 @@ struct StatusRecord {
     frames_unsent: u32,
     damaged_packets: u32,
     threads: u16,
-    /// Keys that models and changes are taken from; 0 for whoever reaches the line.
+    /// Number of trusted keys; 0 for an open station.
     trusted_keys: u16,
 }
 

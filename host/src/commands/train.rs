@@ -1,4 +1,4 @@
-//! `nuclei-host train`: a data set in, one model file out.
+//! `nuclei-host train`: trains a model on a data set.
 
 mod front_plot;
 mod series;
@@ -195,7 +195,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// Writes the model file and tells its scores.
+/// Writes the model file and prints its scores.
 ///
 /// # Errors
 /// [`Failure`] when it cannot be written.

@@ -11,7 +11,7 @@ use super::run_length::{coco_counts, runs};
 /// The only category.
 const NUCLEUS: u32 = 1;
 
-/// A data set of pictures with their nuclei.
+/// A data set of images with their nuclei.
 #[derive(Debug, Serialize)]
 pub struct Coco {
     info: Info,
@@ -47,7 +47,7 @@ struct Annotation {
     id: u64,
     image_id: u64,
     category_id: u32,
-    /// Its label in the label image: a field of ours, which readers pass over.
+    /// Its label in the label image: our own field, which readers ignore.
     label: u32,
     segmentation: OutlineCode,
     /// Pixels.
@@ -76,7 +76,7 @@ impl Coco {
         }
     }
 
-    /// Adds a picture with its nuclei; `polygons` are theirs by label.
+    /// Adds an image with its nuclei; `polygons` are theirs by label.
     pub fn add(
         &mut self,
         file_name: &str,

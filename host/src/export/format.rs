@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// A format that nuclei can be written in.
+/// An export format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Format {
     /// 16-bit label images, png/x_masks.png
@@ -13,7 +13,7 @@ pub enum Format {
     Csv,
     /// The same as Parquet, objects.parquet or frames.parquet
     Parquet,
-    /// COCO JSON of all pictures, coco.json
+    /// COCO JSON of all images, coco.json
     Coco,
     /// QuPath's GeoJSON, geojson/x.geojson
     Geojson,

@@ -6,7 +6,7 @@ use host_modelling::{Corner, Polygon};
 use serde_json::{Map, Value, json};
 use shared::{Object, PixelSize};
 
-/// A picture's nuclei as a feature collection.
+/// An image's nuclei as a feature collection.
 pub fn geojson(
     objects: &[Object],
     polygons: &BTreeMap<u32, Vec<Polygon>>,
@@ -30,7 +30,7 @@ pub fn geojson(
     json!({ "type": "FeatureCollection", "features": features })
 }
 
-/// The names are QuPath's own where it has some.
+/// The names are QuPath's own, if it has them.
 fn measurements(object: &Object, pixel_size: Option<PixelSize>) -> Map<String, Value> {
     let mut values = Map::new();
     let mut put = |name: &str, value: f64| values.insert(name.to_owned(), value.into());

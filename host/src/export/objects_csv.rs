@@ -1,23 +1,23 @@
-//! The nuclei of many pictures as one CSV file.
+//! The nuclei of many images as one CSV file.
 
 use std::fmt::Write as _;
 
 use host_console::csv;
 use shared::{Object, PixelSize};
 
-/// A table of nuclei that grows picture by picture; every header names its unit.
+/// A table of nuclei that grows image by image; every header includes its unit.
 #[derive(Debug)]
 pub struct ObjectsCsv {
     text: String,
     pixel_size: Option<PixelSize>,
 }
 
-/// Whether nuclei were measured in their picture.
+/// Whether nuclei were measured in their image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntensitySource {
     /// In their picture.
     Measured,
-    /// By their outlines alone.
+    /// From their outlines only.
     Unknown,
 }
 
@@ -33,7 +33,7 @@ impl ObjectsCsv {
         Self { text: format!("{HEADER}{micrometres}\n"), pixel_size }
     }
 
-    /// Adds the nuclei of a picture. Their intensity is left empty where it was not seen.
+    /// Adds the nuclei of an image. Their intensity is empty if it was not measured.
     pub fn add(&mut self, picture: &str, objects: &[Object], brightness: IntensitySource) {
         let picture = csv::field(picture);
         for object in objects {

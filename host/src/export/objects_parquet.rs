@@ -1,4 +1,4 @@
-//! The nuclei of many pictures as one Parquet file, with the columns of the CSV.
+//! The nuclei of many images as one Parquet file, with the columns of the CSV.
 
 use parquet::errors::ParquetError;
 use shared::{Object, PixelSize};
@@ -28,7 +28,7 @@ const COLUMNS_UM: [(&str, ColumnKind); 3] = [
     ("perimeter_um", ColumnKind::Real),
 ];
 
-/// A table of nuclei that grows picture by picture.
+/// A table of nuclei that grows image by image.
 #[derive(Debug)]
 pub struct ObjectsParquet {
     table: ParquetTable,
@@ -46,7 +46,7 @@ impl ObjectsParquet {
         Ok(Self { table: ParquetTable::new(&columns)?, pixel_size })
     }
 
-    /// Adds the nuclei of a picture. Their intensity is left empty where it was not seen.
+    /// Adds the nuclei of an image. Their intensity is empty if it was not measured.
     ///
     /// # Errors
     /// [`ParquetError`].

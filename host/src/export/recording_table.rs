@@ -1,4 +1,4 @@
-//! A recording as a table: a row a frame, with units in the headers.
+//! A recording as a table: one row per frame, with units in the headers.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::parquet_table::{Cell, ColumnKind, ParquetTable};
 
-/// Column, place in a line of the recording, kind.
+/// Column, its field in a line of the recording, its kind.
 const COLUMNS: [(&str, &str, ColumnKind); 41] = [
     ("entry", "/entry", ColumnKind::Whole),
     ("frame", "/frame", ColumnKind::Whole),
@@ -67,7 +67,7 @@ pub enum RecordingTableError {
         /// The cause.
         source: io::Error,
     },
-    /// A line is none of a recording.
+    /// A line is not an entry of a recording.
     #[error("line {line} of {path} is not an entry of a recording")]
     Line {
         /// The recording.
@@ -214,6 +214,6 @@ mod tests {
         assert_eq!(recording_parquet(&path).unwrap().1, 2);
         fs::write(&path, "{\"frame\":6}\n").unwrap();
         let error = recording_parquet(&path).unwrap_err().to_string();
-        assert!(error.contains("line 1 of ") && error.ends_with("is none of a recording"), "{error}");
+        assert!(error.contains("line 1 of ") && error.ends_with("is not an entry of a recording"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ const MOVE_TO: f32 = 0.0;
 const LINE_TO: f32 = 1.0;
 const CLOSE: f32 = 4.0;
 
-/// Why nuclei are not written for ImageJ.
+/// Why nuclei cannot be written for ImageJ.
 #[derive(Debug, Error)]
 pub enum RoiError {
     /// Offsets are 16 bits.
@@ -39,7 +39,7 @@ pub enum RoiError {
     Write(#[from] std::io::Error),
 }
 
-/// A zip with a region a nucleus, each named for its label.
+/// A zip with one region per nucleus, each named for its label.
 ///
 /// # Errors
 /// [`RoiError`].
@@ -58,7 +58,7 @@ pub fn roi_zip(polygons: &BTreeMap<u32, Vec<Polygon>>) -> Result<Vec<u8>, RoiErr
     Ok(zip.finish()?.into_inner())
 }
 
-/// A traced outline where one ring says all, else a composite. `None` beyond 16 bits.
+/// A traced outline if one ring is enough, else a composite. `None` beyond 16 bits.
 fn encode_shape(parts: &[Polygon]) -> Option<Vec<u8>> {
     let bounds = Bounds::of(parts)?;
     match parts {

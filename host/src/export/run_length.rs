@@ -1,4 +1,4 @@
-//! Masks as runs of pixels, down the columns: what Kaggle and COCO agree on, but for how they write it.
+//! Masks as runs of pixels in column-major order, which Kaggle and COCO write differently.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,8 +43,8 @@ pub fn coco_counts(runs: &Runs, pixels: u64) -> Vec<u64> {
     counts
 }
 
-/// The table of the Data Science Bowl 2018: `ImageId,EncodedPixels`, a row a nucleus, pixels from 1. A picture
-/// without nuclei has one row that is empty but for its name.
+/// The table of the Data Science Bowl 2018: `ImageId,EncodedPixels`, one row per nucleus, pixels from 1. An image
+/// without nuclei has one row with only its name.
 #[derive(Debug)]
 pub struct KaggleCsv(String);
 

@@ -1,4 +1,4 @@
-//! What is written of every picture, and of all of them in the end.
+//! Writes the files of each image, and those of all images at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,24 +20,24 @@ use super::objects_parquet::ObjectsParquet;
 use super::roi::{RoiError, roi_zip};
 use super::run_length::KaggleCsv;
 
-/// Folders within the one asked for that hold a file a picture.
+/// Subfolders with one file per image.
 pub const WRITTEN_FOLDERS: [&str; 5] = ["png", "tiff", "geojson", "imagej", "overlays"];
 const OUTLINE: [u8; 3] = [0, 255, 0];
 
-/// A picture with its nuclei.
+/// An image with its nuclei.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'a> {
     /// Its name: that of its files.
     pub name: &'a str,
-    /// The picture's file, for those who refer to it.
+    /// The image's file name, for formats that refer to it.
     pub file_name: &'a str,
     /// Its nuclei.
     pub labels: &'a LabelImage,
-    /// The picture itself, where it is at hand.
+    /// The image itself, if available.
     pub image: Option<&'a Image>,
 }
 
-/// Why a picture's nuclei are not written.
+/// Why an image's nuclei cannot be written.
 #[derive(Debug, Error)]
 pub enum LabelExportError {
     /// A file cannot be written.
@@ -46,25 +46,25 @@ pub enum LabelExportError {
     /// A label image or overlay cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// Picture and labels are not of one size.
+    /// Image and labels differ in size.
     #[error(transparent)]
     Measure(#[from] MeasureError),
-    /// Picture or labels are over the limits.
+    /// Image or labels exceed the limits.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// ImageJ cannot hold them.
+    /// ImageJ cannot represent them.
     #[error(transparent)]
     Roi(#[from] RoiError),
     /// The table of nuclei cannot be written.
     #[error(transparent)]
     Parquet(#[from] ParquetError),
-    /// An overlay needs the picture.
+    /// An overlay needs the source image.
     #[error("there is no source image to draw on")]
     NoPicture,
 }
 
 impl LabelExportError {
-    /// What the person can do.
+    /// The next step.
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Write(_) => "free space on the disk, or choose another place",
@@ -76,7 +76,7 @@ impl LabelExportError {
     }
 }
 
-/// Writes nuclei picture by picture.
+/// Writes nuclei image by image.
 #[derive(Debug)]
 pub struct Exporter {
     folder: PathBuf,
@@ -90,7 +90,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Into a folder, which is made with the first file; µm are written where the pixel size is known.
+    /// Writes to a folder, which is created with the first file; µm are written if the pixel size is known.
     pub fn new(folder: &Path, formats: BTreeSet<Format>, pixel_size: Option<PixelSize>) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -104,8 +104,7 @@ impl Exporter {
         }
     }
 
-    /// Writes the files of a picture, and takes it into those of all pictures. A picture that fails is in none
-    /// of the latter.
+    /// Writes the files of an image, and adds it to those of all images. A failed image is in none of the latter.
     ///
     /// # Errors
     /// [`LabelExportError`].
@@ -163,7 +162,7 @@ impl Exporter {
         Ok(())
     }
 
-    /// Writes the files of all pictures, unless there was none.
+    /// Writes the files of all images, unless there was none.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.

@@ -16,7 +16,7 @@ use crate::station::slug::station_slug;
 pub struct ConnectedStation {
     /// The client.
     pub station: Station<SerialLine>,
-    /// Who the station says it is.
+    /// The station's identity.
     pub identity: Identity,
     /// Its name for topics and folders.
     pub slug: String,
@@ -60,7 +60,7 @@ pub struct PendingStation {
 }
 
 impl PendingStation {
-    /// Why the first attempt failed; `None` where it did not.
+    /// Why the first attempt failed; `None` if it succeeded.
     pub fn connect_error(&self) -> Option<&LinkError> {
         self.first.as_ref().err()
     }
@@ -91,7 +91,7 @@ impl PendingStation {
 /// The stations, if at least one of them is connected.
 ///
 /// # Errors
-/// Why the first is not.
+/// The error of the first station.
 pub fn require_one_connected(stations: Vec<PendingStation>) -> Result<Vec<PendingStation>, LinkError> {
     if stations.iter().any(|station| station.first.is_ok()) {
         return Ok(stations);

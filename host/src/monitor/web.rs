@@ -1,4 +1,4 @@
-//! The web page: one file within the program, which needs no network, and the server for it.
+//! The web page, a single file within the program that works offline, and its server.
 //!
 //! Any number of viewers follow a station over WebSockets; each is sent images as fast as it draws them.
 

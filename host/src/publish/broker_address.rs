@@ -1,4 +1,4 @@
-//! Where a broker is.
+//! The address of a broker.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use thiserror::Error;
 pub enum Scheme {
     /// It is not.
     Mqtt,
-    /// It is, by TLS.
+    /// Yes, with TLS.
     Mqtts,
 }
 
@@ -38,13 +38,13 @@ impl Scheme {
 pub struct BrokerAddress {
     /// Whether the connection is encrypted.
     pub scheme: Scheme,
-    /// Name or address; an IPv6 address stands in brackets.
+    /// Name or address; an IPv6 address is in brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
-/// A text is no broker's address.
+/// A text is not a broker address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("expected mqtt://HOST or mqtts://HOST, optionally with :PORT, without user or path")]
 pub struct BrokerAddressError;
@@ -58,7 +58,7 @@ impl FromStr for BrokerAddress {
             .find_map(|scheme| Some((scheme, text.strip_prefix(scheme.prefix())?)))
             .ok_or(BrokerAddressError)?;
         let place = place.strip_suffix('/').unwrap_or(place);
-        // The colons of an IPv6 address stand within its brackets.
+        // The colons of an IPv6 address are within its brackets.
         let (host, port) = match place.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| BrokerAddressError)?)

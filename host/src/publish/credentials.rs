@@ -32,7 +32,7 @@ pub enum CredentialsError {
         #[source]
         source: io::Error,
     },
-    /// Others may read it.
+    /// Others can read it.
     #[error("{} is readable by other users (mode {mode:o})", path.display())]
     Exposed {
         /// The file.
@@ -40,7 +40,7 @@ pub enum CredentialsError {
         /// Its permissions.
         mode: u32,
     },
-    /// The file holds something else.
+    /// The file has other content.
     #[error("{} does not hold a user name on line 1 and a password on line 2", path.display())]
     Unfit {
         /// The file.

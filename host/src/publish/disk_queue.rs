@@ -21,7 +21,7 @@ use super::message::{MessageKind, MqttMessage};
 /// A segment that is longer gets no more lines.
 const SEGMENT_BYTES: u64 = 1 << 20;
 const ENDING: &str = "log";
-/// Held by the program that uses the folder.
+/// Locked by the program that uses the folder.
 const LOCK: &str = "lock";
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -96,9 +96,9 @@ pub struct DiskQueue {
     unsynced: Vec<File>,
     /// Whether the last line could not be written.
     is_failing: bool,
-    /// Counts with this number or a higher one are on the disk.
+    /// Counts with this number or a higher one are on disk.
     durable_from: u64,
-    /// Held as long as this value is there.
+    /// Locked for the lifetime of this value.
     _lock: File,
 }
 
@@ -106,7 +106,7 @@ pub struct DiskQueue {
 struct Segment {
     path: PathBuf,
     file: File,
-    /// Bytes of whole lines.
+    /// Bytes of complete lines.
     length: u64,
     is_synced: bool,
 }
@@ -127,7 +127,7 @@ impl Segment {
         // In one write, so that a kill leaves it whole or not at all.
         let written = self.file.write_all(line.as_bytes());
         if written.is_err() {
-            // What is there of it must not spoil the next line.
+            // Its remains must not damage the next line.
             self.file.set_len(self.length)?;
             io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.length))?;
             return written;
@@ -138,14 +138,14 @@ impl Segment {
     }
 }
 
-/// What an earlier program left.
+/// The content left by an earlier program.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// Queued counts, in order.
     pub counts: VecDeque<MqttMessage>,
     /// The number of the next count.
     pub next: u64,
-    /// Lines that were damaged, beside an unfinished last one.
+    /// Damaged lines, besides an unfinished last one.
     pub damaged: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What goes to the broker.
+//! Messages to the broker.
 
 /// A message to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]

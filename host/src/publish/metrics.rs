@@ -29,9 +29,9 @@ pub struct Metrics {
     pub count: Family<StationLabel, Gauge>,
     /// Number of a station's last frame.
     pub frame: Family<StationLabel, Gauge>,
-    /// Frames that came from a station.
+    /// Frames received from a station.
     pub frames: Family<StationLabel, Counter>,
-    /// Those whose count cannot be trusted.
+    /// Frames with an unreliable count.
     pub doubted: Family<StationLabel, Counter>,
     /// 1 while a station answers.
     pub station_up: Family<StationLabel, Gauge>,

@@ -24,7 +24,7 @@ use super::topics::{OFFLINE, ONLINE, Topics};
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Pause between attempts to connect to the broker.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Time that queued messages get at the end.
+/// Time allowed for queued messages at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -37,7 +37,7 @@ pub struct ConnectOptions {
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-/// Why nothing can be published.
+/// Why publishing failed.
 #[derive(Debug, Error)]
 pub enum BrokerError {
     /// There is no connection; the message names its causes.

@@ -1,4 +1,4 @@
-//! TLS to the broker: which authorities this host trusts, and the certificate that it shows.
+//! TLS to the broker: the trusted authorities, and the client certificate.
 
 use std::fs;
 use std::io;
@@ -16,13 +16,13 @@ use thiserror::Error;
 /// The files for a TLS connection, all PEM.
 #[derive(Debug, Clone, Default)]
 pub struct TlsFiles {
-    /// Certificates of authorities; `None` for those that the system trusts.
+    /// CA certificates; `None` for those of the system.
     pub authorities: Option<PathBuf>,
-    /// This host's certificate chain, and its secret key.
+    /// The client certificate chain, and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why the files give no TLS settings.
+/// Why the files do not form valid TLS settings.
 #[derive(Debug, Error)]
 pub enum TlsFilesError {
     /// A file cannot be read.
@@ -34,7 +34,7 @@ pub enum TlsFilesError {
         #[source]
         source: io::Error,
     },
-    /// A file holds something else.
+    /// A file has other content.
     #[error("{} holds no {what} in PEM", path.display())]
     Empty {
         /// The file.
@@ -42,10 +42,10 @@ pub enum TlsFilesError {
         /// What it should hold.
         what: &'static str,
     },
-    /// The system trusts no authority.
+    /// The system has no CA certificates.
     #[error("this system has no certificate authorities")]
     NoAuthorities,
-    /// What the files hold cannot be used, or not together.
+    /// The files' content cannot be used, or not together.
     #[error("the certificates cannot be used")]
     Unfit(#[from] rustls::Error),
 }
@@ -115,16 +115,16 @@ fn secret_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFilesError> {
         .map_err(|_| TlsFilesError::Empty { path: path.to_owned(), what: "secret key" })
 }
 
-/// Why the two sides do not trust each other.
+/// Why one side does not trust the other.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum TlsTrustError {
     /// No trusted authority has signed the broker's certificate.
     #[error("its certificate is not signed by a CA that this host trusts")]
     UnknownAuthority,
-    /// The certificate is another's.
+    /// The certificate has another name.
     #[error("its certificate is for another name")]
     OtherName,
-    /// The certificate's time is over, or to come.
+    /// The certificate has expired, or is not yet valid.
     #[error("its certificate is not valid now")]
     Expired,
     /// The broker does not trust this host.

@@ -9,9 +9,9 @@ use thiserror::Error;
 
 use crate::station::slug::{is_slug_letter, station_slug};
 
-/// What status topics hold while counts come; these are the words that Home Assistant expects.
+/// Status while counts arrive; these are the values that Home Assistant expects.
 pub const ONLINE: &str = "online";
-/// What they hold while none can.
+/// Status while none can arrive.
 pub const OFFLINE: &str = "offline";
 
 /// One level of a topic: letters, digits, `-` and `_`.
@@ -47,7 +47,7 @@ impl Display for TopicLevel {
     }
 }
 
-/// Where the messages of one host go.
+/// The topics of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
     /// The first level of every topic.
@@ -67,8 +67,8 @@ impl Topics {
         format!("{}/{station}/status", self.root)
     }
 
-    /// Whether the host is there; retained, and its last will. A level deeper than a station's, so that no
-    /// station's name can be in the way.
+    /// Whether the host is connected; retained, and its last will. One level deeper than a station's, so that no
+    /// station's name can collide.
     pub fn host_status(&self) -> String {
         format!("{}/host/{}/status", self.root, self.client)
     }

@@ -1,4 +1,4 @@
-//! Captured frames as files: pictures, label images, and a line of evidence each.
+//! Captured frames as files: images, label images, and one line of evidence each.
 
 mod evidence;
 
@@ -18,7 +18,7 @@ use crate::station::client::Captured;
 
 pub use evidence::{EvidenceEntry, read_evidence};
 
-/// The file with a line a frame, in the folder.
+/// The file with one line per frame, in the folder.
 pub const EVIDENCE: &str = "evidence.jsonl";
 const PICTURES: &str = "pictures";
 
@@ -32,13 +32,13 @@ pub struct CaptureRecord {
     pub labels: String,
     /// The frame itself, in the folder.
     pub picture: String,
-    /// The truth, in the folder, where it is known.
+    /// The ground truth, in the folder, if known.
     pub truth: Option<String>,
     /// SHA-256 of each of these files, hexadecimal.
     pub sha256: BTreeMap<String, String>,
 }
 
-/// A token that an earlier host is unlikely to have used last.
+/// A token that an earlier host is unlikely to have used.
 pub fn first_token() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u32)
 }
@@ -57,7 +57,7 @@ impl CaptureFolder {
         Self { path: path.to_owned(), names: HashSet::new(), evidence: None }
     }
 
-    /// Writes a frame's files, and its evidence last: what the evidence names is there whole.
+    /// Writes a frame's files, and its evidence last, so that all files it refers to are complete.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
@@ -89,7 +89,7 @@ impl CaptureFolder {
         Ok(record)
     }
 
-    /// Full resolution of the image name, or the frame's number; another one for every frame.
+    /// The image's own name, or the frame's number; unique per frame.
     fn name(&mut self, report: &FrameReport) -> String {
         let stem = picture_stem(&report.source);
         let plain = stem.replace(|c: char| c.is_control() || c == '/' || c == '\\', "_");

@@ -14,11 +14,11 @@ pub struct FrameRecord {
     pub frame: u32,
     /// When it was taken: ms since 1970 by the station's clock.
     pub time_unix_ms: u64,
-    /// Full resolution of the image name, where the camera is a folder.
+    /// The image's own name, if the source is a folder.
     pub source: Option<String>,
     /// SHA-256 of the model that counted, hexadecimal.
     pub model: String,
-    /// Pixel size in the specimen, µm, where the camera's scale is known.
+    /// Pixel size in the specimen, µm, if known.
     pub pixel_size_um: Option<f32>,
     /// Pixels across.
     pub width: u32,
@@ -26,19 +26,19 @@ pub struct FrameRecord {
     pub height: u32,
     /// Nuclei found.
     pub count: u32,
-    /// Nuclei in a simulated scene.
+    /// True number of nuclei in a simulated scene.
     pub true_count: Option<u32>,
     /// Area-weighted median equivalent diameter, px; absent without nuclei.
     pub median_diameter_px: Option<f32>,
-    /// The same in µm, where the camera's scale is known.
+    /// The same in µm, if the pixel size is known.
     pub median_diameter_um: Option<f32>,
-    /// Share of the picture that nuclei cover, 0 to 1.
+    /// Fraction of the image covered by nuclei, 0 to 1.
     pub confluence: f32,
     /// Factor by which the picture was resized for the network.
     pub scale: f32,
     /// Exposure time, if the camera reports it.
     pub exposure_ms: Option<f64>,
-    /// Brightness of the illumination, per cent.
+    /// Brightness of the illumination, percent.
     pub illumination_percent: f32,
     /// Focus score, 0 to 1.
     pub focus: f32,
@@ -46,19 +46,19 @@ pub struct FrameRecord {
     pub saturated: f32,
     /// Whether the count can be trusted.
     pub trusted: bool,
-    /// Why it cannot; written as a list of reasons in words.
+    /// The reasons if it cannot, as a list of texts.
     #[serde(rename = "doubts", serialize_with = "in_words")]
     pub qc_flags: QcFlags,
-    /// Where the time went.
+    /// Time per stage.
     pub stages_ms: StageMs,
     /// Camera frames skipped before this one.
     pub skipped: u32,
-    /// What the count rests on besides the picture.
+    /// What the count depends on besides the image.
     #[serde(flatten)]
     pub provenance: Provenance,
 }
 
-/// Where a frame's time went, ms.
+/// A frame's time per stage, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct StageMs {
     /// Decoding or converting the camera's frame.
@@ -76,7 +76,7 @@ pub struct StageMs {
 }
 
 impl FrameRecord {
-    /// What a person must know of a count that cannot be trusted.
+    /// The warning for an unreliable count.
     pub fn warning(&self) -> Option<String> {
         let reasons: Vec<&str> = self.qc_flags.reasons().collect();
         (!self.trusted).then(|| format!("DO NOT TRUST: {}", reasons.join(", ")))

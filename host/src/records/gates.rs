@@ -1,4 +1,4 @@
-//! Which nuclei a person wants counted: by area, and by the picture's edge.
+//! The gates: which nuclei to count, by area and by the image's border.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use shared::Object;
 
 use crate::support::user_config;
 
-/// The rule for nuclei that the image's edge cuts.
+/// The rule for nuclei cut by the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
@@ -40,16 +40,16 @@ impl Border {
 pub struct Gates {
     /// Least area, px.
     pub min_area_px: u32,
-    /// Greatest area, px; none is too large where it is absent.
+    /// Maximum area, px; absent for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_area_px: Option<u32>,
-    /// What becomes of nuclei at the edge.
+    /// The rule for nuclei at the border.
     #[serde(default)]
     pub border: Border,
 }
 
 impl Gates {
-    /// Whether a nucleus of a picture of that size counts.
+    /// Whether a nucleus in an image of that size counts.
     pub fn pass(&self, nucleus: &Object, width: u32, height: u32) -> bool {
         let outline = nucleus.bounding_box;
         let at_far_edge = outline.x + outline.width >= width || outline.y + outline.height >= height;

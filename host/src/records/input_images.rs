@@ -15,7 +15,7 @@ pub struct InputImages {
     places: Vec<(usize, usize)>,
 }
 
-/// Two pictures would be written to one file.
+/// Two images would be written to the same file.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{first} and {second} have the same name, so one result would overwrite the other")]
 pub struct NameClash {
@@ -30,7 +30,7 @@ impl From<NameClash> for Failure {
 }
 
 impl InputImages {
-    /// Lists the pictures of every input, in their order. Inputs that hold no pictures are given beside.
+    /// Lists the images of every input, in order. Inputs without images are returned separately.
     ///
     /// # Errors
     /// [`NameClash`] when two pictures have one name.
@@ -57,7 +57,7 @@ impl InputImages {
         Ok((Self { datasets, places }, errors))
     }
 
-    /// The same pictures, of which `planes` are read where a file holds several.
+    /// The same images, reading `planes` of files with several planes.
     #[must_use]
     pub fn with_planes(mut self, planes: &PlaneSelection) -> Self {
         self.datasets =
@@ -70,7 +70,7 @@ impl InputImages {
         self.places.len()
     }
 
-    /// A picture's name, which no other has.
+    /// An image's unique name.
     pub fn name(&self, index: usize) -> &str {
         let (of, at) = self.places[index];
         self.datasets[of].name(at)
@@ -91,7 +91,7 @@ impl InputImages {
         self.datasets[of].load_image(at)
     }
 
-    /// Whether one of these pictures, or its truth, lies in this very folder.
+    /// Whether one of these images, or its ground truth, is in this folder itself.
     pub fn has_files_in(&self, folder: &Path) -> bool {
         self.datasets.iter().any(|dataset| dataset.has_files_in(folder))
     }

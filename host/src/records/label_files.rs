@@ -11,7 +11,7 @@ use thiserror::Error;
 
 const EXTENSIONS: [&str; 3] = ["png", "tif", "tiff"];
 
-/// Label images by the name of their picture.
+/// Label images by the name of their image.
 #[derive(Debug)]
 pub struct LabelFiles {
     files: BTreeMap<String, PathBuf>,
@@ -36,7 +36,7 @@ pub enum LabelFilesError {
         /// The folder.
         path: PathBuf,
     },
-    /// Two files are for one picture.
+    /// Two files belong to the same image.
     #[error("{} and {} are label images of the same image", first.display(), second.display())]
     Ambiguous {
         /// One file.
@@ -44,7 +44,7 @@ pub enum LabelFilesError {
         /// The other.
         second: PathBuf,
     },
-    /// A file holds no labels.
+    /// A file contains no labels.
     #[error("{} cannot be used", path.display())]
     Decode {
         /// The file.
@@ -70,9 +70,9 @@ impl From<LabelFilesError> for Failure {
 }
 
 impl LabelFiles {
-    /// Lists the label images of a folder, but not of the folders in it. The label image of `x` is
-    /// `x.png` or `x.tif`; in a folder with files such as `x_masks.png` (see [`truth_stem`]), only these are label images
-    /// and the others are pictures.
+    /// Lists the label images of a folder, but not of the folders in it. The label image of `x` is `x.png` or `x.tif`;
+    /// in a folder with files such as `x_masks.png` (see [`truth_stem`]), only these are label images, and the others
+    /// are images.
     ///
     /// # Errors
     /// [`LabelFilesError`], but not `Decode`.
@@ -105,17 +105,17 @@ impl LabelFiles {
         Ok(Self { files, suffixed })
     }
 
-    /// Names of the pictures whose label images are here, sorted.
+    /// Names of the images with label images, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
 
-    /// Whether they are called x_masks, so that other files of the folder may be pictures.
+    /// Whether they are named x_masks, so that other files of the folder may be images.
     pub const fn lie_beside_pictures(&self) -> bool {
         self.suffixed
     }
 
-    /// Loads the label image of a picture; `None` when there is none.
+    /// Loads the label image of an image; `None` if there is none.
     ///
     /// # Errors
     /// [`LabelFilesError::Unreadable`] or [`LabelFilesError::Decode`].

@@ -32,8 +32,8 @@ pub struct LabelledField {
 }
 
 impl LabelFolder {
-    /// Opens a folder that `segment`, `capture` or another program wrote. The pictures are those named, else those
-    /// of the capture, else those beside label images called x_masks.
+    /// Opens a folder written by `segment`, `capture` or another program. The images are the given ones, else those of
+    /// the capture, else those next to label images named x_masks.
     ///
     /// # Errors
     /// [`Failure`].
@@ -55,12 +55,12 @@ impl LabelFolder {
         Ok(Self { files, pictures, by_name, evidence: read_evidence(folder)? })
     }
 
-    /// Names of the pictures, sorted.
+    /// Names of the images, sorted.
     pub fn names(&self) -> Vec<String> {
         self.files.names().map(str::to_owned).collect()
     }
 
-    /// Whether a picture or its truth lies in this very folder.
+    /// Whether an image or its ground truth is in this folder itself.
     pub fn has_pictures_in(&self, folder: &Path) -> bool {
         self.pictures.as_ref().is_some_and(|pictures| pictures.has_files_in(folder))
     }
@@ -68,7 +68,7 @@ impl LabelFolder {
     /// Loads the field of that name.
     ///
     /// # Errors
-    /// What is wrong, on one line.
+    /// The problem, on one line.
     pub fn load(&self, name: &str) -> Result<LabelledField, String> {
         let labels = self.files.load(name).map_err(|error| one_line(&error))?;
         let labels = labels.ok_or_else(|| format!("{name} has no label image"))?;

@@ -52,7 +52,7 @@ pub struct MeasuredPixelSize {
 pub struct MeasuredFlatField {
     /// SHA-256 of its file, hexadecimal.
     pub sha256: String,
-    /// Who, when and how; absent where it was measured elsewhere.
+    /// Who, when and how; absent if it was measured elsewhere.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
 }
@@ -60,9 +60,9 @@ pub struct MeasuredFlatField {
 /// The calibration of a station's optics.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct OpticsCalibration {
-    /// The pixel size; absent where it was not measured from this machine.
+    /// The pixel size; absent if it was not measured from this machine.
     pub pixel_size: Option<MeasuredPixelSize>,
-    /// The flat field; absent where frames are not corrected.
+    /// The flat field; absent if frames are not corrected.
     pub flat_field: Option<MeasuredFlatField>,
 }
 

@@ -1,4 +1,4 @@
-//! A frame's result for tests, which change the fields that they are about.
+//! A frame's result for tests, which modify the fields under test.
 
 use shared::DutyCycle;
 use shared::wire::{FrameReport, ModelDigest, Name, QcFlags, StageTimes};

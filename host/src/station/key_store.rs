@@ -1,4 +1,4 @@
-//! Secret keys in the user's configuration folder: one file per key, which nobody else may read.
+//! Secret keys in the user's configuration folder: one file per key, readable only by the user.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -47,7 +47,7 @@ pub enum KeyStoreError {
     /// The user has no folder for configuration.
     #[error("neither XDG_CONFIG_HOME nor HOME is set, so keys cannot be stored")]
     NoFolder,
-    /// No key was ever made.
+    /// There is no key.
     #[error("there is no key yet")]
     None,
     /// There are several, and none is named.
@@ -149,7 +149,7 @@ impl KeyStore {
         self.folder.join(&name.0).with_extension(ENDING)
     }
 
-    /// Makes a key from 32 random bytes.
+    /// Creates a key from 32 random bytes.
     ///
     /// # Errors
     /// [`KeyStoreError::Exists`] where the name is taken; the key there stays as it is.

@@ -1,11 +1,11 @@
-//! A model file tried as a station tries it, before it is sent anywhere.
+//! Checks a model file as a station does, before sending it.
 
 use std::num::NonZeroUsize;
 
 use shared::{Manifest, Model, ModelError, NetworkError, SegmentError};
 use thiserror::Error;
 
-/// Why a station would refuse the file.
+/// Why a station would reject the file.
 #[derive(Debug, Error)]
 pub enum ModelCheckError {
     /// The file or its manifest.

@@ -14,12 +14,12 @@ use thiserror::Error;
 
 /// Name of the station's program.
 pub const STATION_PROGRAM: &str = "nuclei-station";
-/// Time that a station gets to end.
+/// Time for a station to exit.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-/// Lines of its log that are printed when it ends by itself.
+/// Lines of its log that are printed when it exits by itself.
 const LAST_LINES: usize = 8;
 
-/// The station's program is nowhere.
+/// The station's program was not found.
 #[derive(Debug, Error)]
 #[error("{STATION_PROGRAM} is neither next to this program nor in PATH")]
 pub struct NoStationProgram;
@@ -30,7 +30,7 @@ impl From<NoStationProgram> for Failure {
     }
 }
 
-/// Where the station's program is: beside this one, else in PATH.
+/// The path of the station's program: next to this one, else in PATH.
 ///
 /// # Errors
 /// [`NoStationProgram`].
@@ -45,7 +45,7 @@ pub fn find_station_program() -> Result<PathBuf, NoStationProgram> {
         .ok_or(NoStationProgram)
 }
 
-/// A running station; it ends with this value.
+/// A running station, stopped on drop.
 #[derive(Debug)]
 pub struct StationProcess {
     child: Child,
@@ -68,7 +68,7 @@ impl StationProcess {
         Ok(Self { child, log: log.to_owned() })
     }
 
-    /// How it ended, where it did.
+    /// Its exit status, if it exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }

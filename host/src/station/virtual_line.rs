@@ -157,7 +157,7 @@ impl PtyEnd {
         }
     }
 
-    /// The speed that its user set, bits a second.
+    /// The baud rate set by its user.
     fn speed(&self) -> Option<u32> {
         rustix::termios::tcgetattr(&self.master).ok().map(|settings| settings.output_speed())
     }
@@ -215,7 +215,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// Bytes a second between ends of these speeds.
+    /// Bytes per second between ends of these baud rates.
     fn bytes_per_second(&self, speeds: [Option<u32>; 2]) -> f64 {
         f64::from(speeds.into_iter().flatten().fold(self.baud, u32::min)) / 10.0
     }

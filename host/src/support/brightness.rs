@@ -1,8 +1,8 @@
-//! The illumination's brightness in per cent, as people and files have it.
+//! The illumination's brightness in percent.
 
 use shared::DutyCycle;
 
-/// Per cent of the full brightness.
+/// Percent of full brightness.
 pub fn percent(brightness: DutyCycle) -> f32 {
     f32::from(brightness.get()) / 10.0
 }

@@ -31,11 +31,11 @@ path{fill:none;stroke-width:2;vector-effect:non-scaling-stroke}
 .in{stroke:#00d060}.out{stroke:#9aa4ae;stroke-dasharray:2 3}.miss{stroke:#ff9800;stroke-dasharray:5 3}.false{stroke:#ff40c0}
 .key{display:inline-block;width:1.4rem;border-top:3px solid;margin:0 .3rem .25rem .8rem}";
 
-/// Greatest side of an outlined picture, px.
+/// Maximum side of an outlined image, px.
 const OUTLINED_PX: u32 = 640;
 const JPEG_QUALITY: u8 = 80;
 
-/// A page's beginning, up to and with its headline.
+/// The start of a page, including its headline.
 pub fn head(title: &str) -> String {
     let title = escaped(title);
     format!(
@@ -60,7 +60,7 @@ pub fn cards(html: &mut String, cards: &[(String, &str)]) {
     html.push_str("</div>");
 }
 
-/// The picture with its longer side at `side` at most.
+/// The image scaled to at most `side` on its longer side.
 ///
 /// # Errors
 /// [`Failure`], never in practice: a smaller picture is within the limits.
@@ -126,7 +126,7 @@ const BAR: RGBColor = RGBColor(20, 110, 190);
 /// Bars of the areas' axis in an octave.
 const BARS: f64 = 4.0;
 
-/// How many nuclei have which area, as bars over a logarithmic axis.
+/// A histogram of nucleus areas with a logarithmic axis.
 ///
 /// # Errors
 /// [`Failure`] when it cannot be drawn.

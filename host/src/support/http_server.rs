@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 
-/// A bound address, from which nothing is served yet.
+/// A bound address that does not serve yet.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
@@ -18,7 +18,7 @@ impl HttpServer {
     /// Binds an address; with port 0, any free one.
     ///
     /// # Errors
-    /// When the address is taken or is none of this machine.
+    /// When the address is in use, or not of this machine.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;

@@ -23,7 +23,7 @@ pub struct TrainConfig {
     pub data: PathBuf,
     /// Its digest.
     pub data_digest: String,
-    /// What becomes of pictures whose truth cannot be used.
+    /// What to do with images without usable ground truth.
     #[serde(default)]
     pub bad_truth: BadTruth,
     /// What is taught.

@@ -16,7 +16,7 @@ use thiserror::Error;
 pub struct ValidationPicture {
     /// Its name in the data set.
     pub name: String,
-    /// What kind of picture it is.
+    /// Its image type.
     pub image_type: ImageType,
     /// The picture.
     pub image: Image,

@@ -1,4 +1,4 @@
-//! The series as one HTML page that needs nothing else.
+//! The series as a self-contained HTML page.
 
 use std::fmt::Write as _;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF as _, StudentsT};
 
-/// Standard errors by which a step may be off before it is named, of the worst of a few steps.
+/// Standard errors by which the worst step may be off before it is reported.
 const FAR: f64 = 3.5;
-/// Share by which a step must be off to be named, however sure that is.
+/// Minimum relative deviation of a reported step, however significant.
 const NOTABLE: f64 = 0.05;
 
 /// One dilution.
@@ -17,17 +17,17 @@ pub struct Step {
     pub dilution: f64,
     /// Fields counted.
     pub fields: usize,
-    /// Mean count of a field.
+    /// Mean count per field.
     pub mean: f64,
-    /// What the straight fit expects.
+    /// Expected mean by the linear fit.
     pub expected: f64,
     /// Mean over expected, less 1.
     pub off: f64,
-    /// Standard deviation over mean; absent of a single field.
+    /// Standard deviation over mean; absent for a single field.
     pub cv: Option<f64>,
     /// Its 95 % interval.
     pub cv_interval: Option<[f64; 2]>,
-    /// The CV of nuclei strewn at random.
+    /// The CV of randomly distributed nuclei.
     pub poisson_cv: f64,
     /// Variance over mean.
     pub dispersion: Option<f64>,
@@ -36,15 +36,15 @@ pub struct Step {
 /// A dilution series, the densest step first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DilutionSeries {
-    /// Count of a field of the undiluted sample, by the straight fit.
+    /// Count per field of the undiluted sample, by the linear fit.
     pub slope: f64,
-    /// Share of the steps' variance that the straight fit explains.
+    /// Fraction of the variance explained by the linear fit.
     pub r_squared: f64,
-    /// How far the bent fit leaves the straight one, as a share.
+    /// Relative deviation of the quadratic fit from the linear one.
     pub index: f64,
     /// Deficit of the densest step by the quadratic fit, as a share of what thin steps predict; negative for an excess.
     pub shortfall: f64,
-    /// Chance that a straight counter bends so much; absent with too few fields.
+    /// p-value of the quadratic term; absent with too few fields.
     pub bend_p: Option<f64>,
     /// CV over all steps: the root of the mean square, weighted by degrees of freedom.
     pub pooled_cv: Option<f64>,
@@ -52,7 +52,7 @@ pub struct DilutionSeries {
     pub steps: Vec<Step>,
 }
 
-/// Counts by dilution do not make a series.
+/// Why counts do not form a series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeriesError {
     /// There must be several dilutions.
@@ -108,7 +108,7 @@ impl DilutionSeries {
         })
     }
 
-    /// The step that is farthest off, where that is more than chance and matters.
+    /// The step that deviates most, if that is significant and relevant.
     pub fn worst_step(&self) -> Option<&Step> {
         let sureness = |step: &Step| {
             let variance =

@@ -1,4 +1,4 @@
-//! What is wrong with a data set, file by file.
+//! Problems of a data set, file by file.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use shared::{LabelImage, components};
 
 use super::picture::PictureFacts;
 
-/// Something wrong or odd about a file.
+/// A problem of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DatasetFinding {
     /// The file.
     pub file: String,
-    /// Whether the file can be used all the same.
+    /// Whether the file can still be used.
     pub severity: Severity,
     /// What is wrong.
     pub problem: String,
-    /// What it does to training or scores.
+    /// Its effect on training or scores.
     pub effect: &'static str,
     /// What to do about it.
     pub next: String,
@@ -30,15 +30,15 @@ pub struct DatasetFinding {
 pub enum Severity {
     /// It cannot.
     Unusable,
-    /// It can, and may do harm.
+    /// It can, but may do harm.
     Odd,
 }
 
-/// Nuclei of fewer pixels are specks.
+/// Nuclei with fewer pixels are specks.
 const SPECK_PX: u32 = 10;
 
 impl DatasetFinding {
-    /// A picture that cannot be used.
+    /// An image that cannot be used.
     pub(super) fn unusable(file: String, error: &SampleError) -> Self {
         Self {
             file,
@@ -54,7 +54,7 @@ impl DatasetFinding {
     }
 }
 
-/// What is odd about a picture that can be read.
+/// Problems of a readable image.
 pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<DatasetFinding> {
     let mut found: Vec<DatasetFinding> = sample
         .warnings
@@ -100,7 +100,7 @@ pub(super) fn of_sample(file: &str, sample: &Sample) -> Vec<DatasetFinding> {
     found
 }
 
-/// Nuclei whose pixels do not hang together, corners counting as contact.
+/// Nuclei whose pixels are not connected, where corners count as contact.
 fn scattered(labels: &LabelImage) -> usize {
     let (width, height) = (labels.width() as usize, labels.height() as usize);
     let labels_hw = labels.labels_hw();
@@ -139,7 +139,7 @@ fn scattered(labels: &LabelImage) -> usize {
         .count()
 }
 
-/// Pictures with the same pixels as an earlier one.
+/// Images with the same pixels as an earlier one.
 pub(super) fn duplicates(pictures: &[PictureFacts]) -> Vec<DatasetFinding> {
     let mut first: BTreeMap<[u8; 32], &PictureFacts> = BTreeMap::new();
     let mut found = Vec::new();

@@ -3,9 +3,9 @@
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// Starts, of which the one with the least sum of squared distances is kept.
+/// Number of starts; the one with the least sum of squared distances wins.
 const STARTS: usize = 12;
-/// Rounds of a start at most; few are needed.
+/// Maximum iterations per start; few are needed.
 const ROUNDS: usize = 100;
 
 /// Points near each other.
@@ -17,7 +17,7 @@ pub(super) struct Found {
     pub centre: Vec<f64>,
 }
 
-/// Sorts `points` into at most `k` clusters, the largest first. Every cluster has a member.
+/// Partitions `points` into at most `k` non-empty clusters, the largest first.
 pub(super) fn cluster(points: &[Vec<f64>], k: usize, rng: &mut StdRng) -> Vec<Found> {
     let starts = (0..STARTS).map(|_| lloyd(points, seeds(points, k, rng)));
     let best = starts.min_by(|a, b| a.1.total_cmp(&b.1));
@@ -60,7 +60,7 @@ fn seeds(points: &[Vec<f64>], k: usize, rng: &mut StdRng) -> Vec<Vec<f64>> {
     centres
 }
 
-/// Moves each centre to the mean of its points until none moves; gives the sum of squared distances too.
+/// Moves each center to the mean of its points until none moves; also returns the sum of squared distances.
 fn lloyd(points: &[Vec<f64>], mut centres: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, f64) {
     for _ in 0..ROUNDS {
         let mut sums = vec![(vec![0.0; points.first().map_or(0, Vec::len)], 0.0); centres.len()];
@@ -87,7 +87,7 @@ fn lloyd(points: &[Vec<f64>], mut centres: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, f64
     (centres, total)
 }
 
-/// The nearest centre and its squared distance; infinitely far where there is none.
+/// The nearest center and its squared distance; infinite if there is none.
 fn nearest<'a>(point: &[f64], centres: impl IntoIterator<Item = &'a Vec<f64>>) -> (usize, f64) {
     centres
         .into_iter()

@@ -1,4 +1,4 @@
-//! The exploration as one HTML page that needs nothing else.
+//! The exploration as a self-contained HTML page.
 
 use std::fmt::Write as _;
 
@@ -16,9 +16,9 @@ use super::findings::Severity;
 use super::{Cluster, Exploration, TypeFacts};
 use crate::support::html::{DrawResult, escaped, head, thumbnail};
 
-/// Sample pictures of a cluster.
+/// Sample images per cluster.
 const SAMPLES: usize = 6;
-/// Greatest side of a sample picture on the page, px.
+/// Maximum side of a sample image on the page, px.
 const SAMPLE_PX: u32 = 220;
 /// Findings shown; the rest is counted.
 const SHOWN: usize = 100;
@@ -109,7 +109,7 @@ fn samples(
         cluster.centre[0],
         cluster.centre[1]
     );
-    // From the centre outwards, so that the odd ones show too.
+    // From the center outwards, so that outliers are included.
     let step = cluster.members.len().div_ceil(SAMPLES).max(1);
     for &member in cluster.members.iter().step_by(step) {
         let facts = &exploration.pictures[member];

@@ -1,14 +1,14 @@
-//! What is known of one picture.
+//! The properties of one image.
 
 use host_modelling::{ImageType, Sample};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use shared::{Channels, LabelImage};
 
-/// What is known of one picture.
+/// The properties of one image.
 #[derive(Debug, Clone, Serialize)]
 pub struct PictureFacts {
-    /// Its place in the data set.
+    /// Its index in the data set.
     pub index: usize,
     /// Its name.
     pub name: String,
@@ -25,11 +25,11 @@ pub struct PictureFacts {
     pub colour: [f64; 4],
     /// Mean grey value, 0 to 255.
     pub brightness: f64,
-    /// Areas of its nuclei, px; none where no truth is known.
+    /// Areas of its nuclei, px; empty without ground truth.
     pub areas_px: Option<Vec<u32>>,
-    /// Nuclei that touch another one.
+    /// Nuclei that touch another.
     pub touching: usize,
-    /// SHA-256 of size and pixels: equal for equal pictures.
+    /// SHA-256 of size and pixels: equal for equal images.
     #[serde(skip)]
     pub digest: [u8; 32],
 }

@@ -1,4 +1,4 @@
-//! The report as one HTML page that needs nothing else.
+//! The report as a self-contained HTML page.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::{CountReport, FieldCount, number, objects_of, with_interval, within};
 use crate::records::label_folder::LabelFolder;
 use crate::support::html::{Outlines, area_histogram, cards, escaped, head, outlined};
 
-/// Pictures shown of each kind of field.
+/// Images shown per kind of field.
 const SHOWN: usize = 6;
 
 const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted\

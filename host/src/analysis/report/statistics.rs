@@ -1,22 +1,22 @@
-//! Counts of several fields: their mean, how sure it is, and what the interval is worth.
+//! Statistics of the counts of several fields: mean, interval, and cautions.
 //!
-//! The 95 % interval of the mean is Student's, m ± t(0.975, n - 1) s / √n, after Gosset (Biometrika 6, 1908). It asks
-//! that fields be chosen without looking, and that the mean of n counts be about normal. The tests simulate what it
-//! covers: of nuclei that scatter at random (Poisson) what it promises, from 3 fields and 5 nuclei per field on; of
-//! clumps somewhat less with few fields; of nuclei in a quarter of the fields only, three series of four with 5 fields,
-//! and what it promises with 80.
+//! The 95 % interval of the mean is Student's, m ± t(0.975, n - 1) s / √n, after Gosset (Biometrika 6, 1908). It
+//! assumes randomly chosen fields and an approximately normal mean of n counts. The tests simulate its coverage. For
+//! randomly distributed (Poisson) nuclei it is as promised, from 3 fields and 5 nuclei per field on. For clumps it is
+//! somewhat lower with few fields. For nuclei in only a quarter of the fields it is three in four with 5 fields, and as
+//! promised with 80.
 
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF as _, StudentsT};
 
-/// Half the width of the interval that is asked for, as a share of the mean.
+/// Target half width of the interval, relative to the mean.
 pub const GOAL: f64 = 0.05;
 
 /// Least fields whose spread needs no warning.
 const FEW_FIELDS: usize = 5;
-/// Least mean at which counts are about normal.
+/// Minimum mean at which counts are approximately normal.
 const FEW_NUCLEI: f64 = 5.0;
-/// Chance at which randomly scattered nuclei would be called clumped.
+/// Significance level of the test for clumping.
 const CLUMPED: f64 = 0.01;
 
 /// A number with its 95 % interval.
@@ -24,7 +24,7 @@ const CLUMPED: f64 = 0.01;
 pub struct Estimate {
     /// The number.
     pub value: f64,
-    /// Its 95 % interval; absent of a single field.
+    /// Its 95 % interval; absent for a single field.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -45,16 +45,16 @@ pub struct CountStatistics {
     pub total: u64,
     /// Mean of a field, with its interval.
     pub mean: Estimate,
-    /// Standard deviation over fields (n - 1); absent of a single field.
+    /// Standard deviation over fields (n - 1); absent for a single field.
     pub standard_deviation: Option<f64>,
-    /// Variance over mean: 1 where nuclei are strewn at random, more where they clump.
+    /// Variance over mean: 1 for randomly distributed nuclei, more for clumps.
     pub dispersion: Option<f64>,
-    /// Fields still to take until the interval is within ±5 % of the mean, if they vary as these do.
+    /// Additional fields for an interval within ±5 % of the mean, assuming the same variation.
     pub more_fields: Option<u64>,
 }
 
 impl CountStatistics {
-    /// Of counts of fields; `None` of no field.
+    /// From the counts of fields; `None` without fields.
     pub fn of(counts: &[u32]) -> Option<Self> {
         let fields = counts.len();
         let n = fields as f64;
@@ -78,7 +78,7 @@ impl CountStatistics {
         })
     }
 
-    /// What a reader of these numbers must know, in words.
+    /// Cautions for a reader of these numbers.
     pub fn cautions(&self) -> Vec<String> {
         let mut cautions = Vec::new();
         if self.fields == 1 {
@@ -114,7 +114,7 @@ impl CountStatistics {
         cautions
     }
 
-    /// Whether the counts vary more than randomly strewn nuclei would in 99 of 100 series: Fisher's test of
+    /// Whether the counts vary more than those of randomly distributed nuclei in 99 of 100 series: Fisher's test of
     /// dispersion, (n - 1) s² / m against χ² of n - 1 degrees.
     pub fn is_clumped(&self) -> bool {
         let degrees = self.fields.saturating_sub(1) as f64;
@@ -144,7 +144,7 @@ pub fn density(counts: &[u32], areas: &[f64]) -> Option<Estimate> {
     Some(Estimate { value, interval })
 }
 
-/// An interval of what cannot be negative.
+/// An interval of a non-negative quantity.
 fn around(value: f64, half: f64) -> [f64; 2] {
     [(value - half).max(0.0), value + half]
 }
@@ -154,7 +154,7 @@ fn student(degrees: usize) -> f64 {
     StudentsT::new(0.0, 1.0, degrees as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
 }
 
-/// The least fields whose interval is within [`GOAL`], of counts with this standard deviation over mean.
+/// The minimum number of fields for an interval within [`GOAL`], for counts with this standard deviation over mean.
 fn fields_needed(variation: f64) -> u64 {
     // Student's quantile is above the normal one, so the search begins below its end.
     let normal = (1.96 * variation / GOAL).powi(2).floor() as u64;

@@ -1,4 +1,4 @@
-//! A score as one HTML page that needs nothing else: the worst pictures first.
+//! A score as a self-contained HTML page: the worst images first.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::support::html::{DrawResult, Outlines, cards, escaped, head, outlined}
 /// Pictures shown.
 const SHOWN: usize = 24;
 
-/// The worst pictures so far, drawn.
+/// The worst images so far, drawn.
 #[derive(Debug, Default)]
 pub struct Worst {
     /// Mean AP and the figure in HTML, the worst first.
@@ -24,7 +24,7 @@ pub struct Worst {
 }
 
 impl Worst {
-    /// Takes a picture in, if it is among the worst.
+    /// Adds an image, if it is among the worst.
     pub fn add(&mut self, sample: &LabelledSample, found: &LabelImage, scored: &ScoredPicture) {
         let mean_ap = scored.score.mean_ap();
         let at = self.figures.partition_point(|(other, _)| *other <= mean_ap);

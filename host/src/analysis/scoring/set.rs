@@ -11,37 +11,37 @@ use shared::{LabelImage, evaluate};
 use super::{ScoreReport, ScoredPicture};
 use crate::analysis::label_source::LabelSource;
 
-/// What becomes of pictures without a predicted label image.
+/// What to do with images without a predicted label image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingPolicy {
-    /// The prediction is refused, every such picture being named.
+    /// Reject the prediction, and list all such images.
     #[default]
     Refuse,
     /// They are not scored.
     LeaveOut,
-    /// Count them as pictures in which nothing was found.
+    /// Treat them as images without nuclei.
     CountEmpty,
 }
 
 /// How to score.
 #[derive(Debug, Clone, Default)]
 pub struct ScoreOptions {
-    /// Names of the pictures to score; all where it is empty.
+    /// Names of the images to score; all if empty.
     pub only: BTreeSet<String>,
-    /// What becomes of pictures without a prediction.
+    /// What to do with images without a prediction.
     pub missing: MissingPolicy,
-    /// What becomes of pictures whose truth cannot be used.
+    /// What to do with images without usable ground truth.
     pub bad: BadTruth,
 }
 
-/// Scores, and what they leave out.
+/// Scores, and what they exclude.
 #[derive(Debug)]
 pub struct SetResult {
     /// The scores.
     pub report: ScoreReport,
-    /// Files left out, their truth being unusable.
+    /// Files excluded for unusable ground truth.
     pub skipped: Vec<String>,
-    /// Pictures without a prediction that are counted as empty, or left out.
+    /// Images without a prediction that were treated as empty, or excluded.
     pub missing: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub fn score_set(
     for index in chosen {
         match dataset.load_with_truth(index) {
             Err(error) => bad.errors.push(error),
-            // Once the set is to be refused, what is left is only looked through for more bad files.
+            // Once the set is to be rejected, the rest is only checked for more bad files.
             Ok(_) if !bad.errors.is_empty() && options.bad == BadTruth::Refuse => {}
             Ok(sample) => match score(&sample, &mut prediction, observe) {
                 Ok(picture) => {
@@ -181,7 +181,7 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
     }
 }
 
-/// Items named of a list before the rest is only counted.
+/// Items of a list that are named; the rest is only counted.
 const MAX_NAMED: usize = 10;
 
 fn some_of<T: ToString>(items: &[T], between: &str) -> String {

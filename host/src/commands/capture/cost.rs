@@ -1,4 +1,4 @@
-//! What captured frames cost: time at the station by stage, and bytes on the line.
+//! The cost of captured frames: time at the station per stage, and bytes on the line.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl CaptureCost {
         self.0.len() as u32
     }
 
-    /// A table for a person: `received` bytes came over the line in `time`.
+    /// A table as text: `received` bytes arrived over the line in `time`.
     pub(super) fn table(&self, received: u64, time: Duration) -> Vec<String> {
         let Some(first) = self.0.first() else { return Vec::new() };
         let mut lines = vec![format!("{:<22}{:>10}{:>10}{:>10}", "a frame", "mean", "median", "most")];

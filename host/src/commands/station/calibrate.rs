@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host capture --out bright --count 20; nuclei-host capture --out dark --count 20
   nuclei-host station calibrate --bright bright/pictures --dark dark/pictures --out flat-field.nff";
 
-/// Frames of each kind from which on their noise is small beside what they correct.
+/// Frames of each kind above which their noise is small compared with the correction.
 const ENOUGH_FRAMES: u32 = 10;
 
 /// Measure the pixel size from a stage micrometer, or the flat field from bright and dark frames.
@@ -67,13 +67,13 @@ fn spacing(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What came of it, for a program.
+/// The result as JSON.
 #[derive(Debug, Serialize)]
 struct PixelSizeRecord {
     station: String,
     #[serde(flatten)]
     measured: MeasuredPixelSize,
-    /// Of a micrometer: from line to line, px.
+    /// Period of a micrometer, px.
     period_px: Option<f64>,
     /// Its standard uncertainty, px; twice it is the 95 % interval.
     period_uncertainty_px: Option<f64>,
@@ -88,7 +88,7 @@ struct FlatFieldRecord {
     measured: MeasuredFlatField,
     bright_frames: u32,
     dark_frames: u32,
-    /// Light of the worst lit part of the picture, as a share of the mean.
+    /// Light of the darkest part of the image, relative to the mean.
     least_light: f64,
 }
 
@@ -104,7 +104,7 @@ pub fn run(args: &CalibrateArgs, port: &PortArgs, json: bool) -> Result<Exit, Fa
     if args.bright.is_empty() { pixel_size_of(args, by, port, json) } else { flat_field_of(args, by, json) }
 }
 
-/// A pixel size before it is set: µm a pixel, its uncertainty, and how it was found.
+/// A pixel size before it is set: µm per pixel, its uncertainty, and its origin.
 struct MeasuredScale {
     um_per_px: f64,
     ruling: Option<Ruling>,
@@ -112,7 +112,7 @@ struct MeasuredScale {
 }
 
 fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) -> Result<Exit, Failure> {
-    // A picture is judged before anything is asked of the station.
+    // An image is checked before the station is contacted.
     let measured = match (&args.micrometer, args.um_per_px) {
         (Some(Some(path)), _) => {
             let next = "give an image of a stage micrometer";
@@ -188,7 +188,7 @@ const fn advice(refused: RulingError) -> &'static str {
     }
 }
 
-/// The next frame that the station takes, PNG.
+/// The next frame of the station, PNG.
 fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
     let before = station.quieten()?;
     let outcome = station.capture(first_token(), interrupt::flag()?, |_| {});
@@ -196,7 +196,7 @@ fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
     Ok(outcome?.into_frame()?.picture_png)
 }
 
-/// As many digits as a person types, so that station, settings file and record have one number.
+/// Rounded to the digits a person types, so that station, settings file and record have the same number.
 fn rounded(um_per_px: f64) -> Result<PixelSize, Failure> {
     let text = format!("{um_per_px:.4e}");
     Ok(PixelSize::try_from(text.parse::<f32>().unwrap_or(um_per_px as f32))?)

@@ -56,7 +56,7 @@ pub(super) struct FrontRow {
 }
 
 impl Series<'_> {
-    /// Trains once for each augmentation left out, and tells what validation says.
+    /// Trains once without each augmentation, and reports the validation scores.
     ///
     /// # Errors
     /// [`Failure`].

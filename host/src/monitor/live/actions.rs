@@ -69,7 +69,7 @@ fn dated(stem: &str, ending: &str) -> String {
     format!("{stem}-{}{ending}", since.as_millis())
 }
 
-/// Sets the brightness; the settings in force.
+/// Sets the brightness; returns the current settings.
 pub(super) fn set_illumination(
     station: &mut Station<SerialLine>,
     percent: f32,
@@ -80,7 +80,7 @@ pub(super) fn set_illumination(
     Ok((settings, format!("illumination {percent:.0} %")))
 }
 
-/// Writes the next frame, its labels and its evidence into a folder of its own, within `folder`.
+/// Writes the next frame, its labels and its evidence to a new folder within `folder`.
 pub(super) fn snapshot(
     station: &mut Station<SerialLine>,
     folder: &Path,
@@ -106,7 +106,7 @@ pub(super) fn snapshot(
     Ok(format!("saved frame {} with {} nuclei to {}", record.frame.frame, record.frame.count, path.display()))
 }
 
-/// Goes back to the model before the running one.
+/// Reverts to the previous model.
 pub(super) fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
     match revert_running(station) {
         Ok((_, after)) => Ok(format!("{} is active again", slot_name(after.active))),

@@ -26,7 +26,7 @@ struct Totals {
     compared: u32,
     count: f64,
     true_count: f64,
-    /// Sum over frames of the deviation as a share of the true count.
+    /// Sum over frames of the relative deviation from the true count.
     deviation: f64,
 }
 
@@ -56,9 +56,9 @@ pub struct TruthComparison {
     pub mean_count: f64,
     /// Mean true count.
     pub mean_true_count: f64,
-    /// Deviation of the mean count from the mean true count, per cent of it.
+    /// Deviation of the mean count from the mean true count, percent.
     pub mean_deviation_percent: f64,
-    /// Mean over frames of the absolute deviation of a count, per cent of the truth.
+    /// Mean over frames of the absolute deviation of a count, percent of the truth.
     pub frame_deviation_percent: f64,
 }
 
@@ -88,7 +88,7 @@ impl CountStats {
         self.totals.frames
     }
 
-    /// Which way the counts go.
+    /// The trend of the counts.
     pub fn direction(&self) -> TrendDirection {
         self.trend.direction()
     }
@@ -129,8 +129,8 @@ impl CountStats {
         }
     }
 
-    /// The line of text for the newest frame. `unsent` counts label images and previews that the station dropped for
-    /// want of room on the line.
+    /// The line of text for the newest frame. `unsent` counts label images and previews that the station dropped
+    /// because the line was too slow.
     pub fn text_line(&self, record: &FrameRecord, unsent: u32) -> String {
         let mut parts = vec![clock(record.time_unix_ms), format!("{:>5} nuclei", record.count)];
         if let Some(true_count) = record.true_count {

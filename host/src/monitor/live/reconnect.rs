@@ -17,7 +17,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub struct StopCondition {
     /// At this time.
     pub at: Option<Instant>,
-    /// After so many frames.
+    /// After this many frames.
     pub frames: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ pub enum StopReason {
     Condition,
     /// By ctrl-C.
     Interrupted,
-    /// The camera has played its last picture.
+    /// The source has reached its last image.
     EndOfInput,
 }
 

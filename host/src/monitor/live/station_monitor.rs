@@ -25,7 +25,7 @@ use crate::station::client::{
 };
 use crate::station::link_state::LinkState;
 
-/// Well within the time after which a station takes its host for gone.
+/// Well within the station's timeout for its host.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// With viewers: interval and timeout together show within two seconds that a station is lost.
 const VIEW_STATUS_INTERVAL: Duration = Duration::from_millis(600);
@@ -170,8 +170,8 @@ impl StationMonitor {
         }
     }
 
-    /// Monitors the station for as long as the line lasts. For viewers it streams label images, and previews where they
-    /// show images. At the end it restores the settings that the first session found, which `initial` holds.
+    /// Monitors the station until the line is lost. For viewers it streams label images, and previews where they show
+    /// images. At the end it restores the settings that the first session found, which `initial` holds.
     fn session(
         &mut self,
         station: &mut Station<SerialLine>,
@@ -192,7 +192,7 @@ impl StationMonitor {
         let mut context = StationContext { identity, status: station.status()?, settings, provenance };
         let outcome = self.follow(station, &mut context, (stats, climb), condition, stop);
         if let Err(SessionError::Link(_)) = outcome {
-            // What arrived before the line was lost counts as well.
+            // Events that arrived before the line was lost count, too.
             for event in station.take_events() {
                 if condition.check(stats.frames(), stop).is_none() {
                     self.handle(event, &mut context, stats)?;
@@ -407,7 +407,7 @@ fn notice(progress: StageProgress) -> Option<String> {
     }
 }
 
-/// What a session knows of its station beside the frames.
+/// What a session knows about its station besides the frames.
 struct StationContext<'a> {
     identity: &'a Identity,
     status: Status,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Counts that the trend is taken from.
 const SPAN: usize = 20;
-/// Fewer counts sink no trend.
+/// Fewer counts do not change a trend.
 const LEAST: usize = 8;
 
 /// The last counts.
@@ -13,7 +13,7 @@ pub struct Trend {
     counts: VecDeque<u32>,
 }
 
-/// Which way counts go.
+/// The trend of counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrendDirection {
     /// Too few counts.
@@ -39,7 +39,7 @@ impl TrendDirection {
 }
 
 impl Trend {
-    /// Takes a count in.
+    /// Adds a count.
     pub fn push(&mut self, count: u32) {
         if self.counts.len() == SPAN {
             self.counts.pop_front();

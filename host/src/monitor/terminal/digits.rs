@@ -1,9 +1,9 @@
-//! Digits that are read at arm's length.
+//! Large digits, readable at arm's length.
 
 /// Rows of a digit.
 pub const HEIGHT: usize = 5;
 
-/// Three by five dots of each digit, a row an octal digit, the left dot highest.
+/// Three by five dots per digit; each row is an octal digit, the left dot its highest bit.
 const DOTS: [u16; 10] =
     [0o75557, 0o26227, 0o71747, 0o71717, 0o55711, 0o74717, 0o74757, 0o71111, 0o75757, 0o75717];
 

@@ -8,7 +8,7 @@ use crate::records::gates::Gates;
 
 /// The line of help.
 pub const KEYS: &str = "S snapshot   R record   +/- light   G clear gates   V revert model   Q quit";
-/// Change of the illumination by + and -, per cent.
+/// Step of the illumination for + and -, percent.
 const LIGHT_STEP: f32 = 5.0;
 
 /// What a key does.

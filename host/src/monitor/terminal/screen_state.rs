@@ -22,9 +22,9 @@ pub struct TrendPoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DisplayedCount {
     pub count: u32,
-    /// The frame that it is of.
+    /// Its frame.
     pub frame: u32,
-    /// Nuclei found, where gates exclude some.
+    /// Nuclei found, if gates exclude some.
     pub found: Option<usize>,
 }
 

@@ -10,7 +10,7 @@ use crate::records::gates::Gates;
 pub enum ViewCommand {
     /// Set the illumination.
     Illumination {
-        /// Per cent, 0 to 100.
+        /// Percent, 0 to 100.
         percent: f32,
     },
     /// Set and save the gates.

@@ -7,7 +7,7 @@ use crate::records::frame_record::FrameRecord;
 use crate::station::client::{Traffic, camera_word};
 use crate::support::brightness::percent;
 
-/// What a person can do about each flag.
+/// The next step for each flag.
 const ADVICE: [(QcFlags, &str); 6] = [
     (QcFlags::OUT_OF_FOCUS, "focus until the edges are sharp"),
     (QcFlags::SATURATED, "reduce the light or the exposure"),
@@ -20,15 +20,15 @@ const ADVICE: [(QcFlags, &str); 6] = [
 /// Text about a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FrameText {
-    /// Whether the count can be trusted, and what to do where it cannot.
+    /// Whether the count is reliable, and otherwise what to do.
     pub trust: String,
     /// Focus, with its score.
     pub focus: String,
-    /// Brightness, with the share of saturated pixels.
+    /// Brightness, with the fraction of saturated pixels.
     pub brightness: String,
-    /// Median diameter, in µm where that is known.
+    /// Median diameter, in µm if the pixel size is known.
     pub diameter: String,
-    /// Share of the image that nuclei cover.
+    /// Fraction of the image covered by nuclei.
     pub confluence: String,
     /// The frame's number, its name, and the truth of a simulated scene.
     pub frame: String,
@@ -37,7 +37,7 @@ pub struct FrameText {
 }
 
 impl FrameText {
-    /// The text about a frame, of so many per second.
+    /// The text about a frame, at a frame rate.
     pub fn new(record: &FrameRecord, frames_per_second: f64) -> Self {
         let has = |flag| record.qc_flags.contains(flag);
         let diameter = match (record.median_diameter_um, record.median_diameter_px) {
@@ -87,7 +87,7 @@ fn trust(record: &FrameRecord) -> String {
     format!("do not trust this count ({})", reasons.join("; "))
 }
 
-/// A reason, and what to do about it.
+/// A reason, and the next step.
 fn advised(flag: QcFlags, reason: &str) -> String {
     let advice = ADVICE.iter().find(|&&(known, _)| known == flag);
     advice.map_or_else(|| reason.to_owned(), |(_, advice)| format!("{reason}: {advice}"))

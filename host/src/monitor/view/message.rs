@@ -101,9 +101,9 @@ pub struct StationView {
     pub name: String,
     /// SHA-256 of the running model, hexadecimal.
     pub model: String,
-    /// Brightness of the illumination, per cent.
+    /// Brightness of the illumination, percent.
     pub illumination_percent: f32,
-    /// Pixel size in the specimen, µm, where it is known.
+    /// Pixel size in the specimen, µm, if known.
     pub pixel_size_um: Option<f32>,
     /// Number of viewers.
     pub viewers: usize,
@@ -133,7 +133,7 @@ impl StationView {
     }
 }
 
-/// What goes on besides counting.
+/// Activity besides counting.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Activity {
     /// The file that frames are recorded to.
@@ -177,7 +177,7 @@ struct NucleusView {
 /// Why a frame's nuclei cannot be shown.
 #[derive(Debug, Error)]
 pub enum NucleiError {
-    /// The label image is over the limits.
+    /// The label image exceeds the limits.
     #[error(transparent)]
     Size(#[from] SizeError),
     /// They cannot be measured.

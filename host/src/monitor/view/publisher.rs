@@ -55,7 +55,7 @@ impl ViewPublisher {
         (Self { feed, commands, gates, gates_path, labels, preview, pixels, activity }, channel)
     }
 
-    /// The gates in force.
+    /// The current gates.
     pub const fn gates(&self) -> Gates {
         self.gates
     }
@@ -107,7 +107,7 @@ impl ViewPublisher {
         }
     }
 
-    /// Puts other gates in force from the next frame on, and saves them.
+    /// Applies and saves other gates, from the next frame on.
     ///
     /// # Errors
     /// [`Failure`] when they cannot be saved; they are in force all the same.

@@ -1,4 +1,4 @@
-//! Who may see the page and press its buttons.
+//! Who can use the page.
 //!
 //! On loopback, only programs of this machine can reach it. A page of another site in the same browser must not, which
 //! the request's host name and origin show. Beyond loopback a request needs a token, which the address printed at the
@@ -58,7 +58,7 @@ impl AccessPolicy {
         }
     }
 
-    /// The cookie that spares a browser the token in the address.
+    /// The cookie that replaces the token in the address.
     pub fn cookie(&self) -> Option<String> {
         match self {
             Self::Loopback => None,
@@ -73,7 +73,7 @@ fn is_loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
 }
 
-/// In a time that does not depend on where they differ.
+/// Constant-time comparison.
 fn is_same(shown: &str, token: &str) -> bool {
     let differing = shown.bytes().zip(token.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
     shown.len() == token.len() && differing == 0

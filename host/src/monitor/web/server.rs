@@ -22,14 +22,14 @@ use crate::support::http_server::HttpServer;
 
 /// The default address: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
-/// Longest model that is accepted, bytes: far more than a station does.
+/// Maximum length of a model, bytes: far more than a station accepts.
 const MAX_MODEL: usize = 64 << 20;
 /// Longest command, bytes.
 const MAX_COMMAND: usize = 4096;
 /// A viewer sends this when it has drawn a frame.
 const DRAWN: &str = "drawn";
 const PAGE: &str = include_str!("page.html");
-/// Nothing comes from elsewhere, and nothing goes there.
+/// The page loads nothing from elsewhere, and sends nothing there.
 const POLICY: &str =
     "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:";
 

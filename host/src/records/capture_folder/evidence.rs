@@ -23,13 +23,13 @@ pub struct EvidenceEntry {
     /// Pixel size in the specimen, µm, if the station knew it.
     #[serde(default)]
     pub pixel_size_um: Option<f32>,
-    /// The gates in force then; absent from captures of earlier versions.
+    /// The gates active then; absent in captures of earlier versions.
     #[serde(default)]
     pub gates: Option<Gates>,
 }
 
 impl EvidenceEntry {
-    /// Why the count cannot be trusted; empty where it can.
+    /// Reasons not to trust the count; empty if there are none.
     pub fn reasons(&self) -> Vec<String> {
         match (self.trusted, self.doubts.is_empty()) {
             (true, _) => Vec::new(),

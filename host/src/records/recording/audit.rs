@@ -1,4 +1,4 @@
-//! Checks that a chained file is as it was written.
+//! Verifies that a chained file is unchanged.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -22,7 +22,7 @@ pub struct Audit {
     pub beyond_head: u64,
     /// SHA-256 of the last line, to store elsewhere.
     pub last: Option<String>,
-    /// The first entry that is not as it was written.
+    /// The first entry that was changed.
     pub broken: Option<ChainBreak>,
 }
 
@@ -36,7 +36,7 @@ pub struct ChainBreak {
 }
 
 impl Audit {
-    /// Whether every line and every file is as it was written.
+    /// Whether every line and every file is unchanged.
     pub const fn is_sound(&self) -> bool {
         self.broken.is_none() && self.unchained == 0
     }

@@ -1,4 +1,4 @@
-//! Full frames from the station: taken when asked for, read in pieces.
+//! Full frames from the station: captured on request, read in chunks.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use thiserror::Error;
 
 use super::{ATTEMPTS, Line, LinkError, OperationUpdate, Station};
 
-/// Pieces asked for and not yet there: the line is busy while the station looks for the next.
+/// Requests in flight, which keep the line busy while the station prepares the next chunk.
 const WINDOW: usize = 4;
-/// Longest part that is read, bytes: four times the pixels that a picture may have.
+/// Maximum length of a part, bytes: four times the maximum pixels of an image.
 const MAX_PART: u32 = 1 << 28;
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// A frame that takes longer is not coming.
+/// A frame that takes longer will not arrive.
 const FRAME_PATIENCE: Duration = Duration::from_secs(120);
 
-/// A frame with all that the station knows about it.
+/// A frame with everything the station knows about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Captured {
     /// The frame's result.
@@ -34,16 +34,16 @@ pub struct Captured {
     pub truth: Option<LabelImage>,
 }
 
-/// How far a capture is.
+/// The progress of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptureProgress {
-    /// The station takes the frame and counts its nuclei.
+    /// The station captures the frame and counts its nuclei.
     Pending,
     /// A part of the frame is read.
     Reading {
-        /// Bytes of the part that are here.
+        /// Bytes received of the part.
         bytes: u32,
-        /// Bytes of the whole part.
+        /// Total bytes of the part.
         length: u32,
     },
 }
@@ -57,7 +57,7 @@ pub enum Shot {
     Finished,
     /// No camera delivers.
     CameraAbsent,
-    /// The user wants no more.
+    /// The user cancelled.
     Stopped,
 }
 
@@ -91,7 +91,7 @@ pub enum CaptureError {
     /// The station keeps saying that the frame is on its way.
     #[error("the station did not deliver the frame within {} s", FRAME_PATIENCE.as_secs())]
     Overdue,
-    /// What was read is no label image of the frame.
+    /// The data read is not a label image of the frame.
     #[error("the labels that the station sent for frame {frame} are damaged")]
     Labels {
         /// The frame's number.
@@ -115,7 +115,7 @@ impl From<CaptureError> for Failure {
 }
 
 impl<L: Line> Station<L> {
-    /// Takes the frame of that token and reads it. The token is another one for every frame.
+    /// Captures and reads the frame of that token, which must differ for every frame.
     ///
     /// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the
     /// station.

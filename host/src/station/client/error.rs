@@ -1,4 +1,4 @@
-//! Why a station did not do what was asked, with the remedy.
+//! Why a request to a station failed, with the next step.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::ports::{describe_ports, list_ports};
 use crate::station::key_store::KeyStoreError;
 
-/// What was heard instead of a station.
+/// What was received instead of a station's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// Nothing.
@@ -20,16 +20,16 @@ pub enum Heard {
     Echo,
 }
 
-/// Why a station did not do what was asked.
+/// Why a request to a station failed.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// The port is not there.
+    /// The port does not exist.
     #[error("port {port} does not exist")]
     NoPort {
         /// The port meant.
         port: String,
     },
-    /// The port is not this user's to open.
+    /// This user cannot open the port.
     #[error("this user cannot open port {port}")]
     NoPermission {
         /// The port meant.
@@ -50,7 +50,7 @@ pub enum LinkError {
         #[source]
         source: io::Error,
     },
-    /// The port went away.
+    /// The port disconnected.
     #[error("port {port} disconnected")]
     Lost {
         /// The port.
@@ -71,7 +71,7 @@ pub enum LinkError {
         /// What came instead.
         heard: Heard,
     },
-    /// The user or the system wanted an end before a station answered.
+    /// The command was cancelled before a station answered.
     #[error("no station on {port} answered before the program was stopped")]
     Stopped {
         /// The port.
@@ -94,12 +94,12 @@ pub enum LinkError {
     /// The station refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The station wants a signature, and there is no key for it.
+    /// The station requires a signature, and there is no key.
     #[error(
         "this station only accepts changes signed by a trusted key, and no signing key was found on this computer"
     )]
     NoKey(#[source] KeyStoreError),
-    /// The answer is none to the request.
+    /// The response does not match the request.
     #[error("the station on {port} sent an unexpected response")]
     Unfitting {
         /// The port.

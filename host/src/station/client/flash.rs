@@ -1,4 +1,4 @@
-//! A model onto the station: announced, sent, verified, on trial, confirmed.
+//! Flashing a model: announce, upload, verify, trial, confirm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ const VERIFY_PATIENCE: Duration = Duration::from_secs(180);
 /// A trial goes on as long as frames come.
 const FRAME_PATIENCE: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-/// How often a station may forget what it was told before that counts as a failure.
+/// How often a station may lose an announced model before that counts as a failure.
 const MAX_ANNOUNCEMENTS: u32 = 5;
 
-/// How far a flash is, for whoever watches.
+/// The progress of a flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlashStep {
     /// The station holds so many bytes from an earlier try.
@@ -45,9 +45,9 @@ pub enum FlashStep {
 /// How a flash ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flashed {
-    /// The model has proved itself and runs.
+    /// The model is confirmed and runs.
     Confirmed(Uploaded),
-    /// The user wants to stop; the station keeps what it holds.
+    /// The user cancelled; the station keeps the bytes it has.
     Stopped {
         /// Bytes that it holds.
         held: u32,
@@ -69,14 +69,14 @@ pub enum FlashError {
     /// The verification does not end.
     #[error("the station did not verify the model within {} s", VERIFY_PATIENCE.as_secs())]
     Unverified,
-    /// Frames are needed for the trial, and none come.
+    /// The trial needs frames, but none arrive.
     #[error("the model is on trial, but no frames arrive to confirm it: {}", match camera {
         CameraState::Running => "the camera delivers no frames",
         CameraState::Absent => "the station has no camera",
         CameraState::Finished => "it has reached its last image",
     })]
     NoFrames {
-        /// What the station says of its camera.
+        /// The state of the station's camera.
         camera: CameraState,
     },
     /// The station forgets the model again and again.
@@ -85,7 +85,7 @@ pub enum FlashError {
 }
 
 impl FlashError {
-    /// What the person who flashes `file` is told.
+    /// The next step for the person who flashes `file`.
     pub fn into_failure(self, file: &str) -> Failure {
         let again = format!("run nuclei-host flash {file} again to continue");
         match self {

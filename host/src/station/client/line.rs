@@ -26,7 +26,7 @@ pub trait Line {
     fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize>;
 }
 
-/// How long a line may refuse bytes before it counts as lost.
+/// How long a port may accept no bytes before it counts as lost.
 const SEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open serial port.
@@ -53,7 +53,7 @@ impl SerialLine {
             serialport::ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, error),
             _ => io::Error::from(error),
         })?;
-        // What a station said to nobody is no answer.
+        // Bytes received before the port was opened are not a response.
         port.clear(ClearBuffer::Input)?;
         Ok(Self { file, port })
     }
@@ -72,7 +72,7 @@ impl SerialLine {
         let mut polled = [PollFd::new(self.file.as_fd(), what)];
         match poll(&mut polled, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
             Ok(count) => Ok(count > 0),
-            // A signal: whoever raised it wants the caller to look around.
+            // A signal arrived: return so that the caller can check for cancellation.
             Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }

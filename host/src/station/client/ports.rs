@@ -4,18 +4,18 @@ use std::path::Path;
 
 use serialport::SerialPortType;
 
-/// A serial port that is there.
+/// An available serial port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortFound {
     /// Its path, such as `/dev/ttyUSB0`.
     pub path: String,
-    /// What is plugged in, where it says so.
+    /// The connected device, if it identifies itself.
     pub product: Option<String>,
     /// Whether it is on USB, as an adapter to a station is.
     pub kind: PortKind,
 }
 
-/// How a port is joined to the machine.
+/// How a port is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortKind {
     /// By USB.
@@ -24,7 +24,7 @@ pub enum PortKind {
     Other,
 }
 
-/// The ports that are there, by path.
+/// The available ports, by path.
 pub fn list_ports() -> Vec<PortFound> {
     // serialport takes it for granted that Linux shows its devices.
     if !Path::new("/sys/class/tty").is_dir() {
@@ -44,7 +44,7 @@ pub fn list_ports() -> Vec<PortFound> {
     ports
 }
 
-/// The ports' paths as a person reads them.
+/// The ports' paths as text.
 pub fn describe_ports(ports: &[PortFound]) -> String {
     if ports.is_empty() {
         return "no serial ports found".to_owned();

@@ -1,4 +1,4 @@
-//! How good a line is: packets lost, time there and back, bytes a second.
+//! Line quality: packet loss, round-trip time, throughput.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,34 +9,34 @@ use shared::wire::{CHUNK, Request, Response};
 
 use super::{Line, LinkError, Station};
 
-/// Packets that are answered one by one, for the time there and back.
+/// Packets echoed one by one, to measure the round-trip time.
 const PINGS: u32 = 40;
 const PING_BYTES: usize = 16;
-/// Packets on their way at once, for the rate.
+/// Packets in flight, to measure throughput.
 const WINDOW: usize = 4;
 
-/// How good a line is.
+/// The quality of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LineQuality {
-    /// Packets sent to be sent back.
+    /// Packets sent.
     pub packets: u32,
-    /// Those that did not come back.
+    /// Packets lost.
     pub lost: u32,
-    /// Those that came back with other bytes.
+    /// Packets altered.
     pub altered: u32,
-    /// Share of packets lost or altered, 0 to 1.
+    /// Fraction of packets lost or altered, 0 to 1.
     pub error_rate: f64,
     /// Damaged packets received here.
     pub damaged: u32,
-    /// Least time of a short packet there and back, ms; absent where none came back.
+    /// Minimum round-trip time of a short packet, ms; absent if none came back.
     pub round_trip_min_ms: Option<f64>,
     /// Median of it.
     pub round_trip_median_ms: Option<f64>,
     /// Greatest.
     pub round_trip_max_ms: Option<f64>,
-    /// Bytes a second that went there and came back whole.
+    /// Throughput each way, bytes per second.
     pub bytes_per_second: f64,
-    /// The same as a share of what the line's rate allows, 0 to 1.
+    /// The same as a fraction of the line's capacity, 0 to 1.
     pub line_share: f64,
 }
 
@@ -47,7 +47,7 @@ impl LineQuality {
     }
 }
 
-/// Sends packets for `time` and looks at what comes back. `on_step` hears the share of the time that is over.
+/// Sends packets for `time` and checks the echoes. `on_step` receives the elapsed fraction of the time.
 ///
 /// # Errors
 /// [`LinkError`] when the line is lost or the station refuses.
@@ -144,7 +144,7 @@ impl Tally {
     }
 }
 
-/// Bytes of every value in no short period: a multiplicative generator of Lehmer's, seeded by the packet.
+/// Bytes of every value without a short period: a Lehmer multiplicative generator, seeded by the packet.
 fn pattern(seed: u32, length: usize) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     (0..length)

@@ -1,4 +1,4 @@
-//! Requests by what they ask for, each with the one answer that fits it.
+//! Typed requests, each with its expected response.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shared::wire::{
 use super::{Line, LinkError, Station, Tries};
 
 impl<L: Line> Station<L> {
-    /// How the station is.
+    /// The station's status.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -21,7 +21,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// How the station is, asked once; `None` where no answer comes in time.
+    /// The station's status, requested once; `None` without a response in time.
     ///
     /// # Errors
     /// [`LinkError`], but for [`LinkError::Silent`].
@@ -34,7 +34,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// What its slots hold.
+    /// The content of its slots.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -43,7 +43,7 @@ impl<L: Line> Station<L> {
         self.slot_report(answer)
     }
 
-    /// What its slots hold after it left the model.
+    /// The slots after the revert.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -59,7 +59,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// How far staging is.
+    /// The progress of staging.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -68,7 +68,7 @@ impl<L: Line> Station<L> {
         self.stage_progress(answer)
     }
 
-    /// How far staging is after [`Change::Stage`] or [`Change::Activate`].
+    /// The progress of staging after [`Change::Stage`] or [`Change::Activate`].
     ///
     /// # Errors
     /// [`LinkError`].
@@ -84,7 +84,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// Show the current settings.
+    /// The current settings.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -93,7 +93,7 @@ impl<L: Line> Station<L> {
         self.settings_of(answer)
     }
 
-    /// Show the current settings after one was changed.
+    /// The settings after one was changed.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -109,7 +109,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// The flat field that its frames are corrected by, if any.
+    /// The flat field applied to its frames, if any.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -120,7 +120,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// Stops masks and previews, so that the line is free; the settings before.
+    /// Stops masks and previews to free the line; returns the previous settings.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -130,8 +130,8 @@ impl<L: Line> Station<L> {
         Ok(before)
     }
 
-    /// Streams masks and previews, or not. A station that does so already is not asked: it may want a
-    /// signature for nothing.
+    /// Turns masks and previews on or off. If nothing changes, it sends no request, since that could need a signature
+    /// for nothing.
     ///
     /// # Errors
     /// [`LinkError`].

@@ -1,4 +1,4 @@
-//! A station of a few lines behind a line in memory, for tests: it answers as it is told to.
+//! A scripted station behind an in-memory line, for tests.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! Changes of a station that takes them from trusted keys alone.
+//! Signed changes, for stations that trust keys.
 
 use shared::trust::SecretKey;
 use shared::wire::{Challenge, Change, Refusal, Request, Response, Trust, TrustRefusal};
@@ -6,11 +6,11 @@ use shared::wire::{Challenge, Change, Refusal, Request, Response, Trust, TrustRe
 use super::{Line, LinkError, Station};
 use crate::station::key_store::KeyStoreError;
 
-/// How often a challenge may be over before that counts as a failure.
+/// How often a challenge may be stale before that counts as a failure.
 const CHALLENGES: u32 = 3;
 
 impl<L: Line> Station<L> {
-    /// Signs with this key where the station wants it, or tells then why there is none.
+    /// Signs with this key if the station requires it, or reports why there is none.
     pub fn sign_with(&mut self, key: Result<SecretKey, KeyStoreError>) {
         match key {
             Ok(key) => self.key = Some(key),
@@ -18,7 +18,7 @@ impl<L: Line> Station<L> {
         }
     }
 
-    /// What [`sign_with`](Self::sign_with) was given, for the same station on a line opened anew.
+    /// What [`sign_with`](Self::sign_with) was given, for the same station after reconnecting.
     ///
     /// # Errors
     /// Why there is no key.
@@ -34,7 +34,7 @@ impl<L: Line> Station<L> {
         Ok(self.ask_challenge()?.trust)
     }
 
-    /// Asks for a change: plainly, and with a signature where the station wants one.
+    /// Requests a change, with a signature if the station requires one.
     ///
     /// # Errors
     /// [`LinkError`]; [`LinkError::NoKey`] where a signature is wanted and no key is there.
@@ -55,11 +55,11 @@ impl<L: Line> Station<L> {
                 return Err(LinkError::NoKey(self.no_key.take().unwrap_or(KeyStoreError::None)));
             };
             let signed = key.sign_change(&challenge, change);
-            // Whatever becomes of it, the number is used.
+            // The counter value is used up, whatever the outcome.
             self.challenge = Some(Challenge { next: challenge.next.saturating_add(1), ..challenge });
             challenges += 1;
             match self.request(&Request::Change(signed), &[]) {
-                // The station was started anew, or another host was on the line.
+                // The station restarted, or another host used the line.
                 Err(LinkError::Refused(Refusal::Trust(TrustRefusal::Stale))) if challenges < CHALLENGES => {
                     self.challenge = None;
                 }

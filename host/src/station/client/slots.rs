@@ -1,4 +1,4 @@
-//! What a slot report says about one slot, and the way back to the slot before.
+//! The content of a slot, and reverting to the previous one.
 
 use host_console::Failure;
 use shared::wire::{ModelDigest, Slot, SlotContent, SlotReport, SlotState};
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Line, LinkError, Station};
 
-/// What a slot holds. The factory's is confirmed, and its length is not told.
+/// The content of a slot. The factory model counts as confirmed, and its length is not reported.
 pub const fn content(slots: &SlotReport, slot: Slot) -> SlotContent {
     match slot {
         Slot::Factory => SlotContent { state: SlotState::Confirmed, digest: Some(slots.factory), length: 0 },
@@ -15,21 +15,21 @@ pub const fn content(slots: &SlotReport, slot: Slot) -> SlotContent {
     }
 }
 
-/// The model that runs, where the station names it.
+/// The active model, if the station reports it.
 pub const fn running(slots: &SlotReport) -> Option<ModelDigest> {
     content(slots, slots.active).digest
 }
 
-/// Why the station does not go back to another model.
+/// Why the station cannot revert.
 #[derive(Debug, Error)]
 pub enum RevertError {
     /// The line or the station.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// Its own model is the first of all.
+    /// It runs the factory model.
     #[error("the station runs its factory model, so there is no previous one")]
     Factory,
-    /// It names no model to leave.
+    /// It did not report its active model.
     #[error("the station did not report its active model")]
     Unnamed,
 }
@@ -44,7 +44,7 @@ impl From<RevertError> for Failure {
     }
 }
 
-/// Leaves the running model for the one before it: the model left, and what the slots then hold.
+/// Reverts to the previous model: returns the model it left, and the slots afterwards.
 ///
 /// # Errors
 /// [`RevertError`].

@@ -1,4 +1,4 @@
-//! A model's bytes over the line: a window of chunks on their way, sent again where they are lost.
+//! Uploads a model with a window of chunks in flight, and resends lost ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,24 +8,24 @@ use shared::wire::{ModelDigest, Refusal, Request, Response, SendWindow, StagePro
 use super::flash::{FlashError, FlashStep, Patience};
 use super::{Line, LinkError, OperationUpdate, Station};
 
-/// What an upload cost.
+/// The statistics of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Uploaded {
-    /// Bytes of the file that were sent now; those sent again count once.
+    /// Bytes of the file sent in this upload; resent bytes count once.
     pub bytes: u32,
     /// How long that took.
     pub time: Duration,
-    /// Chunks that were sent again.
+    /// Chunks that were resent.
     pub resent: u32,
 }
 
 impl Uploaded {
-    /// Bytes of the file a second.
+    /// Bytes of the file per second.
     pub fn bytes_per_second(&self) -> f64 {
         f64::from(self.bytes) / self.time.as_secs_f64().max(1e-9)
     }
 
-    /// The share of the line's bytes that were bytes of the file, 0 to 1.
+    /// Fraction of the line's capacity used by bytes of the file, 0 to 1.
     pub fn line_share(&self, baud: u32) -> f64 {
         // A byte is ten bits on the line: start, eight, stop.
         self.bytes_per_second() * 10.0 / f64::from(baud.max(1))
@@ -36,7 +36,7 @@ impl Uploaded {
 pub(super) enum Sending {
     /// The station holds all.
     Complete,
-    /// The station knows nothing of the model.
+    /// The station does not know the model.
     Forgotten,
     /// The user wants to stop.
     Stopped {
@@ -45,7 +45,7 @@ pub(super) enum Sending {
     },
 }
 
-/// Sends what the station lacks of a model, and adds to `uploaded` what that cost.
+/// Sends the missing bytes of a model, and updates `uploaded`.
 pub(super) fn send<L: Line>(
     station: &mut Station<L>,
     onnx: &[u8],

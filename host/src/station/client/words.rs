@@ -1,8 +1,8 @@
-//! States of a station in words.
+//! States of a station as text.
 
 use shared::wire::{CameraState, Slot, SlotState};
 
-/// A camera's state as a person reads it.
+/// A camera's state as text.
 pub const fn camera_word(camera: CameraState) -> &'static str {
     match camera {
         CameraState::Running => "running",
@@ -11,7 +11,7 @@ pub const fn camera_word(camera: CameraState) -> &'static str {
     }
 }
 
-/// A slot as a person reads it.
+/// A slot as text.
 pub const fn slot_name(slot: Slot) -> &'static str {
     match slot {
         Slot::Factory => "the factory slot",
@@ -20,7 +20,7 @@ pub const fn slot_name(slot: Slot) -> &'static str {
     }
 }
 
-/// A slot's state as a person reads it.
+/// A slot's state as text.
 pub const fn state_word(state: SlotState) -> &'static str {
     match state {
         SlotState::Empty => "empty",

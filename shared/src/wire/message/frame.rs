@@ -64,7 +64,7 @@ pub struct FrameReport {
     pub true_count: Option<u32>,
     /// Area-weighted median equivalent diameter, px; 0 without nuclei.
     pub median_diameter_px: f32,
-    /// Share of the picture that nuclei cover, 0 to 1.
+    /// Fraction of the image covered by nuclei, 0 to 1.
     pub confluence: f32,
     /// Factor by which the picture was resized for the network.
     pub scale: f32,
