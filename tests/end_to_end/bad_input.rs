@@ -98,7 +98,7 @@ fn overlapping_masks_are_told_and_every_nucleus_counts() {
         place.write(&format!("truth/a/masks/{name}.png"), &encode_picture_png(&mask).unwrap());
     }
     let output = place.run("score --truth truth --model model.onnx --json --per-image", 0);
-    assert_told(&output, &["a.png: 704 pixels lie in more than one mask", "3.png is covered by other masks"]);
+    assert_told(&output, &["a.png: 704 pixels are in more than one mask", "3.png is covered by other masks"]);
     assert_eq!(json(&output)["per_image"][0]["true_count"], 2);
 }
 

@@ -1,4 +1,4 @@
-//! Outputs are written beside their place and renamed into it: what stands there is whole, old or new.
+//! Atomic output files: written to a temporary file and renamed, so that a file is complete, old or new.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::Failure;
 
-/// Why a file was not written; what stood there before still stands.
+/// Why a file was not written; an existing file is unchanged.
 #[derive(Debug, Error)]
 #[error("{path} could not be written")]
 pub struct WriteError {
@@ -19,7 +19,7 @@ pub struct WriteError {
     source: io::Error,
 }
 
-/// Writes a file whole or not at all, creating its folder.
+/// Writes a file atomically, creating its folder.
 ///
 /// # Errors
 /// [`WriteError`]; no part of the new file is left.

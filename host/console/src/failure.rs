@@ -1,4 +1,4 @@
-//! How a command ends: the exit code, and for a failure what happened, why, and what to do next.
+//! How a command ends: the exit code, and for a failure the problem, its cause and the next step.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -12,15 +12,15 @@ pub enum Exit {
     Done = 0,
     /// Failed.
     Failed = 1,
-    /// The command line asks for something that cannot be.
+    /// The command line is invalid.
     Usage = 2,
-    /// A gate was missed: a score under `--min-ap`, a verify mismatch.
+    /// A check failed: a score below `--min-ap`, a verify mismatch.
     GateMissed = 3,
     /// The station is absent or incompatible.
     StationAbsent = 4,
 }
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -39,12 +39,12 @@ impl Failure {
         Self::new(Exit::Failed, cause, next)
     }
 
-    /// A command line that asks for something that cannot be.
+    /// An invalid command line.
     pub fn usage(cause: impl Into<Box<dyn Error + Send + Sync>>, next: impl Into<String>) -> Self {
         Self::new(Exit::Usage, cause, next)
     }
 
-    /// The exit code. A reader that closed its end of the pipe has seen enough: that is a normal end.
+    /// The exit code. A closed pipe is a normal end, since its reader has seen enough.
     pub fn exit(&self) -> Exit {
         if self.is_closed_pipe() { Exit::Done } else { self.exit }
     }

@@ -1,4 +1,4 @@
-//! Ctrl-C and termination, as a flag that long work looks at.
+//! Ctrl-C and termination, as a flag that long work checks.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
-//! How a command of `nuclei-host` speaks, shows progress, writes its files and ends.
+//! Console support of `nuclei-host`: output, progress, files and exit codes.
 //!
-//! Every part of the host is built on this crate, and it knows none of them.
+//! Every part of the host is built on this crate, which depends on none of them.
 #![forbid(unsafe_code)]
 
 mod atomic_file;

@@ -1,4 +1,4 @@
-//! Standard output, without a panic when its reader has gone.
+//! Standard output, without a panic when its reader has closed it.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Progress with time left, on a terminal only, and only for what takes longer than two seconds.
+//! Progress bars with remaining time, on a terminal only, for work that takes longer than two seconds.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::Failure;
 use crate::output;
 
-/// Work that takes less is done before a bar helps anybody.
+/// Shorter work needs no bar.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A progress bar on standard error that shows itself when the work turns out to be long.
+/// A progress bar on standard error that appears when the work takes long.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -29,7 +29,7 @@ impl Progress {
         Self { bar, start: Instant::now() }
     }
 
-    /// A bar of `total` bytes that go over a line.
+    /// A bar of `total` bytes sent over a line.
     pub fn of_bytes(what: &str, total: u64) -> Self {
         let progress = Self::new(what, total);
         let template =
@@ -46,7 +46,7 @@ impl Progress {
         self.bar.inc(steps);
     }
 
-    /// `steps` are done in all, which may be fewer than before.
+    /// `steps` are done in total, which may be fewer than before.
     pub fn reach(&self, steps: u64) {
         self.show_in_time();
         self.bar.set_position(steps);

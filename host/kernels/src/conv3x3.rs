@@ -15,7 +15,7 @@ fn load<S: Simd>(values: &[f32]) -> S::f32s {
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&values[..S::F32_LANES]))
 }
 
-/// Output channels of a block forward.
+/// Output channels of a block in the forward pass.
 const BLOCK: usize = 6;
 /// Output channels of a block of the weight's gradient.
 const GRADIENT_BLOCK: usize = 4;
@@ -43,7 +43,7 @@ impl Padded {
     }
 }
 
-/// Numbers in a vector of this machine.
+/// Lanes of a vector on this machine.
 struct Lanes;
 
 impl WithSimd for Lanes {

@@ -1,9 +1,9 @@
-//! What training computes on the CPU, in vectors of the machine's own width.
+//! CPU kernels for training, vectorized for the machine.
 //!
-//! A package of its own, since optimisation is set by package: `host` is compiled with little of it, for
-//! Burn's generics take minutes to optimise and gain nothing. All tensors are row-major `f32`, and every
-//! function runs on the threads of rayon's pool. Vectors come from `pulp`, which picks the instruction set
-//! at run time and needs no unsafe code here.
+//! A separate package because optimisation is set per package: `host-training` is compiled with little of it, since
+//! Burn's generics take minutes to optimise and gain nothing. All tensors are row-major `f32`, and every function runs
+//! on the threads of rayon's pool. Vectors come from `pulp`, which picks the instruction set at run time and needs no
+//! unsafe code here.
 #![forbid(unsafe_code)]
 
 mod conv3x3;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// A batch of logits with what they should say and how much each counts, each `[n, c, h, w]`.
+/// A batch of logits with targets and weights, each `[n, c, h, w]`.
 #[derive(Debug, Clone, Copy)]
 pub struct LossInput<'a> {
     /// Logits.

@@ -122,7 +122,7 @@ impl Line {
     }
 }
 
-/// Sums that run side by side, so that additions need not wait for each other.
+/// Parallel partial sums, so that additions need not wait for each other.
 const SUMS: usize = 32;
 
 /// The sum of `term` over a plane, or over two of one length.

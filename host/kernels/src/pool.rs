@@ -1,4 +1,4 @@
-//! The greatest of each 2x2 square, and where its gradient goes.
+//! 2x2 max pooling and its gradient.
 
 use rayon::prelude::*;
 

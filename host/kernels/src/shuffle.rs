@@ -1,4 +1,4 @@
-//! Moves between channels and places: four channels of a pixel to the four pixels of a 2x2 square, and back.
+//! Space-to-depth and depth-to-space: four channels of a pixel to the four pixels of a 2x2 square, and back.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 /// 2 x + dx)` of channel `k`. The inverse of [`space_to_depth`].
 ///
 /// # Panics
-/// When `x` has another length, or channels are no multiple of 4.
+/// When `x` has another length, or channels are not a multiple of 4.
 pub fn depth_to_space(x: &[f32], [n, channels, height, width]: [usize; 4]) -> Vec<f32> {
     assert_eq!(x.len(), n * channels * height * width, "a whole batch");
     assert_eq!(channels % 4, 0, "four channels for each of the result's");

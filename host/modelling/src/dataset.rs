@@ -1,4 +1,4 @@
-//! Pictures with or without truth, wherever a user has them.
+//! Data sets: images with or without ground truth, in the layouts users have.
 
 mod error;
 mod layout;
@@ -23,7 +23,7 @@ use masks::{MaskPixels, merge};
 pub use packing::PackError;
 use source::Source;
 
-/// Pictures with or without truth: a folder, a zip that stays packed, or a single file.
+/// Images with or without ground truth: a folder, a zip (read without unpacking), or a single file.
 ///
 /// These layouts are known, also below further folders:
 /// - the Data Science Bowl of 2018: `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask a nucleus;
@@ -34,8 +34,8 @@ use source::Source;
 /// - an empty `<id>/masks`: no nuclei;
 /// - pictures without truth.
 ///
-/// Pictures are PNG, TIFF, JPEG, BMP or WebP, label images and masks too, except that JPEG holds no labels.
-/// Hidden files are passed over, and linked folders are not entered.
+/// Images, label images and masks are PNG, TIFF, JPEG, BMP or WebP, except that a JPEG cannot hold labels. Hidden files
+/// are skipped, and linked folders are not entered.
 #[derive(Debug)]
 pub struct Dataset {
     source: Source,
@@ -44,31 +44,31 @@ pub struct Dataset {
     binary_masks: BinaryMasks,
 }
 
-/// What becomes of a label image in which all nuclei have one value, as a mask of 0 and 255.
+/// What to do with a label image in which all nuclei have one value, such as a mask of 0 and 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BinaryMasks {
-    /// It is refused: taken for labels it would be one nucleus.
+    /// Reject it: read as labels it would be a single nucleus.
     #[default]
     Refuse,
-    /// Each of its 4-connected components becomes a nucleus, so that touching ones are one.
+    /// Each 4-connected component becomes a nucleus, which merges touching ones.
     SplitComponents,
 }
 
-/// A picture with its truth.
+/// An image with its ground truth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Stem of the picture's file; the id in the layout of the Data Science Bowl.
+    /// Stem of the image's file; the id in the layout of the Data Science Bowl.
     pub name: String,
     /// The picture.
     pub image: Image,
-    /// Its nuclei, consecutive labels, of the picture's size; `None` where no truth is known.
+    /// Its nuclei: consecutive labels, at the image's size; `None` without ground truth.
     pub labels: Option<LabelImage>,
-    /// What is odd about the truth.
+    /// Warnings about the ground truth.
     pub warnings: Vec<SampleWarning>,
 }
 
-/// A picture whose truth is known.
+/// An image with known ground truth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledSample {
     /// Its index in the data set.
@@ -77,14 +77,14 @@ pub struct LabelledSample {
     pub name: String,
     /// The picture.
     pub image: Image,
-    /// Its nuclei, consecutive labels, of the picture's size.
+    /// Its nuclei: consecutive labels, at the image's size.
     pub labels: LabelImage,
-    /// What is odd about the truth.
+    /// Warnings about the ground truth.
     pub warnings: Vec<SampleWarning>,
 }
 
 impl Dataset {
-    /// Lists a folder, a zip or a single file, sorted by name; reads no picture.
+    /// Lists a folder, a zip or a single file, sorted by name, without reading any image.
     ///
     /// # Errors
     /// [`DatasetError`].
@@ -105,7 +105,7 @@ impl Dataset {
         }
     }
 
-    /// The same data set, of whose pictures with several planes or channels `planes` are read.
+    /// The same data set, reading `planes` of images with several planes or channels.
     #[must_use]
     pub fn with_planes(self, planes: PlaneSelection) -> Self {
         Self { planes, ..self }
@@ -117,14 +117,14 @@ impl Dataset {
         Self { binary_masks, ..self }
     }
 
-    /// Number of pictures, at least 1.
+    /// Number of images, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "an empty data set is refused")]
     pub const fn len(&self) -> usize {
         self.pictures.len()
     }
 
-    /// Stem of a picture's file; the id in the layout of the Data Science Bowl. Several pictures may
-    /// have one name where they lie in several folders.
+    /// Stem of a picture's file; the id in the layout of the Data Science Bowl. Images in different folders may have
+    /// the same name.
     ///
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
@@ -132,7 +132,7 @@ impl Dataset {
         &self.pictures[index].name
     }
 
-    /// A picture's path, through the zip where it lies in one.
+    /// An image's path, including the zip's path if it is in one.
     ///
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
@@ -140,7 +140,7 @@ impl Dataset {
         self.source.describe(self.pictures[index].picture)
     }
 
-    /// Whether a picture has masks or labels; whether they can be used is known once they are loaded.
+    /// Whether an image has masks or labels, which may turn out to be unusable when loaded.
     ///
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
@@ -159,10 +159,10 @@ impl Dataset {
         self.decoded(self.pictures[index].picture, |bytes| decode_plane(bytes, &self.planes))
     }
 
-    /// Loads a picture and its truth, if it has one.
+    /// Loads an image and its ground truth, if any.
     ///
-    /// Where masks overlap, a pixel goes to the smallest of its masks, and among masks of one size to
-    /// the first by name.
+    /// If masks overlap, a pixel belongs to the smallest of its masks, and among masks of equal size to the first by
+    /// name.
     ///
     /// # Errors
     /// [`SampleError`]; `NoTruth` never.
@@ -183,7 +183,7 @@ impl Dataset {
         Ok(Sample { name: self.name(index).to_owned(), image, labels, warnings })
     }
 
-    /// Loads a picture and its truth, which it must have.
+    /// Loads an image and its ground truth, which is required.
     ///
     /// # Errors
     /// [`SampleError`].
@@ -198,12 +198,12 @@ impl Dataset {
         }
     }
 
-    /// Whether `path` is the folder, zip or file that was opened.
+    /// Whether `path` is the opened folder, zip or file.
     pub fn is_at(&self, path: &Path) -> bool {
         self.source.is_at(path)
     }
 
-    /// Whether a picture or a truth lies in this very folder, so that writing there could replace it.
+    /// Whether an image or its ground truth is in this folder itself, so that writing there could overwrite it.
     pub fn has_files_in(&self, folder: &Path) -> bool {
         let entries = self.source.entries();
         let Some(within) = self.source.path_within(folder) else { return false };
@@ -212,11 +212,11 @@ impl Dataset {
         self.pictures.iter().flat_map(Listed::entries).any(lies_in)
     }
 
-    /// What tells this data from any other: SHA-256, hexadecimal, over the path, length and CRC-32 of
-    /// every picture and its truth, sorted by path.
+    /// Identifies the data: SHA-256, hexadecimal, over the path, length and CRC-32 of every image and its ground truth,
+    /// sorted by path.
     ///
-    /// Folders above all of them do not count, nor do other files, so that a folder and its zip have
-    /// one digest. It tells data apart; it does not protect it.
+    /// Parent folders and other files do not count, so a folder and its zip have the same digest. It identifies data,
+    /// but does not protect it.
     ///
     /// # Errors
     /// [`SampleError`] when a file cannot be read. The files of a zip are not read.
@@ -332,7 +332,7 @@ impl Listed {
     }
 }
 
-/// Indices of the files of some pictures, sorted by path.
+/// Indices of the files of some images, sorted by path.
 fn files_of<'a>(pictures: impl IntoIterator<Item = &'a Listed>) -> Vec<usize> {
     let mut files: Vec<usize> = pictures.into_iter().flat_map(Listed::entries).collect();
     files.sort_unstable();

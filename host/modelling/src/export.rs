@@ -1,4 +1,4 @@
-//! A trained graph to the model file that a station runs.
+//! Exports a trained graph as the model file for a station.
 
 use std::num::NonZeroUsize;
 
@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::graph::Graph;
 use crate::onnx::{Encoding, OnnxError, OnnxOptions, write_onnx};
 
-/// What the manifest of a model says beyond what its graph tells.
+/// The parts of a model's manifest that its graph does not determine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelDraft {
     /// The architecture in words.
@@ -24,7 +24,7 @@ pub struct ModelDraft {
     pub outputs: Vec<OutputChannel>,
     /// How nuclei are extracted.
     pub extraction: Extraction,
-    /// Area-weighted median diameter of the nuclei trained on, in pixels at the network's scale.
+    /// Area-weighted median diameter of the training nuclei, in pixels at the network's scale.
     pub native_nucleus_px: f32,
     /// SHA-256 of the training data, hexadecimal.
     pub data_digest: String,
@@ -41,7 +41,7 @@ impl From<Manifest> for ModelDraft {
     }
 }
 
-/// Why a graph did not become a model file.
+/// Why a graph could not be exported.
 #[derive(Debug, Error)]
 pub enum ExportError {
     /// The file cannot be written as ONNX.
@@ -50,13 +50,13 @@ pub enum ExportError {
     /// The manifest contradicts itself.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The picture cannot be the golden frame.
+    /// The image cannot be the golden frame.
     #[error(transparent)]
     Golden(#[from] GoldenError),
     /// The golden frame's size is out of range.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// The station would refuse the file.
+    /// The station would reject the file.
     #[error("the station would reject the exported file")]
     Refused(#[from] ModelError),
     /// The exported file does not segment its golden frame.
@@ -70,9 +70,9 @@ impl From<ExportError> for Failure {
     }
 }
 
-/// Writes `graph` with its manifest as one ONNX file, after folding batch normalisation. The labels
-/// that the file itself gives for `golden`, a grey picture, become its golden frame; the finished file
-/// is loaded and tried on it as a station does.
+/// Writes `graph` with its manifest as one ONNX file, after folding batch normalisation. The file's own labels of
+/// `golden`, a grayscale image, become its golden frame; the finished file is then loaded and tested on it as a station
+/// does.
 ///
 /// # Errors
 /// [`ExportError`].

@@ -1,4 +1,4 @@
-//! The trained network as plain data: the one form between training and files.
+//! The trained network as plain data, between training and files.
 //!
 //! Training walks its modules into a [`GraphBuilder`]; batch normalisation is folded,
 //! cost is counted, weights are rounded to int8 and ONNX is written from the [`Graph`].
@@ -38,12 +38,12 @@ impl ValueId {
         Self(index + 1)
     }
 
-    /// The index in [`Graph::nodes`] of the node that makes this value, `None` for the input.
+    /// The index in [`Graph::nodes`] of the node that produces this value; `None` for the input.
     pub const fn node(self) -> Option<usize> {
         self.0.checked_sub(1)
     }
 
-    /// The value's place in evaluation order, the input being 0.
+    /// The value's position in evaluation order; the input is 0.
     pub const fn index(self) -> usize {
         self.0
     }
@@ -54,7 +54,7 @@ impl ValueId {
 pub struct Node {
     /// Unique in its graph; letters, digits, `_`, `-` and `.`.
     pub name: String,
-    /// What it reads, each made by an earlier node.
+    /// Its inputs, each produced by an earlier node.
     pub inputs: Vec<ValueId>,
     /// What it does.
     pub op: Op,
@@ -70,10 +70,10 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Checks `nodes`, which stand in evaluation order, and infers every shape.
+    /// Checks `nodes`, which are in evaluation order, and infers every shape.
     ///
     /// # Errors
-    /// The first node that cannot run on what it reads, or whose value nobody reads.
+    /// The first node that cannot run on its inputs, or whose value is unused.
     pub fn new(
         input: ValueShape,
         nodes: impl IntoIterator<Item = Node>,
@@ -114,7 +114,7 @@ impl Graph {
         self.shapes[0]
     }
 
-    /// The value that is the network's result.
+    /// The network's output value.
     pub fn output(&self) -> ValueId {
         self.output
     }
@@ -138,7 +138,7 @@ impl Graph {
     }
 }
 
-/// Why a graph cannot be.
+/// Why a graph is invalid.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum GraphError {
     /// A tensor's data does not fill its shape.
@@ -171,7 +171,7 @@ pub enum GraphError {
         /// The name.
         name: String,
     },
-    /// A value that no earlier node makes.
+    /// A value that no earlier node produces.
     #[error("{node} reads value {value}, which does not exist yet")]
     UnknownValue {
         /// The reader.
@@ -179,7 +179,7 @@ pub enum GraphError {
         /// The value's index.
         value: usize,
     },
-    /// The input itself as the result.
+    /// The input itself as the output.
     #[error("the output is the input: no node produces it")]
     NoNode,
     /// A node whose value is neither read nor the output.
@@ -193,7 +193,7 @@ pub enum GraphError {
     InputCount {
         /// The node.
         node: String,
-        /// Inputs the operation takes.
+        /// Inputs the operation expects.
         expected: &'static str,
         /// Inputs given.
         actual: usize,
@@ -203,7 +203,7 @@ pub enum GraphError {
     Mismatch {
         /// The node.
         node: String,
-        /// What is compared, in words.
+        /// What is compared, as text.
         what: &'static str,
         /// The length needed.
         expected: usize,
@@ -228,10 +228,10 @@ pub enum GraphError {
         /// The parameter.
         what: &'static str,
     },
-    /// An input picture of another length than the graph's input.
+    /// An input image of another length than the graph's input.
     #[error("the input has {actual} values, expected {expected}")]
     InputLength {
-        /// Numbers of the input shape.
+        /// Elements of the input shape.
         expected: usize,
         /// Numbers given.
         actual: usize,

@@ -1,29 +1,29 @@
-//! Which kind of microscopy a picture comes from, told by its colour.
+//! Classifies the kind of microscopy of an image by its color.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 use shared::{Channels, Image};
 
-/// The kinds of picture that training balances and scoring tells apart.
+/// The image types that training balances and scoring reports separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageType {
-    /// Light nuclei on a dark ground, grey or in false colour.
+    /// Light nuclei on a dark background, gray or in false color.
     Fluorescence,
-    /// Stained tissue that fills the picture with colour: purple on purple, or pink.
+    /// Stained tissue that fills the image with color: purple on purple, or pink.
     PurpleSaturated,
-    /// Stained nuclei on a pale ground.
+    /// Stained nuclei on a pale background.
     PurpleOnPale,
-    /// Dark nuclei on a light grey ground.
+    /// Dark nuclei on a light gray background.
     GreyBrightfield,
 }
 
-/// Median HSV value from which a picture is bright, in 255ths.
+/// Median HSV value above which an image is bright, in 255ths.
 const BRIGHT: usize = 119;
-/// Mean HSV saturation from which a bright picture is in colour, in 255ths.
+/// Mean HSV saturation above which a bright image is in color, in 255ths.
 const COLOURED: u64 = 7;
-/// Median HSV saturation from which the ground of a picture is stained, in 255ths.
+/// Median HSV saturation above which the background of an image is stained, in 255ths.
 const STAINED: usize = 43;
 
 impl ImageType {
@@ -31,10 +31,10 @@ impl ImageType {
     pub const ALL: [Self; 4] =
         [Self::Fluorescence, Self::PurpleSaturated, Self::PurpleOnPale, Self::GreyBrightfield];
 
-    /// The type of a picture, by the brightness and the saturation of its median pixel.
+    /// The type of an image, from the brightness and saturation of its median pixel.
     ///
-    /// The limits lie in the middle of the gaps between the clusters that k-means finds among the
-    /// median HSV colours of the training pictures of the 2018 Data Science Bowl.
+    /// The limits are in the middle of the gaps between the k-means clusters of the median HSV colors of the training
+    /// images of the 2018 Data Science Bowl.
     pub fn of(image: &Image) -> Self {
         let mut values = [0u64; 256];
         let mut saturations = [0u64; 256];

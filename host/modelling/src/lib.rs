@@ -1,5 +1,5 @@
-//! Data sets in, model files out: pictures with their truth, the trained network as a [`Graph`], its
-//! quantisation, and the ONNX file that a station runs.
+//! Data sets and model files: images with ground truth, the trained network as a [`Graph`], its quantization, and the
+//! ONNX file for a station.
 #![forbid(unsafe_code)]
 
 mod dataset;

@@ -27,7 +27,7 @@ const IR_VERSION: i64 = 8;
 /// Largest message that every protobuf reader accepts.
 const LARGEST_FILE: usize = i32::MAX as usize;
 
-/// What a file stores and computes in; biases are never rounded to a byte.
+/// The number format of a file; biases are never quantized to int8.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Encoding<'a> {
     /// Everything is `f32`.
@@ -44,7 +44,7 @@ pub enum Encoding<'a> {
 /// What goes into a file besides the graph.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// What numbers are stored and computed in.
+    /// The number format.
     pub encoding: Encoding<'a>,
     /// Pairs of key and value for `metadata_props`.
     pub metadata: &'a [(&'a str, &'a str)],
@@ -79,7 +79,7 @@ pub enum OnnxError {
         /// What of it.
         what: &'static str,
     },
-    /// A graph whose parts do not fit.
+    /// A graph with inconsistent parts.
     #[error(transparent)]
     Graph(#[from] GraphError),
 }
@@ -127,7 +127,7 @@ pub fn write_onnx(graph: &Graph, options: &OnnxOptions) -> Result<Vec<u8>, OnnxE
 /// Reads `metadata_props` of an ONNX file.
 ///
 /// # Errors
-/// If `bytes` is no ONNX model, or a key occurs twice.
+/// If `bytes` is not an ONNX model, or a key occurs twice.
 pub fn read_metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>, OnnxError> {
     let model = pb::ModelProto::decode(bytes).map_err(OnnxError::Decode)?;
     if model.graph.is_none() {

@@ -1,10 +1,10 @@
-//! Outlines of nuclei drawn over a picture.
+//! Outlines of nuclei drawn over an image.
 
 use shared::{Channels, Image, LabelImage, SizeError, rgb_samples};
 
-/// The picture in RGB with the outermost pixels of every nucleus in `colour`.
+/// The image in RGB with the outermost pixels of every nucleus in `colour`.
 ///
-/// A nucleus that reaches the picture's edge has no outline there.
+/// A nucleus has no outline along the image's border.
 ///
 /// # Errors
 /// [`SizeError::Samples`] when labels and picture are not of one size.

@@ -1,10 +1,10 @@
-//! Nuclei as polygons along the edges of their pixels: what viewers and other programs draw.
+//! Nuclei as polygons along pixel edges, for viewers and other programs.
 
 use std::collections::{BTreeMap, HashMap};
 
 use shared::LabelImage;
 
-/// A corner of pixels: `[x, y]`, the picture's upper left corner being `[0, 0]`.
+/// A corner of pixels: `[x, y]`; the image's upper left corner is `[0, 0]`.
 pub type Corner = [i32; 2];
 
 /// A part of a nucleus that hangs together by pixel sides. Rings are closed without their first corner

@@ -1,5 +1,5 @@
-//! Post-training quantisation: what numbers a network's values take, how they are rounded to bytes, what that
-//! costs layer by layer and picture by picture, and whether it may be shipped.
+//! Post-training quantization: activation ranges, rounding to int8, the loss per layer and per image, and the accuracy
+//! check.
 
 use host_console::Failure;
 

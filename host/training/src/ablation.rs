@@ -1,4 +1,4 @@
-//! What each augmentation is worth: runs that differ in one of them alone.
+//! Ablation of augmentations: runs that differ in only one of them.
 
 use super::colour::ColourAugmentation;
 use super::crops::{Augmentation, Switch};

@@ -7,8 +7,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// Share of the old average that is kept after `steps` steps: small at first, so that the random weights
-/// of the start are soon forgotten, and `most` in the end.
+/// Decay after `steps` steps: small at first, so that the initial random weights are soon forgotten, and `most` in the
+/// end.
 pub(super) fn share_kept(steps: u64, most: f64) -> f64 {
     let steps = steps as f64;
     ((1.0 + steps) / (10.0 + steps)).min(most)

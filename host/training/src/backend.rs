@@ -1,4 +1,4 @@
-//! Where training runs: the GPU through CUDA, or the CPU.
+//! The compute backend of training: the GPU with CUDA, or the CPU.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use cubecl_runtime::config::cache::CacheConfig;
 use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig as _};
 use thiserror::Error;
 
-/// What `--backend` asks for.
+/// The value of `--backend`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
     /// CUDA if it works, else the CPU.
@@ -40,7 +40,7 @@ pub enum CudaMissing {
     /// The kernel has no NVIDIA device.
     #[error("this machine has no NVIDIA device (/dev/nvidia0)")]
     NoDevice,
-    /// There is a device, and a first computation on it failed.
+    /// There is a device, but a test computation on it failed.
     #[error("a test computation on the NVIDIA device failed: {message}")]
     Failed {
         /// The last line that the attempt printed.
@@ -48,12 +48,11 @@ pub enum CudaMissing {
     },
 }
 
-/// Name of the hidden command that tries CUDA in a process of its own: a driver that is half installed
-/// ends that one and not the caller.
+/// Name of the hidden command that tests CUDA in a separate process, since a broken driver may crash it.
 pub const PROBE_COMMAND: &str = "probe-cuda";
 
 impl BackendChoice {
-    /// Decides, trying CUDA where it may be taken.
+    /// Chooses the backend, and tests CUDA if allowed.
     ///
     /// # Errors
     /// [`CudaMissing`] when CUDA was asked for by name.
@@ -70,7 +69,7 @@ impl BackendChoice {
 }
 
 impl Backend {
-    /// Its name for people.
+    /// Its display name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cuda => "CUDA",
@@ -79,13 +78,13 @@ impl Backend {
     }
 }
 
-/// What training on CUDA computes with. Unit tests never do, and must not compile its kernels for minutes.
+/// The CUDA backend. Unit tests never use it, and must not spend minutes compiling its kernels.
 #[cfg(not(test))]
 pub(crate) type CudaTraining = Autodiff<Cuda>;
 #[cfg(test)]
 pub(crate) type CudaTraining = Autodiff<Flex>;
 
-/// Whether CUDA computes here.
+/// Whether CUDA works here.
 ///
 /// # Errors
 /// [`CudaMissing`] with the reason.

@@ -1,4 +1,4 @@
-//! A training run on disk: weights, optimiser, and where in the run they stand.
+//! A training run on disk: weights, optimizer, and progress.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
@@ -30,9 +30,9 @@ pub struct Position {
 /// The weights of a run.
 #[derive(Debug, Clone)]
 pub struct Weights<M, A> {
-    /// Those that the last step left.
+    /// The weights after the last step.
     pub model: M,
-    /// Their running average, which is what a run yields.
+    /// Their exponential moving average, which is exported.
     pub average: A,
 }
 
@@ -62,7 +62,7 @@ pub enum CheckpointError {
         #[source]
         source: io::Error,
     },
-    /// The file is cut or changed.
+    /// The file is truncated or changed.
     #[error("{path} is damaged")]
     Damaged {
         /// The file.
@@ -83,7 +83,7 @@ struct Contents {
 
 type Bytes = BinBytesRecorder<FullPrecisionSettings>;
 
-/// Saves a run, whole or not at all.
+/// Saves a run atomically.
 ///
 /// # Errors
 /// [`CheckpointError`].
@@ -111,7 +111,7 @@ where
     Ok(write_whole(path, &bytes)?)
 }
 
-/// Loads a run into a model and an optimiser of the same form.
+/// Loads a run into a model and an optimizer of the same architecture.
 ///
 /// # Errors
 /// [`CheckpointError`].
@@ -133,7 +133,7 @@ where
     Ok(Restored { position: contents.position, weights: Weights { model, average }, optimizer })
 }
 
-/// Loads the averaged weights of a run alone, for a module of the same form.
+/// Loads only the averaged weights of a run, for a module of the same architecture.
 ///
 /// # Errors
 /// [`CheckpointError`].

@@ -1,35 +1,35 @@
-//! Variation of brightness and colour: what differs between microscopes, stains and cameras.
+//! Augmentation of brightness and color: differences between microscopes, stains and cameras.
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-/// How often each variation is applied, 0 to 1.
+/// Probability of each augmentation, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourAugmentation {
-    /// A power of brightness.
+    /// Gamma.
     pub gamma: f64,
-    /// Another contrast and offset.
+    /// Contrast and offset.
     pub contrast: f64,
-    /// A gain for each channel, as another stain or white balance gives.
+    /// A gain per channel, like another stain or white balance.
     pub stain: f64,
-    /// More or less colour.
+    /// Saturation.
     pub saturation: f64,
-    /// Another order of the channels.
+    /// Permuted channels.
     pub hue: f64,
-    /// All channels the same.
+    /// Grayscale.
     pub grey: f64,
     /// Dark for bright.
     pub inversion: f64,
     /// A 3x3 blur.
     pub blur: f64,
-    /// Noise of every pixel.
+    /// Noise per pixel.
     pub noise: f64,
 }
 
 impl ColourAugmentation {
-    /// What `train` does unless told otherwise.
+    /// The default of `train`.
     pub const DEFAULT: Self = Self {
         gamma: 0.5,
         contrast: 0.5,
@@ -55,7 +55,7 @@ impl ColourAugmentation {
     };
 }
 
-/// Varies a crop `[3, side, side]` of 0 to 1 in place; it stays within 0 to 1.
+/// Augments a crop `[3, side, side]` of 0 to 1 in place; it stays within 0 to 1.
 pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentation, rng: &mut StdRng) {
     let area = side * side;
     if rng.random_bool(how.hue) {

@@ -31,12 +31,12 @@ pub struct TrainConfig {
     pub recipe: Recipe,
     /// The network.
     pub unet: UnetConfig,
-    /// What its encoder begins with, if not with random weights.
+    /// The initial weights of its encoder, if not random.
     #[serde(default)]
     pub encoder_weights: Option<EncoderWeights>,
     /// Epochs.
     pub epochs: u32,
-    /// Crops of an epoch.
+    /// Crops per epoch.
     pub epoch_crops: u64,
     /// Crops per step.
     pub batch: usize,
@@ -44,21 +44,21 @@ pub struct TrainConfig {
     pub crop: usize,
     /// Greatest learning rate.
     pub learning_rate: f64,
-    /// Share of the old average in the running average of the weights, 0 to below 1.
+    /// Decay of the exponential moving average of the weights, 0 to below 1.
     pub averaging: f64,
-    /// Of weights, split and crops.
+    /// Random seed of weights, split and crops.
     pub seed: u64,
-    /// Share of the pictures held back for validation.
+    /// Fraction of the images held back for validation.
     pub validation_share: f64,
     /// Epochs between validations.
     pub validate_every: u32,
     /// Augmentation of the crops.
     pub augmentation: Augmentation,
-    /// Diameter that the median nucleus is scaled to when a picture is segmented, px.
+    /// Diameter to which the median nucleus of an image is scaled, px.
     pub nucleus_px: f32,
 }
 
-/// A file of weights that an encoder begins with.
+/// A file with initial weights of an encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderWeights {
@@ -84,7 +84,7 @@ impl EncoderWeights {
 
 /// Side of a tile of the exported network, px.
 const TILE: u32 = 256;
-/// Least overlap of tiles: more than a nucleus at the network's scale, px.
+/// Minimum overlap of tiles: more than a nucleus at the network's scale, px.
 const OVERLAP: u32 = 32;
 
 /// What a step is about.
@@ -92,12 +92,12 @@ const OVERLAP: u32 = 32;
 pub struct StepShape {
     /// Side of a crop, px.
     pub side: usize,
-    /// Output channels that Dice is taken over, from the first.
+    /// Number of output channels in the Dice loss, from the first.
     pub masks: usize,
 }
 
 impl TrainConfig {
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub fn epoch_steps(&self) -> u64 {
         self.epoch_crops.div_ceil(self.batch as u64).max(1)
     }
@@ -133,7 +133,7 @@ impl TrainConfig {
         Ok(network)
     }
 
-    /// Multiply-accumulates of a tile, in billions.
+    /// Multiply-accumulates per tile, in billions.
     ///
     /// # Errors
     /// [`GraphError`] when the network does not fit the tile.

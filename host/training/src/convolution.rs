@@ -1,7 +1,7 @@
-//! Convolutions whose gradients are matrix products.
+//! Convolutions with gradients as matrix products.
 //!
-//! Burn's own gradient of a convolution's weight is a convolution with a kernel as large as the picture,
-//! which takes most of a step on a CPU. Here every gradient is a few large matrix products.
+//! Burn's own gradient of a convolution's weight is a convolution with a kernel as large as the image, which takes most
+//! of a step on a CPU. Here every gradient is a few large matrix products.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -1,4 +1,4 @@
-//! Training's operations on the CPU, by the kernels of `training-kernels`.
+//! Training operations on the CPU, using `training-kernels`.
 //!
 //! Burn's CPU backend spreads a convolution into columns for a general matrix product and normalises in a
 //! dozen passes; the kernels do the same arithmetic in place. The forms in terms of Burn's tensors, which

@@ -1,7 +1,7 @@
-//! Training crops: a place in a picture, turned, mirrored and scaled, with its truth.
+//! Training crops: a position in an image, rotated, mirrored and scaled, with its ground truth.
 //!
-//! Crop `i` of a run is a pure function of the pictures, the seed and `i`: a resumed run sees the crops
-//! that the uninterrupted one would have seen.
+//! Crop `i` of a run is a pure function of the images, the seed and `i`, so a resumed run sees the same crops as an
+//! uninterrupted one.
 
 use std::f32::consts::{PI, TAU};
 
@@ -14,26 +14,26 @@ use super::colour::{ColourAugmentation, augment_colour};
 use super::crowding::crowd;
 use super::truth::truth;
 
-/// What varies between the crops of one picture.
+/// Augmentation of the crops of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
     /// Shift, rotation and mirroring.
     pub geometry: Switch,
-    /// Least diameter that the picture's median nucleus is scaled to, px.
+    /// Minimum diameter to which the image's median nucleus is scaled, px.
     pub min_nucleus_px: f32,
-    /// Greatest such diameter, px.
+    /// Maximum such diameter, px.
     pub max_nucleus_px: f32,
-    /// How often a crop is bent, 0 to 1.
+    /// Probability of an elastic deformation, 0 to 1.
     pub elastic: f64,
-    /// How often nuclei of a crop are repeated beside others, touching them, 0 to 1.
+    /// Probability of copying nuclei next to others so that they touch, 0 to 1.
     pub touching: f64,
     /// Brightness, contrast, colour, blur and noise.
     pub colour: ColourAugmentation,
 }
 
 impl Augmentation {
-    /// None: a crop shows its picture as a station does, the median nucleus `nucleus_px` pixels across.
+    /// None: a crop shows its image as a station does, with the median nucleus `nucleus_px` pixels across.
     pub const fn none(nucleus_px: f32) -> Self {
         Self {
             geometry: Switch::Off,
@@ -56,22 +56,22 @@ pub enum Switch {
     Off,
 }
 
-/// A picture ready for cutting crops.
+/// An image prepared for cutting crops.
 #[derive(Debug)]
 pub struct TrainingPicture {
-    /// Stretched as the network sees it, one or three planes, in halving sizes.
+    /// Contrast-stretched as for the network, one or three planes, as an image pyramid.
     pyramid: Vec<Planes>,
     labels: LabelImage,
     median_diameter_px: f32,
 }
 
-/// Levels of the pyramid: pictures are halved as long as nuclei are larger than needed.
+/// Levels of the pyramid: images are halved while nuclei are larger than needed.
 const LEVELS: usize = 4;
-/// What the median nucleus of a picture without any is taken to be, px.
+/// Assumed diameter of the median nucleus in an image without nuclei, px.
 const UNKNOWN_DIAMETER_PX: f32 = 24.0;
 
 impl TrainingPicture {
-    /// Prepares a picture with its true labels.
+    /// Prepares an image with its true labels.
     pub fn new(image: &Image, labels: LabelImage, scaling: Scaling) -> Self {
         let median = area_weighted_median_diameter(&labels.areas()[1..]);
         let mut pyramid = vec![Planes::from_image(image, scaling)];
@@ -86,14 +86,14 @@ impl TrainingPicture {
     }
 }
 
-/// A crop with its truth: what one step of training sees `n` of.
+/// A crop with its targets; a training step uses `n` of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Crop {
     /// `[3, side, side]`, 0 to 1.
     pub image_chw: Vec<f32>,
     /// `[3, side, side]`: nucleus and interior, 0 or 1, and distance, 0 to 1.
     pub truth_chw: Vec<f32>,
-    /// `[3, side, side]`: how much each pixel counts.
+    /// `[3, side, side]`: the weight of each pixel.
     pub weight_chw: Vec<f32>,
 }
 
@@ -115,8 +115,8 @@ pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, 
     Crop { image_chw, truth_chw, weight_chw }
 }
 
-/// The whole picture resized to `side` pixels a side, whatever that does to its shape: the classic tutorial's
-/// only crop, with the nucleus map alone.
+/// The whole image resized to `side` pixels per side regardless of its shape: the classic tutorial's only crop, with
+/// the nucleus map only.
 pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
     let area = side * side;
     let resized = picture.pyramid[0].resized(side, side);
@@ -130,7 +130,7 @@ pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
     Crop { image_chw, truth_chw: (0..area).map(nucleus).collect(), weight_chw: vec![1.0; area] }
 }
 
-/// Where the pixels of a crop lie in its picture: `source = centre + matrix (pixel - middle)`.
+/// The mapping from a crop's pixels to its image: `source = centre + matrix (pixel - middle)`.
 struct Placement {
     centre: [f32; 2],
     /// Row-major, source pixels for one of the crop.
@@ -180,7 +180,7 @@ impl Placement {
         let step = (picture.median_diameter_px / wanted).clamp(1.0 / 6.0, 16.0);
         let (mut angle, mut mirror, mut stretch) = (0.0, 1.0, 1.0);
         if augmentation.geometry == Switch::On {
-            // Half of the crops keep their pixels' grid: only those show the camera's own sharpness.
+            // Half of the crops keep their pixel grid, because only those show the camera's own sharpness.
             angle = if rng.random_bool(0.5) {
                 PI / 2.0 * rng.random_range(0..4) as f32
             } else {

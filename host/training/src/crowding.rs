@@ -1,13 +1,13 @@
-//! Synthetic crowds: nuclei of a crop repeated beside others so that they touch.
+//! Copy-paste augmentation: nuclei of a crop copied next to others so that they touch.
 //!
-//! Touching nuclei are what costs the score most, and many data sets show few of them.
+//! Touching nuclei cost the score most, and are rare in many data sets.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// Nuclei repeated in a crop at most.
+/// Maximum copied nuclei per crop.
 const REPEATS: usize = 4;
-/// Least area of a nucleus that is repeated, px.
+/// Minimum area of a copied nucleus, px.
 const MIN_AREA: usize = 30;
 /// Pixels about a nucleus that are taken with it: its blurred rim.
 const RIM: i32 = 2;

@@ -1,4 +1,4 @@
-//! The last steps of a run: thresholds tuned on validation, weights rounded, scores written into the file.
+//! The last steps of a run: tunes thresholds on validation, quantizes weights, and writes scores to the file.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -18,7 +18,7 @@ use super::validation::{ValidationPicture, tune_extraction, validate};
 pub struct FinishedModel {
     /// The file.
     pub onnx: Vec<u8>,
-    /// Labels that it gives for the validation pictures, in order.
+    /// Its labels of the validation images, in order.
     pub labels: Vec<LabelImage>,
     /// Its scores.
     pub report: Report,
@@ -29,17 +29,17 @@ pub struct FinishedModel {
 pub struct Report {
     /// The extraction as tuned.
     pub extraction: Extraction,
-    /// With the weights as trained, all pictures.
+    /// With the trained float weights, all images.
     pub float: Option<SetScore>,
-    /// With the weights as in the file, all pictures.
+    /// With the weights in the file, all images.
     pub file: Option<SetScore>,
-    /// With the weights as in the file, by image type.
+    /// With the weights in the file, per image type.
     pub types: BTreeMap<&'static str, SetScore>,
-    /// With the weights as in the file, by picture.
+    /// With the weights in the file, per image.
     pub pictures: BTreeMap<String, f64>,
 }
 
-/// A file with the labels and the score that it gives for each validation picture, in order.
+/// A file with its labels and scores of the validation images, in order.
 #[derive(Debug)]
 pub struct ScoredFile {
     /// The file.
@@ -49,7 +49,7 @@ pub struct ScoredFile {
 }
 
 impl ScoredFile {
-    /// Writes `graph` in `encoding` and scores what it finds.
+    /// Writes `graph` in `encoding` and scores it.
     ///
     /// # Errors
     /// [`Failure`].
@@ -65,7 +65,7 @@ impl ScoredFile {
         Ok(Self { onnx, pictures })
     }
 
-    /// The score over all pictures; `None` where there is none.
+    /// The score over all images; `None` without any.
     pub fn mean(&self) -> Option<SetScore> {
         SetScore::from_scores(self.pictures.iter().map(|(_, score)| score))
     }

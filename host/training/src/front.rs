@@ -1,4 +1,4 @@
-//! What a score costs: the same recipe on networks of several sizes, and the classic tutorial beside them.
+//! Score against cost: the same recipe on networks of several sizes, and the classic tutorial.
 
 use super::config::TrainConfig;
 use super::crops::Augmentation;
@@ -7,7 +7,7 @@ use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
 /// Channels of the first level of the networks compared, the station's own among them.
 const WIDTHS: [usize; 4] = [8, 16, 24, 32];
-/// Side that the tutorial's pictures are resized to, px.
+/// Side to which the tutorial's images are resized, px.
 const TUTORIAL_SIDE: usize = 256;
 
 impl TrainConfig {
@@ -24,8 +24,8 @@ impl TrainConfig {
         }
     }
 
-    /// The runs of the front of score against cost, each with its name: the tutorial, a plain U-Net at full
-    /// resolution with stacked skips, and lean ones of several widths. All see the same pictures as often.
+    /// The runs of the score-against-cost plot, each with its name: the tutorial, a plain U-Net at full resolution with
+    /// concatenated skips, and lean ones of several widths. All see the same images equally often.
     pub fn front(&self) -> Vec<(String, Self)> {
         let lean = UnetConfig {
             encoder: Encoder::Plain,

@@ -1,4 +1,5 @@
-//! The picture that a model is tried on before it runs: drawn, since no user's picture may travel in a model.
+//! The golden frame on which a model is tested before it runs. It is drawn, because a model must not contain a user's
+//! images.
 
 use shared::{Channels, Image, SizeError};
 

@@ -1,7 +1,7 @@
-//! Training: a data set in, one model file out, and a folder that tells how it came about.
+//! Training: from a data set to a model file, with a run folder that documents the process.
 //!
-//! Burn's types stay within this crate, which is apart from the rest of the host because they take minutes to
-//! compile; what leaves it is a [`Graph`](host_modelling::Graph).
+//! Burn's types stay within this crate, which is separate from the rest of the host because they take minutes to
+//! compile; its result is a [`Graph`](host_modelling::Graph).
 
 mod ablation;
 mod average;

@@ -1,4 +1,4 @@
-//! What training minimises: weighted binary cross-entropy plus Dice.
+//! The training loss: weighted binary cross-entropy plus Dice.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
@@ -8,7 +8,7 @@ use burn::tensor::ops::FloatTensor;
 use super::normalisation::{gather, spread};
 use super::ops::{TrainingOps, primitive, tensor};
 
-/// Logits with what they should say and how much each counts, all `[n, c, h, w]`.
+/// Logits with targets and weights, all `[n, c, h, w]`.
 #[derive(Debug, Clone)]
 pub struct LossTensors<B: Backend> {
     /// Logits.

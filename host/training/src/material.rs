@@ -1,4 +1,4 @@
-//! A data set made ready for a run: read once, typed, split.
+//! A data set prepared for a run: read once, classified by type, and split.
 
 use std::num::NonZeroUsize;
 
@@ -12,14 +12,14 @@ use super::sampler::Sampler;
 use super::split::stratified_split;
 use super::validation::ValidationPicture;
 
-/// The pictures of a run.
+/// The images of a run.
 #[derive(Debug)]
 pub struct Material {
     /// To train on.
     pub sampler: Sampler,
     /// To validate on.
     pub validation: Vec<ValidationPicture>,
-    /// Number of pictures trained on.
+    /// Number of training images.
     pub training_count: usize,
 }
 
@@ -34,7 +34,7 @@ impl TrainConfig {
 }
 
 impl Material {
-    /// Reads every picture with its truth and holds back `share` of each image type.
+    /// Reads every image with its ground truth and holds back `share` of each image type.
     ///
     /// # Errors
     /// [`Failure`] that names the pictures that cannot be used, unless `bad` says to leave them out.

@@ -1,5 +1,4 @@
-//! The operations of training whose gradients are written out here: what Burn derives for them on a CPU
-//! takes most of a step.
+//! Training operations with hand-written gradients, because Burn's automatic ones take most of a step on a CPU.
 //!
 //! Each has a form in terms of Burn's tensors that serves every backend; the CPU's own kernels replace
 //! them there (see [`cpu`](super::cpu)).

@@ -1,18 +1,18 @@
-//! What a run teaches: ours, or the classic tutorial's, which every better idea is measured against.
+//! The training recipe: ours, or the classic tutorial's as a baseline.
 
 use serde::{Deserialize, Serialize};
 use shared::{Extraction, OutputChannel, Probability, Scale, ScaleRule, Scaling, UnitError};
 
 use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
-/// What a run teaches, and how a picture is read and nuclei are taken out.
+/// What a run trains, and how images are read and nuclei extracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipe {
     /// Crops at the nuclei's scale; nucleus, interior and distance; cross-entropy and Dice; a watershed.
     #[default]
     Nuclei,
-    /// Whole pictures resized to the network's size, values over 255, one mask, cross-entropy, and connected
+    /// Whole images resized to the network's size, values divided by 255, one mask, cross-entropy, and connected
     /// components: the U-Net of the 2018 Data Science Bowl's most read notebook.
     Tutorial,
 }
@@ -42,7 +42,7 @@ impl Recipe {
         }
     }
 
-    /// How pictures are resized; `nucleus_px` is the diameter that the network knows best, px.
+    /// How images are resized; `nucleus_px` is the diameter of nuclei in training, px.
     ///
     /// # Errors
     /// [`UnitError`], never in practice: the limits are in range.
@@ -57,7 +57,7 @@ impl Recipe {
         })
     }
 
-    /// How nuclei are taken out before anything is tuned.
+    /// The extraction parameters before tuning.
     ///
     /// # Errors
     /// [`UnitError`], never in practice: the thresholds are in range.

@@ -1,4 +1,4 @@
-//! What a run leaves behind: settings, a line an epoch, curves, overlays, checkpoints.
+//! The run folder: settings, one line per epoch, curves, overlays, checkpoints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,11 @@ pub struct Epoch {
     pub crops: u64,
     /// Seconds spent so far.
     pub seconds: f64,
-    /// The rate at the epoch's end.
+    /// The learning rate at the end of the epoch.
     pub learning_rate: f64,
     /// Mean training loss.
     pub loss: f64,
-    /// Scores on the pictures held back, in epochs that are validated.
+    /// Scores on the held-back images, in epochs with validation.
     pub validation: Option<SetScore>,
 }
 
@@ -76,7 +76,7 @@ impl RunFolder {
         self.0.join("config.json")
     }
 
-    /// Where the run stands.
+    /// The progress of the run.
     pub fn checkpoint(&self) -> PathBuf {
         self.0.join("last.checkpoint")
     }
@@ -86,7 +86,7 @@ impl RunFolder {
         self.0.join("best.checkpoint")
     }
 
-    /// Pictures of the validation split with true and found outlines.
+    /// Images of the validation split with true and found outlines.
     pub fn overlays(&self) -> PathBuf {
         self.0.join("overlays")
     }
@@ -118,8 +118,8 @@ impl RunFolder {
         Ok(write_whole(&self.config(), json.as_bytes())?)
     }
 
-    /// Writes the scores of the finished model, and overlays of the validation pictures with the lowest
-    /// and the highest scores: true outlines green, found ones magenta.
+    /// Writes the scores of the finished model, and overlays of the validation images with the lowest and the highest
+    /// scores: true outlines green, found ones magenta.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
@@ -145,12 +145,12 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether a run was begun here.
+    /// Whether the folder has a run.
     pub fn is_begun(&self) -> bool {
         self.config().exists()
     }
 
-    /// The epochs so far: a resumed run goes on with them.
+    /// The epochs so far, which a resumed run continues.
     ///
     /// # Errors
     /// [`Failure`] when the file is there and cannot be read.

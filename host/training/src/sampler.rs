@@ -1,4 +1,4 @@
-//! Which picture the next crop is of, and batches of crops made ahead of the network.
+//! Samples images for crops, and prepares batches of crops ahead of the network.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use super::config::TrainConfig;
 use super::crops::{Crop, TrainingPicture, crop_rng, cut, whole};
 use super::recipe::Recipe;
 
-/// The pictures trained on, by type.
+/// The training images, by type.
 #[derive(Debug)]
 pub struct Sampler {
     pictures: Vec<TrainingPicture>,
@@ -21,8 +21,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Types are drawn in proportion to the square root of their pictures' number, so that rare ones
-    /// are seen often enough and yet not learnt by heart; pictures of a type are drawn alike.
+    /// Types are drawn in proportion to the square root of their number of images, so that rare ones are seen often
+    /// enough without being memorized; images within a type are drawn uniformly.
     pub fn new(pictures: Vec<(ImageType, TrainingPicture)>) -> Self {
         let mut by_type: BTreeMap<ImageType, Vec<usize>> = BTreeMap::new();
         for (index, (image_type, _)) in pictures.iter().enumerate() {
@@ -79,7 +79,7 @@ impl Batch {
     }
 }
 
-/// Batches that wait for the network at most, or one of each maker.
+/// Capacity of the batch queue, or one per thread.
 const AHEAD: usize = 3;
 
 /// The batches of `from..to` in order, made in `makers` threads of `scope`, each of which takes its turn. They end

@@ -2,9 +2,9 @@
 
 use std::f64::consts::PI;
 
-/// Share of the steps that the rate rises over.
+/// Fraction of the steps with a rising rate.
 const WARM_UP: f64 = 0.02;
-/// Share of the peak that the rate falls to.
+/// Final rate as a fraction of the peak.
 const FLOOR: f64 = 0.01;
 
 /// A linear rise to `peak` and a half cosine down to a hundredth of it (Loshchilov and Hutter 2017).

@@ -1,4 +1,4 @@
-//! The run itself: steps, epochs, checkpoints, and going on where it stopped.
+//! The training loop: steps, epochs, checkpoints, and resuming.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -26,30 +26,30 @@ use super::schedule::learning_rate;
 use super::unet::Unet;
 use super::validation::{ValidationPicture, validate};
 
-/// What a run works on.
+/// The inputs of a run.
 #[derive(Debug)]
 pub struct Session<'a> {
     /// Its settings.
     pub config: &'a TrainConfig,
     /// Its folder.
     pub folder: &'a RunFolder,
-    /// The pictures trained on.
+    /// The training images.
     pub sampler: &'a Sampler,
-    /// The pictures held back; none skips validation, and the last weights count as the best.
+    /// The held-back images; without any, validation is skipped and the last weights count as the best.
     pub validation: &'a [ValidationPicture],
-    /// Threads that validation runs on.
+    /// Threads of validation.
     pub threads: NonZeroUsize,
-    /// Set when the run shall stop after the step at hand.
+    /// Set to stop the run after the current step.
     pub stop: &'a AtomicBool,
 }
 
-/// Steps from one reading of the loss to the next: each waits for the GPU.
+/// Steps between readings of the loss, each of which waits for the GPU.
 const LOSS_READ_EVERY: u64 = 16;
 
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All epochs are done: the network of the best one.
+    /// All epochs are done; the network of the best one.
     Finished(Graph),
     /// It was stopped and can be resumed.
     Interrupted {
@@ -59,7 +59,7 @@ pub enum Outcome {
 }
 
 impl Session<'_> {
-    /// Trains to the end, from the folder's checkpoint where there is one, on crops that `makers` threads make.
+    /// Trains to the end, from the folder's checkpoint if any, with crops prepared by `makers` threads.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, or the loss is no longer finite.
@@ -147,7 +147,7 @@ impl Session<'_> {
         checkpoint::save(path, position, Weights { model, average }, optimizer)
     }
 
-    /// Validates where it is due, keeps the weights where they are the best, and closes the epoch.
+    /// Validates if due, stores the weights if they are the best, and closes the epoch.
     fn end_epoch<B: AutodiffBackend>(
         &self,
         weights: &Weights<Unet<B>, Unet<B::InnerBackend>>,

@@ -1,11 +1,11 @@
-//! Which pictures are held back for validation.
+//! Which images are held back for validation.
 
 use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
-/// Indices of the pictures to train on and to validate on, each ascending.
+/// Indices of the training and validation images, each ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// To train on.
@@ -14,8 +14,8 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
-/// Holds back `share` of the pictures of each kind, rounded, but at least one of a kind that has two.
-/// The same kinds and seed give the same split.
+/// Holds back `share` of the images of each kind, rounded, but at least one of a kind with two. The same kinds and seed
+/// give the same split.
 pub fn stratified_split<K: Ord + Copy>(kinds: &[K], share: f64, seed: u64) -> Split {
     let mut by_kind: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for (index, &kind) in kinds.iter().enumerate() {

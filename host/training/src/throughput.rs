@@ -1,4 +1,4 @@
-//! How fast a network trains here.
+//! Training speed on this machine.
 
 use std::time::Instant;
 
@@ -33,9 +33,9 @@ pub struct ThroughputConfig {
 pub struct Throughput {
     /// Median time of a step, ms.
     pub step_ms: f64,
-    /// Crops a second at that time.
+    /// Crops per second at that time.
     pub crops_per_s: f64,
-    /// Multiply-accumulates a second at that time, in billions, three for each of the forward pass.
+    /// Multiply-accumulates per second at that time, in billions, counting three for each of the forward pass.
     pub gmac_per_s: f64,
 }
 

@@ -1,17 +1,16 @@
-//! What the network shall say about each pixel of a crop, and how much each pixel counts.
+//! Training targets and weights of each pixel of a crop.
 
-/// How much more than others a pixel counts that lies between touching nuclei.
+/// Extra weight of pixels between touching nuclei.
 const TOUCHING_WEIGHT: f32 = 4.0;
-/// Area of the nuclei whose pixels count once, px; those of smaller ones count more.
+/// Area of nuclei whose pixels have weight one, px; pixels of smaller nuclei weigh more.
 const COMMON_AREA: f32 = 450.0;
-/// How much more than others the pixels of a small nucleus count at most.
+/// Maximum weight of the pixels of a small nucleus.
 const SMALL_WEIGHT: f32 = 3.0;
 
 /// Nucleus, interior and distance maps of labels, and the pixels' weights, each `[3, side, side]`.
 ///
-/// The interior is a nucleus without the pixels that have another label or background among their eight
-/// neighbours. The distance is that to the outline, as a share of the greatest in the nucleus. What lies
-/// beyond the crop counts as more of the same.
+/// The interior is a nucleus without the pixels that have another label or background among their eight neighbours. The
+/// distance is that to the outline, as a share of the greatest in the nucleus. The crop is continued at its edges.
 pub(super) fn truth(labels_hw: &[u32], side: usize) -> (Vec<f32>, Vec<f32>) {
     let area = side * side;
     let mut truth_chw = vec![0.0; 3 * area];

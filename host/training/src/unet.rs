@@ -1,4 +1,4 @@
-//! The U-Net: an encoder that halves, a decoder that doubles, and skips between them.
+//! The U-Net: an encoder that downsamples, a decoder that upsamples, and skip connections.
 //!
 //! Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
 //! 2015, with batch normalisation, zero padding and 2x2 transposed convolutions. The lean form begins
@@ -26,7 +26,7 @@ use super::ops::TrainingOps;
 use encoder::{Encoded, EncoderModule, Plain};
 use resnet::Resnet50;
 
-/// The resolution that the network works at.
+/// The resolution of the network's first level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Stem {
@@ -57,11 +57,11 @@ pub enum Encoder {
     Resnet50,
 }
 
-/// The form of a U-Net.
+/// The architecture of a U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnetConfig {
-    /// The half that halves.
+    /// The encoder.
     #[serde(default)]
     pub encoder: Encoder,
     /// Channels of the first level; each level below has twice as many. A multiple of 4.
@@ -78,11 +78,11 @@ pub struct UnetConfig {
     pub outputs: usize,
 }
 
-/// Convolutions of an encoder's level.
+/// Convolutions per encoder level.
 const ENCODER_CONVOLUTIONS: usize = 2;
 
 impl UnetConfig {
-    /// Sides of pictures must be multiples of this.
+    /// Sides of images must be multiples of this.
     pub const fn side_multiple(&self) -> usize {
         let first = match self.stem {
             Stem::Full => 1,
@@ -279,7 +279,7 @@ pub struct Unet<B: Backend> {
 }
 
 impl<B: Backend> Unet<B> {
-    /// Takes over torchvision's weights of a ResNet-50; a plain encoder has none to take.
+    /// Loads torchvision's weights of a ResNet-50; not available for a plain encoder.
     ///
     /// # Errors
     /// [`EncoderWeightsError`].

@@ -1,4 +1,4 @@
-//! Scoring on the pictures held back, by the station's own path: exported file, tract, extraction, metric.
+//! Scoring on the held-back images with the station's own code: exported file, tract, extraction, metric.
 
 use std::num::NonZeroUsize;
 
@@ -11,7 +11,7 @@ use shared::{
 };
 use thiserror::Error;
 
-/// A picture held back, with its truth.
+/// A held-back image with its ground truth.
 #[derive(Debug)]
 pub struct ValidationPicture {
     /// Its name in the data set.
@@ -30,7 +30,7 @@ pub enum ValidationError {
     /// The exported model does not load.
     #[error("the exported model does not load")]
     Model(#[from] ModelError),
-    /// A picture was not segmented.
+    /// An image was not segmented.
     #[error("{name} was not segmented")]
     Segment {
         /// The picture.
@@ -39,7 +39,7 @@ pub enum ValidationError {
         #[source]
         source: SegmentError<NetworkError>,
     },
-    /// A picture and its truth do not fit.
+    /// An image and its ground truth do not match.
     #[error("{name} cannot be scored")]
     Metric {
         /// The picture.
@@ -53,7 +53,7 @@ pub enum ValidationError {
     Unit(#[from] UnitError),
 }
 
-/// Labels and score of every picture, in order.
+/// Labels and score of every image, in order.
 ///
 /// # Errors
 /// [`ValidationError`].
@@ -82,8 +82,8 @@ fn score(picture: &ValidationPicture, labels: &LabelImage) -> Result<ImageScore,
         .map_err(|source| ValidationError::Metric { name: picture.name.clone(), source })
 }
 
-/// Finds the thresholds and sizes of the watershed that give the best mean AP: one is varied at a time,
-/// over and over, until none gets better. Each picture keeps the scale that `onnx` gives it.
+/// Finds the watershed parameters with the best mean AP, varying one at a time until none improves. Each image keeps
+/// the scale that `onnx` determines.
 ///
 /// # Errors
 /// [`ValidationError`].
@@ -112,7 +112,7 @@ pub fn tune_extraction(
     }
 }
 
-/// The scale and the maps of every picture.
+/// The scale and the maps of every image.
 fn maps(
     segmenter: &mut Segmenter<TractNetwork>,
     pictures: &[ValidationPicture],
@@ -130,7 +130,7 @@ fn maps(
         .collect()
 }
 
-/// A place in the search, as indices into the values tried.
+/// A point of the search, as indices into the candidate values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Search([usize; 5]);
 
@@ -153,7 +153,7 @@ impl Search {
         })
     }
 
-    /// The places one or two steps away along each axis.
+    /// The points one or two steps away along each axis.
     fn neighbours(self) -> impl Iterator<Item = Self> {
         let lengths = [
             Self::THRESHOLDS.len(),

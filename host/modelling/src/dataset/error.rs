@@ -1,4 +1,4 @@
-//! Why a data set, or one picture of it, cannot be used.
+//! Why a data set, or one of its images, cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use shared::{DecodeError, PlaneSummary};
 use thiserror::Error;
 use zip::result::ZipError;
 
-/// Why a folder, zip or file is no data set.
+/// Why a folder, zip or file is not a data set.
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// Nothing is there.
@@ -17,7 +17,7 @@ pub enum DatasetError {
         /// The place named.
         path: PathBuf,
     },
-    /// The system refuses to read it.
+    /// It cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The folder or file.
@@ -26,7 +26,7 @@ pub enum DatasetError {
         #[source]
         source: io::Error,
     },
-    /// The file claims to be a zip and is none, or only a part of one.
+    /// The file is not a valid zip, or is truncated.
     #[error("{} is not a zip, or is truncated", path.display())]
     NotZip {
         /// The file.
@@ -35,13 +35,13 @@ pub enum DatasetError {
         #[source]
         source: ZipError,
     },
-    /// A file that is neither zip nor picture.
+    /// A file that is neither a zip nor an image.
     #[error("{} is not a folder, a zip, or a PNG, TIFF or JPEG image", path.display())]
     NotData {
         /// The file.
         path: PathBuf,
     },
-    /// A label image by its name, where a picture is wanted.
+    /// A label image, judged by its name, instead of an image.
     #[error("by its name, {} is the ground truth of another image", path.display())]
     Truth {
         /// The file.
@@ -53,7 +53,7 @@ pub enum DatasetError {
         /// The folder or zip.
         path: PathBuf,
     },
-    /// There are files, and none is a picture.
+    /// There are files, but no images.
     #[error("{} contains {files} files, but no PNG, TIFF or JPEG image", path.display())]
     NoPictures {
         /// The folder or zip.
@@ -64,7 +64,7 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
-    /// What a person can do about it.
+    /// The next step.
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "check the path",
@@ -89,10 +89,10 @@ impl From<DatasetError> for Failure {
     }
 }
 
-/// Why one picture, or its truth, cannot be used.
+/// Why an image, or its ground truth, cannot be used.
 #[derive(Debug, Error)]
 pub enum SampleError {
-    /// The bytes do not come.
+    /// The file cannot be read.
     #[error("{file} cannot be read")]
     Read {
         /// The file, or the entry of a zip.
@@ -101,17 +101,17 @@ pub enum SampleError {
         #[source]
         source: io::Error,
     },
-    /// More bytes than a picture can have.
+    /// The file is larger than any image.
     #[error("{file} has {bytes} bytes; the limit for an image is {limit}")]
     TooLarge {
         /// The file, or the entry of a zip.
         file: String,
         /// Its size.
         bytes: u64,
-        /// Most that are read.
+        /// The limit.
         limit: u64,
     },
-    /// The bytes are no picture, no mask or no labels.
+    /// The file is not a valid image, mask or label image.
     #[error("{file} cannot be used")]
     Decode {
         /// The file, or the entry of a zip.
@@ -120,10 +120,10 @@ pub enum SampleError {
         #[source]
         source: DecodeError,
     },
-    /// Mask or labels are not of the picture's size.
+    /// Mask or labels differ in size from the image.
     #[error("{file} has {width}x{height} pixels, but its image has {image_width}x{image_height}")]
     TruthSize {
-        /// The file of the truth.
+        /// The ground truth's file.
         file: String,
         /// Pixels across in the truth.
         width: u32,
@@ -137,12 +137,12 @@ pub enum SampleError {
     /// A mask of all nuclei where labels are wanted.
     #[error("{file} shows all nuclei by one value, in {components} parts: a mask, not labels")]
     BinaryMask {
-        /// The file of the truth.
+        /// The ground truth's file.
         file: String,
         /// Parts that touch nowhere.
         components: u32,
     },
-    /// Truth is needed, and the picture has none.
+    /// The image has no ground truth, which is required.
     #[error("{file} has no masks")]
     NoTruth {
         /// The picture's file.
@@ -151,7 +151,7 @@ pub enum SampleError {
 }
 
 impl SampleError {
-    /// What a person can do about it.
+    /// The next step.
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Read { .. } => "check the disk, or download the data again",
@@ -189,10 +189,10 @@ impl From<SampleError> for Failure {
     }
 }
 
-/// What is odd about a picture or its truth, which can be used all the same.
+/// A warning about an image or its ground truth, which can still be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SampleWarning {
-    /// Masks of one picture overlap.
+    /// Masks of an image overlap.
     #[error(
         "{picture}: {pixels} pixels are in more than one mask; each was assigned to the smallest of its masks"
     )]
@@ -202,12 +202,12 @@ pub enum SampleWarning {
         /// Pixels with several masks.
         pixels: u64,
     },
-    /// The picture's file holds several planes or channels.
+    /// The image's file has several planes or channels.
     #[error("{picture}: {summary}")]
     Planes {
         /// The picture's file.
         picture: String,
-        /// What it holds, and what was read.
+        /// The planes and channels, and which one was read.
         summary: PlaneSummary,
     },
     /// A mask without a pixel.
@@ -216,7 +216,7 @@ pub enum SampleWarning {
         /// The mask's file.
         mask: String,
     },
-    /// A mask that smaller masks, or an equal one, cover whole.
+    /// A mask that is covered completely by smaller masks, or by an equal one.
     #[error("{mask} is covered by other masks and was skipped")]
     Covered {
         /// The mask's file.

@@ -1,4 +1,4 @@
-//! Which files are pictures, and which files are their truth: by their paths alone.
+//! Which files are images, and which are their ground truth, judged by path only.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,23 +6,23 @@ use shared::{
     bare_stem, is_image_file, is_image_folder, is_picture, is_truth_folder, picture_stem, truth_stem,
 };
 
-/// Where the truth of a picture lies, as indices of paths.
+/// The files of an image's ground truth, as indices of paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Truth {
     /// Nowhere.
     None,
     /// One label image.
     Labels(usize),
-    /// One mask a nucleus.
+    /// One mask per nucleus.
     Masks(Vec<usize>),
 }
 
-/// A picture and its truth.
+/// An image and its ground truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
     /// Stem of the file, without an ending such as `_img`.
     pub(super) name: String,
-    /// Index of the picture's path.
+    /// Index of the image's path.
     pub(super) picture: usize,
     /// Its truth.
     pub(super) truth: Truth,

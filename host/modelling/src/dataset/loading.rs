@@ -1,4 +1,4 @@
-//! All pictures of a data set at once, and what is told of those that cannot be used.
+//! Loads all images of a data set, and reports those that cannot be used.
 
 use std::fmt::{self, Display, Formatter};
 use std::num::NonZeroUsize;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dataset, LabelledSample, SampleError, SampleWarning};
 
-/// Lines told of one kind before the rest is only counted.
+/// Lines reported of one kind; the rest is only counted.
 const TOLD: usize = 10;
 
-/// What becomes of a data set in which a picture or its truth cannot be used.
+/// What to do with a data set that contains unusable images or ground truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadTruth {
-    /// It is refused, every bad file being named.
+    /// Reject it, and list all bad files.
     #[default]
     Refuse,
-    /// The bad files are named and left out.
+    /// List and skip the bad files.
     Skip,
 }
 
-/// Pictures that cannot be used.
+/// Images that cannot be used.
 #[derive(Debug)]
 pub struct BadSamples {
-    /// Why, one error a picture.
+    /// One error per image.
     pub errors: Vec<SampleError>,
     /// Pictures looked at.
     pub of: usize,
@@ -54,7 +54,7 @@ impl From<BadSamples> for Failure {
 }
 
 impl BadSamples {
-    /// Refuses the data set, or tells what is left out of it.
+    /// Rejects the data set, or lists what is skipped.
     ///
     /// # Errors
     /// [`BadSamples`] when there are some and the choice is [`BadTruth::Refuse`].
@@ -70,7 +70,7 @@ impl BadSamples {
     }
 }
 
-/// Tells what is odd about truth that is used all the same.
+/// Prints warnings about ground truth that is still used.
 pub fn tell_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
     for warning in warnings.iter().take(TOLD) {
         warn(&format!("warning: {warning}"));
@@ -81,8 +81,8 @@ pub fn tell_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
 }
 
 impl Dataset {
-    /// Loads every picture with its truth, in order, on several threads. What is left out and what is
-    /// odd is told above the progress bar.
+    /// Loads every image with its ground truth, in order, on several threads. Skipped files and warnings are printed
+    /// above the progress bar.
     ///
     /// # Errors
     /// [`BadSamples`] when one cannot be used and the choice is [`BadTruth::Refuse`].

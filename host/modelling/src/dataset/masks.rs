@@ -1,4 +1,4 @@
-//! Many masks, one a nucleus, to one label image.
+//! Combines masks, one per nucleus, into a label image.
 
 use shared::{LabelImage, Mask};
 
@@ -13,21 +13,21 @@ impl MaskPixels {
     }
 }
 
-/// What became of masks that were laid over each other.
+/// The result of combining masks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Merged {
-    /// Pixels that lie in more than one mask.
+    /// Pixels in more than one mask.
     pub(super) overlapping: u64,
     /// Indices of the masks without a pixel.
     pub(super) empty: Vec<usize>,
-    /// Indices of the masks that other masks cover whole.
+    /// Indices of the masks that are covered completely by others.
     pub(super) covered: Vec<usize>,
 }
 
-/// Draws masks into `labels`, numbered `1..=n` in their order.
+/// Draws masks into `labels`, numbered `1..=n` in order.
 ///
-/// A pixel of several masks goes to the smallest of them, so that none is lost in a larger one, and
-/// among masks of one size to the first. Masks that are left without a pixel get no number.
+/// A pixel of several masks belongs to the smallest of them, so that none is lost in a larger one, and among masks of
+/// equal size to the first. Masks without remaining pixels get no number.
 ///
 /// # Panics
 /// When a mask has pixels outside of `labels`.

@@ -1,4 +1,4 @@
-//! Some pictures of a data set as a data set of their own.
+//! Packs some images of a data set into a zip.
 
 use std::io::{Cursor, Write as _};
 
@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 
 use super::{Dataset, SampleError, files_of};
 
-/// Why pictures were not packed.
+/// Why images were not packed.
 #[derive(Debug, Error)]
 pub enum PackError {
     /// A file cannot be read.
@@ -37,8 +37,8 @@ impl From<PackError> for Failure {
 }
 
 impl Dataset {
-    /// A zip with some of the pictures and their truth, every file under its path in the data set.
-    /// The same pictures give the same bytes.
+    /// A zip with some of the images and their ground truth, every file under its path in the data set. The same images
+    /// give the same bytes.
     ///
     /// # Errors
     /// [`PackError`].

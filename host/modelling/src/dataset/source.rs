@@ -1,4 +1,4 @@
-//! Where the bytes of a data set lie: a folder, a zip that stays packed, or a single file.
+//! The files of a data set: a folder, a zip (read without unpacking), or a single file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,11 +12,10 @@ use zip::ZipArchive;
 
 use super::error::{DatasetError, SampleError};
 
-/// Most bytes of one picture's file: the largest picture, uncompressed with 16 bits and alpha, and
-/// room for its metadata.
+/// Maximum length of an image file: the largest image, uncompressed with 16 bits and alpha, plus metadata.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// The checksum that zips hold of their files.
+/// The checksum used by zips.
 const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
 /// A file of the data set.
@@ -53,7 +52,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Lists the files of `path`. Of a single picture, the files beside it that may be its truth as well.
+    /// Lists the files of `path`; for a single image also the files next to it that may be its ground truth.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(|source| match source.kind() {
@@ -79,7 +78,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Whether `path` is what was opened, by whatever way it is named.
+    /// Whether `path` refers to what was opened, however it is written.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         path.canonicalize().ok().zip(self.root.canonicalize().ok()).is_some_and(|(a, b)| a == b)
     }
@@ -106,7 +105,7 @@ impl Source {
         &self.empty_truth
     }
 
-    /// A file's name for a person: its path, through the zip where it lies in one.
+    /// A file's name for messages: its path, including the zip's path if it is in one.
     pub(super) fn describe(&self, index: usize) -> String {
         match &self.entries[index].place {
             Place::File(path) => path.display().to_string(),
@@ -140,7 +139,7 @@ impl Source {
             return Err(too_large(bytes));
         }
         let mut content = Vec::with_capacity(bytes as usize);
-        // The size is what the listing claims, so it is not trusted.
+        // The size is claimed by the listing, so it is not trusted.
         let read = reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut content);
         read.map_err(|source| SampleError::Read { file: self.describe(index), source })?;
         if content.len() as u64 > MAX_FILE_BYTES {
@@ -228,7 +227,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether a file that is no picture by its name is one without the suffix of a truth.
+/// Whether a file that is not an image by its name is one without the suffix of a ground truth.
 fn may_be_truth(name: &str) -> bool {
     is_image_file(name) && truth_stem(picture_stem(name)).is_some()
 }
@@ -245,7 +244,7 @@ fn is_zip(path: &Path) -> io::Result<bool> {
     Ok(named || magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06")
 }
 
-/// A file that several readers share, each at its own place.
+/// A file shared by several readers, each with its own position.
 #[derive(Debug, Clone)]
 struct SharedFile {
     file: Arc<File>,

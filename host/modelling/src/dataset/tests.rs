@@ -323,7 +323,7 @@ fn odd_masks_are_used_and_told() {
     let sample = dataset.load(0).unwrap();
     assert_eq!(sample.labels.unwrap().labels_hw(), [1, 1, 2, 2]);
     let told: Vec<String> = sample.warnings.iter().map(ToString::to_string).collect();
-    assert!(told[0].contains("a.png: 2 pixels lie in more than one mask"), "{told:?}");
+    assert!(told[0].contains("a.png: 2 pixels are in more than one mask"), "{told:?}");
     assert!(told[1].contains("3.png is empty"), "{told:?}");
     assert!(told[2].contains("4.png is covered"), "{told:?}");
     assert_eq!(told.len(), 3);

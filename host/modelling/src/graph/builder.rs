@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::shape::infer;
 use super::{BatchNorm, Convolution, Graph, GraphError, Node, Op, PoolWindow, ValueId, ValueShape};
 
-/// Collects nodes in evaluation order and checks each as it comes.
+/// Collects nodes in evaluation order and checks each one.
 ///
-/// Every method names its node, takes the values it reads and returns the value it makes.
+/// Every method takes the node's name and its inputs, and returns its output value.
 ///
 /// # Errors
 /// Every method fails if the name is taken or malformed, if an input does not exist, or
@@ -94,7 +94,7 @@ impl GraphBuilder {
         self.add_node(name, [first, second], Op::Add)
     }
 
-    /// Adds a stack of values along the channels, in order.
+    /// Concatenates values along the channels, in order.
     pub fn concat(
         &mut self,
         name: impl Into<String>,

@@ -1,4 +1,4 @@
-//! What a graph costs.
+//! The cost of a graph.
 
 use super::{Graph, Node, Op, ValueId};
 
@@ -7,7 +7,7 @@ use super::{Graph, Node, Op, ValueId};
 pub struct NodeMacs<'a> {
     /// The node's name.
     pub name: &'a str,
-    /// Multiply-accumulates for one input.
+    /// Multiply-accumulates per input.
     pub macs: u64,
 }
 

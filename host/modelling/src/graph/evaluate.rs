@@ -1,9 +1,9 @@
-//! The meaning of a graph, computed slowly: what every runtime is compared with.
+//! The slow reference evaluation of a graph, with which every runtime is compared.
 
 use super::{Convolution, Graph, GraphError, Op, PoolWindow, ValueId, ValueShape};
 
 impl Graph {
-    /// The result for one picture, by the definition of each operation with sums in `f64`.
+    /// The result for one image, by the definition of each operation, with sums in `f64`.
     ///
     /// # Shapes
     /// `image_chw` is `[c, h, w]` of [`Graph::input_shape`]; the result is `[c, h, w]` of

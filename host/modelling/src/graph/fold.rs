@@ -3,9 +3,8 @@
 use super::{BatchNorm, Graph, Node, Op, ValueId};
 
 impl Graph {
-    /// Folds every batch normalisation that alone reads a convolution, plain or
-    /// transposed, into that convolution's weight and bias: the same function with fewer
-    /// nodes. One that follows anything else stays.
+    /// Folds every batch normalisation that is the only reader of a convolution, plain or transposed, into that
+    /// convolution's weight and bias: the same function with fewer nodes. One that follows anything else remains.
     #[must_use]
     pub fn fold_batch_norm(self) -> Self {
         let mut readers = vec![0_usize; self.shapes.len()];

@@ -1,4 +1,4 @@
-//! Values in eight bits: how each value of a graph is rounded when a network computes in integers.
+//! Integer plan: how each value of a graph is quantized to eight bits.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ impl Affine {
     }
 }
 
-/// From the least to the greatest number that a value is expected to hold.
+/// The expected minimum and maximum of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// The least.
@@ -48,7 +48,7 @@ pub struct Range {
     pub high: f32,
 }
 
-/// Which convolutions of a graph are computed in integers, and how every value is rounded where one reads it.
+/// Which convolutions of a graph run in integers, and how their inputs are quantized.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegerPlan {
     /// By [`ValueId`].
@@ -104,8 +104,8 @@ impl IntegerPlan {
 }
 
 impl Graph {
-    /// For each node, the rectifier that alone reads its value, if there is one: a convolution whose rounding
-    /// has zero as its least level computes that as well.
+    /// For each node, the rectifier that is the only reader of its value, if any: a convolution whose rounding has zero
+    /// as its least level computes that as well.
     pub fn sole_rectifiers(&self) -> Vec<Option<usize>> {
         let mut sole = vec![None; self.nodes().len()];
         let mut readers = vec![0_usize; self.nodes().len() + 1];

@@ -27,7 +27,7 @@ impl Tensor4 {
         self.shape
     }
 
-    /// The numbers, the last axis fastest.
+    /// The values, last axis fastest.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
@@ -52,7 +52,7 @@ pub struct Convolution {
     pub weight: Tensor4,
     /// One per output channel.
     pub bias: Vec<f32>,
-    /// Pixels between windows, at least 1.
+    /// Stride, at least 1.
     pub stride: usize,
     /// Pixels of zeros around the input (plain) or cut from the output (transposed).
     pub padding: usize,
@@ -89,7 +89,7 @@ impl BatchNorm {
 pub struct PoolWindow {
     /// Side of the window, at least 1.
     pub size: usize,
-    /// Pixels between windows, at least 1.
+    /// Stride, at least 1.
     pub stride: usize,
     /// Pixels around the input that are in windows and never the greatest, less than `size`.
     pub padding: usize,

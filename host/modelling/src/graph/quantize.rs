@@ -2,7 +2,7 @@
 
 use super::{Graph, Tensor4};
 
-/// Largest magnitude; -128 stays unused, so that the code is symmetric.
+/// Largest magnitude; -128 is unused, so that the range is symmetric.
 const LARGEST: f32 = 127.0;
 
 /// A convolution's weight as `values * scale of the channel`.
@@ -49,7 +49,7 @@ impl QuantizedWeight {
     }
 }
 
-/// One convolution's weight after rounding, and what the rounding cost.
+/// One convolution's quantized weight, and its quantization noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLayer {
     /// The node's index in [`Graph::nodes`].
@@ -58,13 +58,12 @@ pub struct QuantizedLayer {
     pub name: String,
     /// The rounded weight.
     pub weight: QuantizedWeight,
-    /// Signal to quantisation noise, `10 log10(sum w^2 / sum (w - q)^2)`, dB; infinite
-    /// where rounding changed nothing.
+    /// Signal to quantisation noise, `10 log10(sum w^2 / sum (w - q)^2)`, dB; infinite if rounding changed nothing.
     pub sqnr_db: f64,
 }
 
 impl Graph {
-    /// Rounds the weight of every convolution to int8, a layer at a time.
+    /// Quantizes the weight of every convolution to int8, layer by layer.
     pub fn quantize_weights(&self) -> Vec<QuantizedLayer> {
         let layers = self.nodes.iter().enumerate();
         layers

@@ -1,4 +1,4 @@
-//! Shapes of values, and what each operation makes of them.
+//! Shape inference.
 
 use super::{BatchNorm, Convolution, GraphError, Op, PoolWindow};
 
@@ -40,8 +40,8 @@ impl ValueShape {
     }
 }
 
-/// Length of a convolution's output, `floor((i + 2p - k) / s) + 1` (Dumoulin and Visin
-/// 2016, relationship 6); `None` where no window fits.
+/// Length of a convolution's output, `floor((i + 2p - k) / s) + 1` (Dumoulin and Visin 2016, relationship 6); `None` if
+/// no window fits.
 pub fn conv_output(input: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
     let padded = padding.checked_mul(2)?.checked_add(input)?;
     if kernel == 0 {
@@ -50,8 +50,8 @@ pub fn conv_output(input: usize, kernel: usize, stride: usize, padding: usize) -
     padded.checked_sub(kernel)?.checked_div(stride)?.checked_add(1)
 }
 
-/// Length of a transposed convolution's output, `(i - 1) s - 2p + k` (Dumoulin and Visin
-/// 2016, relationship 13); `None` where nothing remains.
+/// Length of a transposed convolution's output, `(i - 1) s - 2p + k` (Dumoulin and Visin 2016, relationship 13); `None`
+/// if nothing remains.
 pub fn conv_transpose_output(input: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
     if kernel == 0 || stride == 0 {
         return None;

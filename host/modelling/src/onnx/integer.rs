@@ -191,7 +191,7 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
         name
     }
 
-    /// Makes sure that `value` is there in float.
+    /// Makes sure that `value` is available in float.
     fn float(&mut self, value: ValueId) {
         if !self.held[value.index()].float {
             self.held[value.index()].float = true;

@@ -1,5 +1,5 @@
-//! A graph out of a file: of those that this crate writes with float activations, and of others that do with the
-//! same few operations.
+//! Reads a graph from a file written by this crate with float activations, or from another file with the same few
+//! operations.
 
 use std::collections::HashMap;
 

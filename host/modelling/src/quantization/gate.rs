@@ -1,4 +1,4 @@
-//! Whether a rounded model may take the float one's place.
+//! The accuracy check: whether a quantized model may replace the float one.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use shared::ImageScore;
 
 use crate::image_type::ImageType;
 
-/// The most that the mean AP of all pictures may lose.
+/// Maximum loss in mean AP over all images.
 const MEAN_AP_LOST: f64 = 0.010;
-/// The most that the AP of any picture may lose.
+/// Maximum loss in AP of any image.
 const PICTURE_AP_LOST: f64 = 0.10;
-/// The most that the number of nuclei found in all pictures may change, as a share.
+/// Maximum relative change of the number of nuclei found in all images.
 const COUNT_BIAS: f64 = 0.01;
 
-/// What one picture lost.
+/// The loss of one image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PictureLoss {
     /// Its name.
     pub name: String,
-    /// Mean AP with float numbers.
+    /// Mean AP of the float model.
     pub float: f64,
-    /// Mean AP with rounded ones.
+    /// Mean AP of the quantized model.
     pub rounded: f64,
 }
 
@@ -32,37 +32,37 @@ impl PictureLoss {
     }
 }
 
-/// What the pictures of a type lost.
+/// The loss of the images of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TypeLoss {
     /// Their number.
     pub pictures: usize,
-    /// Mean AP with float numbers.
+    /// Mean AP of the float model.
     pub float: f64,
-    /// Mean AP with rounded ones.
+    /// Mean AP of the quantized model.
     pub rounded: f64,
 }
 
-/// What the rounding lost on the pictures held back, and whether that is little enough.
+/// The loss on the held-back images, and whether it is within the limits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateVerdict {
-    /// Mean AP lost over all pictures.
+    /// Loss in mean AP over all images.
     pub mean_ap_lost: f64,
-    /// The picture that lost most.
+    /// The image that loses most.
     pub worst: PictureLoss,
-    /// Change of the number of nuclei found in all pictures, as a share of it.
+    /// Relative change of the number of nuclei found in all images.
     pub count_bias: f64,
     /// By image type.
     pub types: BTreeMap<&'static str, TypeLoss>,
-    /// What is over its limit, in words; nothing is a pass.
+    /// The exceeded limits, as text; empty if the check passed.
     pub misses: Vec<String>,
 }
 
-/// One picture's scores, float and rounded.
+/// One image's scores, float and quantized.
 pub type Pair<'a> = (&'a str, ImageType, &'a ImageScore, &'a ImageScore);
 
 impl GateVerdict {
-    /// Judges scores of the same pictures; `None` where there is none.
+    /// Compares scores of the same images; `None` without any.
     pub fn of(pairs: &[Pair<'_>]) -> Option<Self> {
         let loss = |&(name, _, float, rounded): &Pair<'_>| PictureLoss {
             name: name.to_owned(),

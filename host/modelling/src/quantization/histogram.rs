@@ -1,11 +1,11 @@
-//! What numbers a value takes, and the range that its bytes shall cover.
+//! Histograms of values, and the range that their int8 codes cover.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::graph::{Affine, Range};
 
-/// How the range of a value's bytes is chosen.
+/// How the range of a value is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum RangeMethod {
@@ -21,7 +21,7 @@ impl RangeMethod {
     /// Every method.
     pub const ALL: [Self; 3] = [Self::MinMax, Self::Percentile, Self::LeastError];
 
-    /// Its name for a person.
+    /// Its display name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MinMax => "min-max",
@@ -33,12 +33,12 @@ impl RangeMethod {
 
 /// Bins of a histogram.
 const BINS: usize = 4096;
-/// Share of the numbers that the percentile cuts at either end.
+/// Fraction of the values that the percentile method cuts at either end.
 const TAIL: f64 = 1e-4;
-/// Cuts that the least error is sought among, the widest first.
+/// Candidate ranges of the least-error method, widest first.
 const CUTS: usize = 60;
 
-/// How often a value holds which numbers, in bins of one width.
+/// A histogram of a value with equal bins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     range: Range,
@@ -51,7 +51,7 @@ impl Histogram {
         Self { range, counts: vec![0; BINS] }
     }
 
-    /// Counts numbers; those beyond the range go to its ends.
+    /// Adds values; those beyond the range count in the outermost bins.
     pub fn count(&mut self, numbers: &[f32]) {
         let width = self.width();
         let per_bin = if width > 0.0 { 1.0 / width } else { 0.0 };

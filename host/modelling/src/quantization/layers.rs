@@ -1,4 +1,4 @@
-//! What rounding costs each layer.
+//! Quantization noise per layer.
 
 use host_console::Progress;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::trace::{Trace, TraceError};
 use crate::graph::{Graph, ValueId};
 use crate::onnx::Encoding;
 
-/// The noise that a rounded file has at the output of one convolution, its rectifier included.
+/// The quantization noise at the output of one convolution, including its rectifier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerNoise {
     /// The node's index in [`Graph::nodes`].
@@ -19,7 +19,7 @@ pub struct LayerNoise {
     pub integer: bool,
     /// Signal to quantisation noise of its weight, dB.
     pub weight_sqnr_db: f64,
-    /// Signal to quantisation noise of its output, that of all layers before it included, dB.
+    /// Signal-to-noise ratio of its output, including the noise of all layers before it, dB.
     pub sqnr_db: f64,
 }
 

@@ -1,4 +1,4 @@
-//! A network run as the file that a station gets, with its inner values brought out.
+//! Runs an encoded network as a station does, with its inner values as extra outputs.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Trace {
         Ok(Self { runnable, input_shape, affine })
     }
 
-    /// The watched values for one picture, in order.
+    /// The watched values for one image, in order.
     ///
     /// # Shapes
     /// `image_chw` is `[c, h, w]` of [`Graph::input_shape`].

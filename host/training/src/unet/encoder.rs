@@ -9,7 +9,7 @@ use super::resnet::Resnet50;
 use crate::ops::TrainingOps;
 use crate::pooling::halved_by_max;
 
-/// An encoder: maps of every level out of a picture.
+/// An encoder: feature maps of every level.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one a network, and its numbers lie elsewhere")]
 pub(super) enum EncoderModule<B: Backend> {
@@ -17,7 +17,7 @@ pub(super) enum EncoderModule<B: Backend> {
     Resnet50(Resnet50<B>),
 }
 
-/// What an encoder makes of a picture.
+/// An encoder's output.
 pub(super) struct Encoded<T> {
     /// The maps of every level but the deepest, the top one first, each of half the sides of the one before.
     pub(super) skips: Vec<T>,

@@ -1,8 +1,8 @@
-//! ResNet-50 as an encoder (He et al. 2016), in torchvision's form, stride in the 3x3 convolutions, and under
+//! ResNet-50 as an encoder (He et al. 2016), in torchvision's variant (stride in the 3x3 convolutions) and with
 //! torchvision's names, so that its weights load.
 //!
-//! It is the large network that a small one is compared with: convolutions and normalisation are Burn's own,
-//! which a GPU runs fast and a CPU slowly.
+//! It is a large network to compare with. Convolutions and normalisation are Burn's own, which are fast on a GPU and
+//! slow on a CPU.
 
 mod weights;
 
@@ -23,11 +23,11 @@ use super::encoder::Encoded;
 
 /// The pooling after the first convolution.
 pub(super) const POOL: PoolWindow = PoolWindow { size: 3, stride: 2, padding: 1 };
-/// Channels of the maps that it gives, the top one first.
+/// Channels of its feature maps, top level first.
 pub(super) const CHANNELS: [usize; 5] = [64, 256, 512, 1024, 2048];
 /// Bottlenecks of each of the four layers.
 const BLOCKS: [usize; 4] = [3, 4, 6, 3];
-/// A bottleneck gives this many times the channels that it computes in.
+/// Expansion factor of a bottleneck.
 const EXPANSION: usize = 4;
 
 /// The network without its pooled end.

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Resnet50;
 
-/// Why weights were not taken over.
+/// Why weights could not be loaded.
 #[derive(Debug, Error)]
 pub enum EncoderWeightsError {
     /// A file of another kind.
@@ -54,7 +54,7 @@ impl<B: Backend> Resnet50<B> {
             path: path.to_owned(),
             message: error.to_string(),
         };
-        // The stores tell a missing file in many words.
+        // The stores' message for a missing file is verbose.
         std::fs::metadata(path).map_err(|error| unreadable(&error))?;
         let applied = match path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => {
