@@ -1,14 +1,15 @@
 //! The command line of `nuclei-host`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use host_console::{Exit, Failure};
-use host_training::PROBE_COMMAND;
+use host_console::{Exit, Failure, TRAIN, exit_code};
 
+use crate::commands::passed_on::PassedOn;
 use crate::commands::{
-    audit, bench, capture, convert, demo, dilution_series, doctor, explore, export, flash, key, link_test,
-    live, probe_cuda, publish, quantize, report, score, segment, sign, split, station, train,
+    audit, capture, convert, demo, dilution_series, doctor, explore, flash, key, link_test, live, publish,
+    report, score, segment, sign, station,
 };
 
 /// Count cell nuclei with a microscope station: train, flash, watch, capture and score.
@@ -19,16 +20,24 @@ struct Cli {
     command: Command,
 }
 
-/// One variant per file in `commands/`.
+/// One variant per file in `commands/`. Another program carries out those that are passed on.
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
     Explore(explore::ExploreArgs),
-    Train(train::TrainArgs),
-    Export(export::ExportArgs),
-    Quantize(quantize::QuantizeArgs),
-    Split(split::SplitArgs),
+    /// Train a U-Net on images with masks and write the model file for a station
+    #[command(disable_help_flag = true)]
+    Train(PassedOn),
+    /// Write the model file of a training run's best epoch so far
+    #[command(disable_help_flag = true)]
+    Export(PassedOn),
+    /// Quantize a trained network to int8, report the loss in accuracy, and fail if it exceeds the limit
+    #[command(disable_help_flag = true)]
+    Quantize(PassedOn),
+    /// Write the images that training holds back for validation, with their masks, to a zip
+    #[command(disable_help_flag = true)]
+    Split(PassedOn),
     Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
     Report(report::ReportArgs),
@@ -43,9 +52,9 @@ enum Command {
     Publish(publish::PublishArgs),
     Audit(audit::AuditArgs),
     LinkTest(link_test::LinkTestArgs),
-    Bench(bench::BenchArgs),
-    #[command(name = PROBE_COMMAND, hide = true)]
-    ProbeCuda,
+    /// Measure training speed on this machine: forward, backward and Adam on crops of a fixed pattern
+    #[command(disable_help_flag = true)]
+    Bench(PassedOn),
 }
 
 impl Command {
@@ -54,10 +63,10 @@ impl Command {
             Self::Demo(args) => demo::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Explore(args) => explore::run(&args),
-            Self::Train(args) => train::run(&args),
-            Self::Export(args) => export::run(&args),
-            Self::Quantize(args) => quantize::run(&args),
-            Self::Split(args) => split::run(&args),
+            Self::Train(args) => Err(TRAIN.become_it("train", &args.arguments)),
+            Self::Export(args) => Err(TRAIN.become_it("export", &args.arguments)),
+            Self::Quantize(args) => Err(TRAIN.become_it("quantize", &args.arguments)),
+            Self::Split(args) => Err(TRAIN.become_it("split", &args.arguments)),
             Self::Segment(args) => segment::run(&args),
             Self::Convert(args) => convert::run(&args),
             Self::Report(args) => report::run(&args),
@@ -72,23 +81,23 @@ impl Command {
             Self::Publish(args) => publish::run(&args),
             Self::Audit(args) => audit::run(&args),
             Self::LinkTest(args) => link_test::run(&args),
-            Self::Bench(args) => bench::run(&args),
-            Self::ProbeCuda => probe_cuda::run(),
+            Self::Bench(args) => Err(TRAIN.become_it("bench", &args.arguments)),
         }
     }
 }
 
 /// Parses the command line, runs the command and reports errors.
 pub fn run() -> ExitCode {
-    let ended: Result<Exit, Failure> = Cli::parse().command.run();
-    ExitCode::from(ended.unwrap_or_else(report) as u8)
+    exit_code(Cli::parse_from(asking_the_command(std::env::args_os().collect())).command.run())
 }
 
-fn report(failure: Failure) -> Exit {
-    if !failure.is_closed_pipe() {
-        eprintln!("{failure}");
+/// `help COMMAND` as `COMMAND --help`, which the program that carries the command out answers.
+fn asking_the_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.len() == 3 && arguments[1] == "help" {
+        arguments.remove(1);
+        arguments.push("--help".into());
     }
-    failure.exit()
+    arguments
 }
 
 #[cfg(test)]
@@ -113,8 +122,17 @@ mod tests {
     fn every_command_has_examples_and_they_parse() {
         let cli = Cli::command();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+        for command in cli.get_subcommands().filter(|command| !command.is_disable_help_flag_set()) {
             assert!(parse_examples(command) > 0, "{} has no example", command.get_name());
         }
+    }
+
+    #[test]
+    fn every_word_after_a_command_that_is_passed_on_stays_as_it_is() {
+        let words = ["nuclei-host", "train", "--data", "a.zip", "--help", "--", "-x"];
+        let Command::Train(PassedOn { arguments }) = Cli::parse_from(words).command else { panic!() };
+        assert_eq!(arguments, words[2..].iter().map(OsString::from).collect::<Vec<_>>());
+        let asked = asking_the_command(["nuclei-host", "help", "train"].map(OsString::from).to_vec());
+        assert_eq!(asked, ["nuclei-host", "train", "--help"].map(OsString::from));
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::io;
+use std::process::ExitCode;
 
 /// Exit codes of `nuclei-host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,17 @@ impl Display for Failure {
         }
         Ok(())
     }
+}
+
+/// Reports how a command ended, and gives the program's exit code.
+pub fn exit_code(ended: Result<Exit, Failure>) -> ExitCode {
+    let exit = ended.unwrap_or_else(|failure| {
+        if !failure.is_closed_pipe() {
+            eprintln!("{failure}");
+        }
+        failure.exit()
+    });
+    ExitCode::from(exit as u8)
 }
 
 /// An error and its causes on one line.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use host_console::{Exit, Failure, interrupt, output};
+use host_console::{Exit, Failure, STATION, interrupt, output};
 use serde::Serialize;
 use shared::wire::{Downgrade, Identity};
 
@@ -17,7 +17,7 @@ use crate::monitor::live::{CountSummary, StationMonitor, StopCondition, StopReas
 use crate::station::bundled::BUNDLED_MODEL;
 use crate::station::client::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
 use crate::station::model_check::check_model;
-use crate::station::station_process::{StationProcess, find_station_program};
+use crate::station::station_process::StationProcess;
 use crate::station::virtual_line::VirtualLine;
 
 const EXAMPLES: &str = "Examples:
@@ -72,7 +72,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit, Failure> {
 }
 
 fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
-    let program = find_station_program()?;
+    let program = STATION.find()?;
     let (name, model) = model(args.model.as_deref())?;
     if let Some(frames) = &args.frames
         && !frames.exists()

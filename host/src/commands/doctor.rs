@@ -1,17 +1,16 @@
 //! `nuclei-host doctor`: checks this machine and suggests next steps.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use clap::Args;
-use host_console::{Exit, Failure, output};
-use host_training::BackendChoice;
+use host_console::{BUILD_COMMAND, CHECK_CUDA, Exit, Failure, STATION, TRAIN, output};
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::station::bundled::BUNDLED_MODEL;
 use crate::station::client::{DEFAULT_BAUD, Station, camera_word, list_ports};
 use crate::station::model_check::check_model;
-use crate::station::station_process::find_station_program;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host doctor
@@ -83,7 +82,7 @@ struct DoctorReport {
 /// # Errors
 /// [`Failure`] when standard output fails.
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    let mut findings = vec![model(), cuda(), station_program()];
+    let mut findings = vec![model(), training(), station_program()];
     findings.extend(ports());
     let mut exit = Exit::Done;
     if let Some(port) = &args.port {
@@ -116,20 +115,40 @@ fn model() -> Diagnosis {
     }
 }
 
-fn cuda() -> Diagnosis {
-    match BackendChoice::Cuda.resolve() {
-        Ok(_) => Diagnosis::new("GPU", Health::Ok, "CUDA works; training uses it", ""),
-        Err(error) => Diagnosis::new(
-            "GPU",
-            Health::Warning,
-            format!("{error}; training will use the CPU"),
-            "nothing to do without an NVIDIA card; with one, install its driver (nvidia-smi must list it)",
-        ),
+/// Whether networks can be trained here, and where.
+fn training() -> Diagnosis {
+    let program = match TRAIN.find() {
+        Ok(program) => program,
+        Err(error) => {
+            let found = format!("{error}; only train, export, quantize, split and bench need it");
+            let next = format!("build it: {BUILD_COMMAND}");
+            return Diagnosis::new("training", Health::Warning, found, next);
+        }
+    };
+    let cpu = |reason: &str, next: String| {
+        Diagnosis::new("GPU", Health::Warning, format!("{reason}; training will use the CPU"), next)
+    };
+    match Command::new(&program).arg(CHECK_CUDA).stdin(Stdio::null()).output() {
+        Ok(answer) if answer.status.success() => {
+            Diagnosis::new("GPU", Health::Ok, "CUDA works; training uses it", "")
+        }
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.stderr);
+            let after = |mark: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(mark));
+            let next = after("next: ").unwrap_or("install its driver");
+            cpu(
+                after("error: ").unwrap_or("nuclei-train ended without a message"),
+                format!("nothing to do without an NVIDIA card; with one: {next}"),
+            )
+        }
+        Err(error) => {
+            cpu(&format!("{}: {error}", program.display()), format!("build it anew: {BUILD_COMMAND}"))
+        }
     }
 }
 
 fn station_program() -> Diagnosis {
-    match find_station_program() {
+    match STATION.find() {
         Ok(path) => {
             Diagnosis::new("station program", Health::Ok, format!("{}: nuclei-host demo", path.display()), "")
         }
@@ -137,7 +156,7 @@ fn station_program() -> Diagnosis {
             "station program",
             Health::Warning,
             format!("{error}; only the demo needs it"),
-            "build it: cargo build --release --locked -p firmware",
+            format!("build it: {BUILD_COMMAND}"),
         ),
     }
 }

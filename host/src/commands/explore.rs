@@ -4,11 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, threads_or_all, write_whole};
 use host_modelling::Dataset;
 
 use super::plane_args::{PlaneArgs, binary_masks};
-use super::train::threads_or_all;
 use crate::analysis::exploration::{Exploration, TypeFacts, explore, page};
 
 const EXAMPLES: &str = "Examples:

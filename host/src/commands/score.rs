@@ -6,12 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, threads_or_all, write_whole};
 use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
 use super::plane_args::{PlaneArgs, binary_masks};
-use super::train::threads_or_all;
 use crate::analysis::label_source::LabelSource;
 use crate::analysis::model_file::OpenModel;
 use crate::analysis::scoring::{MissingPolicy, ScoreOptions, SetResult, Worst, score_set};

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, WriteError, one_line, output, write_whole};
+use host_console::{Exit, Failure, Progress, WriteError, one_line, output, threads_or_all, write_whole};
 use serde::Serialize;
 use shared::{
     DecodedImage, FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation,
@@ -15,7 +15,6 @@ use shared::{
 use super::pixel_size_arg::pixel_size;
 use super::plane_args::PlaneArgs;
 use super::station::load_flat_field;
-use super::train::threads_or_all;
 use crate::analysis::model_file::OpenModel;
 use crate::export::{Exporter, Field, Format, LabelExportError, WRITTEN_FOLDERS};
 use crate::records::input_images::InputImages;

@@ -7,43 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use host_console::Failure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use thiserror::Error;
 
-/// Name of the station's program.
-pub const STATION_PROGRAM: &str = "nuclei-station";
 /// Time for a station to exit.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines of its log that are printed when it exits by itself.
 const LAST_LINES: usize = 8;
-
-/// The station's program was not found.
-#[derive(Debug, Error)]
-#[error("{STATION_PROGRAM} is neither next to this program nor in PATH")]
-pub struct NoStationProgram;
-
-impl From<NoStationProgram> for Failure {
-    fn from(error: NoStationProgram) -> Self {
-        Self::failed(error, "build it: cargo build --release --locked -p firmware")
-    }
-}
-
-/// The path of the station's program: next to this one, else in PATH.
-///
-/// # Errors
-/// [`NoStationProgram`].
-pub fn find_station_program() -> Result<PathBuf, NoStationProgram> {
-    let own = std::env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
-    let in_path = std::env::var_os("PATH");
-    let folders = beside.into_iter().chain(in_path.iter().flat_map(std::env::split_paths));
-    folders
-        .map(|folder| folder.join(STATION_PROGRAM))
-        .find(|program| program.is_file())
-        .ok_or(NoStationProgram)
-}
 
 /// A running station, stopped on drop.
 #[derive(Debug)]

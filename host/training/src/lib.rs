@@ -13,6 +13,8 @@ mod convolution;
 mod cpu;
 mod crops;
 mod crowding;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod finish;
 mod front;
 mod golden_scene;
@@ -35,10 +37,12 @@ mod unet;
 mod validation;
 
 pub use ablation::variants;
-pub use backend::{Backend, BackendChoice, PROBE_COMMAND, compute_on_cuda};
+pub use backend::{Backend, BackendChoice};
 pub use colour::ColourAugmentation;
 pub use config::{EncoderWeights, TrainConfig};
 pub use crops::{Augmentation, Switch};
+#[cfg(feature = "cuda")]
+pub use cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
 pub use material::Material;
 pub use recipe::Recipe;
@@ -51,7 +55,6 @@ pub use validation::ValidationPicture;
 
 use std::num::NonZeroUsize;
 
-use backend::{CudaMissing, CudaTraining};
 use host_console::Failure;
 use host_modelling::Graph;
 
@@ -64,8 +67,9 @@ impl Session<'_> {
     /// As [`Session::run`].
     pub fn run_on(&self, backend: Backend) -> Result<Outcome, Failure> {
         match backend {
+            #[cfg(feature = "cuda")]
             // The GPU leaves the cores to the crops, and takes more than one core makes.
-            Backend::Cuda => self.run::<CudaTraining>(&Default::default(), self.threads),
+            Backend::Cuda => self.run::<cuda::CudaTraining>(&Default::default(), self.threads),
             Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN),
         }
     }
@@ -80,12 +84,6 @@ pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, F
     let network = config.unet.init::<Flex>(config.seed, &device);
     let network = checkpoint::load_weights::<Flex, _>(&folder.best(), network, &device)?;
     Ok(network.graph(config.tile())?)
-}
-
-impl From<CudaMissing> for Failure {
-    fn from(missing: CudaMissing) -> Self {
-        Self::failed(missing, "install the NVIDIA driver and CUDA, or use --backend cpu")
-    }
 }
 
 impl From<checkpoint::CheckpointError> for Failure {

@@ -3,10 +3,10 @@
 //! Each has a form in terms of Burn's tensors that serves every backend; the CPU's own kernels replace
 //! them there (see [`cpu`](super::cpu)).
 
+use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::{Autodiff, Cuda};
 use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -77,8 +77,6 @@ pub trait TrainingOps: Backend {
         primitive(loss::gradient::<Self>(tensor(grad), input, masks))
     }
 }
-
-impl TrainingOps for Cuda {}
 
 impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
     fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {

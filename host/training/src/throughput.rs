@@ -7,7 +7,7 @@ use burn::optim::AdamConfig;
 use burn::tensor::backend::AutodiffBackend;
 use serde::Serialize;
 
-use super::backend::{Backend, CudaTraining};
+use super::backend::Backend;
 use super::config::StepShape;
 use super::ops::TrainingOps;
 use super::recipe::Recipe;
@@ -43,7 +43,8 @@ impl ThroughputConfig {
     /// Trains on crops of a fixed pattern.
     pub fn measure(&self, backend: Backend) -> Throughput {
         match backend {
-            Backend::Cuda => self.measure_on::<CudaTraining>(&Default::default()),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => self.measure_on::<crate::cuda::CudaTraining>(&Default::default()),
             Backend::Cpu => self.measure_on::<Autodiff<Flex>>(&Default::default()),
         }
     }

@@ -6,10 +6,9 @@ mod series;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
-use host_console::{Exit, Failure, interrupt, output, write_whole};
+use host_console::{Exit, Failure, interrupt, output, threads_or_all, write_whole};
 use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
     Augmentation, BackendChoice, ColourAugmentation, Encoder, EncoderWeights, FinishedModel, Outcome, Recipe,
@@ -307,11 +306,6 @@ pub fn reopen(folder: &RunFolder, data: Option<&Path>) -> Result<(TrainConfig, D
         return Err(Failure::usage(problem, "give that data set with --data, or start a new run"));
     }
     Ok((config, dataset))
-}
-
-/// Threads to use: those asked for, else every core.
-pub fn threads_or_all(asked: Option<NonZeroUsize>) -> NonZeroUsize {
-    asked.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 impl From<Augment> for Augmentation {

@@ -1,4 +1,4 @@
-//! The hidden command that tries CUDA in a process of its own; see `train::probe_cuda`.
+//! The hidden command that tries CUDA in a process of its own.
 
 use host_console::{Exit, Failure, output};
 use host_training::compute_on_cuda;

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, threads_or_all, write_whole};
 use host_modelling::{
     Calibration, Encoding, GateVerdict, Graph, IntegerPlan, LayerNoise, ModelDraft, Range, RangeMethod,
     TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
@@ -18,7 +18,7 @@ use host_training::{
 use serde::Serialize;
 use shared::{MANIFEST_KEY, Manifest, SetScore, encode_picture_png};
 
-use super::train::{reopen, settings_by_default, threads_or_all};
+use super::train::{reopen, settings_by_default};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host quantize --run nuclei-run

@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, threads_or_all, write_whole};
 use host_modelling::{BadTruth, Dataset, ImageType};
 use host_training::{RunFolder, stratified_split};
 use serde::Serialize;
 
-use super::train::{reopen, threads_or_all};
+use super::train::reopen;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host split --data stage1_train.zip --out validation.zip
@@ -85,7 +85,7 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         (None, None) => return Err(Failure::usage("no data set given", "give it with --data")),
     };
     refuse_own_file(&dataset, &args.out)?;
-    let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
+    let (held, indices) = held_back(&dataset, bad, share, seed(args.threads))?;
     if indices.is_empty() {
         return Err(Failure::failed(
             "no image is held back",

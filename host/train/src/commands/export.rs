@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use host_console::{Exit, Failure};
+use host_console::{Exit, Failure, threads_or_all};
 use host_training::{RunFolder, best_network, finish};
 
-use super::train::{Weights, reopen, threads_or_all, write_model};
+use super::train::{Weights, reopen, write_model};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host export --run nuclei-run --out nuclei.onnx
