@@ -85,7 +85,7 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         (None, None) => return Err(Failure::usage("no data set given", "give it with --data")),
     };
     refuse_own_file(&dataset, &args.out)?;
-    let (held, indices) = held_back(&dataset, bad, share, seed(args.threads))?;
+    let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
     if indices.is_empty() {
         return Err(Failure::failed(
             "no image is held back",
