@@ -46,8 +46,8 @@ def station(args: argparse.Namespace, model: str, kernels: str, threads: int) ->
     frames = args.frames if kernels == "own" or not args.float else max(1, args.frames // 10)
     command = [args.station, "bench", "--model", model, "--size", "256x256", "--json"]
     command += ["--frames", str(frames), "--threads", str(threads), "--kernels", kernels]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return told["tile_ms"], told["tile_cpu_ms"]
+    printed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return printed["tile_ms"], printed["tile_cpu_ms"]
 
 
 def tile(shape: list[int]) -> numpy.ndarray:
@@ -157,10 +157,10 @@ def build_rten() -> Path:
 def rten(program: Path, model: str, mean: float, frames: int, threads: int) -> tuple[float, float]:
     """Runs a tile by rten; its maps must have the mean that ONNX Runtime's have."""
     command = [program, model, str(frames), str(threads)]
-    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    if abs(told["mean"] - mean) > 1e-3:
-        sys.exit(f"speed.py: rten's maps have a mean of {told['mean']}, not {mean}: it computes something else")
-    return told["tile_ms"], told["tile_cpu_ms"]
+    printed = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    if abs(printed["mean"] - mean) > 1e-3:
+        sys.exit(f"speed.py: rten's maps have a mean of {printed['mean']}, not {mean}: it computes something else")
+    return printed["tile_ms"], printed["tile_cpu_ms"]
 
 
 def main() -> None:

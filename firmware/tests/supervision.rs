@@ -23,7 +23,7 @@ fn hear(socket: &UnixDatagram, line: &str) {
     let mut bytes = [0; 4096];
     loop {
         let length = socket.recv(&mut bytes).unwrap();
-        if std::str::from_utf8(&bytes[..length]).unwrap().lines().any(|told| told == line) {
+        if std::str::from_utf8(&bytes[..length]).unwrap().lines().any(|message| message == line) {
             return;
         }
     }

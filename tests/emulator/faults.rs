@@ -171,10 +171,10 @@ fn refuses_a_model(machine: &Machine, words: &str) {
     let path = machine.path("refused.onnx");
     fs::write(&path, brightness_model(0.5)).unwrap();
     let refused = machine.run(&["flash", path.to_str().unwrap()]);
-    let told = text(&refused.stderr);
-    println!("{told}");
-    assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.contains(words), "{told}");
+    let message = text(&refused.stderr);
+    println!("{message}");
+    assert_eq!(refused.status.code(), Some(1), "{message}");
+    assert!(message.contains(words), "{message}");
 }
 
 fn disk_full(machine: &mut Machine, witness: &mut Witness) {

@@ -98,9 +98,9 @@ fn devices_are_the_users(machine: &mut Machine) {
     machine.shell.run("systemctl stop nuclei-station");
     machine.shell.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; udevadm settle");
     let devices = "/dev/video0 /dev/ttyUSB0 /dev/gpiochip0";
-    let told = machine.shell.run(&format!("stat -c '%n %G %a' {devices}"));
-    println!("{told}");
-    assert_eq!(told, "/dev/video0 video 660\n/dev/ttyUSB0 dialout 660\n/dev/gpiochip0 gpio 660");
+    let message = machine.shell.run(&format!("stat -c '%n %G %a' {devices}"));
+    println!("{message}");
+    assert_eq!(message, "/dev/video0 video 660\n/dev/ttyUSB0 dialout 660\n/dev/gpiochip0 gpio 660");
     let opens = format!("runuser -u nuclei -- sh -c 'for device in {devices}; do : <>$device; done'");
     machine.shell.run(&opens);
     passed("camera, line and GPIO are its user's");
@@ -135,18 +135,18 @@ fn counts(machine: &mut Machine, model: &str) {
 /// What the process sees and may do, looked at from inside its namespaces.
 fn is_confined(machine: &mut Machine) {
     let pid = shown(machine, "MainPID");
-    let told = machine.shell.run(&format!(
+    let message = machine.shell.run(&format!(
         "grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd|CapPrm):' /proc/{pid}/status | tr -d '\\t' | tr '\\n' ' '"
     ));
-    println!("{told}");
+    println!("{message}");
     let none = "0000000000000000";
-    assert_eq!(told, format!("CapPrm:{none} CapEff:{none} CapBnd:{none} NoNewPrivs:1 Seccomp:2"));
+    assert_eq!(message, format!("CapPrm:{none} CapEff:{none} CapBnd:{none} NoNewPrivs:1 Seccomp:2"));
 
     let inside = format!("nsenter --mount --target {pid}");
     for path in ["/etc/probe", "/etc/nuclei/station.toml", "/usr/bin/probe", "/boot/probe"] {
-        let (told, status) = machine.shell.try_run(&format!("{inside} touch {path}"));
-        println!("root inside: {told}");
-        assert!(status != 0 && told.contains("Read-only file system"), "{path}: {told}");
+        let (message, status) = machine.shell.try_run(&format!("{inside} touch {path}"));
+        println!("root inside: {message}");
+        assert!(status != 0 && message.contains("Read-only file system"), "{path}: {message}");
     }
     machine.shell.run("mkdir -p /home/ana; echo secret | tee /home/ana/diary /root/diary");
     assert_eq!(machine.shell.run(&format!("{inside} ls -A /home /root")), "/home:\n\n/root:");
@@ -157,9 +157,9 @@ fn is_confined(machine: &mut Machine) {
         |machine: &mut Machine, pid: &str| machine.shell.run(&format!("readlink /proc/{pid}/ns/net"));
     assert_ne!(network(machine, "1"), network(machine, &pid), "a network of its own");
 
-    let told = machine.shell.run("systemd-analyze --no-pager security nuclei-station");
-    println!("{told}");
-    let words = told.split_once("exposure level for nuclei-station.service: ").unwrap().1;
+    let message = machine.shell.run("systemd-analyze --no-pager security nuclei-station");
+    println!("{message}");
+    let words = message.split_once("exposure level for nuclei-station.service: ").unwrap().1;
     let exposure: f64 = words.split(' ').next().unwrap().parse().unwrap();
     assert!(exposure <= EXPOSURE, "{exposure}");
     passed("it writes nothing but its state, and sees no home, no other process and no network");

@@ -42,8 +42,8 @@ fn a_power_cut_at_any_write_leaves_a_model_that_runs() {
         let cut = random.random_range(0..=log.len());
         let mut disk = before.clone();
         log.replay(&mut disk, cut, &mut random);
-        let told = model_on(&disk, folder.path());
-        *running.entry(told).or_default() += 1;
+        let message = model_on(&disk, folder.path());
+        *running.entry(message).or_default() += 1;
     }
     println!(
         "{CUTS} of {CUTS} cut points among {} writes and flushes recovered; then ran {running:?}",
@@ -72,8 +72,8 @@ fn model_on(disk: &[u8], folder: &Path) -> String {
     let mut command = Command::new(program("nuclei-station"));
     command.args(["check", "--config", "/dev/null", "--camera", "simulated", "--threads", "1", "--json"]);
     let output = command.arg("--storage").arg(slots.join("nuclei")).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings = told["findings"].as_array().unwrap();
+    let message: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = message["findings"].as_array().unwrap();
     let finding = findings.iter().find(|finding| finding["what"] == "slots").unwrap();
     assert_eq!(finding["state"], "well", "{finding}");
     let seen = finding["seen"].as_str().unwrap();

@@ -77,11 +77,11 @@ impl Monitor {
     pub fn ask(&mut self, command: &str, arguments: Value) -> Value {
         writeln!(self.0.get_mut(), "{}", json!({"execute": command, "arguments": arguments})).unwrap();
         loop {
-            let told = self.next();
-            if let Some(answer) = told.get("return") {
+            let message = self.next();
+            if let Some(answer) = message.get("return") {
                 return answer.clone();
             }
-            assert!(told.get("error").is_none(), "{command}: {told}");
+            assert!(message.get("error").is_none(), "{command}: {message}");
         }
     }
 

@@ -15,9 +15,9 @@ fn status(port: &str) -> Output {
 }
 
 fn assert_absent(output: &Output, words: &[&str]) {
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{told}");
-    assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{message}");
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
     assert!(output.stdout.is_empty());
 }
 

@@ -9,7 +9,7 @@ use shared::{Channels, Image, LabelImage, decode_labels, encode_label_png, encod
 
 use crate::bench::{Bench, text};
 use crate::fixture::discs;
-use crate::place::{Place, assert_told, json, stderr};
+use crate::place::{Place, assert_prints, json, stderr};
 
 /// The commands that read a data set with its truth; none may leave a file behind when it is refused.
 const READERS: [&str; 3] = [
@@ -49,7 +49,7 @@ fn data_sets_without_a_picture() {
     fs::create_dir(place.path("empty")).unwrap();
     place.write("words/notes.txt", b"no picture");
     zip::ZipWriter::new(fs::File::create(place.path("empty.zip")).unwrap()).finish().unwrap();
-    for (data, told) in [
+    for (data, message) in [
         ("empty", "error: empty is empty"),
         ("empty.zip", "error: empty.zip is empty"),
         ("words", "error: words contains 1 files, but no PNG, TIFF or JPEG image"),
@@ -59,10 +59,10 @@ fn data_sets_without_a_picture() {
             let output = place.run(&format!("{command} {data}"), 1);
             let lines = stderr(&output);
             assert_eq!(lines.lines().count(), 2, "{lines}");
-            assert!(lines.starts_with(told) && lines.contains("\n next: "), "{lines}");
+            assert!(lines.starts_with(message) && lines.contains("\n next: "), "{lines}");
         }
         let output = place.run(&format!("segment --model model.onnx --out found {data}"), 1);
-        assert_told(&output, &[&told.replace("error: ", "not segmented: ")]);
+        assert_prints(&output, &[&message.replace("error: ", "not segmented: ")]);
         assert!(output.stdout.is_empty());
     }
     assert_eq!(place.names_in("."), ["empty", "empty.zip", "model.onnx", "words"]);
@@ -76,11 +76,11 @@ fn truth_that_is_missing_or_of_another_size() {
     place.picture("truth/two/masks/odd.png", 5, 7);
     for command in READERS {
         let output = place.run(&format!("{command} truth"), 1);
-        assert_told(&output, &["one.png has no masks", "put its masks into masks/"]);
+        assert_prints(&output, &["one.png has no masks", "put its masks into masks/"]);
     }
     for command in &READERS[1..] {
         let output = place.run(&format!("{command} truth"), 1);
-        assert_told(
+        assert_prints(
             &output,
             &["odd.png has 5x7 pixels, but its image has 64x160; annotate this image again"],
         );
@@ -98,7 +98,10 @@ fn overlapping_masks_are_told_and_every_nucleus_counts() {
         place.write(&format!("truth/a/masks/{name}.png"), &encode_picture_png(&mask).unwrap());
     }
     let output = place.run("score --truth truth --model model.onnx --json --per-image", 0);
-    assert_told(&output, &["a.png: 704 pixels are in more than one mask", "3.png is covered by other masks"]);
+    assert_prints(
+        &output,
+        &["a.png: 704 pixels are in more than one mask", "3.png is covered by other masks"],
+    );
     assert_eq!(json(&output)["per_image"][0]["true_count"], 2);
 }
 
@@ -113,7 +116,7 @@ fn odd_pictures_are_counted_alike_by_host_and_station() {
     place.picture("odd/f_strip.png", 20_000, 64);
     place.write("odd/g_text.png", b"no picture");
     let found = place.run("segment --model model.onnx --out found odd --json", 1);
-    assert_told(&found, &["g_text.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP"]);
+    assert_prints(&found, &["g_text.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP"]);
     let found = json(&found);
     let counts: Vec<(&Value, u64)> = found["pictures"]
         .as_array()
@@ -160,7 +163,7 @@ fn a_picture_of_twenty_thousand_pixels_a_side_is_refused_by_its_header() {
     place.write("huge.png", &png);
     place.picture("small.png", 32, 32);
     let output = place.run("segment --model model.onnx --out found huge.png small.png", 1);
-    assert_told(
+    assert_prints(
         &output,
         &["huge.png cannot be used: 20000x20000 pixels are over the limit", "split the image"],
     );

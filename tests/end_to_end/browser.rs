@@ -45,15 +45,15 @@ impl Browser {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut process = Process::start(&mut command);
-        let mut told = process.stderr();
+        let mut message = process.stderr();
         let address = loop {
-            let line = next_line(&mut told).unwrap();
+            let line = next_line(&mut message).unwrap();
             if let Some(address) = line.strip_prefix("DevTools listening on ") {
                 break address.to_owned();
             }
         };
         // Whatever else it tells must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        std::thread::spawn(move || std::io::copy(&mut message, &mut std::io::sink()));
         let host = address.trim_start_matches("ws://").split('/').next().unwrap();
         let (socket, _) = client(&address, TcpStream::connect(host).unwrap()).unwrap();
         let mut browser =

@@ -68,8 +68,8 @@ fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
     bench.write("nuclei.png", &encode_picture_png(&Image::black(320, 240, Channels::Grey).unwrap()).unwrap());
     let output = run(&bench, "station calibrate --micrometer nuclei.png --by ana");
     assert_eq!(output.status.code(), Some(1));
-    let told = text(&output.stderr);
-    assert!(told.contains("shows no clear ruling") && told.contains("nothing was set"), "{told}");
+    let message = text(&output.stderr);
+    assert!(message.contains("shows no clear ruling") && message.contains("nothing was set"), "{message}");
     assert_eq!(run(&bench, "station calibrate --by ana").status.code(), Some(2));
     assert_eq!(run(&bench, "station calibrate --bright a --by ana").status.code(), Some(2));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use shared::{LabelImage, encode_label_png};
 
 use crate::bench::text;
-use crate::place::{Place, assert_told, json};
+use crate::place::{Place, assert_prints, json};
 
 /// A field of so many nuclei of four pixels.
 fn field(count: u32) -> Vec<u8> {
@@ -50,7 +50,7 @@ fn a_series_is_judged_from_folders_recordings_and_tables() {
     place.write("eighth.jsonl", (lines + &line(999, false)).as_bytes());
     place.write("counts.csv", table.as_bytes());
     let output = place.run(&format!("dilution-series{words} --json --html series.html"), 0);
-    assert_told(&output, &["excluded: frame 999 of eighth.jsonl: out of focus"]);
+    assert_prints(&output, &["excluded: frame 999 of eighth.jsonl: out of focus"]);
     let judged = json(&output);
     assert_eq!((&judged["verdict"], &judged["steps"][3]["fields"]), (&"proportional".into(), &4.into()));
     assert_eq!(judged, json(&place.run("dilution-series --csv counts.csv --json", 0)));
@@ -76,9 +76,12 @@ fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
     }
     place.write("counts.csv", table.as_bytes());
     let output = place.run("dilution-series --csv counts.csv", 3);
-    let told = text(&output.stdout);
-    assert!(told.contains("do not follow the dilution") && told.contains("dilute further"), "{told}");
-    assert!(told.contains("caution: proportional does not mean accurate"), "{told}");
+    let message = text(&output.stdout);
+    assert!(
+        message.contains("do not follow the dilution") && message.contains("dilute further"),
+        "{message}"
+    );
+    assert!(message.contains("caution: proportional does not mean accurate"), "{message}");
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn what_makes_no_series_is_named() {
     place.write("one/a.png", &field(5));
     place.write("bad.csv", b"times,n\n1,2\n");
     place.write("worse.csv", b"dilution,count\n1,2\n2,some\n");
-    for (words, code, told) in [
+    for (words, code, message) in [
         ("--at 1 one", 2, "at least two dilutions"),
         ("--at 0.5 one --at 1 one", 2, "\"0.5\" is not a dilution factor"),
         ("--at 1 none --at 2 one", 1, "none cannot be read"),
@@ -95,6 +98,6 @@ fn what_makes_no_series_is_named() {
         ("--csv worse.csv", 1, "line 3"),
         ("", 2, "--at"),
     ] {
-        assert_told(&place.run(&format!("dilution-series {words}"), code), &[told]);
+        assert_prints(&place.run(&format!("dilution-series {words}"), code), &[message]);
     }
 }

@@ -9,7 +9,7 @@ use shared::{LabelImage, encode_label_png};
 
 use crate::bench::Bench;
 use crate::fixture::brightness_model;
-use crate::place::{Place, assert_told, json};
+use crate::place::{Place, assert_prints, json};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.py");
 /// The script's exit code where a module is missing.
@@ -64,14 +64,14 @@ fn odd_nuclei_come_back_from_every_format() {
         .collect();
     let discs = LabelImage::new(200, 130, discs).unwrap();
     place.write("labels/discs_masks.png", &encode_label_png(&discs).unwrap());
-    let told = json(&place.run(&format!("convert labels --out out --format {FORMATS} --json"), 0));
-    assert_eq!((&told["pictures"], &told["pixel_size_um"]), (&3.into(), &Value::Null));
+    let message = json(&place.run(&format!("convert labels --out out --format {FORMATS} --json"), 0));
+    assert_eq!((&message["pictures"], &message["pixel_size_um"]), (&3.into(), &Value::Null));
     assert_eq!(place.labels("out/png/discs_masks.png"), discs);
     assert_eq!(place.labels("out/tiff/discs_masks.tif"), discs);
     let Some(read) = read_back(&place.path("out")) else { return };
     let pixels = odd.concat().bytes().filter(|&byte| byte != b'0').count()
         + discs.labels_hw().iter().filter(|&&label| label > 0).count();
-    assert_eq!((&read["pictures"], &read["nuclei"]), (&3.into(), &told["nuclei"]));
+    assert_eq!((&read["pictures"], &read["nuclei"]), (&3.into(), &message["nuclei"]));
     assert_eq!(read["pixels"], pixels);
     assert_eq!(read["composites"], 2, "that with a hole and that in parts");
     assert_eq!(read["run_lengths_in_coco"], 1, "only a hole needs run lengths");
@@ -119,8 +119,8 @@ fn captures_are_converted_with_their_pictures() {
     let formats = format!("{FORMATS},overlay");
     let mut command = Command::new(crate::bench::program("nuclei-host"));
     command.args(["convert", captures.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
-    let told = json(&command.args(["--format", &formats]).output().unwrap());
-    assert_eq!((&told["nuclei"], &told["failed"]), (&count.into(), &serde_json::json!([])));
+    let message = json(&command.args(["--format", &formats]).output().unwrap());
+    assert_eq!((&message["nuclei"], &message["failed"]), (&count.into(), &serde_json::json!([])));
     let table = std::fs::read_to_string(out.join("objects.csv")).unwrap();
     assert!(!table.contains(",,"), "the brightness was seen");
     if let Some(read) = read_back(&out) {
@@ -140,8 +140,8 @@ fn a_recording_becomes_a_table_with_its_evidence() {
         command.args(["convert", record.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
         command.args(["--format", format]).output().unwrap()
     };
-    let told = json(&convert("parquet,csv"));
-    assert_eq!((&told["frames"], told["files"].as_array().unwrap().len()), (&12.into(), 2));
+    let message = json(&convert("parquet,csv"));
+    assert_eq!((&message["frames"], message["files"].as_array().unwrap().len()), (&12.into(), 2));
     assert_eq!(convert("coco").status.code(), Some(2));
     let Some(read) = read_back(&out) else { return };
     let counts: Vec<&Value> = frames.iter().map(|frame| &frame["count"]).collect();
@@ -159,14 +159,14 @@ fn what_cannot_be_converted_is_named() {
     place.write("labels/a.png", &labels(&["11", "00"]));
     place.write("labels/b.png", b"no picture");
     let output = place.run("convert labels --out out --format coco", 1);
-    assert_told(&output, &["b.png cannot be used", "label images not written: 1 (listed above)"]);
+    assert_prints(&output, &["b.png cannot be used", "label images not written: 1 (listed above)"]);
     let output = place.run("convert labels --out out --format overlay", 1);
-    assert_told(&output, &["a: there is no source image to draw on", "--images"]);
+    assert_prints(&output, &["a: there is no source image to draw on", "--images"]);
     place.picture("pictures/a.png", 96, 64);
     let output = place.run("convert labels --images pictures --out out --format csv", 1);
-    assert_told(&output, &["a: the image has 96x64 pixels, but its labels have 2x2"]);
+    assert_prints(&output, &["a: the image has 96x64 pixels, but its labels have 2x2"]);
     place.write("out/png/a.png", &labels(&["1"]));
     let output = place.run("convert out/png --out out --format png", 2);
-    assert_told(&output, &["out/png contains input images or labels"]);
+    assert_prints(&output, &["out/png contains input images or labels"]);
     place.run("convert labels --out out --format word", 2);
 }

@@ -28,15 +28,18 @@ fn a_refused_model_leaves_the_old_one_running() {
         let path = bench.write(name, &onnx);
         let carried = bench.line.carried();
         let checked = bench.run(&["flash", &path]);
-        let told = text(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(1), "{told}");
-        assert!(told.contains(here) && told.contains("nothing was sent"), "{told}");
+        let message = text(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(1), "{message}");
+        assert!(message.contains(here) && message.contains("nothing was sent"), "{message}");
         assert_eq!(bench.line.carried().0, carried.0, "{name} went over the line");
 
         let forced = bench.run(&["flash", &path, "--force"]);
-        let told = text(&forced.stderr);
-        assert_eq!(forced.status.code(), Some(1), "{told}");
-        assert!(told.contains("the station does not run the model") && told.contains(there), "{told}");
+        let message = text(&forced.stderr);
+        assert_eq!(forced.status.code(), Some(1), "{message}");
+        assert!(
+            message.contains("the station does not run the model") && message.contains(there),
+            "{message}"
+        );
         let frame = &bench.json(&["live", "--frames", "1", "--json"])[0];
         assert_eq!(frame["model"], digest.as_str(), "{name} runs");
     }
@@ -84,9 +87,9 @@ fn an_upload_outlives_the_host_and_the_station() {
         Process::start(bench.host(&["flash", &path]).stdout(Stdio::null()).stderr(Stdio::piped()));
     sent_of(&bench, 300_000, &mut first);
     first.signal(Signal::SIGINT);
-    let told = rest(first.stderr());
-    assert_eq!(first.wait().code(), Some(1), "{told}");
-    assert!(told.contains("stopped") && told.contains("run the same command again"), "{told}");
+    let message = rest(first.stderr());
+    assert_eq!(first.wait().code(), Some(1), "{message}");
+    assert!(message.contains("stopped") && message.contains("run the same command again"), "{message}");
 
     // The station is killed, comes back, and is killed once more in the middle of the second try.
     bench.restart_station();
@@ -96,8 +99,8 @@ fn an_upload_outlives_the_host_and_the_station() {
     sent_of(&bench, 300_000, &mut second);
     bench.restart_station();
     let mut stdout = second.stdout();
-    let told = rest(second.stderr());
-    assert_eq!(second.wait().code(), Some(0), "{told}");
+    let message = rest(second.stderr());
+    assert_eq!(second.wait().code(), Some(0), "{message}");
     let ended: serde_json::Value = serde_json::from_str(&next_line(&mut stdout).unwrap()).unwrap();
     assert_eq!(ended["outcome"], "confirmed");
     assert!(ended["sent"].as_u64().unwrap() < LENGTH as u64 * 9 / 10, "nothing was kept: {ended}");

@@ -143,9 +143,9 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
     let killed = Instant::now();
     fleet.hood.station.kill();
     browser.wait_for(&format!("{} === 'lost'", pill(1)));
-    let told = killed.elapsed();
-    eprintln!("a card told after {:.1} s that its station is lost", told.as_secs_f64());
-    assert!(told < Duration::from_secs(3), "{told:?}");
+    let message = killed.elapsed();
+    eprintln!("a card message after {:.1} s that its station is lost", message.as_secs_f64());
+    assert!(message < Duration::from_secs(3), "{message:?}");
     browser.wait_for("document.getElementById('link').className === 'pill lost'");
     browser.screenshot("page-fleet-lost.png");
     let before = card(&mut browser, 0).unwrap();
@@ -160,9 +160,9 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
 }
 
 fn assert_fails(output: &Output, code: i32, words: &str) {
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    assert!(told.contains(words), "{words:?} in {told}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert!(message.contains(words), "{words:?} in {message}");
 }
 
 #[test]
@@ -174,9 +174,9 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     let first: Value = serde_json::from_str(&next_line(&mut lines).unwrap()).unwrap();
     assert_eq!(first["station"], "bench");
     fleet.plug_in();
-    let told = rest(lines);
+    let message = rest(lines);
     assert_eq!(live.wait().code(), Some(0));
-    let records: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<Value> = message.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (name, folder, most) in [("bench", "bench", 39), ("hood 2", "hood_2", 40)] {
         let counts: HashMap<u64, u64> = records
             .iter()
@@ -195,9 +195,9 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     assert!(complained.contains(absent) && complained.contains("waiting for the station"), "{complained}");
 
     let output = fleet.host(&["live", "--frames", "3"]).output().unwrap();
-    let told = text(&output.stdout);
+    let message = text(&output.stdout);
     for (name, lines) in [("bench  ", 3), ("hood_2  ", 3), ("bench: 3 frames", 1), ("hood_2: 3 frames", 1)] {
-        assert_eq!(told.lines().filter(|line| line.starts_with(name)).count(), lines, "{name}\n{told}");
+        assert_eq!(message.lines().filter(|line| line.starts_with(name)).count(), lines, "{name}\n{message}");
     }
 
     // None there, one twice, and two of one name.

@@ -66,8 +66,11 @@ fn a_full_disk_is_told_and_what_was_written_before_stays() {
     disk.fill();
     let full = segment(&model, &out, &folder.path().join("second.png"));
     assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
-    let told = text(&full.stderr);
-    assert!(told.contains("second.png could not be written") && told.contains("free space"), "{told}");
+    let message = text(&full.stderr);
+    assert!(
+        message.contains("second.png could not be written") && message.contains("free space"),
+        "{message}"
+    );
     let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["first.png"], "nothing half-written is left");
     assert_eq!(std::fs::read(out.join("first.png")).unwrap(), before);
@@ -84,12 +87,12 @@ fn a_station_whose_disk_is_full_refuses_the_model_and_runs_the_old_one() {
     disk.fill();
     let path = bench.write("new.onnx", &brightness_model(0.5));
     let refused = bench.run(&["flash", &path]);
-    let told = text(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{told}");
+    let message = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{message}");
     assert!(
-        told.contains("the station's storage failed or is full")
-            && told.contains("next: free space on the station's disk"),
-        "{told}"
+        message.contains("the station's storage failed or is full")
+            && message.contains("next: free space on the station's disk"),
+        "{message}"
     );
     assert_eq!(bench.json(&["live", "--frames", "1", "--json"])[0]["model"], old.as_str());
     bench.restart_station();

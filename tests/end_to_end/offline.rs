@@ -6,7 +6,7 @@ use std::process::Command;
 use shared::{Channels, LabelImage, decode_image, encode_label_png};
 
 use crate::bench::{program, text};
-use crate::place::{Place, assert_told, json, stderr};
+use crate::place::{Place, assert_prints, json, stderr};
 
 #[test]
 fn label_images_measures_and_overlays_of_files_and_folders() {
@@ -59,7 +59,7 @@ fn bad_pictures_are_named_and_the_rest_is_done() {
     place.write("pictures/text.png", b"no picture");
     place.write("cut.zip", b"PK\x03\x04 and no more");
     let output = place.run("segment --model model.onnx --out found pictures cut.zip none.png", 1);
-    assert_told(
+    assert_prints(
         &output,
         &[
             "text.png cannot be used: the data is not PNG, TIFF, JPEG, BMP or WebP",
@@ -77,13 +77,13 @@ fn nothing_is_overwritten_that_was_not_segmented() {
     place.picture("p/a.png", 32, 32);
     place.picture("q/a.png", 64, 64);
     let output = place.run("segment --model model.onnx --out found p q", 2);
-    assert_told(&output, &["p/a.png and q/a.png have one name", "next: "]);
+    assert_prints(&output, &["p/a.png and q/a.png have one name", "next: "]);
     assert!(place.names_in("found").is_empty());
 
     let before = fs::read(place.path("p/a.png")).unwrap();
     for words in ["--out p p", "--out p p/a.png", "--out ./q/../p p"] {
         let output = place.run(&format!("segment --model model.onnx {words}"), 2);
-        assert_told(&output, &["contains input images or labels", "--out"]);
+        assert_prints(&output, &["contains input images or labels", "--out"]);
     }
     assert_eq!(fs::read(place.path("p/a.png")).unwrap(), before);
 }
@@ -93,11 +93,11 @@ fn a_model_that_is_none_is_named() {
     let place = Place::new();
     place.picture("a.png", 32, 32);
     place.write("text.onnx", b"text");
-    assert_told(
+    assert_prints(
         &place.run("segment --model text.onnx --out found a.png", 1),
         &["text.onnx", "not an ONNX model"],
     );
-    assert_told(&place.run("score --truth a.png --model none.onnx", 1), &["none.onnx cannot be used"]);
+    assert_prints(&place.run("score --truth a.png --model none.onnx", 1), &["none.onnx cannot be used"]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_file_that_cannot_be_written_leaves_what_was_there() {
     );
     let output = command.args(["-c", &script]).current_dir(place.folder()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert_told(&output, &["found/big.png could not be written", "next: free space on the disk"]);
+    assert_prints(&output, &["found/big.png could not be written", "next: free space on the disk"]);
     assert_eq!(fs::read(place.path("found/big.png")).unwrap(), b"an earlier result");
     assert_eq!(place.names_in("found"), ["big.png"]);
 }
@@ -149,7 +149,7 @@ fn a_part_of_the_truth_is_scored_only_when_asked() {
     place.bowl("truth");
     place.run("segment --model model.onnx --out found truth/one truth/two", 0);
     let refused = place.run("score --truth truth --pred found", 1);
-    assert_told(
+    assert_prints(
         &refused,
         &["1 images of the ground truth have no prediction: three", "--subset", "--missing-as-empty"],
     );
@@ -167,7 +167,7 @@ fn a_part_of_the_truth_is_scored_only_when_asked() {
     assert!(
         (3.0 * empty["mean_ap"].as_f64().unwrap() - 2.0 * part["mean_ap"].as_f64().unwrap()).abs() < 1e-9
     );
-    assert_told(&place.run("score --truth truth --pred found --only four", 2), &["no image called four"]);
+    assert_prints(&place.run("score --truth truth --pred found --only four", 2), &["no image called four"]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn truth_that_cannot_be_used_is_refused_or_left_out() {
     fs::remove_dir_all(place.path("truth/one/masks")).unwrap();
     place.picture("truth/two/masks/odd.png", 5, 7);
     let refused = place.run("score --truth truth --model model.onnx", 1);
-    assert_told(
+    assert_prints(
         &refused,
         &[
             "2 of 3 images cannot be used",
@@ -187,11 +187,11 @@ fn truth_that_cannot_be_used_is_refused_or_left_out() {
         ],
     );
     let rest = place.run("score --truth truth --model model.onnx --skip-bad --json", 0);
-    assert_told(&rest, &["warning: skipped, 2 of 3"]);
+    assert_prints(&rest, &["warning: skipped, 2 of 3"]);
     assert_eq!((&json(&rest)["images"], json(&rest)["skipped"].as_array().unwrap().len()), (&1.into(), 2));
 
     let labels = encode_label_png(&LabelImage::background(9, 9).unwrap()).unwrap();
     place.write("wrong/three.png", &labels);
     let output = place.run("score --truth truth/three --pred wrong", 1);
-    assert_told(&output, &["three: the prediction has 9x9 pixels, but the ground truth has 200x64"]);
+    assert_prints(&output, &["three: the prediction has 9x9 pixels, but the ground truth has 200x64"]);
 }

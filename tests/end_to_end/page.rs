@@ -73,13 +73,13 @@ fn the_page_shows_what_the_station_counts() {
     // The number on the page is the station's, frame by frame, and so is the number of outlines.
     let (mut counts, mut pictures) = (HashSet::new(), HashSet::new());
     until("ten counts and ten pictures are compared", || {
-        let told = browser.value(SHOWN);
-        let shown = numbers(&told);
+        let message = browser.value(SHOWN);
+        let shown = numbers(&message);
 
         let recorded = watched.recorded();
         assert_eq!(Some(&shown[1]), recorded.get(&shown[0]), "frame {}", shown[0]);
         counts.insert(shown[0]);
-        if told[4] == true {
+        if message[4] == true {
             assert_eq!(Some(&shown[3]), recorded.get(&shown[2]), "outlines of frame {}", shown[2]);
             pictures.insert(shown[2]);
         }
@@ -100,7 +100,7 @@ fn the_page_shows_what_the_station_counts() {
     let killed = Instant::now();
     watched.bench.station.kill();
     browser.wait_for("document.getElementById('link').className === 'pill lost'");
-    eprintln!("the page told after {:.1} s that the station is lost", killed.elapsed().as_secs_f64());
+    eprintln!("the page message after {:.1} s that the station is lost", killed.elapsed().as_secs_f64());
     browser.screenshot("page-lost.png");
     watched.bench.restart_station();
     browser.wait_for(CONNECTED);
@@ -137,11 +137,11 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
     browser.wait_for("document.getElementById('picture').dataset.outlined === '0'");
     browser.key("o");
 
-    let told = |browser: &mut Browser, words: &str| {
+    let message = |browser: &mut Browser, words: &str| {
         browser.wait_for(&format!("document.getElementById('result').textContent.includes('{words}')"));
     };
     browser.key("s");
-    told(browser, "nuclei to snapshot-");
+    message(browser, "nuclei to snapshot-");
     let folders = std::fs::read_dir(watched.bench.folder.path()).unwrap();
     let snapshot =
         folders.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().contains("snapshot-"));
@@ -152,7 +152,7 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
         "(() => { const light = document.getElementById('light'); light.value = 35; \
          light.dispatchEvent(new Event('change')); })()",
     );
-    told(browser, "illumination 35 %");
+    message(browser, "illumination 35 %");
     browser.wait_for("document.getElementById('light-value').textContent === '35 %'");
 
     let onnx = brightness_model(0.45);
@@ -165,10 +165,10 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
         )
     };
     assert_eq!(browser.value(&send(b"no model")), 202);
-    told(browser, "is not a model that a station accepts");
+    message(browser, "is not a model that a station accepts");
     let before = watched.recorded().len();
     assert_eq!(browser.value(&send(&onnx)), 202);
-    told(browser, "new.onnx is confirmed and active");
+    message(browser, "new.onnx is confirmed and active");
     // The trial alone takes ten frames.
     assert!(watched.recorded().len() >= before + 10, "what was counted during the flash is not recorded");
     assert!(watched.is_gapless(), "counts are missing from the recording");
@@ -207,6 +207,6 @@ fn a_page_that_cannot_be_served_says_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let output = bench.run(&["live", "--view", "page", "--listen", &address]);
     assert_eq!(output.status.code(), Some(2));
-    let told = crate::bench::text(&output.stderr);
-    assert!(told.contains(&address) && told.contains("--listen"), "{told}");
+    let message = crate::bench::text(&output.stderr);
+    assert!(message.contains(&address) && message.contains("--listen"), "{message}");
 }

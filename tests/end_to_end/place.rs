@@ -96,15 +96,15 @@ pub fn stderr(output: &Output) -> String {
 }
 
 pub fn json(output: &Output) -> Value {
-    let told = text(&output.stdout);
-    assert_eq!(told.lines().count(), 1, "one object on standard output: {told}");
-    serde_json::from_str(&told).unwrap()
+    let message = text(&output.stdout);
+    assert_eq!(message.lines().count(), 1, "one object on standard output: {message}");
+    serde_json::from_str(&message).unwrap()
 }
 
 #[track_caller]
-pub fn assert_told(output: &Output, parts: &[&str]) {
-    let told = stderr(output);
+pub fn assert_prints(output: &Output, parts: &[&str]) {
+    let message = stderr(output);
     for part in parts {
-        assert!(told.contains(part), "{part:?} in\n{told}");
+        assert!(message.contains(part), "{part:?} in\n{message}");
     }
 }

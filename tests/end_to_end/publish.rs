@@ -64,16 +64,16 @@ impl Publisher {
     /// Ends it by ctrl-C: the exit code, and what it tells.
     fn end(mut self) -> (Option<i32>, String, String) {
         self.process.signal(Signal::SIGINT);
-        let told = rest(self.lines);
+        let message = rest(self.lines);
         let complained = rest(self.process.stderr());
-        (self.process.wait().code(), told, complained)
+        (self.process.wait().code(), message, complained)
     }
 }
 
 /// The counts that were published by what a publisher tells at its end.
-fn published(told: &str) -> usize {
-    let number = told.lines().last().and_then(|line| line.strip_suffix(" counts published, 0 dropped"));
-    number.unwrap_or_else(|| panic!("{told}")).parse().unwrap()
+fn published(message: &str) -> usize {
+    let number = message.lines().last().and_then(|line| line.strip_suffix(" counts published, 0 dropped"));
+    number.unwrap_or_else(|| panic!("{message}")).parse().unwrap()
 }
 
 fn frame(count: &Value) -> u64 {
@@ -131,10 +131,10 @@ fn outages(memory: Memory) {
     }
     subscriber.wait_for_counts("bench", 20);
 
-    let (code, told, complained) = publisher.end();
+    let (code, message, complained) = publisher.end();
     assert_eq!(code, Some(0), "{complained}");
     assert_eq!(complained.matches("broker disconnected").count(), kills, "{complained}");
-    let number = published(&told);
+    let number = published(&message);
     until("all counts are there", || (once(subscriber.counts("bench")).len() == number).then_some(()));
     let counts = subscriber.counts("bench");
     let twice = counts.len() - number;
@@ -205,12 +205,12 @@ fn several_stations_are_published_with_their_state() {
     bench.restart_station();
     subscriber.wait_for("nuclei/bench/status", "online");
     subscriber.wait_for_counts("bench", 10);
-    let (code, told, complained) = publisher.end();
+    let (code, message, complained) = publisher.end();
     assert_eq!(code, Some(0), "{complained}");
     for topic in ["bench", "hood_2", "host/pc"] {
         subscriber.wait_for(&format!("nuclei/{topic}/status"), "offline");
     }
-    let number = published(&told);
+    let number = published(&message);
     let counts = || [subscriber.counts("bench"), subscriber.counts("hood_2")].concat();
     until("all counts are there", || (counts().len() >= number).then_some(()));
     let counts = counts();
@@ -276,9 +276,9 @@ fn what_cannot_be_published_says_why() {
         (&["--broker", &strict], 1, "give user and password with --login"),
     ] {
         let output = bench.run(&[&["publish"], arguments].concat());
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-        assert!(told.contains(words), "{arguments:?}: {told}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(words), "{arguments:?}: {message}");
     }
 }
 
@@ -365,8 +365,8 @@ fn a_broker_and_a_station_that_come_later_are_joined() {
     publisher.process.signal(Signal::SIGINT);
     assert_eq!(publisher.process.wait().code(), Some(0));
     let complained = rest(publisher.process.stderr());
-    let told = ["does not exist", "no broker at", "bench: station connected on", "broker connected; "];
-    for words in told {
+    let message = ["does not exist", "no broker at", "bench: station connected on", "broker connected; "];
+    for words in message {
         assert_eq!(
             complained.lines().filter(|line| line.contains(words)).count(),
             1,
@@ -437,19 +437,19 @@ fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
         (&unencrypted, right.clone(), 2, "has no encryption"),
     ] {
         let output = bench.host(&["publish", "--broker", address]).args(&arguments).output().unwrap();
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-        assert!(told.contains(words), "{arguments:?}: {told}");
-        assert_eq!(told.lines().count(), 2, "one line, and what to do: {told}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(words), "{arguments:?}: {message}");
+        assert_eq!(message.lines().count(), 2, "one line, and what to do: {message}");
     }
 
     let subscriber = Subscriber::new(broker.port);
     let right: Vec<&str> = right.iter().map(String::as_str).collect();
     let publisher = Publisher::of(&here, &mut bench.host(&["publish"]), &right);
     subscriber.wait_for_counts("bench", 10);
-    let (code, told, complained) = publisher.end();
+    let (code, message, complained) = publisher.end();
     assert_eq!((code, complained.as_str()), (Some(0), ""));
-    let number = published(&told);
+    let number = published(&message);
     until("all counts are there", || (subscriber.counts("bench").len() >= number).then_some(()));
     assert_whole(&subscriber.counts("bench"));
 

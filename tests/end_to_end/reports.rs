@@ -8,7 +8,7 @@ use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
 use crate::bench::{Bench, program, text};
 use crate::fixture::brightness_model;
-use crate::place::{Place, assert_told, json as object};
+use crate::place::{Place, assert_prints, json as object};
 
 /// A field of squares of 10 pixels at these places.
 fn squares(places: &[[u32; 2]]) -> LabelImage {
@@ -59,7 +59,7 @@ fn fields_are_summed_up_with_units_and_doubts() {
         !page.contains("http://")
             || page.matches("http://").count() == page.matches("http://www.w3.org").count()
     );
-    assert_told(
+    assert_prints(
         &place.run("report fields --chamber-depth-um 100", 2),
         &["a concentration needs the pixel size", "--pixel-size"],
     );
@@ -108,7 +108,7 @@ fn fields_that_cannot_be_trusted_are_left_out_and_named() {
     assert_eq!(report["left_out"][0]["doubts"].as_array().unwrap().len(), 1);
     fs::remove_file(place.path("found/sharp.png")).unwrap();
     let output = place.run("report found --pictures pictures", 1);
-    assert_told(&output, &["excluded: bright:  ", "none of the fields in found has a reliable count"]);
+    assert_prints(&output, &["excluded: bright:  ", "none of the fields in found has a reliable count"]);
 }
 
 #[test]
@@ -166,16 +166,16 @@ fn a_capture_is_audited_and_reported() {
     lines[1]["doubts"] = json!(["a doubt of the test"]);
     let text_of = |lines: &[Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     fs::write(&evidence, text_of(&lines)).unwrap();
-    assert_told(&run(&["audit", folder], 3), &["broken: entry "]);
+    assert_prints(&run(&["audit", folder], 3), &["broken: entry "]);
     let report = object(&run(&["report", folder, "--json"], 0));
     let left_out = report["left_out"].as_array().unwrap();
     assert!(left_out.iter().any(|field| field["doubts"][0] == "a doubt of the test"), "{left_out:?}");
 
     fs::write(&evidence, written.lines().take(2).map(|line| format!("{line}\n")).collect::<String>())
         .unwrap();
-    assert_told(&run(&["audit", folder], 3), &["broken: entry 3 of ", "is missing: there were 3"]);
+    assert_prints(&run(&["audit", folder], 3), &["broken: entry 3 of ", "is missing: there were 3"]);
     fs::write(&evidence, &written).unwrap();
     let label = captures.join(lines[2]["labels"].as_str().unwrap());
     fs::write(&label, encode_label_png(&LabelImage::background(2, 2).unwrap()).unwrap()).unwrap();
-    assert_told(&run(&["audit", folder], 3), &["broken: entry 3 of ", "which was changed"]);
+    assert_prints(&run(&["audit", folder], 3), &["broken: entry 3 of ", "which was changed"]);
 }

@@ -22,9 +22,9 @@ fn a_host_falls_back_to_what_the_line_is_good_for_and_says_so() {
     let bench = Bench::simulated();
     bench.line.garble_above(230_400);
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("answers at 230400 baud, but not at 921600"), "{told}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(message.contains("answers at 230400 baud, but not at 921600"), "{message}");
     let quality = &json_lines(&output)[0];
     let seen = ["baud", "best_baud", "lost"].map(|field| quality[field].as_u64());
     assert_eq!(seen, [Some(230_400), Some(230_400), Some(0)], "{quality}");
@@ -38,9 +38,9 @@ fn the_best_speed_of_a_line_that_answers_and_loses_is_looked_for() {
     // A chunk there and back is 8 kB: hardly any comes through.
     bench.line.garble_some_above(230_400, 3000);
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("--baud 230400: the station follows"), "{told}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("--baud 230400: the station follows"), "{message}");
     let quality = &json_lines(&output)[0];
     let seen = ["baud", "best_baud"].map(|field| quality[field].as_u64());
     assert_eq!(seen, [Some(921_600), Some(230_400)], "{quality}");
@@ -65,12 +65,12 @@ fn ctrl_c_ends_the_search_for_a_speed_at_once() {
     let before = sent();
     let command = &mut bench.host(&["live", "--json"]);
     let mut live = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
-    let told = live.stderr();
+    let message = live.stderr();
     let greeting = until("a greeting is on the line", || Some(sent() - before).filter(|&sent| sent > 100));
     live.signal(Signal::SIGINT);
     assert_eq!(live.wait().code(), Some(1));
-    let told = rest(told);
-    assert!(told.contains("before the program was stopped"), "{told}");
+    let message = rest(message);
+    assert!(message.contains("before the program was stopped"), "{message}");
     // The whole search is of 46 greetings.
     assert!(sent() - before <= 4 * greeting, "{} bytes of greetings, {greeting} each", sent() - before);
 }
@@ -91,24 +91,24 @@ fn falls_and_climbs(top: u32, good: u32) {
     let baud = top.to_string();
     let command = &mut bench.host(&["live", "--json", "--baud", &baud]);
     let mut live = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let (mut counts, mut told) = (live.stdout(), live.stderr());
+    let (mut counts, mut message) = (live.stdout(), live.stderr());
     next_line(&mut counts).unwrap();
     let numbers = std::thread::spawn(move || {
         let number = |line: String| number(&serde_json::from_str(&line).unwrap());
         std::iter::from_fn(|| next_line(&mut counts)).map(number).collect::<Vec<u64>>()
     });
     let mut all = String::new();
-    let mut until_told = |words: &str| {
+    let mut until_printed = |words: &str| {
         let start = all.len();
         while !all[start..].contains(words) {
-            assert!(told.read_line(&mut all).unwrap() > 0, "live ended before it said {words:?}: {all}");
+            assert!(message.read_line(&mut all).unwrap() > 0, "live ended before it said {words:?}: {all}");
         }
     };
     bench.line.garble_above(good);
-    until_told("; reconnecting");
-    until_told(&format!("the station is back, at {good} baud instead of {top}"));
+    until_printed("; reconnecting");
+    until_printed(&format!("the station is back, at {good} baud instead of {top}"));
     bench.line.garble_above(u32::MAX);
-    until_told(&format!("the line runs at {top} baud again"));
+    until_printed(&format!("the line runs at {top} baud again"));
     live.signal(Signal::SIGINT);
     let numbers = numbers.join().unwrap();
     assert!(follow_each_other(&numbers), "a count is lost or doubled: {numbers:?}");

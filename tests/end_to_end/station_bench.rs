@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::bench::{program, text};
-use crate::place::{Place, assert_told, json};
+use crate::place::{Place, assert_prints, json};
 
 fn bench(place: &Place, words: &str) -> Output {
     let mut command = Command::new(program("nuclei-station"));
@@ -15,14 +15,14 @@ fn one_object_with_the_promised_fields() {
     let place = Place::new();
     let output = bench(&place, "--model model.onnx --size 192x160 --frames 3 --threads 2 --json");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let told = json(&output);
+    let message = json(&output);
     for name in ["network_ms", "frame_ms", "gmac", "peak_rss_mb"] {
-        assert!(told[name].as_f64().unwrap() > 0.0, "{name}: {told}");
+        assert!(message[name].as_f64().unwrap() > 0.0, "{name}: {message}");
     }
-    assert_eq!((&told["threads"], &told["frames"]), (&2.into(), &3.into()));
-    let stages = told["stages_ms"].as_object().unwrap();
-    assert!(stages.len() >= 3 && stages.values().all(serde_json::Value::is_f64), "{told}");
-    assert_eq!(stages["network"], told["network_ms"]);
+    assert_eq!((&message["threads"], &message["frames"]), (&2.into(), &3.into()));
+    let stages = message["stages_ms"].as_object().unwrap();
+    assert!(stages.len() >= 3 && stages.values().all(serde_json::Value::is_f64), "{message}");
+    assert_eq!(stages["network"], message["network_ms"]);
 
     place.picture("pictures/a.png", 100, 60);
     let played = json(&bench(&place, "--model model.onnx --pictures pictures --frames 2 --json"));
@@ -43,7 +43,7 @@ fn what_cannot_be_measured_tells_why_and_what_next() {
     ] {
         let output = bench(&place, words);
         assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
-        assert_told(&output, &parts);
+        assert_prints(&output, &parts);
         assert!(output.stdout.is_empty());
     }
 }

@@ -51,10 +51,10 @@ impl Lab {
     #[track_caller]
     fn refused(&self, person: &str, arguments: &[&str], words: &[&str]) {
         let output = self.run(person, arguments);
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
         for word in words.iter().chain(&["next: "]) {
-            assert!(told.contains(word), "{word:?} in {told}");
+            assert!(message.contains(word), "{word:?} in {message}");
         }
     }
 
@@ -150,7 +150,7 @@ fn guessing_is_slow_and_disturbs_no_count() {
     let tries: Vec<String> =
         (0..6).map(|_| text(&lab.run("eve", &["station", "set", "illumination", "40"]).stderr)).collect();
     let (wrong, locked) = tries.split_at(5);
-    assert!(wrong.iter().all(|told| told.contains("does not trust key")), "{tries:?}");
+    assert!(wrong.iter().all(|message| message.contains("does not trust key")), "{tries:?}");
     assert!(locked[0].contains("too many wrong signatures"), "{tries:?}");
     lab.refused("ana", &["station", "set", "illumination", "40"], &["run the command again in"]);
     assert_eq!(lab.bench.json(&["live", "--frames", "2", "--json"]).len(), 2);

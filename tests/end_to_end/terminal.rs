@@ -129,12 +129,12 @@ impl Terminal {
         let start = Instant::now();
         loop {
             let is_running = self.look();
-            let (screen, told) = (self.text(), &self.plain);
+            let (screen, message) = (self.text(), &self.plain);
             if screen.contains(words) {
                 return;
             }
             let is_in_time = start.elapsed() < PATIENCE;
-            assert!(is_running && is_in_time, "in vain: the terminal shows {words:?}\n{screen}\n{told}");
+            assert!(is_running && is_in_time, "in vain: the terminal shows {words:?}\n{screen}\n{message}");
         }
     }
 

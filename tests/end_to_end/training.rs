@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bench::text;
-use crate::place::{Place, assert_told, json};
+use crate::place::{Place, assert_prints, json};
 
 /// A network that learns bright discs in seconds.
 const TRAIN: &str = "train --backend cpu --data bowl --run run --width 4 --depth 2 --crop 64 --batch 4 \
@@ -32,11 +32,11 @@ fn a_run_gives_a_model_that_scores_as_it_says() {
     let names: Vec<&str> = held_back.keys().map(String::as_str).collect();
     place.write("held-back.txt", names.join("\n").as_bytes());
     let scored = place.run("score --truth bowl --model trained.onnx --names held-back.txt --json", 0);
-    let (told, scored) = (&said["file"]["mean_ap"], json(&scored));
-    assert_eq!(told, &scored["mean_ap"]);
+    let (message, scored) = (&said["file"]["mean_ap"], json(&scored));
+    assert_eq!(message, &scored["mean_ap"]);
 
     let again = place.run(&format!("{TRAIN} --out again.onnx"), 2);
-    assert_told(&again, &["run already holds a run", "--resume"]);
+    assert_prints(&again, &["run already holds a run", "--resume"]);
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
             assert_eq!(place.names_in(&format!("found-{form}")).len(), 3);
         } else {
             assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-            assert_told(&output, &["accuracy check failed"]);
+            assert_prints(&output, &["accuracy check failed"]);
             assert!(!place.path(&model).exists());
         }
     }
     let output = place.run("quantize --run nowhere", 2);
-    assert_told(&output, &["nowhere", "next: "]);
+    assert_prints(&output, &["nowhere", "next: "]);
 }
 
 #[test]
@@ -88,13 +88,13 @@ fn a_model_is_written_in_bytes_without_its_run() {
     assert_eq!(output.status.code() == Some(0), place.path("i.onnx").exists());
     if output.status.code() == Some(0) {
         let again = place.run("quantize --model i.onnx --data bowl --validation 0.4", 2);
-        assert_told(&again, &["i.onnx", "is of a kind that this program does not support", "next: "]);
+        assert_prints(&again, &["i.onnx", "is of a kind that this program does not support", "next: "]);
     }
 
     place.bowl("other");
     std::fs::remove_dir_all(place.path("other/three")).unwrap();
     let output = place.run("quantize --model trained.onnx --data other", 2);
-    assert_told(&output, &["other is not the data set this model was trained on", "next: "]);
+    assert_prints(&output, &["other is not the data set this model was trained on", "next: "]);
     let output = place.run("quantize --model trained.onnx", 2);
-    assert_told(&output, &["--data"]);
+    assert_prints(&output, &["--data"]);
 }

@@ -70,10 +70,10 @@ fn ten_viewers_see_every_count_as_soon_as_one_does() {
         let (start, before) = (Instant::now(), watched.live.cpu_seconds());
         let lags = lags(&mut browser);
         let load = (watched.live.cpu_seconds() - before) / start.elapsed().as_secs_f64();
-        let [exposed, told] = lags.each_ref().map(|lags| lags[lags.len() / 2]);
+        let [exposed, printed] = lags.each_ref().map(|lags| lags[lags.len() / 2]);
         let worst = lags[0].last().unwrap();
         eprintln!(
-            "{viewers:2} viewers: a count is painted {told:.0} ms after the station has it, {exposed:.0} ms after \
+            "{viewers:2} viewers: a count is painted {printed:.0} ms after the station has it, {exposed:.0} ms after \
              the exposure (median of {COUNTS}; {worst:.0} at most); nuclei-host takes {:.1} % of a core",
             100.0 * load,
         );

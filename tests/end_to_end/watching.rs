@@ -33,9 +33,9 @@ fn live_shows_and_records_every_frame() {
 
     assert_eq!(bench.run(&["station", "set", "pixel-size", "0.5"]).status.code(), Some(0));
     let output = bench.run(&["live", "--frames", "3"]);
-    let told = text(&output.stdout);
-    assert_eq!(told.lines().count(), 4, "{told}");
-    assert!(told.contains("(true ") && told.contains("focus ") && told.contains(" µm"), "{told}");
+    let message = text(&output.stdout);
+    assert_eq!(message.lines().count(), 4, "{message}");
+    assert!(message.contains("(true ") && message.contains("focus ") && message.contains(" µm"), "{message}");
 }
 
 #[test]

@@ -190,10 +190,10 @@ fn masks() -> Vec<Vec<u8>> {
 
 fn settings() -> Vec<Vec<u8>> {
     let packaged = include_str!("../../firmware/packaging/station.toml");
-    let told: Vec<&str> = packaged.lines().map(|line| line.trim_start_matches("# ")).collect();
+    let printed: Vec<&str> = packaged.lines().map(|line| line.trim_start_matches("# ")).collect();
     let others = "name = \"x\"\nthreads = 2\nkernels = \"tract\"\npixel_size = 0.65\n[camera]\nkind = \"simulated\"\n\
                   width = 320\n[trust.keys]\nana = \"ed25519:A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=\"\n";
-    vec![packaged.as_bytes().to_vec(), told.join("\n").into_bytes(), others.as_bytes().to_vec()]
+    vec![packaged.as_bytes().to_vec(), printed.join("\n").into_bytes(), others.as_bytes().to_vec()]
 }
 
 fn bowl() -> Vec<u8> {

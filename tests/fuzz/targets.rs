@@ -112,8 +112,8 @@ pub fn station_toml(bytes: &[u8]) {
         Err(error) => Some(error),
     };
     if let Some(error) = error {
-        let told = error.to_string();
-        assert!(!told.contains('\n'), "a journal's entry is one line: {told:?}");
+        let printed = error.to_string();
+        assert!(!printed.contains('\n'), "a journal's entry is one line: {printed:?}");
     }
 }
 

@@ -55,7 +55,7 @@ struct Rig {
     control: Arc<FrameControl>,
     outbox: Arc<Outbox>,
     counters: Arc<Counters>,
-    told: Receiver<Input>,
+    printed: Receiver<Input>,
     frames: FrameLoop,
     results: Option<PostprocessWorker>,
 }
@@ -72,7 +72,7 @@ impl Rig {
         let outbox = Arc::new(Outbox::new(921_600, BootId(1)));
         outbox.open();
         let counters = Arc::new(Counters::default());
-        let (service, told) = sync_channel(inbox);
+        let (service, printed) = sync_channel(inbox);
         let (give, camera) = sync_channel::<Known>(1);
         let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
             open: Box::new(move || Ok(Box::new(camera.recv().unwrap()))),
@@ -86,7 +86,7 @@ impl Rig {
             scheduling,
             pipeline: pipeline(MODEL),
         });
-        let rig = Self { control, outbox, counters, told, frames: frame_loop, results };
+        let rig = Self { control, outbox, counters, printed, frames: frame_loop, results };
         let at_grab = at_grab(&rig);
         give.send(Known { frames, grabbed: 0, at_grab }).unwrap();
         rig
@@ -163,7 +163,7 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
             }
         })
     });
-    let Rig { control, outbox, told, frames, results, .. } = rig;
+    let Rig { control, outbox, printed, frames, results, .. } = rig;
     scope(|all| {
         let _ends_all = EndsAll(&control, &outbox);
         // A camera that came to its end hears of no more previews.
@@ -178,7 +178,7 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
         let frames = all.spawn(move || frames.run());
         let (mut captured, mut passed) = (Vec::new(), 0);
         loop {
-            match told.recv_timeout(LIMIT).unwrap() {
+            match printed.recv_timeout(LIMIT).unwrap() {
                 Input::Captured(77, Some(capture)) => captured.push(capture.info().report.frame),
                 Input::Passed(..) => passed += 1,
                 Input::Camera { state: CameraState::Finished, .. } => break,
@@ -273,19 +273,21 @@ fn the_network_sees_the_next_frame_while_one_is_finished_and_no_other_is_taken()
         let is_heard = Arc::clone(&is_heard);
         Box::new(move |grabbed| grabs_in.send((grabbed, is_heard.load(Ordering::SeqCst))).unwrap())
     });
-    let Rig { control, told, frames, results, .. } = rig;
+    let Rig { control, printed, frames, results, .. } = rig;
     let results = spawn(move || results.unwrap().run());
     let frames = spawn(move || frames.run());
-    let Input::Camera { state: CameraState::Running, .. } = told.recv_timeout(LIMIT).unwrap() else {
+    let Input::Camera { state: CameraState::Running, .. } = printed.recv_timeout(LIMIT).unwrap() else {
         panic!()
     };
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (1, false));
     // The first frame is captured and cannot be finished: nobody hears of it.
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (2, false), "it is looked at meanwhile");
     is_heard.store(true, Ordering::SeqCst);
-    while !matches!(told.recv_timeout(LIMIT).unwrap(), Input::Captured(1, Some(_))) {}
+    while !matches!(printed.recv_timeout(LIMIT).unwrap(), Input::Captured(1, Some(_))) {}
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (3, true), "the third waits for the first");
-    while !matches!(told.recv_timeout(LIMIT).unwrap(), Input::Camera { state: CameraState::Finished, .. }) {}
+    while !matches!(printed.recv_timeout(LIMIT).unwrap(), Input::Camera { state: CameraState::Finished, .. })
+    {
+    }
     control.end();
     assert!(frames.join().unwrap().is_some());
     results.join().unwrap();

@@ -290,10 +290,10 @@ mod tests {
 
         let key = SecretKey::from_seed(&[1; 32]).public();
         config.trust.keys.insert("ana".to_owned(), key);
-        let told = check(&config).text();
+        let message = check(&config).text();
         assert!(
-            told.contains(&format!("restricted to models and changes signed by ana ({})", key.id())),
-            "{told}"
+            message.contains(&format!("restricted to models and changes signed by ana ({})", key.id())),
+            "{message}"
         );
 
         let file = folder.path().join("file");

@@ -134,11 +134,11 @@ fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let stop = CancellationToken::default();
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.cancel()).map_err(|error| Failure::failed(&error))?;
-    let told = |line: &str| {
+    let message = |line: &str| {
         log!("{line}");
         watchdog::notify_ready(line);
     };
-    station.run(&stop, told).map_err(|error| Failure::failed(&error))?;
+    station.run(&stop, message).map_err(|error| Failure::failed(&error))?;
     log!("station ended");
     Ok(())
 }

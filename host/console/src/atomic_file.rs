@@ -78,10 +78,10 @@ mod tests {
         write_whole(&path, b"old").unwrap();
         let error = write_whole(&path.join("below-a-file"), b"new").unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        let told = Failure::from(error).to_string();
+        let message = Failure::from(error).to_string();
         assert!(
-            told.contains("file/below-a-file could not be written") && told.contains("another place"),
-            "{told}"
+            message.contains("file/below-a-file could not be written") && message.contains("another place"),
+            "{message}"
         );
     }
 }

@@ -123,8 +123,8 @@ mod tests {
             (node("Add", &["w", "bias"], "outer", &[]), "outer does not depend on the picture"),
         ];
         for (node, words) in cases {
-            let told = refusal(vec![weights.clone(), conv.clone(), node]).unwrap();
-            assert!(told.contains(words), "{told}");
+            let message = refusal(vec![weights.clone(), conv.clone(), node]).unwrap();
+            assert!(message.contains(words), "{message}");
         }
         let mut disguised = pb::GraphProto { node: vec![conv.clone()], ..Default::default() };
         disguised.input = vec![pb::ValueInfoProto { name: "image".into(), ..Default::default() }];
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn values_and_work_are_bounded() {
-        let told = |shape: &[usize], tile| {
+        let message = |shape: &[usize], tile| {
             let mut model = TypedModel::default();
             let input = model.add_source("image", f32::fact(shape)).unwrap();
             model.select_output_outlets(&[input]).unwrap();
             check_cost(&model, tile).err().map(|error| error.to_string())
         };
-        assert_eq!(told(&[1, 64, 1024, 1024], 1024), None);
-        assert!(told(&[1, 65, 1024, 1024], 1024).unwrap().contains("more than 67108864"));
-        assert!(told(&[1 << 40, 1 << 40], 32).unwrap().contains("more than"));
+        assert_eq!(message(&[1, 64, 1024, 1024], 1024), None);
+        assert!(message(&[1, 65, 1024, 1024], 1024).unwrap().contains("more than 67108864"));
+        assert!(message(&[1 << 40, 1 << 40], 32).unwrap().contains("more than"));
     }
 }

@@ -114,7 +114,7 @@ fn turn(
     outbox.open();
     let taken = Arc::new(Mutex::new(Vec::with_capacity(count)));
     // Room for all events: one per frame, and two for the camera.
-    let (service, told) = sync_channel(count + 4);
+    let (service, printed) = sync_channel(count + 4);
     let replay = Replay { frames: Arc::clone(frames), left: count, taken: Arc::clone(&taken) };
     let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
         open: Box::new(move || Ok(Box::new(replay.clone()))),
@@ -134,7 +134,7 @@ fn turn(
             Builder::new().spawn_scoped(all, move || results.run())?;
         }
         let frames = Builder::new().spawn_scoped(all, move || frame_loop.run())?;
-        if !all_passed(&told) {
+        if !all_passed(&printed) {
             outbox.close();
         }
         control.end();
@@ -170,9 +170,9 @@ fn send(outbox: &Outbox, count: usize) -> Vec<Instant> {
 }
 
 /// Waits for the end of the frames; whether none failed.
-fn all_passed(told: &Receiver<Input>) -> bool {
+fn all_passed(printed: &Receiver<Input>) -> bool {
     let mut passed = true;
-    for input in told {
+    for input in printed {
         match input {
             Input::Failed(_) => passed = false,
             Input::Camera { state: CameraState::Finished | CameraState::Absent, .. } => return passed,

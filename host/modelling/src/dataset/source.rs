@@ -115,20 +115,20 @@ impl Source {
 
     /// The content of a file.
     pub(super) fn read(&self, index: usize) -> Result<Vec<u8>, SampleError> {
-        let told = |source| SampleError::Read { file: self.describe(index), source };
+        let message = |source| SampleError::Read { file: self.describe(index), source };
         match (&self.entries[index].place, &self.archive) {
             (Place::Zip { index: at, .. }, Some(archive)) => {
                 // A clone shares the listing; each reader keeps its own place.
                 let mut archive = archive.clone();
-                let mut file = archive.by_index(*at).map_err(|error| told(io::Error::from(error)))?;
+                let mut file = archive.by_index(*at).map_err(|error| message(io::Error::from(error)))?;
                 self.read_limited(index, file.size(), &mut file)
             }
             (Place::File(path), _) => {
-                let mut file = File::open(path).map_err(told)?;
-                let bytes = file.metadata().map_err(told)?.len();
+                let mut file = File::open(path).map_err(message)?;
+                let bytes = file.metadata().map_err(message)?.len();
                 self.read_limited(index, bytes, &mut file)
             }
-            (Place::Zip { .. }, None) => Err(told(io::ErrorKind::NotFound.into())),
+            (Place::Zip { .. }, None) => Err(message(io::ErrorKind::NotFound.into())),
         }
     }
 

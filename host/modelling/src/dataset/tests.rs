@@ -103,9 +103,9 @@ fn opened(files: Files<'_>) -> (TempDir, Dataset) {
 
 fn open_error(path: &Path) -> (DatasetError, String) {
     let error = Dataset::open(path).unwrap_err();
-    let told = Failure::from(Dataset::open(path).unwrap_err()).to_string();
-    assert!(told.contains("next: "), "{told}");
-    (error, told)
+    let message = Failure::from(Dataset::open(path).unwrap_err()).to_string();
+    assert!(message.contains("next: "), "{message}");
+    (error, message)
 }
 
 fn bowl() -> Vec<(&'static str, Vec<u8>)> {
@@ -219,9 +219,9 @@ fn places_that_hold_no_data() {
     assert!(matches!(open_error(&zipped(&empty, &[])).0, DatasetError::Empty { .. }));
 
     let notes = folder(&[("notes.txt", b"text".to_vec()), ("masks/a.png", mask(1, 1, &[0]))]);
-    let (error, told) = open_error(notes.path());
+    let (error, message) = open_error(notes.path());
     assert!(matches!(error, DatasetError::NoPictures { files: 2, .. }));
-    assert!(told.contains("<id>/images/<id>.png"), "{told}");
+    assert!(message.contains("<id>/images/<id>.png"), "{message}");
     assert!(matches!(open_error(&notes.path().join("notes.txt")).0, DatasetError::NotData { .. }));
 
     let pair = folder(&[("a_masks.png", labels(1, 1, &[0]))]);
@@ -237,11 +237,11 @@ fn bad_pictures_are_all_named_and_left_out_only_when_asked() {
         ("c.png", b"no picture".to_vec()),
     ]);
     let threads = std::num::NonZeroUsize::new(3).unwrap();
-    let told = Failure::from(dataset.load_all(BadTruth::Refuse, threads).unwrap_err()).to_string();
+    let message = Failure::from(dataset.load_all(BadTruth::Refuse, threads).unwrap_err()).to_string();
     for part in
         ["2 of 3 pictures", "a.png has no masks; put", "c.png cannot be used: the bytes", "--skip-bad"]
     {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
     let samples = dataset.load_all(BadTruth::Skip, threads).unwrap();
     assert_eq!(samples.iter().map(|sample| sample.name.as_str()).collect::<Vec<_>>(), ["b"]);
@@ -272,9 +272,9 @@ fn a_zip_that_is_cut_or_none() {
     let path = zipped(&place, &bowl());
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let (error, told) = open_error(&path);
+    let (error, message) = open_error(&path);
     assert!(matches!(error, DatasetError::NotZip { .. }));
-    assert!(told.contains("data.zip is not a zip, or is truncated"), "{told}");
+    assert!(message.contains("data.zip is not a zip, or is truncated"), "{message}");
     fs::write(&path, b"text").unwrap();
     assert!(matches!(open_error(&path).0, DatasetError::NotZip { .. }));
 }
@@ -322,11 +322,11 @@ fn odd_masks_are_used_and_told() {
     ]);
     let sample = dataset.load(0).unwrap();
     assert_eq!(sample.labels.unwrap().labels_hw(), [1, 1, 2, 2]);
-    let told: Vec<String> = sample.warnings.iter().map(ToString::to_string).collect();
-    assert!(told[0].contains("a.png: 2 pixels are in more than one mask"), "{told:?}");
-    assert!(told[1].contains("3.png is empty"), "{told:?}");
-    assert!(told[2].contains("4.png is covered"), "{told:?}");
-    assert_eq!(told.len(), 3);
+    let message: Vec<String> = sample.warnings.iter().map(ToString::to_string).collect();
+    assert!(message[0].contains("a.png: 2 pixels are in more than one mask"), "{message:?}");
+    assert!(message[1].contains("3.png is empty"), "{message:?}");
+    assert!(message[2].contains("4.png is covered"), "{message:?}");
+    assert_eq!(message.len(), 3);
 }
 
 #[test]

@@ -191,7 +191,7 @@ mod tests {
             assert!(found.iter().zip(expected).all(|(found, text)| found.problem.contains(text)), "{what}");
         }
         let untold = Sample { labels: None, ..sample(1, &[0]) };
-        assert!(of_sample("f", &untold)[0].problem.contains("no truth"));
+        assert!(of_sample("f", &untold)[0].problem.contains("no ground truth"));
     }
 
     #[test]

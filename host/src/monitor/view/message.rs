@@ -236,7 +236,7 @@ mod tests {
         let activity = Activity { result: Some("done".into()), ..Activity::default() };
         assert_eq!(
             json(ViewMessage::Activity(activity)),
-            json!({ "kind": "work", "recording": null, "flashing": null, "told": "done", "failed": false })
+            json!({ "kind": "work", "recording": null, "flashing": null, "result": "done", "failed": false })
         );
         let report = FrameReport { frame: 7, count: 3, qc_flags: QcFlags::BLANK, ..test_report() };
         let record = FrameRecord::new(&report, &Provenance::of_nothing(None));

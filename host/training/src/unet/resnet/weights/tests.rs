@@ -134,19 +134,19 @@ fn weights_come_back_with_the_pictures_normalisation_in_the_first_convolution() 
 fn other_files_are_refused_with_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    let told = |path: &Path| network(1).load(path).unwrap_err().to_string();
-    assert!(told(&file("none.pth")).contains("No such file"), "{}", told(&file("none.pth")));
+    let message = |path: &Path| network(1).load(path).unwrap_err().to_string();
+    assert!(message(&file("none.pth")).contains("No such file"), "{}", message(&file("none.pth")));
     for name in ["weights.h5", "weights"] {
         std::fs::write(file(name), b"x").unwrap();
-        assert!(told(&file(name)).contains("neither"), "{}", told(&file(name)));
+        assert!(message(&file(name)).contains("neither"), "{}", message(&file(name)));
     }
     for name in ["junk.safetensors", "junk.pth"] {
         std::fs::write(file(name), [7; 300]).unwrap();
-        assert!(told(&file(name)).contains("cannot be read"), "{}", told(&file(name)));
+        assert!(message(&file(name)).contains("cannot be read"), "{}", message(&file(name)));
     }
     let mut cut = network(1);
     cut.layer3.truncate(5);
     save(&cut, &file("cut.safetensors"));
-    let told = told(&file("cut.safetensors"));
-    assert!(told.contains("layer3.5") && told.contains("missing"), "{told}");
+    let message = message(&file("cut.safetensors"));
+    assert!(message.contains("layer3.5") && message.contains("missing"), "{message}");
 }
