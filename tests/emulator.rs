@@ -1,5 +1,5 @@
-//! The station's own package on an emulated aarch64 machine with Debian's kernel: camera, serial line, GPIO and
-//! disk by their real drivers. Run by tests/emulator/run, which makes what is booted.
+//! The station's own package on an emulated aarch64 machine with Debian's kernel: camera, serial line, GPIO and disk
+//! with their real drivers. Run by tests/emulator/run, which builds the machine.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a target of tests: helpers fail as tests do")]
 
 #[path = "emulator/counting.rs"]

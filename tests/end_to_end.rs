@@ -1,5 +1,5 @@
-//! The appliance as its users meet it: both programs as processes of their own, joined by a virtual
-//! serial line at 921,600 baud. Run by tests/run, which builds the programs first.
+//! The appliance from the user's side: both programs as separate processes, connected by a virtual serial line at
+//! 921,600 baud. Run by tests/run, which builds the programs first.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a target of tests: helpers fail as tests do")]
 
 #[path = "end_to_end/absence.rs"]

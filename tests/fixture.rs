@@ -1,5 +1,4 @@
-//! A model small enough to be built in a test and good enough to count bright nuclei: what the
-//! end-to-end tests flash. Other targets take it in with `mod fixture`.
+//! A small model for end-to-end tests that counts bright nuclei. Other targets include it with `mod fixture`.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, reason = "a target of tests, shared by several")]
 
 use std::num::NonZeroUsize;
@@ -34,7 +33,7 @@ pub fn brightness_model(threshold: f32) -> Vec<u8> {
     export_model(builder.finish(output).unwrap(), &draft, Encoding::F32, &discs(96, 96)).unwrap()
 }
 
-/// What a file says of a network that gives nucleus and interior of tiles of that side.
+/// The manifest of a network that gives nucleus and interior for tiles of that side.
 pub fn draft(architecture: &str, tile: usize, overlap: u32) -> ModelDraft {
     let probability = |value| Probability::try_from(value).unwrap();
     ModelDraft {
@@ -60,7 +59,7 @@ pub fn draft(architecture: &str, tile: usize, overlap: u32) -> ModelDraft {
     }
 }
 
-/// The model with a comment of so many bytes: the file grows, the network does not.
+/// The model with a comment of this many bytes: the file grows, the network does not.
 pub fn padded(mut onnx: Vec<u8>, bytes: usize) -> Vec<u8> {
     const DOC_STRING: u8 = 6 << 3 | 2;
     onnx.push(DOC_STRING);
@@ -70,12 +69,12 @@ pub fn padded(mut onnx: Vec<u8>, bytes: usize) -> Vec<u8> {
         length >>= 7;
     }
     onnx.push(length as u8);
-    // Text that differs from place to place: a chunk in the wrong one would be noticed.
+    // Text without repetition, so that a misplaced chunk is detected.
     onnx.extend((0..bytes).map(|i| b'a' + (i / 4096 % 26) as u8));
     onnx
 }
 
-/// Bright discs of 20 pixels on a dark ground, one in each square of 32.
+/// Bright discs of 20 pixels on a dark background, one in each square of 32.
 pub fn discs(width: u32, height: u32) -> Image {
     let samples = (0..width * height)
         .map(|i| {

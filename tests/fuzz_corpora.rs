@@ -1,5 +1,5 @@
-//! What fuzzing keeps, replayed as it is and damaged at random. How to fuzz, guided by what code is reached, is in
-//! tests/fuzz/README.md; this needs no more than the other tests do.
+//! Replays the fuzz corpora, unchanged and damaged at random. tests/fuzz/README.md describes coverage-guided fuzzing;
+//! this test needs no extra tools.
 //!
 //! ```sh
 //! tests/run --test fuzz_corpora
@@ -29,7 +29,7 @@ use rand::seq::IndexedRandom as _;
 
 use targets::TARGETS;
 
-/// No bytes may keep a station busy for so long.
+/// No input may keep a station busy this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn folder() -> PathBuf {
@@ -44,11 +44,11 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
 }
 
-/// Runs a target; what it says where it fails.
+/// Runs a target; returns its message if it fails.
 fn attempt(run: fn(&[u8]), bytes: &[u8]) -> Result<(), String> {
     thread_local!(static IS_TARGET: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();
-    // The engine's panics are refusals, and need no words.
+    // The engine's panics count as refusals, and are not printed.
     HOOK.call_once(|| {
         let tell = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -106,7 +106,7 @@ fn every_damaged_corpus_is_taken_or_refused() {
     });
 }
 
-/// Bytes as programs write them, for fuzzing to begin with.
+/// Seeds of fuzzing: real data as programs write it.
 #[test]
 #[ignore = "writes the folders that the other tests read"]
 fn seeds_of_every_corpus() {

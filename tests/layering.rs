@@ -1,6 +1,5 @@
-//! The direction of the house: firmware -> shared <- host. The host is a stack of packages (its console, data
-//! sets and models, training, the program), Burn is in training alone, and the kernels of host and station are in
-//! packages of their own that know nobody.
+//! Checks the layering: firmware -> shared <- host. The host is a stack of packages (console, data sets and models,
+//! training, programs). Only training uses Burn, and the kernel packages depend on no other.
 #![allow(clippy::unwrap_used, reason = "a target of tests: helpers fail as tests do")]
 
 #[path = "layering/module_graph.rs"]

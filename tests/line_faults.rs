@@ -1,8 +1,7 @@
-//! Host and station at the two ends of a line that a seed damages: whole conversations, after which nothing may be
-//! lost, doubled or taken for something else.
+//! Host and station on a faulty line: whole conversations, after which nothing may be lost, duplicated or confused.
 //!
-//! Both ends are the real ones, with all their threads; only the wire between them is this test's. The seed decides
-//! the faults and where in the stream of bytes they come; which bytes these are depends on the machine's timing.
+//! Both ends are real, with all their threads; only the wire between them is simulated. The seed determines the faults
+//! and their positions in the byte stream; the affected bytes depend on the machine's timing.
 //!
 //! ```sh
 //! tests/run --test line_faults                                                     # a few seeds
@@ -30,7 +29,7 @@ use conversation::{Outcome, converse};
 use schedule::FAULTS;
 
 const SEEDS: &str = "NUCLEI_FAULT_SEEDS";
-/// Conversations at a time: they wait more than they compute.
+/// Parallel conversations, which mostly wait.
 const AT_ONCE: usize = 12;
 
 /// Seeds as `17` or `0..1000`.
@@ -57,7 +56,7 @@ fn nothing_is_lost_or_doubled_whatever_the_line_does() {
                     if seed >= seeds.end {
                         return;
                     }
-                    // A thread of its own, so that its panic is this seed's alone.
+                    // A separate thread, so that a panic only affects this seed.
                     let talk = std::thread::Builder::new().name(format!("seed {seed}"));
                     let talked = talk.spawn(move || converse(seed)).unwrap().join();
                     let (sum, failed) = &mut *ended.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Programs of the workspace as processes, and waiting for what they do.
+//! Programs of the workspace as processes.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Nothing on a bench takes so long, even on a busy machine.
+/// Nothing takes this long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -21,7 +21,7 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// A process that does not outlive its test.
+/// A process that is stopped with its test.
 pub struct Process {
     child: Child,
 }
@@ -80,12 +80,12 @@ impl Drop for Process {
     }
 }
 
-/// Waits until something is there.
+/// Waits until a value is available.
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, look)
 }
 
-/// Waits until something is there, at most so long.
+/// Waits until a value is available, with a timeout.
 pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! From boot to counts: what the emulated station finds is what this machine finds.
+//! From boot to counts: the emulated station finds the same nuclei as this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::process::{program, text};
 
 const SCENES: usize = 3;
 
-/// Pictures of a simulated microscope.
+/// Images of a simulated microscope.
 pub fn scenes(count: usize) -> Vec<(String, Vec<u8>)> {
     let source =
         CameraSource::Simulated { width: 640, height: 480, seed: 7, nuclei: 40, frames_per_second: 240.0 };
@@ -26,7 +26,7 @@ pub fn scenes(count: usize) -> Vec<(String, Vec<u8>)> {
     (0..count).map(|number| (format!("scene-{number}.png"), encode_picture_png(&next()).unwrap())).collect()
 }
 
-/// The label images of pictures as this machine makes them with a model.
+/// The label images that this machine computes with a model.
 fn segmented(folder: &Path, model: &Path, pictures: &[(String, Vec<u8>)]) -> PathBuf {
     let (inputs, found) = (folder.join("pictures"), folder.join("found"));
     fs::create_dir(&inputs).unwrap();
@@ -41,7 +41,7 @@ fn segmented(folder: &Path, model: &Path, pictures: &[(String, Vec<u8>)]) -> Pat
     found
 }
 
-/// Captures each scene; what was found must be what `model` finds on this machine.
+/// Captures each scene; the labels must be those that `model` gives on this machine.
 fn captures_agree(machine: &mut Machine, scenes: &[(String, Vec<u8>)], model: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let found = segmented(folder.path(), model, scenes);

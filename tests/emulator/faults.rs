@@ -1,4 +1,4 @@
-//! What goes wrong on a bench: the station goes on counting, and what was lost is counted and told.
+//! Faults in the lab: the station keeps counting, and losses are counted and reported.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,10 +10,10 @@ use crate::fixture::brightness_model;
 use crate::machine::{Machine, guest};
 use crate::process::{Process, next_line, text};
 
-/// What vivid delivers in a second of its sixty frames when it drops nine of ten.
+/// Frames per second that vivid delivers out of sixty when it drops nine of ten.
 const DELIVERED: f32 = 6.0;
 
-/// A station at work that nobody has started again since.
+/// A running station that has not restarted.
 struct Witness {
     process: String,
     frames: u64,
@@ -27,7 +27,7 @@ impl Witness {
 
     /// Waits for frames counted after now by the same process.
     fn sees_counting_go_on(&mut self, machine: &mut Machine, after: &str) -> Value {
-        // The first may have been under way already.
+        // The first may already have been in progress.
         machine.wait_for_frames(2);
         let status = machine.status();
         assert_eq!(status["camera"], "running");
@@ -105,7 +105,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
     inject(machine, "Inject Fatal Streaming Error", 1);
     machine.console.wait_for("no frames from the camera");
     witness.sees_counting_go_on(machine, "a fatal streaming error");
-    // These strike when a camera is opened: the one that works is lost first.
+    // These occur when a camera is opened, so the working one must be lost first.
     for control in ["Inject VIDIOC_REQBUFS Error", "Inject VIDIOC_QBUF Error", "Inject VIDIOC_STREAMON Error"]
     {
         machine.console.skip();
@@ -116,12 +116,12 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
     }
 }
 
-/// A camera that says that it is gone while it is open.
+/// A camera that reports its removal while it is open.
 fn camera_disconnects(machine: &mut Machine, witness: &mut Witness) {
     machine.console.skip();
     inject(machine, "Disconnect", 1);
     println!("{}", machine.console.wait_for("no frames from the camera"));
-    // vivid is there again when nobody has it open any more; without the player, it shows a pattern of its own.
+    // vivid reappears when nobody has it open; without the player, it shows its own pattern.
     machine.stop_player();
     println!("{}", machine.console.wait_for("the camera vivid delivers"));
     witness.sees_counting_go_on(machine, "a disconnect");
@@ -166,7 +166,7 @@ fn clock_jumps(machine: &mut Machine, witness: &mut Witness) {
     }
 }
 
-/// Tries to flash another model, which must be refused with those words.
+/// Tries to flash another model, which must be refused with this message.
 fn refuses_a_model(machine: &Machine, words: &str) {
     let path = machine.path("refused.onnx");
     fs::write(&path, brightness_model(0.5)).unwrap();

@@ -1,5 +1,5 @@
-//! The package on a Debian with systemd: who runs the station and what it may reach, what starts it again, what an
-//! upgrade keeps, and what a purge leaves.
+//! The package on a Debian with systemd: user and permissions of the station, restarts, what an upgrade keeps, and what
+//! a purge leaves.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::machine::{LAMP, LIGHT, Machine, guest};
 use crate::process::until_within;
 use crate::wires::PATIENCE;
 
-/// What `systemd-analyze security` may tell at most: 0 is confined, 10 is not at all.
+/// Maximum exposure level of `systemd-analyze security`: 0 is confined, 10 is not at all.
 const EXPOSURE: f64 = 1.5;
 
-/// What a user changes in the settings: the camera, the line, the light, the lamp.
+/// The user's changes to the settings: camera, line, light, lamp.
 const CHANGE: &str = r#"cd /etc/nuclei
 sed -i 's|^# name = .*|name = "emulated"|; s|^# port = .*|port = "/dev/ttyUSB0"|' station.toml
 sed -i 's|^# device = .*|device = "/dev/camera"|' station.toml
@@ -62,7 +62,7 @@ fn later(package: &Path) -> Vec<u8> {
     fs::read(made).unwrap()
 }
 
-/// What `systemctl show` tells of the station.
+/// Properties of the station from `systemctl show`.
 fn shown(machine: &mut Machine, property: &str) -> String {
     machine.shell.run(&format!("systemctl show -P {property} nuclei-station"))
 }
@@ -74,7 +74,7 @@ fn apt(machine: &mut Machine, arguments: &str) {
     println!("{}", machine.shell.run(&command));
 }
 
-/// Waits until the station has told systemd that it is ready.
+/// Waits until the station has notified systemd that it is ready.
 fn becomes_active(machine: &mut Machine) {
     until_within(PATIENCE, "the service is active", || {
         (shown(machine, "ActiveState") == "active").then_some(())
@@ -94,7 +94,7 @@ fn installs_without_camera_and_line(machine: &mut Machine) {
 }
 
 fn devices_are_the_users(machine: &mut Machine) {
-    // It would begin to count, which takes minutes a frame here.
+    // It would start counting, which takes minutes per frame here.
     machine.shell.run("systemctl stop nuclei-station");
     machine.shell.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; udevadm settle");
     let devices = "/dev/video0 /dev/ttyUSB0 /dev/gpiochip0";
@@ -123,7 +123,7 @@ fn works_with_changed_settings(machine: &mut Machine) -> String {
     model
 }
 
-/// Frames come out of the line, counted by that model.
+/// Frames arrive over the line, counted by that model.
 fn counts(machine: &mut Machine, model: &str) {
     machine.wait_for_frames(2);
     let frames = machine.json(&["live", "--frames", "2", "--json"]);
@@ -132,7 +132,7 @@ fn counts(machine: &mut Machine, model: &str) {
     assert!(model.starts_with(&running), "{running} is not {model}");
 }
 
-/// What the process sees and may do, looked at from inside its namespaces.
+/// The process's view and rights, checked from inside its namespaces.
 fn is_confined(machine: &mut Machine) {
     let pid = shown(machine, "MainPID");
     let message = machine.shell.run(&format!(
@@ -180,7 +180,7 @@ fn is_started_again(machine: &mut Machine, model: &str) {
     }
 }
 
-/// The machine after its power was gone.
+/// The machine after a power loss.
 fn starts_at_boot(guest: &Path, machine: Machine, model: &str) -> Machine {
     let mut machine = Machine::boot_debian_again(guest, machine.cut_power());
     becomes_active(&mut machine);

@@ -1,4 +1,4 @@
-//! Label images that two machines made of one picture.
+//! Compares label images of one image from two machines.
 
 use shared::LabelImage;
 

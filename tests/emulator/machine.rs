@@ -31,7 +31,7 @@ line = 5
 line = 6
 "#;
 
-/// What tests/emulator/guest made; `None`, told loudly, where it did not.
+/// The guest built by tests/emulator/guest; `None`, with a message, if it was not built.
 pub fn guest() -> Option<PathBuf> {
     let guest = std::env::var_os("NUCLEI_EMULATOR").map(PathBuf::from);
     if guest.is_none() {
@@ -53,7 +53,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots the guest with those pictures on a new disk.
+    /// Boots the guest with these images on a new disk.
     pub fn boot(guest: &Path, pictures: &[(String, Vec<u8>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         new_disk(&folder.path().join("disk"));
@@ -69,7 +69,7 @@ impl Machine {
         machine
     }
 
-    /// Boots the Debian that tests/emulator/debian made, on a disk of its own, with those packages in /packages.
+    /// Boots the Debian built by tests/emulator/debian, on its own disk, with these packages in /packages.
     pub fn boot_debian(guest: &Path, pictures: &[(String, Vec<u8>)], packages: &[(String, Vec<u8>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = folder.path().join("disk");
@@ -80,12 +80,12 @@ impl Machine {
         Self::boot_debian_again(guest, folder)
     }
 
-    /// Boots the Debian on a disk that it was booted on before.
+    /// Boots the Debian on a previously used disk.
     pub fn boot_debian_again(guest: &Path, folder: TempDir) -> Self {
         for left in ["shell", "monitor", "console", "trace"] {
             let _ = fs::remove_file(folder.path().join(left));
         }
-        // What the journal takes in is seen on the console, which nobody logs in on.
+        // The journal is copied to the console, where nobody logs in.
         let parameters = "quiet debian=installed systemd.journald.forward_to_console=1 \
                           systemd.mask=serial-getty@ttyAMA0.service systemd.mask=getty@.service";
         Self::power_on(guest, folder, "driver=file,node-name=disk,filename=disk", parameters)
@@ -130,12 +130,12 @@ impl Machine {
         self.folder.path().join(name)
     }
 
-    /// The folder, for longer than the machine, which loses its power.
+    /// The folder, which outlives the machine.
     pub fn cut_power(self) -> TempDir {
         self.folder
     }
 
-    /// Starts the player of pictures.
+    /// Starts the image player.
     pub fn start_player(&mut self) {
         self.shell.run("rm -f /tmp/play; mkfifo /tmp/play");
         self.shell.run("vivid_player play /dev/video1 /dev/video0 </tmp/play >/dev/ttyAMA0 2>&1 & player=$!");
@@ -143,7 +143,7 @@ impl Machine {
         self.console.wait_for("player ready");
     }
 
-    /// Ends the player of pictures.
+    /// Stops the image player.
     pub fn stop_player(&mut self) {
         self.shell.run("exec 4>&-; wait $player || true");
     }
@@ -154,7 +154,7 @@ impl Machine {
         println!("{}", self.console.wait_for("the camera vivid delivers"));
     }
 
-    /// Shows a picture to the camera.
+    /// Shows an image to the camera.
     pub fn show(&mut self, name: &str) {
         self.shell.run(&format!("echo /pictures/{name} >&4"));
         self.console.wait_for(&format!("shown /pictures/{name}"));
@@ -165,7 +165,7 @@ impl Machine {
         println!("{}", self.console.wait_for("station ready: "));
     }
 
-    /// nuclei-host with those arguments, on the station's line.
+    /// nuclei-host with these arguments, on the station's line.
     pub fn host(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("nuclei-host"));
         command.args(arguments).args(["--port", &self.port]).stdin(Stdio::null());
@@ -176,7 +176,7 @@ impl Machine {
         self.host(arguments).output().unwrap()
     }
 
-    /// What a command that must succeed prints as JSON, a value a line.
+    /// The JSON values that a successful command prints, one per line.
     pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
         println!("$ nuclei-host {} --port {}", arguments.join(" "), self.port);
         let output = self.run(arguments);
@@ -193,7 +193,7 @@ impl Machine {
         })
     }
 
-    /// Waits until so many frames were counted from now on.
+    /// Waits until this many more frames have been counted.
     pub fn wait_for_frames(&self, count: u32) {
         until_within(PATIENCE, "frames are counted", || {
             let output = self.run(&["live", "--frames", &count.to_string(), "--json"]);
@@ -201,7 +201,7 @@ impl Machine {
         });
     }
 
-    /// Waits until the station's status is as wished for.
+    /// Waits until the station's status meets a condition.
     pub fn until_status(&self, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
         until_within(PATIENCE, what, || Some(self.status()).filter(&wished))
     }
@@ -250,7 +250,7 @@ pub fn new_disk(path: &Path) {
     assert!(made.success());
 }
 
-/// Pictures where the player finds them.
+/// Images at the player's path.
 fn shown(pictures: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
     pictures.iter().map(|(name, png)| (format!("pictures/{name}"), png.clone())).collect()
 }

@@ -1,4 +1,4 @@
-//! The power goes while a model is flashed: at any moment, the station has a model that runs.
+//! Power cuts during a flash: at any moment, the station has a working model.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,7 +57,7 @@ fn a_power_cut_at_any_write_leaves_a_model_that_runs() {
     assert!(running.len() == 3, "before, between and after the two models: {running:?}");
 }
 
-/// What would run on a disk: `factory`, or a model's digest; that it runs is checked.
+/// The model that a disk's station would run, after checking that it works: `factory`, or its digest.
 fn model_on(disk: &[u8], folder: &Path) -> String {
     let (image, slots) = (folder.join("cut"), folder.join("slots"));
     fs::write(&image, disk).unwrap();

@@ -1,4 +1,4 @@
-//! What joins a test to QEMU: a shell in the guest, QEMU's monitor, and files that grow.
+//! Connections between a test and QEMU: a shell in the guest, QEMU's monitor, and growing files.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -35,7 +35,7 @@ impl Shell {
         Self(stream)
     }
 
-    /// What a command prints, and its exit status.
+    /// A command's output and exit status.
     pub fn try_run(&mut self, command: &str) -> (String, i32) {
         writeln!(self.0.get_mut(), "{{ {command}\n}}; status=$?; echo; echo \"#status $status\"").unwrap();
         let mut printed = String::new();
@@ -49,7 +49,7 @@ impl Shell {
         }
     }
 
-    /// What a command prints that must succeed.
+    /// The output of a successful command.
     pub fn run(&mut self, command: &str) -> String {
         let (printed, status) = self.try_run(command);
         assert_eq!(status, 0, "{command}: {printed}");
@@ -106,7 +106,7 @@ impl GrowingText {
         String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()).into_owned()
     }
 
-    /// Waits for a line that holds these words and comes after those waited for before.
+    /// Waits for a new line that contains these words.
     pub fn wait_for(&mut self, words: &str) -> String {
         let (line, seen) = until_within(PATIENCE, words, || {
             let all = self.all();
@@ -123,7 +123,7 @@ impl GrowingText {
         line
     }
 
-    /// Passes over what is there.
+    /// Skips existing content.
     pub fn skip(&mut self) {
         self.seen = self.all().matches('\n').count();
     }

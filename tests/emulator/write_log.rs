@@ -1,4 +1,4 @@
-//! What QEMU's `blklogwrites` recorded: every write to a disk and every flush, in order.
+//! The log of QEMU's `blklogwrites`: every write and flush of a disk, in order.
 //!
 //! Format: Linux's `Documentation/admin-guide/device-mapper/log-writes.rst`, little-endian. A sector with the
 //! superblock (magic, version, number of entries as u64, sector size as u32); then each entry, a sector with its
@@ -6,8 +6,8 @@
 
 use rand::Rng;
 
-/// What a disk or card writes whole or not at all, bytes. With less, ext4's own superblock may be torn, which no
-/// program above it can help.
+/// Atomic write unit of a disk or card, bytes. With less, ext4's own superblock may be torn, which no program can
+/// prevent.
 const BLOCK: usize = 4096;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
@@ -36,7 +36,7 @@ impl WriteLog {
         for _ in 0..count {
             let [first, sectors, flags, _] = [0, 8, 16, 24].map(|field| word(at + field));
             at += sector;
-            // What is discarded may hold anything afterwards, also what it held.
+            // Discarded blocks may contain anything afterwards, including their old data.
             let length = if flags & DISCARD == 0 { sectors as usize * sector } else { 0 };
             entries.push(Entry {
                 offset: first as usize * sector,
@@ -52,8 +52,8 @@ impl WriteLog {
         self.entries.len()
     }
 
-    /// Makes of the disk as it was what it may be when the power goes before entry `cut`: what was flushed, and of
-    /// each block written since then, by chance, what it was or is.
+    /// Turns the initial disk into a possible state after a power cut before entry `cut`: flushed data, and for each
+    /// block written since then, randomly the old or the new content.
     pub fn replay(&self, disk: &mut [u8], cut: usize, random: &mut impl Rng) {
         let before = &self.entries[..cut];
         let flushed = before.iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);

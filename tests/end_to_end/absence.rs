@@ -1,4 +1,4 @@
-//! Ports that are not there, ports that are no station, stations of another version.
+//! Missing ports, ports without a station, and stations of another version.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ fn a_port_that_is_no_station() {
     assert_absent(&status(port), &["no station answered on", port, "next: "]);
 }
 
-/// What `work` finds where every packet is answered in the same way.
+/// The result of `work` if every packet gets the same response.
 fn answered_by<T>(response: &Response, work: impl FnOnce(&str) -> T) -> T {
     let line = VirtualLine::new(BAUD).unwrap();
     let mut end = SerialLine::open(line.station_end().to_str().unwrap(), BAUD).unwrap();
@@ -70,7 +70,7 @@ fn a_station_of_another_protocol_version() {
     let newer = Response::Refused(Refusal::Protocol { station: 9 });
     for (response, station, next) in [(older, 0, "update nuclei-station"), (newer, 9, "update nuclei-host")] {
         let words = format!("speaks protocol {station}, this program {PROTOCOL_VERSION}");
-        // Asserted when nobody answers any more: a thread that does would outlast a failure.
+        // Asserted after the responder has stopped, which would outlive a failure.
         assert_absent(&answered_by(&response, status), &[&words, next]);
     }
 }

@@ -1,5 +1,4 @@
-//! Data that is missing, damaged or odd: named in one line where it cannot be used, counted alike by host
-//! and station where it can.
+//! Missing, damaged or unusual data: reported in one line if unusable, counted equally by host and station otherwise.
 
 use std::fs;
 
@@ -11,14 +10,14 @@ use crate::bench::{Bench, text};
 use crate::fixture::discs;
 use crate::place::{Place, assert_prints, json, stderr};
 
-/// The commands that read a data set with its truth; none may leave a file behind when it is refused.
+/// The commands that read a data set with ground truth; none may leave a file behind when it fails.
 const READERS: [&str; 3] = [
     "train --epochs 1 --backend cpu --out new.onnx --run run --data",
     "score --model model.onnx --truth",
     "split --out part.zip --data",
 ];
 
-/// The discs with 16 bits a sample, the stretch of which gives the 8-bit picture.
+/// The discs with 16 bits per sample, which stretch to the 8-bit image.
 fn sixteen_bits(width: u32, height: u32) -> Vec<u8> {
     let samples = discs(width, height).samples_hwc().iter().map(|&sample| u16::from(sample) * 100).collect();
     let picture = ImageBuffer::<Luma<u16>, Vec<u16>>::from_raw(width, height, samples).unwrap();

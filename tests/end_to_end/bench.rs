@@ -23,17 +23,17 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A station with that `[camera]`, and whatever else its settings are to hold; ready.
+    /// A ready station with this `[camera]` and other settings.
     pub fn new(camera: &str) -> Self {
         Self::open("bench", BAUD, camera)
     }
 
-    /// The same, of another name.
+    /// The same with another name.
     pub fn named(name: &str, camera: &str) -> Self {
         Self::open(name, BAUD, camera)
     }
 
-    /// The same on a line of so many bits a second; ready at a rate of [`BAUD`] at most.
+    /// The same on a line of this baud rate; ready at a rate of at most [`BAUD`].
     pub fn at(baud: u32, camera: &str) -> Self {
         Self::open("bench", baud, camera)
     }
@@ -77,7 +77,7 @@ impl Bench {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The host with those arguments, on this line.
+    /// The host with these arguments, on this line.
     pub fn host(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("nuclei-host"));
         command.args(arguments).arg("--port").arg(self.line.host_end()).stdin(Stdio::null());
@@ -88,7 +88,7 @@ impl Bench {
         self.host(arguments).output().unwrap()
     }
 
-    /// What a command that must succeed prints as JSON, a value a line.
+    /// The JSON values that a successful command prints, one per line.
     pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));

@@ -1,4 +1,4 @@
-//! A real Mosquitto, a subscriber, and a gate that keeps a publisher from the broker.
+//! A real Mosquitto, a subscriber, and a proxy that can block a publisher.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use crate::bench::{Process, until};
 use crate::browser::in_path;
 
-/// Debian's place for it, which is not in everybody's path.
+/// Debian's path, which is not in every user's PATH.
 const DEBIAN: &str = "/usr/sbin/mosquitto";
 /// What the subscriber subscribes to.
 const TOPICS: [&str; 2] = ["nuclei/#", "homeassistant/#"];
 
-/// What a broker that was killed still knows.
+/// What a killed broker remembers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
     /// Sessions and messages, from the disk.
@@ -39,12 +39,12 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one; `None` where this machine has none, which is said loudly.
+    /// Starts one; `None`, with a message, if this machine has none.
     pub fn start(memory: Memory) -> Option<Self> {
         Self::with(memory, "")
     }
 
-    /// Starts one with other listeners besides.
+    /// Starts one with additional listeners.
     pub fn with(memory: Memory, listeners: &str) -> Option<Self> {
         let Some(program) =
             in_path("mosquitto").or_else(|| Some(DEBIAN.into()).filter(|path: &PathBuf| path.is_file()))
@@ -61,7 +61,7 @@ impl Broker {
             ),
             Memory::None => "persistence false\n".to_owned(),
         };
-        // Without bounds of its own, it hands a message to its subscriber before it acknowledges it.
+        // Without limits of its own, it delivers a message to its subscriber before it acknowledges it.
         let settings = format!(
             "per_listener_settings true\nuser root\nmax_inflight_messages 0\nmax_queued_messages 0\n{persistence}\
              listener {port} 127.0.0.1\nallow_anonymous true\n{listeners}"
@@ -99,21 +99,21 @@ fn start(program: &Path, folder: &Path, port: u16) -> Process {
     process
 }
 
-/// A message as it came.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub topic: String,
     pub content: String,
 }
 
-/// Keeps what the broker sends, and comes back when the broker does.
+/// Records the broker's messages, and reconnects when the broker returns.
 pub struct Subscriber {
     received: Arc<Mutex<Vec<Received>>>,
     subscribed: Arc<AtomicUsize>,
 }
 
 impl Subscriber {
-    /// A subscriber that the broker knows from now on, as far as it remembers.
+    /// A subscriber with a session at the broker.
     pub fn new(port: u16) -> Self {
         let mut options = MqttOptions::new("subscriber", "127.0.0.1", port);
         options.set_clean_start(false).set_session_expiry_interval(Some(3600));
@@ -146,14 +146,14 @@ impl Subscriber {
         subscriber
     }
 
-    /// Waits until it has subscribed so many times: once, and again to each broker that did not know it.
+    /// Waits until it has subscribed this many times: once, and again to each broker without its session.
     pub fn wait_until_subscribed(&self, times: usize) {
         until("the subscriber has subscribed", || {
             (self.subscribed.load(Ordering::SeqCst) >= times * TOPICS.len()).then_some(())
         });
     }
 
-    /// What came on a topic, in order.
+    /// The messages of a topic, in order.
     pub fn on(&self, topic: &str) -> Vec<String> {
         let received = self.received.lock().unwrap();
         received
@@ -163,34 +163,34 @@ impl Subscriber {
             .collect()
     }
 
-    /// The counts of a station that came, in order.
+    /// The received counts of a station, in order.
     pub fn counts(&self, station: &str) -> Vec<Value> {
         let counts = self.on(&format!("nuclei/{station}/count"));
         counts.iter().map(|content| serde_json::from_str(content).unwrap()).collect()
     }
 
-    /// Waits until the last word on a topic is this one.
+    /// Waits until the last message of a topic is this one.
     pub fn wait_for(&self, topic: &str, content: &str) {
         until(&format!("{topic} is {content}"), || {
             (self.on(topic).last().map(String::as_str) == Some(content)).then_some(())
         });
     }
 
-    /// Waits until so many more counts of a station came.
+    /// Waits until this many more counts of a station have arrived.
     pub fn wait_for_counts(&self, station: &str, more: usize) {
         let before = self.counts(station).len();
         until("more counts come", || (self.counts(station).len() >= before + more).then_some(()));
     }
 }
 
-/// A way to the broker that can be shut.
+/// A proxy to the broker that can be closed.
 pub struct Gate {
     pub port: u16,
     is_open: Arc<AtomicBool>,
 }
 
 impl Gate {
-    /// An open one before the broker at that port.
+    /// An open one to the broker at that port.
     pub fn new(broker: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let gate =

@@ -24,7 +24,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one; `None` where this machine has none, which is said loudly.
+    /// Starts one; `None`, with a message, if this machine has none.
     pub fn start() -> Option<Self> {
         let Some(program) = PROGRAMS.iter().find_map(|name| in_path(name)) else {
             eprintln!("SKIPPED: no Chromium on this machine; apt-get install chromium");
@@ -52,7 +52,7 @@ impl Browser {
                 break address.to_owned();
             }
         };
-        // Whatever else it tells must not fill the pipe.
+        // Its other output must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut message, &mut std::io::sink()));
         let host = address.trim_start_matches("ws://").split('/').next().unwrap();
         let (socket, _) = client(&address, TcpStream::connect(host).unwrap()).unwrap();
@@ -69,7 +69,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// What the protocol's command gives.
+    /// The result of a protocol command.
     pub fn ask(&mut self, method: &str, params: Value) -> Value {
         self.asked += 1;
         let mut command = json!({ "id": self.asked, "method": method, "params": params });
@@ -92,7 +92,7 @@ impl Browser {
         until("the page is loaded", || (self.value("document.readyState") == "complete").then_some(()));
     }
 
-    /// What a JavaScript expression gives, once it is settled.
+    /// The result of a JavaScript expression, awaited.
     pub fn value(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.ask("Runtime.evaluate", params);
@@ -137,7 +137,7 @@ impl Browser {
         }
     }
 
-    /// Keeps a picture of the page as `name`, in the folder that NUCLEI_SCREENSHOTS names, if any.
+    /// Saves a screenshot as `name` in the folder given by NUCLEI_SCREENSHOTS, if set.
     pub fn screenshot(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("NUCLEI_SCREENSHOTS") else { return };
         let shot = self.ask("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));

@@ -1,4 +1,4 @@
-//! Micrometres and an even field, each with who measured it, when and how.
+//! Pixel size and flat field, each with who measured it, when and how.
 
 use std::fs;
 use std::process::Output;
@@ -21,7 +21,7 @@ fn ruling() -> Vec<u8> {
     encode_picture_png(&Image::new(640, 480, Channels::Grey, samples).unwrap()).unwrap()
 }
 
-/// The host of a person who keeps their calibrations on the bench.
+/// A host whose calibrations are stored in the test's folder.
 fn run(bench: &Bench, words: &str) -> Output {
     let arguments: Vec<&str> = words.split_whitespace().collect();
     let mut command = bench.host(&arguments);
@@ -60,7 +60,7 @@ fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
     let typed = text(&run(&bench, "station calibrate --um-per-px 0.325 --by ben").stdout);
     assert!(typed.contains("0.325 µm per pixel, typed") && typed.contains("pixel_size = 0.325"), "{typed}");
     assert_eq!(done(&bench, "live --json --frames 1")[0]["calibration"]["pixel_size"]["by"], "ben");
-    // A size that is not the measured one has no origin.
+    // A size other than the measured one has no origin.
     done(&bench, "station set pixel-size 0.65 --json");
     let frame = &done(&bench, "live --json --frames 1")[0];
     assert_eq!((&frame["calibration"]["pixel_size"], &frame["pixel_size_um"]), (&Value::Null, &0.65.into()));
@@ -86,7 +86,7 @@ fn the_station_takes_the_micrometers_picture_itself() {
     assert_eq!((&settings["acquisition"], &settings["masks"]), (&"continuous".into(), &true.into()));
 }
 
-/// What a camera sees under a light that falls off to the right, over a dark signal of 10.
+/// A camera image under light that falls off to the right, with a dark signal of 10.
 fn seen(specimen: &Image) -> Vec<u8> {
     let width = specimen.width();
     let sample = |(at, &sample): (u32, &u8)| {

@@ -1,5 +1,4 @@
-//! What was captured from a station, scored, against the model scored on the same pictures: one code
-//! makes both numbers.
+//! The score of captured frames equals the score of the model on the same images, since both use the same code.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +9,7 @@ use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 use crate::bench::{Bench, json_lines, program, text};
 use crate::fixture::brightness_model;
 
-/// A picture of discs, some of them too dark to be found or grown together, and its true labels.
+/// An image of discs, some too dark to be found or merged, and its true labels.
 fn scene(seed: u32, width: u32, height: u32, channels: Channels) -> (Image, LabelImage) {
     let mut picture = Image::black(width, height, channels).unwrap();
     let mut labels = LabelImage::background(width, height).unwrap();

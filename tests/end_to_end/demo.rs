@@ -1,4 +1,4 @@
-//! The demo, which needs nothing but the two programs.
+//! The demo, which only needs the programs.
 
 use std::process::{Command, Stdio};
 

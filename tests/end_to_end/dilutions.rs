@@ -7,7 +7,7 @@ use shared::{LabelImage, encode_label_png};
 use crate::bench::text;
 use crate::place::{Place, assert_prints, json};
 
-/// A field of so many nuclei of four pixels.
+/// A field of this many nuclei of four pixels.
 fn field(count: u32) -> Vec<u8> {
     let mut labels = vec![0; 200 * 100];
     for at in 0..count {

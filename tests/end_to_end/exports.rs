@@ -1,4 +1,4 @@
-//! Label images in the formats of other programs, read back by the libraries of those programs.
+//! Exports, read back with the libraries of other programs.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -15,7 +15,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.py");
 /// The script's exit code where a module is missing.
 const MODULE_MISSING: i32 = 77;
 
-/// What the readers of others make of an export; `None` where they are not installed, which is said loudly.
+/// What other readers find in an export; `None`, with a message, if they are not installed.
 fn read_back(folder: &Path) -> Option<Value> {
     let python = std::env::var("NUCLEI_PYTHON").unwrap_or_else(|_| "python3".into());
     let run = Command::new(&python).args([Path::new(SCRIPT), folder]).output();

@@ -1,4 +1,4 @@
-//! Models onto the station, whatever happens meanwhile.
+//! Flashing models through interruptions.
 
 use std::process::Stdio;
 
@@ -82,7 +82,7 @@ fn an_upload_outlives_the_host_and_the_station() {
     };
     let start = carried(&bench);
 
-    // Ctrl-C ends the first try in order.
+    // Ctrl-C stops the first attempt cleanly.
     let mut first =
         Process::start(bench.host(&["flash", &path]).stdout(Stdio::null()).stderr(Stdio::piped()));
     sent_of(&bench, 300_000, &mut first);
@@ -91,7 +91,7 @@ fn an_upload_outlives_the_host_and_the_station() {
     assert_eq!(first.wait().code(), Some(1), "{message}");
     assert!(message.contains("stopped") && message.contains("run the same command again"), "{message}");
 
-    // The station is killed, comes back, and is killed once more in the middle of the second try.
+    // The station is killed, restarts, and is killed again in the middle of the second attempt.
     bench.restart_station();
     bench.wait_until_ready();
     let mut second =

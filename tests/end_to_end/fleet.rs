@@ -1,4 +1,4 @@
-//! Several stations watched at once.
+//! Several stations at once.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::bench::{Bench, Process, SIMULATED, next_line, program, rest, text, un
 use crate::browser::Browser;
 use crate::fixture::brightness_model;
 
-/// Two stations, the second on a port that is not there before it is plugged in.
+/// Two stations, the second on a port that appears later.
 struct Fleet {
     bench: Bench,
     hood: Bench,
@@ -40,7 +40,7 @@ impl Fleet {
         std::fs::remove_file(self.second_port()).unwrap();
     }
 
-    /// The host with those arguments, on both ports.
+    /// The host with these arguments, on both ports.
     fn host(&self, arguments: &[&str]) -> Command {
         let port = self.second_port();
         // The first port is the first station's.
@@ -52,7 +52,7 @@ impl Fleet {
         command
     }
 
-    /// What was recorded of a station: counts by frame.
+    /// A station's recording: counts by frame.
     fn recorded(&self, station: &str) -> HashMap<u64, u64> {
         let file = self.bench.path(&format!("fleet/{station}/counts.jsonl"));
         let recorded = std::fs::read_to_string(file).unwrap();
@@ -62,7 +62,7 @@ impl Fleet {
     }
 }
 
-/// The frame and the count that a card shows, where it shows any.
+/// The frame and count on a card, if any.
 fn card(browser: &mut Browser, at: usize) -> Option<(u64, u64)> {
     let shown = browser.value(&format!(
         "(() => {{ const n = document.querySelectorAll('.station .number')[{at}]; \
@@ -75,7 +75,7 @@ fn pill(at: usize) -> String {
     format!("document.querySelectorAll('.station .pill')[{at}]?.textContent")
 }
 
-/// The frame and the count that the page shows large.
+/// The frame and count that the page shows in full.
 const LARGE: &str = "(() => { const c = document.getElementById('count'); \
     return [c.dataset.frame, c.textContent].map(Number); })()";
 
@@ -136,7 +136,7 @@ fn the_page_shows_a_card_for_each_station_and_the_chosen_one_in_full() {
     browser.screenshot("page-fleet-phone.png");
     browser.resize(1280, 860);
 
-    // What is asked for goes to the chosen station alone.
+    // Commands go to the selected station only.
     browser.key("s");
     browser.wait_for("document.getElementById('result').textContent.includes('to fleet/hood_2/snapshot-')");
 
@@ -200,7 +200,7 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
         assert_eq!(message.lines().filter(|line| line.starts_with(name)).count(), lines, "{name}\n{message}");
     }
 
-    // None there, one twice, and two of one name.
+    // No station, one port twice, and two stations with the same name.
     let first = fleet.bench.line.host_end();
     let first = first.to_str().unwrap();
     assert_fails(&fleet.bench.run(&["live", "--port", first]), 2, "is named twice");

@@ -1,4 +1,4 @@
-//! A full disk costs the new file and nothing else.
+//! A full disk only costs the new file.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,11 +10,11 @@ use shared::encode_picture_png;
 use crate::bench::{Bench, program, text};
 use crate::fixture::{brightness_model, discs};
 
-/// A small disk of its own, unmounted at the end.
+/// A small disk, unmounted at the end.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
-    /// `None`, told loudly, where this user may not mount.
+    /// `None`, with a message, if this user may not mount.
     fn mount(place: &'a Path) -> Option<Self> {
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(place).status();
@@ -37,7 +37,7 @@ impl<'a> SmallDisk<'a> {
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        // Lazily, for a station may still hold files there.
+        // Lazily, since a station may still have files open there.
         let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }

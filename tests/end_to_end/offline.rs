@@ -1,4 +1,4 @@
-//! `segment` and `score` as their users meet them: the program itself, files in, files and exit codes out.
+//! `segment` and `score` as programs: input files, output files and exit codes.
 
 use std::fs;
 use std::process::Command;

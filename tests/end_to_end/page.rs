@@ -1,4 +1,4 @@
-//! The page as a person sees it, in a real browser.
+//! The page in a real browser.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Write as _};
@@ -50,7 +50,7 @@ impl Watched {
 }
 
 pub const CONNECTED: &str = "document.getElementById('link').className === 'pill up'";
-/// Of the count: its frame and the number; of the picture: its frame, the nuclei outlined, and whether both are there.
+/// The count's frame and number; the image's frame, its outlined nuclei, and whether both are available.
 const SHOWN: &str = "(() => { const c = document.getElementById('count'), p = \
      document.getElementById('picture').dataset; \
     return [c.dataset.frame, c.textContent, p.frame, p.outlined].map(Number).concat([p.paired === 'true']); })()";

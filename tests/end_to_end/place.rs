@@ -1,4 +1,4 @@
-//! A folder in which `nuclei-host` is run as a person would, with data made for the purpose.
+//! A folder in which tests run `nuclei-host`, with generated data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ impl Place {
         command
     }
 
-    /// Runs the program with these words in the folder; checks its exit code.
+    /// Runs the program with these arguments in the folder, and checks its exit code.
     pub fn run(&self, words: &str, code: i32) -> Output {
         let output = self.command(words).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{words}\n{}", stderr(&output));
@@ -64,8 +64,8 @@ impl Place {
         names
     }
 
-    /// Pictures of discs in the layout of the Data Science Bowl; of each, one mask of two thirds of
-    /// the discs, some a little off, so that scores tell differences.
+    /// Images of discs in the layout of the Data Science Bowl, with masks of two thirds of the discs, some slightly
+    /// off, so that scores vary.
     pub fn bowl(&self, top: &str) {
         for (id, width, height, tint) in [("one", 128, 96, 0), ("two", 64, 160, 30), ("three", 200, 64, 0)] {
             let grey = discs(width, height);

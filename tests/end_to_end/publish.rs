@@ -1,4 +1,4 @@
-//! Counts at an MQTT broker, whatever happens to the broker and the station.
+//! Counts at an MQTT broker, through failures of broker and station.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read as _, Write as _};
@@ -39,7 +39,7 @@ impl Publisher {
         Self { process, lines, metrics }
     }
 
-    /// What Prometheus is told now: each line's number, by what stands before it.
+    /// The current Prometheus metrics: value by name and labels.
     fn metrics(&self) -> BTreeMap<String, u64> {
         let (address, path) = self.metrics.split_once('/').unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
@@ -61,7 +61,7 @@ impl Publisher {
         until(name, || self.metrics().get(name).is_some_and(|&number| is_so(number)).then_some(()));
     }
 
-    /// Ends it by ctrl-C: the exit code, and what it tells.
+    /// Stops it with Ctrl-C: exit code and output.
     fn end(mut self) -> (Option<i32>, String, String) {
         self.process.signal(Signal::SIGINT);
         let message = rest(self.lines);
@@ -70,7 +70,7 @@ impl Publisher {
     }
 }
 
-/// The counts that were published by what a publisher tells at its end.
+/// The number of published counts according to the publisher's last line.
 fn published(message: &str) -> usize {
     let number = message.lines().last().and_then(|line| line.strip_suffix(" counts published, 0 dropped"));
     number.unwrap_or_else(|| panic!("{message}")).parse().unwrap()
@@ -80,7 +80,7 @@ fn frame(count: &Value) -> u64 {
     count["frame"].as_u64().unwrap()
 }
 
-/// The counts without those that came again. Each comes again as it was, and only under an identity that came before.
+/// The counts without duplicates. A duplicate must be identical and have the id of an earlier count.
 fn once(counts: Vec<Value>) -> Vec<Value> {
     let mut first: Vec<Value> = Vec::new();
     for count in counts {
@@ -101,7 +101,7 @@ fn assert_whole(counts: &[Value]) {
     );
 }
 
-/// Kills the broker again and again while a station's counts are published to it, and starts it anew each time.
+/// Repeatedly kills and restarts the broker while a station's counts are published to it.
 fn outages(memory: Memory) {
     let Some(mut broker) = Broker::start(memory) else { return };
     let bench = Bench::simulated();
@@ -124,7 +124,7 @@ fn outages(memory: Memory) {
         gate.shut();
         broker.restart();
         if memory == Memory::None {
-            // A broker that has forgotten its subscribers gives what comes before they are back to nobody.
+            // A broker without sessions delivers to nobody until its subscribers are back.
             subscriber.wait_until_subscribed(1 + kill);
         }
         gate.open();
@@ -186,7 +186,7 @@ fn several_stations_are_published_with_their_state() {
     assert_eq!(subscriber.counts("hood_2")[0]["station"], "hood 2");
     assert_eq!(subscriber.counts("bench")[0]["model"], digest.as_str());
 
-    // One station goes: its counts are settled, the other's go on.
+    // One station disconnects; the other's counts continue.
     bench.station.kill();
     subscriber.wait_for("nuclei/bench/status", "offline");
     subscriber.wait_for_counts("hood_2", 10);
@@ -232,7 +232,7 @@ fn what_a_full_queue_drops_is_counted_and_told() {
     let metrics = publisher.metrics();
     assert_eq!(metrics["nuclei_broker_up"], 0);
 
-    // Nor is it kept quiet what the end leaves behind.
+    // Counts left behind at the end are reported.
     publisher.process.signal(Signal::SIGINT);
     assert_eq!(publisher.process.wait().code(), Some(1));
     let complained = rest(publisher.process.stderr());
@@ -282,7 +282,7 @@ fn what_cannot_be_published_says_why() {
     }
 }
 
-/// The address of a broker that lets nobody in.
+/// The address of a broker that rejects everybody.
 fn strict_broker() -> SocketAddr {
     /// MQTT 5's CONNACK with reason 0x87, not authorised.
     const NOT_AUTHORISED: [u8; 5] = [0x20, 3, 0, 0x87, 0];
@@ -292,7 +292,7 @@ fn strict_broker() -> SocketAddr {
         let (mut stream, _) = listener.accept().unwrap();
         stream.read_exact(&mut [0]).unwrap();
         stream.write_all(&NOT_AUTHORISED).unwrap();
-        // Until the other side has gone: closing before would take the answer back.
+        // Until the other side has closed, since closing earlier would discard the response.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     address
@@ -310,11 +310,11 @@ fn a_publisher_that_is_killed_loses_no_count() {
         let publish = ["publish", "--queue", queue.to_str().unwrap()];
         Publisher::start(&mut bench.host(&publish), port, &[])
     };
-    // The last count that each publisher was seen to have before it was killed, with and without a broker.
+    // The last count that each publisher had before it was killed, with and without a broker.
     let mut seen = Vec::new();
     for with_broker in [false, true, false] {
         let mut publisher = start(broker.port);
-        // Counts of its own, beside those from before.
+        // Its own counts, besides the earlier ones.
         publisher.wait_until("nuclei_frames_total{station=\"bench\"}", |frames| frames >= 15);
         if !with_broker {
             broker.kill();
@@ -337,8 +337,7 @@ fn a_publisher_that_is_killed_loses_no_count() {
     let frames: Vec<u64> = counts.iter().map(frame).collect();
     println!("{} counts, 3 kills, {} came twice under one id", frames.len(), all.len() - frames.len());
     assert!(frames.is_sorted_by(|a, b| a < b), "out of order: {frames:?}");
-    // While no publisher was there nobody may have taken counts: a gap for each kill at most, after all that it was seen
-    // to have.
+    // Without a publisher, counts may be missed: at most one gap per kill, after the last count it had.
     let gaps = frames.windows(2).filter(|pair| pair[1] > pair[0] + 1);
     let kills: Vec<usize> = gaps.map(|gap| seen.iter().filter(|&&seen| seen <= gap[0]).count()).collect();
     assert!(kills.first() != Some(&0) && kills.is_sorted_by(|a, b| a < b), "{kills:?} {seen:?} {frames:?}");
@@ -453,7 +452,7 @@ fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
     until("all counts are there", || (subscriber.counts("bench").len() >= number).then_some(()));
     assert_whole(&subscriber.counts("bench"));
 
-    // Name and password from the environment, and what a plain connection gives away.
+    // Credentials from the environment, and the warning about plain connections.
     let mut command = bench.host(&["publish"]);
     command.env("NUCLEI_MQTT_USER", "bench").env("NUCLEI_MQTT_PASSWORD", "secret");
     let publisher = Publisher::of(&here, &mut command, &right[..6]);
@@ -482,7 +481,7 @@ impl Authority {
         self.params.self_signed(&self.key).unwrap().pem()
     }
 
-    /// A certificate for a name or an address, and its secret key.
+    /// A certificate for a name or an address, and its private key.
     fn certify(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();

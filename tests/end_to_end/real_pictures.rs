@@ -1,4 +1,4 @@
-//! A user's own pictures and model through a real station, with the transcript:
+//! Your own images and model through a real station, with the transcript:
 //!
 //! ```sh
 //! nuclei-host split --data stage1_train.zip --out validation.zip

@@ -1,4 +1,4 @@
-//! Numbers that can be defended: what a sample's fields say together, and whether a record is as it was written.
+//! Reports over a sample's fields, and audits of records.
 
 use std::fs;
 use std::process::Command;
@@ -46,7 +46,7 @@ fn fields_are_summed_up_with_units_and_doubts() {
     assert!(!lines.contains("µm²") && !lines.contains("mm²"), "no µm without a pixel size: {lines}");
     assert!(lines.contains("Student's t") && lines.contains("focus, light and density were not checked"));
 
-    // 200 x 100 pixels of 0.5 µm are 0.005 mm²: 10 nuclei are 2000 a mm², and in 100 µm 2e7 a mL.
+    // 200 x 100 pixels of 0.5 µm are 0.005 mm²: 10 nuclei are 2000 per mm², and with a depth of 100 µm 2e7 per mL.
     let words = "--pixel-size 0.5 --chamber-depth-um 100 --dilution 2 --border two-edges --html report.html";
     let scaled = object(&place.run(&format!("report fields --json {words}"), 0));
     near(&scaled["density_per_mm2"]["value"], 2000.0);

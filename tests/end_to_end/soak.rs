@@ -1,4 +1,4 @@
-//! A station that counts for long: its memory stays as it is, and every count arrives.
+//! A long run: memory stays constant, and every count arrives.
 //!
 //! ```sh
 //! tests/run --test end_to_end soak -- --ignored --nocapture
@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::bench::{Bench, Process, next_line};
 use crate::fixture::brightness_model;
 
-/// Small pictures at nearly as many a second as a simulated camera gives.
+/// Small images at nearly the simulated camera's maximum rate.
 const CAMERA: &str = "kind = \"simulated\"\nwidth = 96\nheight = 64\nnuclei = 5\nframes_per_second = 200.0";
 const SAMPLES: u64 = 200;
-/// More growth than this in the second half is a leak: the allocator's own ups and downs are smaller.
+/// More growth than this in the second half is a leak; the allocator's own variation is smaller.
 const MOST_GROWTH_KIB: f64 = 512.0;
 
 #[test]
@@ -46,8 +46,7 @@ fn memory_stays_flat_and_no_count_is_missed() {
     let seconds = start.elapsed().as_secs_f64();
     let missing = numbers[numbers.len() - 1] - numbers[0] + 1 - frames;
     println!(
-        "{frames} frames in {seconds:.0} s, {missing} counts missing; {skipped} camera frames passed over, \
-         {unsent} masks and previews not sent"
+        "{frames} frames in {seconds:.0} s, {missing} counts missing; {skipped} camera frames skipped, {unsent} masks and previews not sent"
     );
     for (name, samples) in ["nuclei-station", "nuclei-host live"].iter().zip(&memory) {
         let growth = growth_kib(&samples[samples.len() / 2..]);

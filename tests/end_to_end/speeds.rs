@@ -1,4 +1,4 @@
-//! Lines that are good for less than they were asked for, and stations that find the speed they are spoken to at.
+//! Lines that only work below the requested rate, and stations that find the host's rate.
 
 use std::io::BufRead as _;
 use std::process::Stdio;
@@ -35,7 +35,7 @@ fn a_host_falls_back_to_what_the_line_is_good_for_and_says_so() {
 #[test]
 fn the_best_speed_of_a_line_that_answers_and_loses_is_looked_for() {
     let bench = Bench::simulated();
-    // A chunk there and back is 8 kB: hardly any comes through.
+    // A chunk's round trip is 8 kB: hardly any succeeds.
     bench.line.garble_some_above(230_400, 3000);
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
     let message = text(&output.stderr);
@@ -71,7 +71,7 @@ fn ctrl_c_ends_the_search_for_a_speed_at_once() {
     assert_eq!(live.wait().code(), Some(1));
     let message = rest(message);
     assert!(message.contains("before the program was stopped"), "{message}");
-    // The whole search is of 46 greetings.
+    // The whole search is 46 handshakes.
     assert!(sent() - before <= 4 * greeting, "{} bytes of greetings, {greeting} each", sent() - before);
 }
 
@@ -85,7 +85,7 @@ fn the_same_on_a_line_that_is_faster_than_the_common_speeds() {
     falls_and_climbs(3_000_000, 921_600);
 }
 
-/// Watches a line of `top` bits a second that is good for `good` alone for a while.
+/// Watches a line of maximum rate `top` that only works at `good` for a while.
 fn falls_and_climbs(top: u32, good: u32) {
     let bench = Bench::at(top, SIMULATED);
     let baud = top.to_string();

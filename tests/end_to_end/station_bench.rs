@@ -1,4 +1,4 @@
-//! `nuclei-station bench`, which others script against.
+//! `nuclei-station bench`, whose output scripts rely on.
 
 use std::process::{Command, Output};
 

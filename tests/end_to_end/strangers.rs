@@ -1,4 +1,4 @@
-//! A station that trusts keys, and those who have none.
+//! A station that trusts keys, and users without one.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::fixture::brightness_model;
 
 const CAMERA: &str = "kind = \"simulated\"\nwidth = 320\nheight = 240\nnuclei = 20\nframes_per_second = 20.0";
 
-/// Two people at one machine, and a station that trusts the first.
+/// Two users on one machine, and a station that trusts the first.
 struct Lab {
     bench: Bench,
     people: tempfile::TempDir,
@@ -28,14 +28,14 @@ impl Lab {
         self.bench.host(arguments).env("XDG_CONFIG_HOME", self.people.path().join(person)).output().unwrap()
     }
 
-    /// What a command of that person prints as JSON; it must succeed.
+    /// The JSON output of a successful command of that user.
     fn json(&self, person: &str, arguments: &[&str]) -> Value {
         let output = self.run(person, arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         json_lines(&output).remove(0)
     }
 
-    /// A model file signed by that person; its path.
+    /// The path of a model file signed by that user.
     fn signed(&self, person: &str, name: &str, onnx: &[u8]) -> String {
         let path = self.bench.write(name, onnx);
         let signed = self.off_line(person, &["sign", &path, "--json"]);
@@ -71,7 +71,7 @@ fn keys_of(folder: PathBuf) -> std::process::Command {
     command
 }
 
-/// Makes a key; the line that goes into the station's settings.
+/// Creates a key; returns the line for the station's settings.
 fn key_line(folder: PathBuf, name: &str) -> String {
     let made = keys_of(folder.clone()).args(["key", "new", name]).output().unwrap();
     assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
@@ -95,7 +95,7 @@ fn a_signed_model_is_run_and_a_strangers_is_not() {
     let by_eve = lab.signed("eve", "eve.onnx", &onnx);
     let altered = {
         let mut onnx = std::fs::read(&by_ana).unwrap();
-        // In the name of the producer, so that the model itself still is what it was.
+        // In the producer's name, so that the model itself is unchanged.
         let at = onnx.windows(6).position(|window| window == b"nuclei").unwrap();
         onnx[at] = b'N';
         lab.bench.write("altered.onnx", &onnx)
@@ -115,7 +115,7 @@ fn a_signed_model_is_run_and_a_strangers_is_not() {
         }
     }
 
-    // The wrong signatures above did not add up: each right one began the count anew, or they were too few.
+    // The wrong signatures above did not trigger the lockout: each valid one resets the counter.
     lab.refused("nobody", &["station", "revert"], &["no signing key was found", "key new NAME"]);
     lab.refused("nobody", &["station", "set", "masks", "off"], &["no signing key was found"]);
     lab.runs(&running);

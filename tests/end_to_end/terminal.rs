@@ -1,4 +1,4 @@
-//! The view on a terminal, in a real one.
+//! The terminal view in a real terminal.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -15,12 +15,12 @@ use crate::fixture::brightness_model;
 
 const COLUMNS: u16 = 110;
 const ROWS: u16 = 34;
-/// How long the next drawing is waited for.
+/// Timeout for the next drawing.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// Hides the cursor: what a drawing ends with.
 const DRAWN: &str = "?25l";
 
-/// Nothing takes so long, even on a busy machine.
+/// Nothing takes this long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A terminal that shows what a program draws on it.
@@ -29,12 +29,12 @@ struct Terminal {
     output: Receiver<Vec<u8>>,
     unread: Vec<u8>,
     cells: Vec<Vec<char>>,
-    /// The last whole drawing.
+    /// The last complete drawing.
     screen: Vec<Vec<char>>,
     at: (usize, usize),
-    /// Whether the program draws on a screen of its own.
+    /// Whether the program uses the alternate screen.
     alternate: bool,
-    /// What came outside of it.
+    /// The output outside of it.
     plain: String,
 }
 
@@ -49,7 +49,7 @@ impl Terminal {
         command.stdin(Stdio::from(pair.slave.try_clone().unwrap()));
         command.stdout(Stdio::from(pair.slave.try_clone().unwrap())).stderr(Stdio::from(pair.slave));
         let process = Process::start(&mut command);
-        // The command holds the terminal's other end, which must be closed for its end to be seen.
+        // The command holds the terminal's other end, which must be closed to detect its exit.
         drop(command);
         let keyboard = File::from(pair.master);
         let mut reader = keyboard.try_clone().unwrap();
@@ -72,7 +72,7 @@ impl Terminal {
         self.keyboard.write_all(key.as_bytes()).unwrap();
     }
 
-    /// Takes in what was drawn meanwhile; `false` when the program is gone.
+    /// Reads new output; `false` if the program has exited.
     fn look(&mut self) -> bool {
         let first = self.output.recv_timeout(LOOK_AGAIN);
         if let Ok(bytes) = &first {

@@ -1,4 +1,4 @@
-//! `train` and the commands after it as their users meet them: a small data set in, model files out.
+//! `train` and the following commands, from a small data set to model files.
 
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
         let model = format!("{form}.onnx");
         if misses.is_empty() {
             assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-            // The station's own loader takes it, and finds what the report says.
+            // The station's own loader accepts it, and gives the reported result.
             place.run(&format!("segment --model {model} --out found-{form} bowl"), 0);
             assert_eq!(place.names_in(&format!("found-{form}")).len(), 3);
         } else {
@@ -79,7 +79,7 @@ fn a_model_is_written_in_bytes_without_its_run() {
     let output = place.command(words).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
     let report = report(&place, "trained.quantization/quantization.json");
-    // Weights that were rounded once are rounded to themselves, and the thresholds are the model's own.
+    // Quantizing quantized weights changes nothing, and the thresholds are those of the model.
     let layers = report["layers"].as_array().unwrap();
     assert!(
         layers.iter().all(|layer| layer["weight_sqnr_db"].as_f64().is_none_or(|noise| noise > 100.0)),

@@ -1,4 +1,4 @@
-//! How soon a count is on the page, and what more viewers cost.
+//! Latency of counts on the page, and the cost of more viewers.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,14 @@ use crate::bench::Bench;
 use crate::browser::Browser;
 use crate::page::{CONNECTED, Watched};
 
-/// Notes of every count how long ago its frame was exposed, ms, once it is painted, and how much of that the
-/// station took.
+/// For every painted count, records the time since exposure, ms, and the station's part of it.
 const NOTE_LAGS: &str = "(() => { const shown = frame; window.lags = []; \
     frame = message => { shown(message); requestAnimationFrame(() => setTimeout(() => { \
     const station = Object.values(message.stages_ms).reduce((a, b) => a + b, 0); \
     lags.push([Date.now() - message.time_unix_ms, station]); })); }; })()";
 const COUNTS: usize = 60;
 
-/// Lags of as many counts, ms: from exposure to the painted count, and from the station's result.
+/// Latencies of this many counts, ms: from exposure to the painted count, and from the station's result.
 fn lags(browser: &mut Browser) -> [Vec<f64>; 2] {
     browser.value("window.lags.length = 0");
     browser.wait_for(&format!("window.lags.length >= {COUNTS}"));
@@ -37,7 +36,7 @@ fn lags(browser: &mut Browser) -> [Vec<f64>; 2] {
         })
 }
 
-/// The frames that a viewer is told of, until it is stopped. One that does not draw asks for no picture.
+/// The frames sent to a viewer, until it is stopped. A viewer that does not draw requests no image.
 fn follow(address: &str, draws: bool, stop: &AtomicBool) -> Vec<u64> {
     let host = address.strip_prefix("http://").unwrap().trim_end_matches('/');
     let stream = TcpStream::connect(host).unwrap();
@@ -82,7 +81,7 @@ fn ten_viewers_see_every_count_as_soon_as_one_does() {
     let alone = measured(1);
     let stop = AtomicBool::new(false);
     let (among_ten, seen) = std::thread::scope(|scope| {
-        // Every third never says that it has drawn: nobody waits for it.
+        // Every third never reports that it has drawn; nobody waits for it.
         let viewers: Vec<_> = (0..9)
             .map(|viewer| {
                 scope.spawn({
@@ -98,7 +97,7 @@ fn ten_viewers_see_every_count_as_soon_as_one_does() {
     });
     for frames in seen {
         assert!(frames.is_sorted_by(|a, b| a < b), "no count comes twice: {frames:?}");
-        // A machine that is busy for a second may keep a viewer from some.
+        // On a busy machine a viewer may miss some.
         let span = frames[frames.len() - 1] - frames[0] + 1;
         assert!(frames.len() as f64 > 0.9 * span as f64, "{} of {span} counts", frames.len());
     }

@@ -1,4 +1,4 @@
-//! Counts as they come, and a station that goes and comes back meanwhile.
+//! Live counts, and a station that disconnects and returns.
 
 use std::process::Stdio;
 
@@ -47,7 +47,7 @@ fn live_waits_for_a_station_that_went_away() {
     let frame_number = |line: &str| serde_json::from_str::<Value>(line).unwrap()["frame"].as_u64().unwrap();
     let last = (0..5).map(|_| frame_number(&next_line(&mut lines).unwrap())).last().unwrap();
     bench.restart_station();
-    // A station that was started anew counts its frames from one.
+    // A restarted station numbers its frames from one again.
     while frame_number(&next_line(&mut lines).unwrap()) >= last {}
     live.signal(Signal::SIGINT);
     while next_line(&mut lines).is_some() {}

@@ -1,4 +1,4 @@
-//! Bytes damaged at random, with an eye to the numbers in them.
+//! Random damage to bytes, with a focus on numbers.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ const NUMBERS: [&str; 12] = [
 ];
 const BYTES: [u8; 8] = [0, 1, 0x7F, 0x80, 0xFF, b'"', b'\n', b'['];
 
-/// The bytes with one to six things done to them, some of other bytes of the corpus.
+/// The bytes after one to six mutations, some using other bytes of the corpus.
 pub fn damaged(bytes: &[u8], corpus: &[(PathBuf, Vec<u8>)], random: &mut SmallRng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..random.random_range(1..=6) {

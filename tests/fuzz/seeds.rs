@@ -1,4 +1,4 @@
-//! Bytes as programs write them: what fuzzing begins with.
+//! Seeds of fuzzing: real data as programs write it.
 
 use std::io::{Cursor, Write as _};
 

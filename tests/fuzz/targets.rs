@@ -1,5 +1,5 @@
-//! What the fuzzer runs for each kind of bytes from outside, and the tests replay: whatever the bytes, they are taken
-//! or refused, and what was taken is the same once written and read again.
+//! Fuzz targets for each kind of external input, which the tests replay: any input is accepted or rejected, and
+//! accepted input survives a round trip.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use host_modelling::Dataset;
 use shared::wire::{Accumulator, Kind, MAX_MESSAGE, PROTOCOL_VERSION, Packet, PacketError};
 use shared::{Manifest, Model, decode_masks, encode_masks};
 
-/// A target by its name, and what it does with bytes.
+/// A target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
@@ -25,7 +25,7 @@ pub const TARGETS: [Target; 7] = [
     ("bowl_zip", bowl_zip),
 ];
 
-/// Bytes of a line: the first one says how many come at a time.
+/// Bytes of a line: the first is the chunk size.
 pub fn framing(bytes: &[u8]) {
     let Some((&step, line)) = bytes.split_first() else { return };
     let whole = packets_of(std::iter::once(line));
@@ -34,8 +34,8 @@ pub fn framing(bytes: &[u8]) {
     come_back(&whole);
 }
 
-/// A message behind a right header and a right checksum: the first two bytes are the kind and the number of bulk
-/// bytes at the end.
+/// A message with a valid header and checksum: the first two bytes are the kind and the number of bulk bytes at the
+/// end.
 pub fn messages(bytes: &[u8]) {
     let Some((&[kind, bulk], message)) = bytes.split_first_chunk() else { return };
     let length = message.len().saturating_sub(usize::from(bulk)).min(MAX_MESSAGE + 1);
@@ -58,7 +58,7 @@ fn packets_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Packet, 
     packets
 }
 
-/// Packets as bytes again: numbers that are none do not equal themselves.
+/// Compares packets as bytes, since NaN does not equal itself.
 fn encoded(packets: &[Result<Packet, PacketError>]) -> Vec<Result<Vec<u8>, PacketError>> {
     let bytes_of = |packet: &Packet| {
         let mut bytes = Vec::new();
@@ -68,7 +68,7 @@ fn encoded(packets: &[Result<Packet, PacketError>]) -> Vec<Result<Vec<u8>, Packe
     packets.iter().map(|packet| packet.as_ref().map(bytes_of).map_err(|&error| error)).collect()
 }
 
-/// Every packet that was taken is the same once sent and received again.
+/// Every accepted packet survives a round trip.
 fn come_back(packets: &[Result<Packet, PacketError>]) {
     for bytes in encoded(packets) {
         if bytes.is_ok() {

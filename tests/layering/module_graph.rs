@@ -1,4 +1,4 @@
-//! Which modules of a crate name which others, read from its sources.
+//! The module graph of a crate, read from its sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

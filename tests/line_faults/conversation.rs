@@ -1,4 +1,4 @@
-//! One conversation: all that a host asks of a station, done again where the line lost it, and checked.
+//! One conversation: all requests of a host, retried when the line loses them, and checked.
 
 use std::fmt::{self, Display, Formatter};
 use std::num::NonZeroUsize;
@@ -37,7 +37,7 @@ const WAITS: Waits = Waits {
     answer: Duration::from_millis(150),
     restart: Duration::from_secs(3),
 };
-/// No conversation takes so long, on a busy machine either.
+/// No conversation takes this long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 const CAPTURES: usize = 3;
 const CAMERA: CameraSource =
@@ -55,7 +55,7 @@ static PICTURES: LazyLock<Vec<Image>> = LazyLock::new(|| {
     (0..CAPTURES).map(|_| next()).collect()
 });
 
-/// What conversations went through.
+/// Statistics of conversations.
 #[derive(Default)]
 pub struct Outcome {
     pub faults: [u32; FAULTS.len()],
@@ -76,7 +76,7 @@ impl Outcome {
         self.sum(other.traffic);
     }
 
-    /// Results and notices that a line lost, and that were told again.
+    /// Results and notices that were lost and resent.
     pub const fn regained(&self) -> u32 {
         self.traffic.events_regained
     }
@@ -100,8 +100,7 @@ impl Display for Outcome {
         write!(
             f,
             "{counts} counts came once each, over {conversations} openings of the line; {} bytes to stations and {} \
-             to hosts, {damaged_at_station} and {} packets of them damaged; {} requests sent again, {} late answers \
-             passed over; {} results and notices told again, {} lost, {} events that came again or late passed over",
+             to hosts, {damaged_at_station} and {} packets of them damaged; {} requests resent, {} late responses ignored; {} results and notices resent, {} lost, {} duplicate or late events ignored",
             traffic.sent,
             traffic.received,
             traffic.damaged,
@@ -114,7 +113,7 @@ impl Display for Outcome {
     }
 }
 
-/// Talks over the line of that seed; every second one to a station that trusts one key alone.
+/// Runs the conversation of that seed; every second one with a station that trusts a single key.
 pub fn converse(seed: u64) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let key = (seed % 2 == 1).then(|| SecretKey::from_seed(&[7; 32]));
@@ -195,7 +194,7 @@ impl Drop for Running {
     }
 }
 
-/// Why something is to be done again, or never will be.
+/// Why an operation must be retried, or has failed.
 trait Passing: fmt::Debug {
     fn is_passing(&self) -> bool;
 }
@@ -233,7 +232,7 @@ struct Talk {
 }
 
 impl Talk {
-    /// Does something, on a line opened anew where that one is lost, until it is done.
+    /// Retries an operation, reconnecting if necessary, until it is done.
     fn insist<T, E: Passing>(
         &mut self,
         what: &str,
@@ -328,7 +327,7 @@ impl Talk {
         }
     }
 
-    /// Takes in counts until so many came, through whatever happens to the line.
+    /// Receives counts until this many have arrived, despite all faults.
     fn watch(&mut self, counts: u32) {
         let target = self.ledger.counts() + counts;
         self.insist("asking", |talk, host| {
@@ -346,7 +345,7 @@ impl Talk {
                         talk.take(&told);
                         Ok(())
                     }
-                    // Nothing may mean that nobody is there any more.
+                    // Silence may mean that the other side is gone.
                     Ok(None) => host.status().map(drop),
                     Err(error) => Err(error),
                 };
@@ -394,7 +393,7 @@ impl Talk {
         digest
     }
 
-    /// Leaves a model for the one before, and no other, however often it is asked.
+    /// Reverts a model to the previous one, and no further, however often requested.
     fn revert(&mut self, from: ModelDigest, to: ModelDigest) {
         self.insist("reverting", |_, host| host.revert(from));
         loop {
@@ -422,7 +421,7 @@ impl Talk {
                 token = token.wrapping_add(1);
                 match host.capture(token, &GO_ON, |_| {})? {
                     Shot::Taken(shot) => captured.push(shot),
-                    // The camera is being opened anew.
+                    // The camera is being reopened.
                     Shot::CameraAbsent => {}
                     other => panic!("{other:?}"),
                 }
@@ -441,7 +440,7 @@ impl Talk {
         }
     }
 
-    /// The station still works, and ends when it is told to.
+    /// The station still works, and stops on request.
     fn end(mut self, mut appliance: Running) -> Outcome {
         let status = self.insist("asking", |_, host| host.status());
         if let Some(host) = self.host.take() {

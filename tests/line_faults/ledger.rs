@@ -1,4 +1,4 @@
-//! What counts came: each once, in order, and none missing while they were listened for.
+//! The received counts: each once, in order, and none missing while the host was connected.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A line in memory between the host's end and the station's, damaged as a schedule says.
+//! A line in memory between host and station, with scheduled faults.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -1,10 +1,10 @@
-//! What a bad line does and when: a sequence of faults that a seed alone decides.
+//! The schedule of a bad line: a sequence of faults determined by a seed.
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-/// What a line does to the bytes that it carries.
+/// The faults of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// One bit of a byte is flipped.

@@ -1,6 +1,6 @@
 //! Times a tile by rten: nuclei-rten MODEL FRAMES THREADS. Prints one JSON object: the fastest tile and the median CPU
-//! time of a tile, all threads together, in ms, as `nuclei-station bench` does; and the mean of what the network gives
-//! for the tile, which tells whether it computed the same.
+//! time of a tile, all threads together, in ms, as `nuclei-station bench` does; and the mean of the network's output
+//! for the tile, to verify that it computed the same.
 
 use std::env;
 use std::error::Error;

@@ -31,7 +31,7 @@ const POOLINGS: [(usize, usize); 3] = [(24, 128), (48, 64), (96, 32)];
 /// The last layer, whose output is tract's.
 const HEAD: (Form, usize, usize, usize) = (Form::Doubling, 24, 3, 128);
 
-/// A layer with its memory, which tells the multiply-accumulates of a run.
+/// A layer with its memory, which reports the multiply-accumulates of a run.
 type Layer = Box<dyn FnMut() -> usize>;
 
 fn main() {

@@ -12,7 +12,7 @@ const STEPS_IN_NOISE: f64 = 2.0;
 /// The standard deviation of normal noise over the median second difference of neighbours: those spread wider by
 /// the root of six, and the median of their size is 0.6745 of that.
 const NOISE_OF_MEDIAN_DIFFERENCE: f64 = 0.605_2;
-/// Samples under which noise cannot be told from content.
+/// Minimum number of samples to distinguish noise from content.
 const FEW_SAMPLES: usize = 4096;
 
 /// Maps samples `[height, width, channels]` linearly to 0 to 255.

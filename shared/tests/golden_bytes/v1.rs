@@ -277,7 +277,7 @@ fn qc_flags() {
     assert_eq!(bits, [1, 2, 4, 8, 16, 32]);
 }
 
-/// Packets carry their version: those of this one are told apart by every later one.
+/// Packets carry their version, so later versions recognize those of this one.
 #[test]
 fn packet() {
     let rows = [

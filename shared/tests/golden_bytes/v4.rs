@@ -1,4 +1,4 @@
-//! Protocol version 4: results and notices that are told again.
+//! Protocol version 4: results and notices that are resent.
 
 use shared::wire::*;
 

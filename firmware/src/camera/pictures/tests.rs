@@ -61,7 +61,7 @@ fn source_kind(camera: &mut impl Camera, at_most: usize) -> Vec<(String, u8)> {
     while shown.len() < at_most
         && let Grab::Frame(frame) = camera.grab(GrabStrategy::OneByOne).unwrap()
     {
-        assert_eq!(frame.skipped, 0, "none is passed over");
+        assert_eq!(frame.skipped, 0, "none is skipped");
         shown.push((frame.source.to_string(), frame.image.samples_hwc()[0]));
     }
     shown
