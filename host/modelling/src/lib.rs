@@ -8,6 +8,7 @@ mod graph;
 mod image_type;
 mod onnx;
 mod outlines;
+mod photographs;
 mod polygons;
 mod quantization;
 
@@ -24,6 +25,7 @@ pub use graph::{
 pub use image_type::ImageType;
 pub use onnx::{Encoding, OnnxError, OnnxOptions, read_graph, read_metadata, write_onnx};
 pub use outlines::draw_outlines;
+pub use photographs::photographs;
 pub use polygons::{Corner, Polygon, trace_polygons};
 pub use quantization::{
     Calibration, GateVerdict, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
