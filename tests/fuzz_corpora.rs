@@ -50,10 +50,10 @@ fn attempt(run: fn(&[u8]), bytes: &[u8]) -> Result<(), String> {
     static HOOK: Once = Once::new();
     // The engine's panics count as refusals, and are not printed.
     HOOK.call_once(|| {
-        let tell = std::panic::take_hook();
+        let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !IS_TARGET.get() {
-                tell(panic);
+                hook(panic);
             }
         }));
     });

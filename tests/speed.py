@@ -13,7 +13,7 @@ ONNX Runtime then runs MODEL, and the form in bytes that its own tool makes of t
 by channel), and ratios are to the faster of these; the float network is timed beside them.
 
 --rten adds rten on floats, by a program that cargo builds from tests/rten; rten reads lists of
-numbers only as the onnx package writes them, and gets the model written anew. Needs onnxruntime,
+numbers only as the onnx package writes them, and rewrites the model. Needs onnxruntime,
 onnx, opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
 """
 

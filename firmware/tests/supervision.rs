@@ -19,7 +19,7 @@ impl Drop for Station {
 }
 
 /// Waits for a message that holds a line.
-fn hear(socket: &UnixDatagram, line: &str) {
+fn expect_line(socket: &UnixDatagram, line: &str) {
     let mut bytes = [0; 4096];
     loop {
         let length = socket.recv(&mut bytes).unwrap();
@@ -44,10 +44,10 @@ fn the_supervisor_hears_of_readiness_life_and_end() {
         .arg(folder.path().join("storage"));
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
     let station = Station(command.stderr(Stdio::null()).spawn().unwrap());
-    hear(&socket, "READY=1");
+    expect_line(&socket, "READY=1");
     for _ in 0..3 {
-        hear(&socket, "WATCHDOG=1");
+        expect_line(&socket, "WATCHDOG=1");
     }
     kill(Pid::from_raw(station.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    hear(&socket, "STOPPING=1");
+    expect_line(&socket, "STOPPING=1");
 }

@@ -3,10 +3,9 @@
 //! # Wire law
 //! * A packet is COBS(header, message, trailing bulk bytes, CRC-32) and then a zero; see [`Packet`].
 //! * The CRC is checked before anything is parsed. A damaged packet is counted and dropped up to the
-//!   next zero, and the stream goes on.
-//! * The header's layout is the same in every version, so that either side can tell the other what
-//!   it speaks.
-//! * What has shipped is frozen: `tests/golden_bytes.rs` holds the bytes of every message.
+//!   next zero, and the stream continues.
+//! * The header's layout is the same in every version, so that either side can report its version.
+//! * Released messages are frozen: `tests/golden_bytes.rs` holds the bytes of every message.
 //! * A response carries its request's sequence number. Every request may be retried safely.
 //! * Frame results and notices always arrive. The station buffers the last [`RETRANSMIT_CAPACITY`] since its start and
 //!   resends those that a host reports missing. The host delivers them in order, each once. See [`RetransmitBuffer`] and

@@ -33,7 +33,7 @@ impl Witness {
         assert_eq!(status["camera"], "running");
         assert_eq!(machine.shell.run("pidof nuclei-station"), self.process, "the same process after {after}");
         let counted = status["frames"].as_u64().unwrap();
-        assert!(counted > self.frames, "no counter begins anew");
+        assert!(counted > self.frames, "no counter restarts");
         println!(
             "PASSED {after}: {} more frames, {} skipped so far",
             counted - self.frames,
@@ -142,7 +142,7 @@ fn camera_gone_and_back(machine: &mut Machine, witness: &mut Witness) {
 fn line_unplugged_and_plugged(machine: &mut Machine, witness: &mut Witness) {
     machine.console.skip();
     machine.monitor.ask("device_del", json!({"id": "line"}));
-    machine.monitor.hear("DEVICE_DELETED");
+    machine.monitor.wait_for_event("DEVICE_DELETED");
     println!("{}", machine.console.wait_for("is lost"));
     let line = json!({"driver": "usb-serial", "id": "line", "chardev": "line", "always-plugged": true});
     machine.monitor.ask("device_add", line);

@@ -86,7 +86,7 @@ impl Monitor {
     }
 
     /// Waits for an event.
-    pub fn hear(&mut self, event: &str) {
+    pub fn wait_for_event(&mut self, event: &str) {
         while self.next()["event"] != event {}
     }
 }

@@ -160,7 +160,7 @@ fn a_capture_is_audited_and_reported() {
         (&report["counts"]["total"], &report["options"]["pixel_size_um"]),
         (&trusted.into(), &0.5.into())
     );
-    assert!(report["density_per_mm2"]["value"].as_f64().unwrap() > 0.0, "the capture tells the pixel size");
+    assert!(report["density_per_mm2"]["value"].as_f64().unwrap() > 0.0, "the capture records the pixel size");
 
     lines[1]["trusted"] = json!(false);
     lines[1]["doubts"] = json!(["a doubt of the test"]);

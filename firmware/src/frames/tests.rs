@@ -186,7 +186,7 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
                 _ => panic!("a frame failed"),
             }
         }
-        assert_eq!(passed, count, "every frame is out before the end is told");
+        assert_eq!(passed, count, "every frame is published before the end");
         control.end();
         assert!(frames.join().unwrap().is_some());
         (line.join().unwrap(), captured)
@@ -267,7 +267,7 @@ fn overlapped_stages_give_what_stages_in_turn_give_and_changes_meet_the_same_fra
 fn the_network_sees_the_next_frame_while_one_is_finished_and_no_other_is_taken() {
     let (grabs_in, grabs) = sync_channel(64);
     let is_heard = Arc::new(AtomicBool::new(false));
-    // Whoever tells the service waits until it hears.
+    // The sender blocks until the service receives.
     let rig = Rig::new(Scheduling::Pipelined, simulated(4, 5), 0, |rig| {
         rig.control.trigger(Some(1));
         let is_heard = Arc::clone(&is_heard);

@@ -1,4 +1,4 @@
-//! The programs that are installed beside `nuclei-host`.
+//! The programs that are installed next to `nuclei-host`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ pub struct Companion {
     pub name: &'static str,
 }
 
-/// What builds every program. The whole workspace: a part of it would have features of its own, and build all of its
-/// dependencies anew.
+/// The command that builds every program. It builds the whole workspace, since a subset would have other features and
+/// rebuild all dependencies.
 pub const BUILD_COMMAND: &str = "cargo build --release --locked --workspace";
 
 /// The station.
 pub const STATION: Companion = Companion { name: "nuclei-station" };
-/// What trains and quantises networks, apart because it takes minutes to compile.
+/// Trains and quantizes networks; separate because it takes minutes to compile.
 pub const TRAIN: Companion = Companion { name: "nuclei-train" };
 /// The hidden command of [`TRAIN`] that tries CUDA.
 pub const CHECK_CUDA: &str = "check-cuda";
@@ -38,7 +38,7 @@ impl From<NotInstalled> for Failure {
 }
 
 impl Companion {
-    /// Where it is: beside this program, else in PATH.
+    /// Its path: next to this program, else in PATH.
     ///
     /// # Errors
     /// [`NotInstalled`].
@@ -53,8 +53,8 @@ impl Companion {
             .ok_or(NotInstalled(self))
     }
 
-    /// Replaces this process by the program, so that signals reach it and its exit code is this one's. Returns only
-    /// where that fails.
+    /// Replaces this process by the program, so that signals reach it and its exit code is this one's. Returns only if
+    /// that fails.
     pub fn become_it(self, command: &str, arguments: &[OsString]) -> Failure {
         use std::os::unix::process::CommandExt as _;
         match self.find() {
@@ -62,7 +62,7 @@ impl Companion {
                 let error = Command::new(&program).arg(command).args(arguments).exec();
                 Failure::failed(
                     format!("{}: {error}", program.display()),
-                    format!("build it anew: {BUILD_COMMAND}"),
+                    format!("rebuild it: {BUILD_COMMAND}"),
                 )
             }
             Err(missing) => missing.into(),

@@ -141,9 +141,7 @@ fn training() -> Diagnosis {
                 format!("nothing to do without an NVIDIA card; with one: {next}"),
             )
         }
-        Err(error) => {
-            cpu(&format!("{}: {error}", program.display()), format!("build it anew: {BUILD_COMMAND}"))
-        }
+        Err(error) => cpu(&format!("{}: {error}", program.display()), format!("rebuild it: {BUILD_COMMAND}")),
     }
 }
 

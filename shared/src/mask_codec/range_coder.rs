@@ -46,7 +46,7 @@ impl RangeEncoder {
         Self { bytes, low: 0, range: u32::MAX, cache: 0, pending: 0 }
     }
 
-    /// Ends the stream, with as few bytes as tell it from every other.
+    /// Ends the stream with as few bytes as possible.
     pub(super) fn finish(mut self) -> Vec<u8> {
         // The number in [low, low + range) with the most trailing zeros.
         let high = self.low + u64::from(self.range) - 1;

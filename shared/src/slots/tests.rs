@@ -65,7 +65,7 @@ fn transitions() {
         ("announced while on trial", x_trial, Announced(X), x_trial, &[]),
         ("announced while it runs", x_runs, Announced(X), x_runs, &[]),
         (
-            "announced anew after failing",
+            "announced again after failing",
             SlotTable { failure: failed(X, ModelRefusal::NotOnnx), ..new },
             Announced(X),
             x_staged,

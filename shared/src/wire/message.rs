@@ -196,13 +196,13 @@ pub enum Response {
 /// Events sent by the station without a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A frame's result, as told up to version 3: without a number of its own.
+    /// A frame's result up to version 3, without a sequence number.
     Frame(FrameReport),
     /// A fragment of a frame's masks (mask codec), as bulk bytes. Dropped and counted on a slow line.
     Masks(Fragment),
     /// A fragment of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
     Preview(Fragment),
-    /// Something changed, as told up to version 3.
+    /// A notice up to version 3.
     Notice(Notice),
     /// A frame's result or a notice. Resent until the host has it.
     Sequenced(SequencedEvent),

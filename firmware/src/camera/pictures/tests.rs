@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 
-/// A picture that can be told by its brightness.
+/// An image that can be recognized by its brightness.
 fn png(brightness: u8) -> Vec<u8> {
     encode_picture_png(&Image::new(4, 3, Channels::Grey, vec![brightness; 12]).unwrap()).unwrap()
 }

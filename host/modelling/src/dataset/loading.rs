@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Dataset, LabelledSample, SampleError, SampleWarning};
 
 /// Lines reported of one kind; the rest is only counted.
-const TOLD: usize = 10;
+const MAX_REPORTED: usize = 10;
 
 /// What to do with a data set that contains unusable images or ground truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,10 +35,10 @@ pub struct BadSamples {
 impl Display for BadSamples {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} images cannot be used:", self.errors.len(), self.of)?;
-        for error in self.errors.iter().take(TOLD) {
+        for error in self.errors.iter().take(MAX_REPORTED) {
             write!(f, "\n  {}", error.line())?;
         }
-        match self.errors.len().saturating_sub(TOLD) {
+        match self.errors.len().saturating_sub(MAX_REPORTED) {
             0 => Ok(()),
             more => write!(f, "\n  and {more} more"),
         }
@@ -72,11 +72,11 @@ impl BadSamples {
 
 /// Prints warnings about ground truth that is still used.
 pub fn tell_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
-    for warning in warnings.iter().take(TOLD) {
+    for warning in warnings.iter().take(MAX_REPORTED) {
         warn(&format!("warning: {warning}"));
     }
-    if warnings.len() > TOLD {
-        warn(&format!("warning: and {} more like these", warnings.len() - TOLD));
+    if warnings.len() > MAX_REPORTED {
+        warn(&format!("warning: and {} more like these", warnings.len() - MAX_REPORTED));
     }
 }
 
