@@ -43,8 +43,7 @@ const fn none() -> Probability {
 }
 
 impl Extraction {
-    /// The map that seeds are taken from, out of those that a model has, `[height, width]`; one of the two alone
-    /// serves for both.
+    /// The seed map, from the maps that a model has, `[height, width]`; if there is only one, it is used as is.
     ///
     /// # Panics
     /// When the maps differ in length.

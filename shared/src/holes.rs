@@ -27,9 +27,9 @@ impl Piece {
     }
 }
 
-/// Gives every 4-connected piece of background that one instance alone surrounds to that instance, in
-/// labels `[height, width]` whose instances are the runs of `mask`; gives the pixels of those pieces. What reaches the
-/// picture's edge stays background.
+/// Fills every 4-connected region of background that is surrounded by a single instance, in labels `[height, width]`
+/// whose instances are the runs of `mask`; gives the pixels of those pieces. What reaches the picture's edge stays
+/// background.
 pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> Vec<Range<usize>> {
     let mut rows = ComponentRows::new(width);
     let mut rest = mask.iter().map(|run| run.pixels.clone()).peekable();

@@ -209,7 +209,7 @@ pub fn matched_labels(
     Ok(table.of_nuclei().filter(is_match).map(|overlap| (overlap.truth, overlap.predicted)).collect())
 }
 
-/// How many pixels each true and each predicted nucleus have, alone and in common.
+/// Pixel counts of each true and each predicted nucleus, and of their intersections.
 struct Contingency {
     overlaps: Vec<Overlap>,
     true_areas: Vec<(u32, u64)>,

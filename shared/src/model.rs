@@ -89,7 +89,7 @@ impl Model {
         self.digest
     }
 
-    /// The network alone.
+    /// Only the network.
     pub const fn network_mut(&mut self) -> &mut TractNetwork {
         &mut self.network
     }

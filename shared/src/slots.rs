@@ -8,8 +8,8 @@
 //! | file | holds | written |
 //! | --- | --- | --- |
 //! | table | [`SlotTable::encode`] | replaced at every change, before the change's actions |
-//! | one a slot, data | the model's bytes, chunks in place | as chunks arrive; complete once the table says so |
-//! | one a slot, progress | [`ChunkMap::encode`] | now and then, and only after the data was synced |
+//! | one per slot, data | the model's bytes, chunks in place | as chunks arrive; complete once the table says so |
+//! | one per slot, progress | [`ChunkMap::encode`] | now and then, and only after the data was synced |
 //!
 //! "Replaced" is write, fsync, rename, fsync of the folder. A table that does not decode is as
 //! [`SlotTable::default`]: the factory model runs. A chunk map counts only with the model that the table

@@ -235,7 +235,7 @@ impl Band<'_> {
             }
             let at = (y - self.top) * self.width;
             for (block, weights) in (at..).step_by(BLOCK).zip(weights.chunks(BLOCK)) {
-                // Most pixels lie in one tile alone, away from its edge.
+                // Most pixels are in a single tile, away from its edge.
                 if weights.iter().fold(false, |any, &weight| any | (weight != 1.0)) {
                     for plane in &mut self.planes {
                         let values = &mut plane[block..][..weights.len()];

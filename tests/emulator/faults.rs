@@ -92,7 +92,7 @@ fn camera_errors(machine: &mut Machine, witness: &mut Witness) {
     let after = witness.sees_counting_go_on(machine, "nine of ten buffers dropped for longer");
     let grown = |key: &str| (after[key].as_f64().unwrap() - before[key].as_f64().unwrap()) as f32;
     let skipped_a_second = grown("frames_skipped") / (grown("uptime_ms") / 1000.0);
-    println!("{skipped_a_second} frames a second are counted as skipped");
+    println!("{skipped_a_second} frames per second are counted as skipped");
     assert!(skipped_a_second > 2.5 * DELIVERED, "also those that never came from the driver");
     inject(machine, "Percentage of Dropped Buffers", 100);
     machine.console.wait_for("no frames from the camera");

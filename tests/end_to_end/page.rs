@@ -169,7 +169,7 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
     let before = watched.recorded().len();
     assert_eq!(browser.value(&send(&onnx)), 202);
     message(browser, "new.onnx is confirmed and active");
-    // The trial alone takes ten frames.
+    // The trial takes ten frames.
     assert!(watched.recorded().len() >= before + 10, "what was counted during the flash is not recorded");
     assert!(watched.is_gapless(), "counts are missing from the recording");
     browser.wait_for(&format!("document.getElementById('model').title === '{digest}'"));

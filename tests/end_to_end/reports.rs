@@ -54,7 +54,7 @@ fn fields_are_summed_up_with_units_and_doubts() {
     near(&scaled["concentration_per_ml"]["value"], 4e7);
     near(&scaled["sizes"]["areas_um2"][2], 25.0);
     let page = fs::read_to_string(place.path("report.html")).unwrap();
-    assert!(page.contains("nuclei a mL") && page.contains("Farthest from the mean"));
+    assert!(page.contains("nuclei per mL") && page.contains("Farthest from the mean"));
     assert!(
         !page.contains("http://")
             || page.matches("http://").count() == page.matches("http://www.w3.org").count()

@@ -26,7 +26,7 @@ use source::Source;
 /// Images with or without ground truth: a folder, a zip (read without unpacking), or a single file.
 ///
 /// These layouts are known, also below further folders:
-/// - the Data Science Bowl of 2018: `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask a nucleus;
+/// - the Data Science Bowl of 2018: `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask per nucleus;
 /// - pairs: `x.png` with the label image `x_masks.png`, or with another ending of [`shared::truth_stem`];
 /// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`, or with other names of folders that
 ///   [`shared::is_image_folder`] and [`shared::is_truth_folder`] know; also where the truth's folder lies in the

@@ -275,10 +275,10 @@ impl CountReport {
             None => {}
         }
         if let Some(density) = self.density_per_mm2 {
-            row("nuclei a mm²", with_interval(density));
+            row("nuclei per mm²", with_interval(density));
         }
         if let Some(concentration) = self.concentration_per_ml {
-            row("nuclei a mL", with_interval(concentration));
+            row("nuclei per mL", with_interval(concentration));
         }
         row("confluence", format!("{:.1} %", 100.0 * self.confluence));
         if let Some(sizes) = &self.sizes {

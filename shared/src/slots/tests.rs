@@ -347,7 +347,7 @@ fn every_reachable_table_runs_a_verified_model() {
     let worlds = reachable();
     assert!(worlds.len() > 1000, "{}", worlds.len());
     for World { table, .. } in worlds {
-        // Restarts alone end every trial and every verification, and then any model is taken.
+        // Restarts end every trial and every verification, and then any model is accepted.
         let rested = after(table, &[Booted; TRIAL_BOOTS as usize]);
         assert!(!matches!(rested.record(rested.active), SlotRecord::Trial { .. }), "{table:?}");
         let other = ModelFile { digest: ModelDigest([4; 32]), length: 1 };

@@ -73,7 +73,7 @@ pub(super) struct Summary {
     width: u32,
     height: u32,
     count: u32,
-    /// The network alone, all tiles and passes of a frame.
+    /// The network only, all tiles and passes of a frame.
     network_ms: f64,
     /// Everything the station does for a frame.
     frame_ms: f64,

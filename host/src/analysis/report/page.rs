@@ -23,8 +23,8 @@ const KEY: &str = "<p><span class=\"key\" style=\"color:#00d060\"></span>counted
 pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<String, Failure> {
     let mut html = head(&format!("Nuclei in {title}"));
     let mut top = vec![(with_interval(report.counts.mean), "nuclei per field")];
-    top.extend(report.density_per_mm2.map(|density| (with_interval(density), "nuclei a mm²")));
-    top.extend(report.concentration_per_ml.map(|density| (with_interval(density), "nuclei a mL")));
+    top.extend(report.density_per_mm2.map(|density| (with_interval(density), "nuclei per mm²")));
+    top.extend(report.concentration_per_ml.map(|density| (with_interval(density), "nuclei per mL")));
     top.push((report.counts.fields.to_string(), "fields counted"));
     top.push((report.left_out.len().to_string(), "fields excluded"));
     cards(&mut html, &top);

@@ -110,7 +110,7 @@ impl ByteChain {
         Ok(())
     }
 
-    /// The sum that alone reads the numbers of these levels, and the levels of the other summand.
+    /// The sum that is the only reader of these values, and the other summand.
     fn sum(&self, model: &TypedModel) -> TractResult<Option<(Sum, OutletId)>> {
         let Some(own) = only_reader(model, self.last)? else { return Ok(None) };
         if dequantization(own) != Some(self.source.spec.made) {

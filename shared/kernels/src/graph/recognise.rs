@@ -215,7 +215,7 @@ pub(super) fn place(order: &[usize], id: usize) -> Option<usize> {
     order.iter().position(|&other| other == id)
 }
 
-/// The node that alone reads a node's value, which is no output of the graph.
+/// The only reader of a node's value, unless the value is an output of the graph.
 pub(super) fn only_reader(model: &TypedModel, id: usize) -> TractResult<Option<&TypedNode>> {
     let is_output = model.output_outlets()?.contains(&id.into());
     Ok(match model.outlet_successors(id.into()) {

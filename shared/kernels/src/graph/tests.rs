@@ -311,7 +311,7 @@ fn levels_that_another_layer_has_taken_are_not_asked_for() {
     let shape = [1, 4, 8, 12];
     let (mut net, image) = Net::new(shape);
     let levels = net.levels("levels", 5, image);
-    // Both summands are read by the sum alone: floats are made of the first one.
+    // Only the sum reads both summands: the first one is dequantized.
     let one = net.byte_conv("one", pool(3, 1, 1, (4, 8)), (5, 60), levels);
     let other = net.byte_conv("other", pool(3, 1, 1, (4, 8)), (5, 70), levels);
     let output = net.squares_of_sum(one, other);

@@ -1,4 +1,4 @@
-//! Vectors of four bytes a pixel, and of the sums of their products.
+//! Vectors of four bytes per pixel, and of the sums of their products.
 
 /// Numbers beyond it are taken for it when they are rounded, far above any level: CPUs differ in what they make of floats
 /// that no integer holds.

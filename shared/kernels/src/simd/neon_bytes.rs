@@ -212,7 +212,7 @@ unsafe fn add_products<const P: usize>(
     w: int32x4_t,
 ) {
     for (([low, high], &a), &b) in sums.iter_mut().zip(first).zip(second) {
-        // SAFETY: the instructions read and write registers alone.
+        // SAFETY: the instructions only access registers.
         unsafe {
             asm!(
                 "smull {product:v}.8h, {a:v}.8b, {v:v}.8b",
@@ -283,7 +283,7 @@ impl SimdBytes for NeonDot {
 /// The CPU has dot products.
 #[inline(always)]
 unsafe fn dot<const LANE: usize>(mut sum: int32x4_t, pixels: int32x4_t, weights: int32x4_t) -> int32x4_t {
-    // SAFETY: the caller's contract; the instruction reads and writes registers alone.
+    // SAFETY: the caller's contract; the instruction only accesses registers.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {pixels:v}.16b, {weights:v}.4b[{lane}]",
