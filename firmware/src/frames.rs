@@ -85,7 +85,7 @@ pub struct FrameLoop {
     finisher: Option<Box<PostprocessStage>>,
     /// The thread that it goes to.
     beside: Option<(SyncSender<PostprocessJob>, Receiver<PostprocessDone>)>,
-    /// The scale that the finisher had learnt when it was here last.
+    /// The scale that the finisher had learned when it was here last.
     learnt: Option<Scale>,
     camera: Option<Box<dyn Camera>>,
     readiness: CameraReadiness,

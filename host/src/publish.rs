@@ -3,7 +3,7 @@
 //! One [`StationPublisher`] per station fills the common [`Outbox`], a bounded queue that an [`MqttPublisher`] drains
 //! to the broker, and the common [`Metrics`]. A count stays in the queue until the broker has acknowledged it, so an
 //! outage loses none. MQTT's quality of service 1 may deliver some of the last few twice; each message carries an `id`
-//! by which a subscriber recognises them. A queue on disk survives the program.
+//! by which a subscriber recognizes them. A queue on disk survives the program.
 
 mod broker_address;
 mod credentials;

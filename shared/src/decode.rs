@@ -2,7 +2,7 @@
 //!
 //! The format is read from the bytes, never from a file's name. The header's size is checked against
 //! [`MAX_SIDE`](crate::MAX_SIDE) and [`MAX_PIXELS`](crate::MAX_PIXELS) before memory for pixels is
-//! taken. Alpha and colour profiles are ignored, images are turned upright as their orientation tag asks, and of a
+//! taken. Alpha and color profiles are ignored, images are turned upright as their orientation tag asks, and of a
 //! TIFF with several planes the one is read that a [`PlaneSelection`] names.
 
 use ::image::ImageFormat;
@@ -75,7 +75,7 @@ impl fmt::Display for ImageFileFormat {
     }
 }
 
-/// Microscopes' own containers, which are recognised so that a person learns how to export from them.
+/// Microscopes' own containers, which are recognized so that a person learns how to export from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proprietary {
     /// Nikon NIS-Elements.
@@ -171,14 +171,14 @@ pub enum DecodeError {
         /// What the file is.
         format: ImageFileFormat,
     },
-    /// Labels in colour, from a palette, lossy or fractional, whose numbers are lost.
+    /// Labels in color, from a palette, lossy or fractional, whose numbers are lost.
     #[error(
         "a label image must be a grayscale PNG or TIFF whose samples are the labels; this {format} is {found}"
     )]
     NotLabels {
         /// What the file is.
         format: ImageFileFormat,
-        /// What was found instead of grey samples.
+        /// What was found instead of gray samples.
         found: &'static str,
     },
 }
@@ -197,7 +197,7 @@ pub struct Mask {
 /// An image with what its file says about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecodedImage {
-    /// The image, 8 bits, grey or RGB.
+    /// The image, 8 bits, gray or RGB.
     pub image: Image,
     /// What the file holds besides, where it holds several planes or channels.
     pub planes: Option<PlaneSummary>,
@@ -205,7 +205,7 @@ pub struct DecodedImage {
     pub pixel_size: Option<PixelSize>,
 }
 
-/// Decodes an image to 8 bits, grey or RGB: the first plane where there are several.
+/// Decodes an image to 8 bits, gray or RGB: the first plane where there are several.
 ///
 /// # Errors
 /// As [`decode_plane`].
@@ -213,12 +213,12 @@ pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
     Ok(decode_plane(bytes, &PlaneSelection::default())?.image)
 }
 
-/// Decodes the selected plane of an image to 8 bits, grey or RGB, with what the file says about it.
+/// Decodes the selected plane of an image to 8 bits, gray or RGB, with what the file says about it.
 ///
 /// Samples of more than 8 bits are mapped linearly, by quantiles, so that neither an offset nor single hot
-/// pixels decide; [`Image::value_scale`] gives the file's own values back. A colour image becomes
+/// pixels decide; [`Image::value_scale`] gives the file's own values back. A color image becomes
 /// [`Channels::Grey`] where its three channels are equal everywhere, or where only one of them holds a signal,
-/// as when a fluorescence image is saved in its channel's colour. So does a palette that is a ramp, as ImageJ's
+/// as when a fluorescence image is saved in its channel's color. So does a palette that is a ramp, as ImageJ's
 /// look-up tables are.
 ///
 /// # Errors
@@ -281,8 +281,8 @@ fn inverted(samples: Samples) -> Samples {
     }
 }
 
-/// Whether a table of colours rises from its first entry to its last in every colour: then the index is the
-/// intensity, and the table only the colour in which it is shown.
+/// Whether a table of colors rises from its first entry to its last in every color: then the index is the
+/// intensity, and the table only the color in which it is shown.
 fn is_ramp(table: &[u16]) -> bool {
     let colours = table.chunks_exact((table.len() / 3).max(1));
     table.len() >= 6
@@ -291,7 +291,7 @@ fn is_ramp(table: &[u16]) -> bool {
         && colours.clone().any(|colour| colour.first() < colour.last())
 }
 
-/// The colours that indices stand for.
+/// The colors that indices stand for.
 fn coloured(indices: &Samples, table: &[u16]) -> Samples {
     let colours = table.len() / 3;
     let at = |index: usize| {
@@ -312,7 +312,7 @@ const DARK: u8 = 64;
 const MIN_SIGNAL: u8 = 16;
 
 /// The channel that stands for all three: any where they are equal, the only one with a signal where the others
-/// are dark and even. `None` for a colour image.
+/// are dark and even. `None` for a color image.
 fn signal(samples_hwc: &[u8]) -> Option<usize> {
     let pixels = samples_hwc.as_chunks::<3>().0;
     if pixels.iter().all(|p| p[0] == p[1] && p[1] == p[2]) {
@@ -344,11 +344,11 @@ fn signal(samples_hwc: &[u8]) -> Option<usize> {
     (alone && span >= MIN_SIGNAL && ranges[strongest].0 < DARK).then_some(strongest)
 }
 
-/// Decodes a label image: a grey PNG or TIFF whose samples are the labels, as they are stored, whatever the
-/// TIFF says of their colours.
+/// Decodes a label image: a gray PNG or TIFF whose samples are the labels, as they are stored, whatever the
+/// TIFF says of their colors.
 ///
 /// # Errors
-/// [`DecodeError`]; `NotLabels` for colour, for a palette whose indices are lost, for fractions and negative
+/// [`DecodeError`]; `NotLabels` for color, for a palette whose indices are lost, for fractions and negative
 /// numbers, and for JPEG, which changes samples.
 pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
     let raster = match ImageFileFormat::of(bytes)? {
@@ -382,7 +382,7 @@ pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
     Ok(LabelImage::new(raster.width, raster.height, labels_hw)?)
 }
 
-/// Decodes the mask of one nucleus: every pixel with a colour sample above zero is part of it.
+/// Decodes the mask of one nucleus: every pixel with a color sample above zero is part of it.
 ///
 /// # Errors
 /// [`DecodeError`], but not `NotLabels`.

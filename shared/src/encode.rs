@@ -26,7 +26,7 @@ pub enum EncodeError {
     Encoder(#[source] ImageError),
 }
 
-/// Encodes a label image as 16-bit grey PNG, samples being the labels.
+/// Encodes a label image as 16-bit gray PNG, samples being the labels.
 ///
 /// # Errors
 /// [`EncodeError::Label`] when a label is above 65,535.
@@ -36,7 +36,7 @@ pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
     Ok(png)
 }
 
-/// Encodes a label image as 16-bit grey TIFF, samples being the labels.
+/// Encodes a label image as 16-bit gray TIFF, samples being the labels.
 ///
 /// # Errors
 /// [`EncodeError::Label`] when a label is above 65,535.
@@ -61,7 +61,7 @@ fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), E
         .map_err(EncodeError::Encoder)
 }
 
-/// Encodes a picture as 8-bit PNG, grey or RGB.
+/// Encodes a picture as 8-bit PNG, gray or RGB.
 ///
 /// # Errors
 /// [`EncodeError::Encoder`].

@@ -138,19 +138,19 @@ pub fn focus_score(luma_hw: &[u8], width: usize) -> f32 {
     across.lost_share().min(down.lost_share())
 }
 
-/// Pairs of neighbours that are looked at together.
+/// Pairs of neighbors that are looked at together.
 const LANES: usize = 16;
 /// Differences of at most 9 * 255 that a sum of 16 bits holds.
 const SUMMED: usize = u16::MAX as usize / (9 * 255);
 
-/// Nine times a difference between neighbours, and how much more that is than the difference of what leaves and enters
+/// Nine times a difference between neighbors, and how much more that is than the difference of what leaves and enters
 /// the mean.
 fn vary(before: u8, at: u8, first: u8, last: u8) -> (u16, u16) {
     let difference = u16::from(before.abs_diff(at)).wrapping_mul(9);
     (difference, difference.saturating_sub(u16::from(first.abs_diff(last))))
 }
 
-/// Variation between neighbours along one direction, times 9.
+/// Variation between neighbors along one direction, times 9.
 #[derive(Default)]
 struct Variation {
     sharp: u64,
@@ -158,7 +158,7 @@ struct Variation {
 }
 
 impl Variation {
-    /// Takes in pairs of neighbours, as many as `last` has. The means of 9 around them differ only by the pixels at
+    /// Takes in pairs of neighbors, as many as `last` has. The means of 9 around them differ only by the pixels at
     /// the ends: the `first` of the one's and the `last` of the other's.
     fn add(&mut self, before: &[u8], at: &[u8], first: &[u8], last: &[u8]) {
         let count = last.len();

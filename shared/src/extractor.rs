@@ -153,7 +153,7 @@ impl Extractor {
     }
 }
 
-/// Labels at the centres of the target's pixels.
+/// Labels at the centers of the target's pixels.
 fn sample_nearest(labels_hw: &[u32], from: (usize, usize), to: (usize, usize)) -> Vec<u32> {
     let nearest = |index: usize, from: usize, to: usize| (2 * index + 1) * from / (2 * to);
     let columns: Vec<usize> = (0..to.0).map(|x| nearest(x, from.0, to.0)).collect();

@@ -2,7 +2,7 @@
 //!
 //! corrected = (sample - dark) · gain + mean dark, where gain = mean light / light, of every sample for itself;
 //! light is the mean of bright frames less that of dark ones, and the means over the picture are taken a
-//! channel, so that brightness and colour stay. Integer arithmetic: station and host get the same bytes.
+//! channel, so that brightness and color stay. Integer arithmetic: station and host get the same bytes.
 //!
 //! A sample at 255 stays there, since nobody knows how bright it was, and no other gets there.
 

@@ -27,7 +27,7 @@ pub struct Golden {
 struct GoldenText {
     width: u32,
     height: u32,
-    /// Grey samples, row-major, base64.
+    /// Gray samples, row-major, base64.
     picture: String,
     /// Labels in the mask codec, base64.
     labels: String,

@@ -10,14 +10,14 @@ use crate::components::{ComponentRows, Components, Run};
 enum Piece {
     /// Nothing yet.
     Unknown,
-    /// Every neighbour so far has this label.
+    /// Every neighbor so far has this label.
     Within(u32),
     /// It reaches the picture's edge, or lies between instances.
     Open,
 }
 
 impl Piece {
-    /// What is known with these neighbours as well.
+    /// What is known with these neighbors as well.
     fn beside(self, labels: &[u32]) -> Self {
         labels.iter().fold(self, |piece, &near| match piece {
             Self::Unknown if near != 0 => Self::Within(near),

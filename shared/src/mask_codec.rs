@@ -5,10 +5,10 @@
 //! modeling and coding", 1981), as JBIG2 (ITU-T T.88) does for two-level pictures:
 //!
 //! 1. Where all that is near bears one label, how many pixels until that changes?
-//! 2. Elsewhere: does the pixel bear its western neighbour's label? The context is the outline of
+//! 2. Elsewhere: does the pixel bear its western neighbor's label? The context is the outline of
 //!    that label, followed from this pixel up through three rows: how far it moved from one to the
 //!    next, up to four pixels either way.
-//! 3. If not: the northern, north-eastern or north-western neighbour's, or background?
+//! 3. If not: the northern, north-eastern or north-western neighbor's, or background?
 //! 4. If not: the lowest label not used yet, or how far above it; or one from before.
 //!
 //! The answers to 2 and 3 start from odds counted on real nuclei, then follow the picture. All is integer

@@ -284,7 +284,7 @@ fn merge_equal(cells: &mut Vec<Overlap>) {
     });
 }
 
-/// Sums the pixels of neighbours with one label; `cells` come sorted by label.
+/// Sums the pixels of neighbors with one label; `cells` come sorted by label.
 fn areas(cells: impl IntoIterator<Item = (u32, u32)>) -> Vec<(u32, u64)> {
     let mut areas: Vec<(u32, u64)> = Vec::new();
     for (label, pixels) in cells {

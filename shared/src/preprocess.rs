@@ -75,7 +75,7 @@ fn quantiles(image: &Image, low: f32, high: f32, threads: &impl Spread) -> (u32,
 
 /// How often each value occurs.
 pub(crate) fn histogram(samples: &[u8]) -> [u32; 256] {
-    // Neighbours are often equal, and one would wait until the other is counted: they take turns.
+    // Neighbors are often equal, and one would wait until the other is counted: they take turns.
     let mut turns = [[0u32; 256]; 4];
     let (fours, rest) = samples.as_chunks::<4>();
     for samples in fours.iter().map(<[u8; 4]>::as_slice).chain([rest]) {
@@ -109,7 +109,7 @@ impl Planes {
         Self { width, height, values_chw }
     }
 
-    /// The picture's values as the network's, one plane for grey and three (red, green, blue) for colour.
+    /// The picture's values as the network's, one plane for gray and three (red, green, blue) for color.
     pub fn from_image(image: &Image, scaling: Scaling) -> Self {
         Self::from_image_within(image, scaling, Vec::new(), &InTurn)
     }
@@ -175,7 +175,7 @@ impl Planes {
     }
 
     /// Resized with a triangle filter, widened when shrinking so that nothing aliases
-    /// (bilinear interpolation when growing). Pixel centres lie at half-integers.
+    /// (bilinear interpolation when growing). Pixel centers lie at half-integers.
     #[must_use]
     pub fn resized(&self, width: usize, height: usize) -> Self {
         if (width, height) == (self.width, self.height) {
@@ -262,7 +262,7 @@ pub fn scaled_side(side: u32, scale: Scale) -> usize {
     (libm::roundf(side as f32 * scale.get()) as usize).max(1)
 }
 
-/// The picture as RGB whatever it was: grey is repeated.
+/// The picture as RGB whatever it was: gray is repeated.
 pub fn rgb_samples(image: &Image) -> Vec<u8> {
     match image.channels() {
         Channels::Rgb => image.samples_hwc().to_vec(),

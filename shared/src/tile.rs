@@ -41,7 +41,7 @@ impl TilePlan {
         (self.lefts[index % self.lefts.len()], self.tops[index / self.lefts.len()])
     }
 
-    /// Copies a tile out of a picture as three planes, `[3, tile, tile]`; grey is repeated.
+    /// Copies a tile out of a picture as three planes, `[3, tile, tile]`; gray is repeated.
     ///
     /// # Panics
     /// When `tile_chw` does not hold three planes of a tile.

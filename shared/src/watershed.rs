@@ -7,11 +7,11 @@ use crate::components::Run;
 
 /// Levels of the flood: finer steps change no label in practice, coarser ones do.
 const LEVELS: usize = 256;
-/// What lies beyond the mask is labelled so, and the border around the picture.
+/// What lies beyond the mask is labeled so, and the border around the picture.
 const OUTSIDE: u32 = u32::MAX;
 
 /// Seeds that grow over a mask from high to low height of a pixel (0 to 1), breadth first within a level, so that
-/// neighbours meet where the map is lowest.
+/// neighbors meet where the map is lowest.
 ///
 /// Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991, with a queue per level
 /// and no line between basins. The memory is kept from picture to picture.
@@ -77,7 +77,7 @@ impl Watershed {
         let neighbours = |place: usize| [place - stride, place - 1, place + 1, place + stride];
         for run in mask {
             for place in self.place(&run.pixels) {
-                // A pixel floods nothing whose neighbours are taken.
+                // A pixel floods nothing whose neighbors are taken.
                 if self.labels[place] != 0 && neighbours(place).into_iter().any(|near| self.labels[near] == 0)
                 {
                     self.queues[usize::from(self.levels[place])].push(place);

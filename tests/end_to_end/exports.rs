@@ -48,7 +48,7 @@ const FORMATS: &str = "png,tiff,csv,parquet,coco,geojson,imagej,kaggle";
 #[test]
 fn odd_nuclei_come_back_from_every_format() {
     let place = Place::new();
-    // A hole, an island within it, parts that meet at a corner, a single pixel, touching neighbours, a gap in
+    // A hole, an island within it, parts that meet at a corner, a single pixel, touching neighbors, a gap in
     // the numbers, and nuclei at every edge.
     let odd =
         ["1111102", "1000102", "1030122", "1000100", "1111100", "0440050", "4400505", "0000050", "7000088"];

@@ -284,7 +284,7 @@ fn what_cannot_be_published_says_why() {
 
 /// The address of a broker that rejects everybody.
 fn strict_broker() -> SocketAddr {
-    /// MQTT 5's CONNACK with reason 0x87, not authorised.
+    /// MQTT 5's CONNACK with reason 0x87, not authorized.
     const NOT_AUTHORISED: [u8; 5] = [0x20, 3, 0, 0x87, 0];
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -3,14 +3,14 @@
 use shared::{Channels, DecodeError, Image, SizeError, checked_pixels, decode_image};
 use thiserror::Error;
 
-/// How a camera lays out its pixels. Colours first, raw before compressed: the order of preference.
+/// How a camera lays out its pixels. Colors first, raw before compressed: the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PixelFormat {
     /// Red, green, blue, one byte each.
     Rgb3,
     /// Blue, green, red, one byte each.
     Bgr3,
-    /// Two brightnesses that share a colour: Y0 Cb Y1 Cr, BT.601 of limited range.
+    /// Two brightnesses that share a color: Y0 Cb Y1 Cr, BT.601 of limited range.
     Yuyv,
     /// Brightness only, one byte.
     Grey,

@@ -121,7 +121,7 @@ impl InferenceStage {
         self.digest
     }
 
-    /// How a frame is looked at, where so much was learnt from those before it.
+    /// How a frame is looked at, where so much was learned from those before it.
     pub(crate) fn choice(&self, acquisition: Acquisition, learnt: Option<Scale>) -> ScaleChoice {
         match (self.segmenter.manifest().input.scale, acquisition) {
             (ScaleRule::Native | ScaleRule::Fit, _) => ScaleChoice::Fixed(Scale::ONE),

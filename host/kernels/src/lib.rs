@@ -1,7 +1,7 @@
 //! CPU kernels for training, vectorized for the machine.
 //!
-//! A separate package because optimisation is set per package: `host-training` is compiled with little of it, since
-//! Burn's generics take minutes to optimise and gain nothing. All tensors are row-major `f32`, and every function runs
+//! A separate package because optimization is set per package: `host-training` is compiled with little of it, since
+//! Burn's generics take minutes to optimize and gain nothing. All tensors are row-major `f32`, and every function runs
 //! on the threads of rayon's pool. Vectors come from `pulp`, which picks the instruction set at run time and needs no
 //! unsafe code here.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Batch normalisation with `max(x, 0)`, a channel at a time: what a channel holds stays in the cache.
+//! Batch normalization with `max(x, 0)`, a channel at a time: what a channel holds stays in the cache.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

@@ -304,7 +304,7 @@ impl Dataset {
     }
 }
 
-/// The parts of a mask that shows all nuclei by one value, each labelled; `None` of a label image.
+/// The parts of a mask that shows all nuclei by one value, each labeled; `None` of a label image.
 fn binary_components(labels: &LabelImage) -> Option<LabelImage> {
     let value = labels.max_label();
     let labels_hw = labels.labels_hw();

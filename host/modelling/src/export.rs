@@ -70,7 +70,7 @@ impl From<ExportError> for Failure {
     }
 }
 
-/// Writes `graph` with its manifest as one ONNX file, after folding batch normalisation. The file's own labels of
+/// Writes `graph` with its manifest as one ONNX file, after folding batch normalization. The file's own labels of
 /// `golden`, a grayscale image, become its golden frame; the finished file is then loaded and tested on it as a station
 /// does.
 ///

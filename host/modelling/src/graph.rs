@@ -1,6 +1,6 @@
 //! The trained network as plain data, between training and files.
 //!
-//! Training walks its modules into a [`GraphBuilder`]; batch normalisation is folded,
+//! Training walks its modules into a [`GraphBuilder`]; batch normalization is folded,
 //! cost is counted, weights are rounded to int8 and ONNX is written from the [`Graph`].
 //! Every value is one `[1, c, h, w]` tensor, row-major, and every shape is known.
 

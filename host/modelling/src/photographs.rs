@@ -9,7 +9,7 @@ use shared::Image;
 
 /// Least correlation of two edges of which one continues the other, once slow changes are taken out.
 const LEAST_CORRELATION: f32 = 0.8;
-/// How far two such edges differ at most, as a multiple of what neighbouring lines within the pictures differ.
+/// How far two such edges differ at most, as a multiple of what neighboring lines within the pictures differ.
 const MOST_STEP: f32 = 1.6;
 /// Pixels to either side whose mean is taken for a slow change.
 const SLOW: usize = 12;

@@ -147,7 +147,7 @@ fn polygons(rings: Vec<Vec<Corner>>) -> Vec<Polygon> {
     polygons
 }
 
-/// The centre of the nucleus's pixel beside a ring's first side, in half pixels.
+/// The center of the nucleus's pixel beside a ring's first side, in half pixels.
 fn inner_point(ring: &[Corner]) -> [i32; 2] {
     let [from, to] = [ring[0], ring[1 % ring.len()]];
     let unit = direction(from, to).map(i32::signum);

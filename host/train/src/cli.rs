@@ -9,7 +9,7 @@ use host_console::{CHECK_CUDA, Exit, Failure, exit_code};
 use crate::commands::probe_cuda;
 use crate::commands::{bench, check_cuda, export, quantize, split, train};
 
-/// The commands of nuclei-host that train and quantise networks.
+/// The commands of nuclei-host that train and quantize networks.
 #[derive(Debug, Parser)]
 #[command(
     name = "nuclei-train",

@@ -1,4 +1,4 @@
-//! The running average of a network's weights, which generalises better than the weights of any one step
+//! The running average of a network's weights, which generalizes better than the weights of any one step
 //! (Polyak and Juditsky 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima", 2018).
 
 use std::collections::VecDeque;

@@ -43,7 +43,7 @@ pub struct Restored<M, A, O> {
     pub position: Position,
     /// Its weights.
     pub weights: Weights<M, A>,
-    /// Its optimiser.
+    /// Its optimizer.
     pub optimizer: O,
 }
 

@@ -98,7 +98,7 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
     image_chw.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
 }
 
-/// Multiplies each pixel's distance from its own grey by `factor`.
+/// Multiplies each pixel's distance from its own gray by `factor`.
 fn saturate(image_chw: &mut [f32], area: usize, factor: f32) {
     for at in 0..area {
         let grey = (image_chw[at] + image_chw[area + at] + image_chw[2 * area + at]) / 3.0;

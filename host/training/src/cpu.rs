@@ -1,6 +1,6 @@
 //! Training operations on the CPU, using `training-kernels`.
 //!
-//! Burn's CPU backend spreads a convolution into columns for a general matrix product and normalises in a
+//! Burn's CPU backend spreads a convolution into columns for a general matrix product and normalizes in a
 //! dozen passes; the kernels do the same arithmetic in place. The forms in terms of Burn's tensors, which
 //! the GPU runs, are their references.
 

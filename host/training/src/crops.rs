@@ -28,7 +28,7 @@ pub struct Augmentation {
     pub elastic: f64,
     /// Probability of copying nuclei next to others so that they touch, 0 to 1.
     pub touching: f64,
-    /// Brightness, contrast, colour, blur and noise.
+    /// Brightness, contrast, color, blur and noise.
     pub colour: ColourAugmentation,
 }
 
@@ -203,7 +203,7 @@ impl Placement {
         Self { centre, matrix, step, bend }
     }
 
-    /// The source places of a crop's pixels, row by row, in pixels whose centres lie at half-integers.
+    /// The source places of a crop's pixels, row by row, in pixels whose centers lie at half-integers.
     fn places(&self, side: usize) -> impl Iterator<Item = (f32, f32)> {
         let middle = side as f32 / 2.0;
         let ([cx, cy], [a, b, c, d]) = (self.centre, self.matrix);

@@ -11,7 +11,7 @@ const SIDE: u32 = 192;
 /// # Errors
 /// Never in practice: the size is in range.
 pub fn golden_scene() -> Result<Image, SizeError> {
-    // Centre, half axes, angle in sixteenths of a turn, brightness.
+    // Center, half axes, angle in sixteenths of a turn, brightness.
     const NUCLEI: [[f32; 6]; 14] = [
         [30.0, 28.0, 13.0, 10.0, 1.0, 170.0],
         [54.0, 33.0, 12.0, 11.0, 0.0, 150.0],
@@ -41,7 +41,7 @@ pub fn golden_scene() -> Result<Image, SizeError> {
             let texture = 1.0 + 0.12 * (0.9 * x + cx).sin() * (0.8 * y + cy).cos();
             light = light.max(brightness * inside * texture);
         }
-        // A fixed pattern of a few grey levels stands for the camera's noise.
+        // A fixed pattern of a few gray levels stands for the camera's noise.
         let noise = ((at as u32).wrapping_mul(2_654_435_761) >> 29) as f32 - 3.5;
         *sample = (light + noise).clamp(0.0, 255.0) as u8;
     }

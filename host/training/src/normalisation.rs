@@ -1,4 +1,4 @@
-//! Batch normalisation followed by `max(x, 0)`, as one operation (Ioffe and Szegedy 2015).
+//! Batch normalization followed by `max(x, 0)`, as one operation (Ioffe and Szegedy 2015).
 //!
 //! Whatever has a channel's own value is spread to a value for each row `[n c, 1]` of the batch seen as
 //! `[n c, h w]`: one number against one run of memory is the form that every backend computes fast.
@@ -15,7 +15,7 @@ use super::ops::{TrainingOps, primitive, tensor};
 /// Share of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
 
-/// Batch normalisation and `max(x, 0)`.
+/// Batch normalization and `max(x, 0)`.
 #[derive(Module, Debug)]
 pub struct NormRelu<B: Backend> {
     /// Gamma, `[c]`.
@@ -64,7 +64,7 @@ impl<B: TrainingOps> NormRelu<B> {
     }
 }
 
-/// What normalisation gives.
+/// What normalization gives.
 #[derive(Debug)]
 pub struct Normalised<B: Backend> {
     /// The result, `[n, c, h, w]`.

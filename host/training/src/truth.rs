@@ -9,7 +9,7 @@ const SMALL_WEIGHT: f32 = 3.0;
 
 /// Nucleus, interior and distance maps of labels, and the pixels' weights, each `[3, side, side]`.
 ///
-/// The interior is a nucleus without the pixels that have another label or background among their eight neighbours. The
+/// The interior is a nucleus without the pixels that have another label or background among their eight neighbors. The
 /// distance is that to the outline, as a share of the greatest in the nucleus. The crop is continued at its edges.
 pub(super) fn truth(labels_hw: &[u32], side: usize) -> (Vec<f32>, Vec<f32>) {
     let area = side * side;
@@ -39,7 +39,7 @@ pub(super) fn truth(labels_hw: &[u32], side: usize) -> (Vec<f32>, Vec<f32>) {
     (truth_chw, weight_chw)
 }
 
-/// Whether all eight neighbours have the pixel's label, and whether one has that of another nucleus.
+/// Whether all eight neighbors have the pixel's label, and whether one has that of another nucleus.
 fn surroundings(labels_hw: &[u32], side: usize, at: usize) -> (bool, bool) {
     let (x, y) = (at % side, at / side);
     let (mut inside, mut touching) = (true, false);

@@ -1,7 +1,7 @@
 //! The U-Net: an encoder that downsamples, a decoder that upsamples, and skip connections.
 //!
 //! Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-//! 2015, with batch normalisation, zero padding and 2x2 transposed convolutions. The lean form begins
+//! 2015, with batch normalization, zero padding and 2x2 transposed convolutions. The lean form begins
 //! with a stride-2 stem and adds its skips, which costs less than a quarter of the classic form.
 
 mod encoder;
@@ -193,7 +193,7 @@ impl<B: Backend> Init<'_, B> {
     }
 }
 
-/// A convolution without bias, batch normalisation, and `max(x, 0)`.
+/// A convolution without bias, batch normalization, and `max(x, 0)`.
 #[derive(Module, Debug)]
 struct ConvNorm<B: Backend> {
     /// `[out, in, k, k]`.
@@ -248,7 +248,7 @@ impl<B: TrainingOps> ConvNorm<B> {
     }
 }
 
-/// A transposed convolution of stride 2, batch normalisation, and `max(x, 0)`.
+/// A transposed convolution of stride 2, batch normalization, and `max(x, 0)`.
 #[derive(Module, Debug)]
 struct UpNorm<B: Backend> {
     /// `[in, out, 2, 2]`.

@@ -45,7 +45,7 @@ pub const fn byte_layout(channels: usize, height: usize, width: usize) -> Layout
 /// How levels stand for numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
-    /// Between neighbouring levels, positive.
+    /// Between neighboring levels, positive.
     pub scale: f32,
     /// The level of zero.
     pub zero: u8,

@@ -1,6 +1,6 @@
 //! Convolutions, direct, with bias, rectifier and an added skip in one pass.
 //!
-//! A kernel keeps the sums of a tile of output channels for a few vectors of neighbouring pixels in registers,
+//! A kernel keeps the sums of a tile of output channels for a few vectors of neighboring pixels in registers,
 //! while it walks over rows, channels and columns of the input. Padding is read from the zeros around the pixels,
 //! so that there is no case for the border.
 

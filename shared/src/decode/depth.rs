@@ -9,7 +9,7 @@ const LOW: f64 = 0.000_5;
 const HIGH: f64 = 0.999_9;
 /// Steps of the result within one standard deviation of the noise: finer ones would only show noise.
 const STEPS_IN_NOISE: f64 = 2.0;
-/// The standard deviation of normal noise over the median second difference of neighbours: those spread wider by
+/// The standard deviation of normal noise over the median second difference of neighbors: those spread wider by
 /// the root of six, and the median of their size is 0.6745 of that.
 const NOISE_OF_MEDIAN_DIFFERENCE: f64 = 0.605_2;
 /// Minimum number of samples to distinguish noise from content.

@@ -1,7 +1,7 @@
 //! The directories of a TIFF, as far as the `tiff` crate refuses what is in them: palettes.
 //!
 //! It decodes no page whose samples are indices, and inverts pages whose zero is white. Both are read as
-//! plain grey once PhotometricInterpretation (TIFF 6.0, section 8) says that zero is black; what they mean is
+//! plain gray once PhotometricInterpretation (TIFF 6.0, section 8) says that zero is black; what they mean is
 //! kept beside.
 
 use alloc::borrow::Cow;
@@ -25,7 +25,7 @@ const PALETTE: u16 = 3;
 /// Most pages that are looked at.
 const MAX_PAGES: usize = 1 << 16;
 
-/// The file with every page that is white at zero, or indices, declared plain grey, and what each page was.
+/// The file with every page that is white at zero, or indices, declared plain gray, and what each page was.
 pub(super) fn readable(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<Photometric>) {
     let mut bytes = Cow::Borrowed(bytes);
     let mut pages = Vec::new();

@@ -13,7 +13,7 @@ const START: [u8; 2] = [0xFF, 0xD8];
 const END: [u8; 2] = [0xFF, 0xD9];
 /// More than the codes of the last blocks take.
 const FILLER_BYTES: usize = 4096;
-/// An APP0 segment by which the decoder recognises Motion JPEG, whose frames leave out the tables of
+/// An APP0 segment by which the decoder recognizes Motion JPEG, whose frames leave out the tables of
 /// ITU-T T.81, K.3.
 const MOTION_JPEG: [u8; 16] = *b"\xFF\xE0\x00\x0EAVI1\0\0\0\0\0\0\0\0";
 
@@ -21,7 +21,7 @@ const MOTION_JPEG: [u8; 16] = *b"\xFF\xE0\x00\x0EAVI1\0\0\0\0\0\0\0\0";
 ///
 /// # Errors
 /// [`DecodeError::Damaged`] where the end marker is missing and so is a part of the image: the decoder
-/// fills what is missing with grey and does not say so.
+/// fills what is missing with gray and does not say so.
 pub(super) fn completed(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     let damaged = |source| DecodeError::Damaged { format: ImageFileFormat::Jpeg, source };
     let scan = scan_start(bytes).ok_or_else(|| damaged(None))?;

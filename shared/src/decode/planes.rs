@@ -320,7 +320,7 @@ fn ome(description: &str) -> Option<Described> {
     let count = |name: &str| pixels.attribute(name).and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
     let channels: Vec<_> = pixels.children().filter(|node| node.has_tag_name_of("Channel")).collect();
     let in_samples = channels.first().and_then(|channel| channel.attribute("SamplesPerPixel")?.parse().ok());
-    // Channels of three samples, such as a colour camera's, are one plane.
+    // Channels of three samples, such as a color camera's, are one plane.
     let channel_count = count("SizeC") / in_samples.unwrap_or(1_u32).max(1);
     let axes: Vec<(Axis, u32)> = pixels
         .attribute("DimensionOrder")

@@ -33,12 +33,12 @@ pub(super) enum Depth {
     Whole,
     /// 1, 2 or 4 bits, which are spread over 0 to 255.
     Bits(u8),
-    /// Indices, which have been replaced by colours.
+    /// Indices, which have been replaced by colors.
     Palette,
 }
 
 impl Depth {
-    /// Reads bit depth and colour type of a PNG: bytes 24 and 25, in the header chunk that must
+    /// Reads bit depth and color type of a PNG: bytes 24 and 25, in the header chunk that must
     /// come first (PNG specification, 11.2.1).
     fn of_png(bytes: &[u8]) -> Self {
         match (bytes.get(24), bytes.get(25)) {
@@ -48,7 +48,7 @@ impl Depth {
         }
     }
 
-    /// The distance of two neighbouring values after decoding.
+    /// The distance of two neighboring values after decoding.
     pub(super) fn step(self) -> u8 {
         match self {
             Self::Bits(bits) => u8::MAX / ((1 << bits) - 1),
@@ -60,11 +60,11 @@ impl Depth {
 /// What the samples of a pixel stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Light, or colours.
+    /// Light, or colors.
     Intensity,
     /// The absence of light.
     WhiteIsZero,
-    /// Places in a table of colours: all reds, all greens, all blues, 0 to 65535 (TIFF 6.0, section 5).
+    /// Places in a table of colors: all reds, all greens, all blues, 0 to 65535 (TIFF 6.0, section 5).
     Index(Vec<u16>),
 }
 

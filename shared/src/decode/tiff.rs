@@ -118,7 +118,7 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Samples of a pixel that are channels of their own rather than a colour.
+    /// Samples of a pixel that are channels of their own rather than a color.
     fn bands(&mut self) -> Result<u32, DecodeError> {
         Ok(match self.decoder.colortype().map_err(explain)? {
             ColorType::Multiband { num_samples, .. } if !self.has_alpha() => num_samples.into(),

@@ -11,7 +11,7 @@ const REACH: usize = 4;
 const STEPS: usize = 2 * REACH + 1;
 /// Contexts of an outline: three kinds of border, three steps.
 pub(super) const OUTLINE_CONTEXTS: usize = 3 * STEPS * STEPS * STEPS;
-/// Neighbours that a pixel may take its label from after the western one.
+/// Neighbors that a pixel may take its label from after the western one.
 const CHOICES: usize = 4;
 /// Contexts of a choice: which one, whether it is background, whether the western label is,
 /// and whether the pixel was calm.
@@ -47,7 +47,7 @@ pub(super) struct Neighbourhood {
 
 /// What is known of a pixel.
 pub(super) struct Corner {
-    /// The western neighbour's label.
+    /// The western neighbor's label.
     pub(super) west: u32,
     /// Which of the [`OUTLINE_CONTEXTS`].
     pub(super) context: usize,

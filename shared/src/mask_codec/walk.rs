@@ -84,7 +84,7 @@ impl Walk {
     }
 }
 
-/// Labels seen so far, and those that come from no neighbour.
+/// Labels seen so far, and those that come from no neighbor.
 struct Labels {
     is_new: Guess,
     /// How far above the lowest unused label a new one is.

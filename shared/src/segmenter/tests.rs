@@ -8,7 +8,7 @@ use crate::manifest::{ColourOrder, InputSpec, MANIFEST_FORMAT, OutputChannel, Sc
 use crate::preprocess::Scaling;
 use crate::units::Probability;
 
-/// A network that calls bright pixels nuclei, and bright pixels with bright neighbours interior.
+/// A network that calls bright pixels nuclei, and bright pixels with bright neighbors interior.
 struct Brightness {
     tile: usize,
     runs: usize,

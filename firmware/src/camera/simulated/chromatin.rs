@@ -48,7 +48,7 @@ impl Chromatin {
     }
 }
 
-/// A round spot somewhere within `reach` of the middle, brighter or darker by `change` at its centre.
+/// A round spot somewhere within `reach` of the middle, brighter or darker by `change` at its center.
 fn spot(stain: &mut [f32], rng: &mut SmallRng, reach: f32, radius: (f32, f32), change: (f32, f32)) {
     let (distance, angle) = (reach * between(rng, 0.0, 1.0).sqrt(), between(rng, 0.0, std::f32::consts::TAU));
     let (cx, cy) = (distance * angle.cos(), distance * angle.sin());

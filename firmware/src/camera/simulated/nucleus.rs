@@ -37,7 +37,7 @@ struct Form {
     major: f32,
     /// Half of the shorter axis, px.
     minor: f32,
-    /// Grey levels of its stain.
+    /// Gray levels of its stain.
     brightness: f32,
     /// How much of the outline's irregularity shows, 0 to 1.
     irregular: f32,
@@ -69,7 +69,7 @@ pub(super) struct Nucleus {
 pub(super) struct Sample {
     /// Distance from the middle as a share of the outline's: under 1 is inside.
     pub(super) depth: f32,
-    /// Grey levels of stain, before the optics.
+    /// Gray levels of stain, before the optics.
     pub(super) stain: f32,
 }
 

@@ -12,13 +12,13 @@ const POINT_SPREAD: f32 = 1.05;
 const BLOCK: usize = 8;
 /// Light that spreads near, over about a nucleus, and far: share, and deviation in blocks.
 const HAZE: [(f32, f32); 2] = [(0.10, 1.2), (0.12, 5.0)];
-/// Grey levels without any light.
+/// Gray levels without any light.
 const OFFSET: f32 = 7.0;
-/// Grey levels of the medium's own light where the lamp is brightest.
+/// Gray levels of the medium's own light where the lamp is brightest.
 const MEDIUM: f32 = 7.0;
-/// Noise of the readout, grey levels.
+/// Noise of the readout, gray levels.
 const READ_NOISE: f32 = 1.1;
-/// Grey levels that a photon counts.
+/// Gray levels that a photon counts.
 const GAIN: f32 = 0.16;
 /// Normal draws that are used over and over, from another place in each row.
 const DRAWS: usize = 1 << 16;

@@ -51,7 +51,7 @@ pub(super) struct Blur {
     pub(super) y: f32,
     /// Deviation of its Gaussian, px.
     pub(super) spread: f32,
-    /// Grey levels in its middle.
+    /// Gray levels in its middle.
     pub(super) brightness: f32,
 }
 

@@ -54,7 +54,7 @@ impl GraphBuilder {
         self.add_node(name, [input], Op::ConvTranspose(convolution))
     }
 
-    /// Adds a batch normalisation.
+    /// Adds a batch normalization.
     pub fn batch_norm(
         &mut self,
         name: impl Into<String>,

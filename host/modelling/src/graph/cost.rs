@@ -26,7 +26,7 @@ impl Graph {
         self.node_macs().map(|node| node.macs).fold(0, u64::saturating_add)
     }
 
-    /// Trained numbers: weights, biases, and the scale and shift of batch normalisation.
+    /// Trained numbers: weights, biases, and the scale and shift of batch normalization.
     pub fn parameters(&self) -> u64 {
         let count = |node: &Node| match &node.op {
             Op::Conv(c) | Op::ConvTranspose(c) => c.weight.data().len() + c.bias.len(),

@@ -1,9 +1,9 @@
-//! Folding batch normalisation into the convolution before it.
+//! Folding batch normalization into the convolution before it.
 
 use super::{BatchNorm, Graph, Node, Op, ValueId};
 
 impl Graph {
-    /// Folds every batch normalisation that is the only reader of a convolution, plain or transposed, into that
+    /// Folds every batch normalization that is the only reader of a convolution, plain or transposed, into that
     /// convolution's weight and bias: the same function with fewer nodes. One that follows anything else remains.
     #[must_use]
     pub fn fold_batch_norm(self) -> Self {

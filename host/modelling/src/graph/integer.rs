@@ -7,7 +7,7 @@ use super::{Graph, Node, Op, ValueId};
 /// A number as `(level - zero_point) * scale` of a level 0 ..= 255 (Jacob et al. 2018, section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
-    /// Between neighbouring levels, positive.
+    /// Between neighboring levels, positive.
     pub scale: f32,
     /// The level of zero.
     pub zero_point: u8,

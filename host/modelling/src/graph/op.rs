@@ -58,7 +58,7 @@ pub struct Convolution {
     pub padding: usize,
 }
 
-/// Batch normalisation at inference: `(x - mean) / sqrt(var + eps) * scale + shift`,
+/// Batch normalization at inference: `(x - mean) / sqrt(var + eps) * scale + shift`,
 /// a channel (Ioffe and Szegedy 2015).
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm {
@@ -109,7 +109,7 @@ pub enum Op {
     Conv(Convolution),
     /// The transpose (gradient) of [`Op::Conv`], without output padding.
     ConvTranspose(Convolution),
-    /// Batch normalisation.
+    /// Batch normalization.
     BatchNorm(BatchNorm),
     /// `max(x, 0)`.
     Relu,

@@ -58,7 +58,7 @@ pub struct QuantizedLayer {
     pub name: String,
     /// The rounded weight.
     pub weight: QuantizedWeight,
-    /// Signal to quantisation noise, `10 log10(sum w^2 / sum (w - q)^2)`, dB; infinite if rounding changed nothing.
+    /// Signal to quantization noise, `10 log10(sum w^2 / sum (w - q)^2)`, dB; infinite if rounding changed nothing.
     pub sqnr_db: f64,
 }
 

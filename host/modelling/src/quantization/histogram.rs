@@ -115,7 +115,7 @@ impl Histogram {
             .map(|(bin, &count)| {
                 let number = self.range.low + (bin as f32 + 0.5) * width;
                 let error = f64::from(number - affine.round(number));
-                // Within a step, numbers lie anywhere: a bin's centre may fall on a level by chance.
+                // Within a step, numbers lie anywhere: a bin's center may fall on a level by chance.
                 let inside = f64::from(affine.scale).powi(2) / 12.0;
                 count as f64
                     * if error.abs() <= f64::from(affine.scale) / 2.0 { inside } else { error * error }

@@ -17,7 +17,7 @@ pub struct LayerNoise {
     pub name: String,
     /// Whether it computes in integers.
     pub integer: bool,
-    /// Signal to quantisation noise of its weight, dB.
+    /// Signal to quantization noise of its weight, dB.
     pub weight_sqnr_db: f64,
     /// Signal-to-noise ratio of its output, including the noise of all layers before it, dB.
     pub sqnr_db: f64,

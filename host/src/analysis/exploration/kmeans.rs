@@ -11,7 +11,7 @@ const ROUNDS: usize = 100;
 /// Points near each other.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
-    /// Indices of the points, the nearest to the centre first.
+    /// Indices of the points, the nearest to the center first.
     pub members: Vec<usize>,
     /// Mean of the points.
     pub centre: Vec<f64>,
@@ -40,8 +40,8 @@ pub(super) fn cluster(points: &[Vec<f64>], k: usize, rng: &mut StdRng) -> Vec<Fo
     found
 }
 
-/// The first centre is any point, each further one a point drawn by its squared distance to the nearest
-/// centre so far.
+/// The first center is any point, each further one a point drawn by its squared distance to the nearest
+/// center so far.
 fn seeds(points: &[Vec<f64>], k: usize, rng: &mut StdRng) -> Vec<Vec<f64>> {
     let mut centres: Vec<Vec<f64>> = Vec::new();
     while centres.len() < k.min(points.len()) {

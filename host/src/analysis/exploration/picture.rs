@@ -23,7 +23,7 @@ pub struct PictureFacts {
     /// What k-means sorts by: median value, mean saturation, and cosine and sine of the mean hue, weighted by
     /// saturation; each 0 to 1 or -1 to 1.
     pub colour: [f64; 4],
-    /// Mean grey value, 0 to 255.
+    /// Mean gray value, 0 to 255.
     pub brightness: f64,
     /// Areas of its nuclei, px; empty without ground truth.
     pub areas_px: Option<Vec<u32>>,
@@ -62,8 +62,8 @@ impl PictureFacts {
     }
 }
 
-/// Median value, mean saturation, and the mean hue as a point of the colour circle, drawn towards its middle
-/// where there is little colour.
+/// Median value, mean saturation, and the mean hue as a point of the color circle, drawn towards its middle
+/// where there is little color.
 fn colour(samples_hwc: &[u8], channels: Channels) -> [f64; 4] {
     let mut values = [0u64; 256];
     let (mut saturation, mut cosine, mut sine) = (0.0, 0.0, 0.0);

@@ -165,9 +165,9 @@ pub struct NucleiView {
 #[derive(Debug, Clone, Serialize)]
 struct NucleusView {
     area_px: u32,
-    /// Centre, px.
+    /// Center, px.
     x: f32,
-    /// Centre, px.
+    /// Center, px.
     y: f32,
     within: bool,
     /// Outer rings along pixel edges: x and y in turn, px.

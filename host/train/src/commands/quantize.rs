@@ -181,7 +181,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
 /// What to quantize, and the data that measures the loss.
 struct Source {
     config: TrainConfig,
-    /// Without batch normalisation.
+    /// Without batch normalization.
     graph: Graph,
     material: Material,
     draft: ModelDraft,

@@ -1,7 +1,7 @@
 //! ResNet-50 as an encoder (He et al. 2016), in torchvision's variant (stride in the 3x3 convolutions) and with
 //! torchvision's names, so that its weights load.
 //!
-//! It is a large network to compare with. Convolutions and normalisation are Burn's own, which are fast on a GPU and
+//! It is a large network to compare with. Convolutions and normalization are Burn's own, which are fast on a GPU and
 //! slow on a CPU.
 
 mod weights;

@@ -103,7 +103,7 @@ impl<B: Backend> Bottleneck<B> {
     }
 }
 
-/// A convolution of odd sides, padded to keep its input's size over its stride, and its normalisation.
+/// A convolution of odd sides, padded to keep its input's size over its stride, and its normalization.
 fn push_norm<B: Backend>(
     b: &mut GraphBuilder,
     name: &str,

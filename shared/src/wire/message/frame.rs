@@ -97,11 +97,11 @@ impl QcFlags {
     pub const SATURATED: Self = Self(1 << 1);
     /// The picture has too little contrast to hold anything.
     pub const BLANK: Self = Self(1 << 2);
-    /// Nuclei cover so much that neighbours cannot be separated.
+    /// Nuclei cover so much that neighbors cannot be separated.
     pub const TOO_DENSE: Self = Self(1 << 3);
     /// The nuclei are smaller or larger than the model can be resized to.
     pub const OFF_SCALE: Self = Self(1 << 4);
-    /// The network is unsure: the picture is unlike those that the model learnt from.
+    /// The network is unsure: the picture is unlike those that the model learned from.
     pub const OUT_OF_DISTRIBUTION: Self = Self(1 << 5);
 
     /// Every flag with the words that people read.

@@ -87,7 +87,7 @@ impl<B: Backend> Resnet50<B> {
         Err(EncoderWeightsError::Other { path: path.to_owned(), what })
     }
 
-    /// Moves the normalisation that torchvision's pictures get into the first convolution, since ours lie between
+    /// Moves the normalization that torchvision's pictures get into the first convolution, since ours lie between
     /// 0 and 1. Beyond a picture's edge the convolution then sees black instead of the mean.
     fn expect_unit_range(&mut self) {
         let weight = self.conv1.weight.val();

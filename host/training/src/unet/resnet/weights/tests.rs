@@ -100,7 +100,7 @@ fn weights_come_back_with_the_pictures_normalisation_in_the_first_convolution() 
     ] {
         assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
     }
-    // A convolution has one tensor, a normalisation four: 53 of each.
+    // A convolution has one tensor, a normalization four: 53 of each.
     assert_eq!(names.len(), 5 * 53);
 
     let pth = folder.path().join("resnet50.pth");
