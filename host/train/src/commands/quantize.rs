@@ -307,7 +307,7 @@ impl QuantizationReport {
         if !self.map_rms.is_empty() {
             let tried = self.map_rms.iter().map(|(method, rms)| format!("{} {rms:.5}", method.name()));
             lines.push(format!(
-                "activation activation ranges, by the error of the maps: {}",
+                "activation ranges, by the error of the maps: {}",
                 tried.collect::<Vec<_>>().join(", ")
             ));
             lines.push(String::new());
