@@ -2,9 +2,9 @@
 
 /// Probability threshold of a nucleus pixel.
 const FOUND: f32 = 0.5;
-/// Values summed in single precision before they join the whole sum.
+/// Block size of single-precision partial sums.
 const RUN: usize = 1024;
-/// Runs that are summed side by side: a sum waits for each of its additions.
+/// Parallel partial sums, which hide the latency of additions.
 const ABREAST: usize = 4;
 
 /// The Dice coefficient of a map with itself thresholded at one half, 0 to 1: near 1 if pixels are clearly nucleus or

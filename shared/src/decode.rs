@@ -1,9 +1,9 @@
-//! PNG, TIFF, JPEG, BMP and WebP bytes to images, masks and label images.
+//! Decodes PNG, TIFF, JPEG, BMP and WebP to images, masks and label images.
 //!
-//! The format is read from the bytes, never from a file's name. The header's size is checked against
-//! [`MAX_SIDE`](crate::MAX_SIDE) and [`MAX_PIXELS`](crate::MAX_PIXELS) before memory for pixels is
-//! taken. Alpha and color profiles are ignored, images are turned upright as their orientation tag asks, and of a
-//! TIFF with several planes the one is read that a [`PlaneSelection`] names.
+//! The format is detected from the content, never from the file name. The header's size is checked against
+//! [`MAX_SIDE`](crate::MAX_SIDE) and [`MAX_PIXELS`](crate::MAX_PIXELS) before memory for pixels is taken. Alpha and
+//! color profiles are ignored, images are rotated according to their orientation tag, and a [`PlaneSelection`] selects
+//! the plane of a TIFF with several.
 
 use ::image::ImageFormat;
 use alloc::{boxed::Box, vec::Vec};
@@ -29,7 +29,7 @@ pub use planes::{ChannelChoice, PlaneChoice, PlaneChoiceError, PlaneError, Plane
 /// What a decoder found.
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// The kinds of file that are read.
+/// The supported formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImageFileFormat {
     /// Portable Network Graphics.
@@ -75,7 +75,7 @@ impl fmt::Display for ImageFileFormat {
     }
 }
 
-/// Microscopes' own containers, which are recognized so that a person learns how to export from them.
+/// Microscope vendors' containers, which are recognized so that the error can explain how to export from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proprietary {
     /// Nikon NIS-Elements.
@@ -91,7 +91,7 @@ pub enum Proprietary {
 }
 
 impl Proprietary {
-    /// The bytes that such a file begins with.
+    /// The magic bytes of such a file.
     fn of(bytes: &[u8]) -> Option<Self> {
         let begins = |magic: &[u8]| bytes.starts_with(magic);
         Some(match bytes {
@@ -104,7 +104,7 @@ impl Proprietary {
         })
     }
 
-    /// How to get an image out of it.
+    /// How to export an image from it.
     pub const fn export(self) -> &'static str {
         match self {
             Self::Nd2 => "export it as TIFF: File > Export in NIS-Elements, or Bio-Formats in Fiji",
@@ -129,13 +129,13 @@ impl fmt::Display for Proprietary {
     }
 }
 
-/// Why bytes are no image that can be used.
+/// Why data cannot be used as an image.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// None of the formats that are read.
+    /// None of the supported formats.
     #[error("the data is not PNG, TIFF, JPEG, BMP or WebP")]
     UnknownFormat,
-    /// A microscope's own container.
+    /// A microscope vendor's container.
     #[error("this is {format}, which only the vendor's programs and Bio-Formats can read")]
     Proprietary {
         /// Which one.
@@ -147,43 +147,43 @@ pub enum DecodeError {
     /// The file has no plane or channel of that number or name.
     #[error(transparent)]
     Plane(#[from] PlaneError),
-    /// The file breaks the rules of its format, or ends too soon.
+    /// The file violates its format, or is truncated.
     #[error("the {format} is damaged or incomplete")]
     Damaged {
-        /// What the file claims to be.
+        /// The file's format.
         format: ImageFileFormat,
         /// What the decoder found.
         #[source]
         source: Option<Cause>,
     },
-    /// A layout that is not read, such as samples of 12 bits without padding.
+    /// An unsupported layout, such as samples of 12 bits without padding.
     #[error("this kind of {format} is not supported")]
     Unsupported {
-        /// What the file is.
+        /// The file's format.
         format: ImageFileFormat,
-        /// What the decoder does not know.
+        /// The unsupported feature.
         #[source]
         source: Option<Cause>,
     },
-    /// The file asks for more memory than its size in pixels explains.
+    /// The file needs more memory than its size in pixels justifies.
     #[error("decoding the {format} would need more memory than allowed for an image of its size")]
     Memory {
-        /// What the file is.
+        /// The file's format.
         format: ImageFileFormat,
     },
-    /// Labels in color, from a palette, lossy or fractional, whose numbers are lost.
+    /// Labels in color, from a palette, lossy or fractional, so that their numbers are lost.
     #[error(
         "a label image must be a grayscale PNG or TIFF whose samples are the labels; this {format} is {found}"
     )]
     NotLabels {
-        /// What the file is.
+        /// The file's format.
         format: ImageFileFormat,
-        /// What was found instead of gray samples.
+        /// What was found instead of grayscale samples.
         found: &'static str,
     },
 }
 
-/// One nucleus of a picture, `[height, width]`, row-major.
+/// The mask of one nucleus, `[height, width]`, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     /// Pixels across.
@@ -194,18 +194,18 @@ pub struct Mask {
     pub inside_hw: Vec<bool>,
 }
 
-/// An image with what its file says about it.
+/// An image with its file's metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecodedImage {
     /// The image, 8 bits, gray or RGB.
     pub image: Image,
-    /// What the file holds besides, where it holds several planes or channels.
+    /// The file's planes and channels, if it has several.
     pub planes: Option<PlaneSummary>,
-    /// Size of a pixel, where OME or ImageJ metadata give it.
+    /// Size of a pixel, if OME or ImageJ metadata state it.
     pub pixel_size: Option<PixelSize>,
 }
 
-/// Decodes an image to 8 bits, gray or RGB: the first plane where there are several.
+/// Decodes an image, or its first plane, to 8 bits, grayscale or RGB.
 ///
 /// # Errors
 /// As [`decode_plane`].
@@ -213,10 +213,10 @@ pub fn decode_image(bytes: &[u8]) -> Result<Image, DecodeError> {
     Ok(decode_plane(bytes, &PlaneSelection::default())?.image)
 }
 
-/// Decodes the selected plane of an image to 8 bits, gray or RGB, with what the file says about it.
+/// Decodes the selected plane of an image to 8 bits, grayscale or RGB, with the file's metadata.
 ///
-/// Samples of more than 8 bits are mapped linearly, by quantiles, so that neither an offset nor single hot
-/// pixels decide; [`Image::value_scale`] gives the file's own values back. A color image becomes
+/// Samples of more than 8 bits are mapped linearly, by quantiles, so that an offset or single hot pixels do not matter;
+/// [`Image::value_scale`] restores the file's own values. A color image becomes
 /// [`Channels::Grey`] where its three channels are equal everywhere, or where only one of them holds a signal,
 /// as when a fluorescence image is saved in its channel's color. So does a palette that is a ramp, as ImageJ's
 /// look-up tables are.
@@ -237,7 +237,7 @@ pub fn decode_plane(bytes: &[u8], selection: &PlaneSelection) -> Result<DecodedI
     Ok(DecodedImage { image: image_of(raster)?, planes, pixel_size })
 }
 
-/// Refuses to look for further planes in a format that holds one.
+/// Rejects a plane selection in a format with a single plane.
 fn check_single(selection: &PlaneSelection) -> Result<(), PlaneError> {
     planes::single().choose(selection).map(|_| ())
 }
@@ -271,7 +271,7 @@ fn image_of(raster: Raster) -> Result<Image, DecodeError> {
     Ok(Image::new(width, height, channels, samples)?.with_value_scale(scale))
 }
 
-/// Samples whose zero is white, as light.
+/// Inverts samples whose zero is white.
 fn inverted(samples: Samples) -> Samples {
     match samples {
         Samples::Bytes(samples) => Samples::Bytes(samples.into_iter().map(|sample| !sample).collect()),
@@ -281,8 +281,8 @@ fn inverted(samples: Samples) -> Samples {
     }
 }
 
-/// Whether a table of colors rises from its first entry to its last in every color: then the index is the
-/// intensity, and the table only the color in which it is shown.
+/// Whether a palette rises from its first to its last entry in every color. Then the index is the intensity, and the
+/// palette only its display color.
 fn is_ramp(table: &[u16]) -> bool {
     let colours = table.chunks_exact((table.len() / 3).max(1));
     table.len() >= 6
@@ -291,7 +291,7 @@ fn is_ramp(table: &[u16]) -> bool {
         && colours.clone().any(|colour| colour.first() < colour.last())
 }
 
-/// The colors that indices stand for.
+/// The colors of palette indices.
 fn coloured(indices: &Samples, table: &[u16]) -> Samples {
     let colours = table.len() / 3;
     let at = |index: usize| {
@@ -304,15 +304,15 @@ fn coloured(indices: &Samples, table: &[u16]) -> Samples {
     })
 }
 
-/// Share of the strongest channel's span under which another channel is only its crosstalk.
+/// Fraction of the strongest channel's span below which another channel is only its crosstalk.
 const CROSSTALK: f32 = 0.1;
-/// Level under which the darkest part of a fluorescence image lies.
+/// Level below which the darkest part of a fluorescence image is.
 const DARK: u8 = 64;
-/// Least span of a channel that holds a signal.
+/// Minimum span of a channel with a signal.
 const MIN_SIGNAL: u8 = 16;
 
-/// The channel that stands for all three: any where they are equal, the only one with a signal where the others
-/// are dark and even. `None` for a color image.
+/// The channel that represents all three: any if they are equal, or the only one with a signal if the others are dark
+/// and even. `None` for a color image.
 fn signal(samples_hwc: &[u8]) -> Option<usize> {
     let pixels = samples_hwc.as_chunks::<3>().0;
     if pixels.iter().all(|p| p[0] == p[1] && p[1] == p[2]) {
@@ -344,8 +344,8 @@ fn signal(samples_hwc: &[u8]) -> Option<usize> {
     (alone && span >= MIN_SIGNAL && ranges[strongest].0 < DARK).then_some(strongest)
 }
 
-/// Decodes a label image: a gray PNG or TIFF whose samples are the labels, as they are stored, whatever the
-/// TIFF says of their colors.
+/// Decodes a label image: a grayscale PNG or TIFF whose stored samples are the labels, regardless of the TIFF's color
+/// interpretation.
 ///
 /// # Errors
 /// [`DecodeError`]; `NotLabels` for color, for a palette whose indices are lost, for fractions and negative

@@ -1,4 +1,4 @@
-//! Pictures and label images to PNG, TIFF and JPEG bytes.
+//! Encodes images and label images to PNG, TIFF and JPEG.
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::codecs::png::PngEncoder;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::image::{Channels, Image};
 use crate::label_image::LabelImage;
 
-/// Why a picture cannot be encoded.
+/// Why an image cannot be encoded.
 #[derive(Debug, Error)]
 pub enum EncodeError {
     /// A label needs more than 16 bits.
@@ -21,12 +21,12 @@ pub enum EncodeError {
         /// The highest label.
         label: u32,
     },
-    /// The encoder gave up.
+    /// The encoder failed.
     #[error("cannot encode the image")]
     Encoder(#[source] ImageError),
 }
 
-/// Encodes a label image as 16-bit gray PNG, samples being the labels.
+/// Encodes a label image as 16-bit grayscale PNG whose samples are the labels.
 ///
 /// # Errors
 /// [`EncodeError::Label`] when a label is above 65,535.
@@ -36,7 +36,7 @@ pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
     Ok(png)
 }
 
-/// Encodes a label image as 16-bit gray TIFF, samples being the labels.
+/// Encodes a label image as 16-bit grayscale TIFF whose samples are the labels.
 ///
 /// # Errors
 /// [`EncodeError::Label`] when a label is above 65,535.
@@ -61,7 +61,7 @@ fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), E
         .map_err(EncodeError::Encoder)
 }
 
-/// Encodes a picture as 8-bit PNG, gray or RGB.
+/// Encodes an image as 8-bit PNG, grayscale or RGB.
 ///
 /// # Errors
 /// [`EncodeError::Encoder`].
@@ -73,7 +73,7 @@ pub fn encode_picture_png(image: &Image) -> Result<Vec<u8>, EncodeError> {
     Ok(png)
 }
 
-/// Encodes a picture as JPEG, which loses detail; `quality` is 1 to 100 and held to that range.
+/// Encodes an image as lossy JPEG; `quality` is clamped to 1 to 100.
 ///
 /// # Errors
 /// [`EncodeError::Encoder`].

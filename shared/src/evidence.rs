@@ -98,7 +98,7 @@ impl Coverage {
     }
 }
 
-/// Whether the brightest and darkest hundredth differ by less than the least span of the stretch.
+/// Whether the brightest and darkest percentiles differ by less than the minimum span of the stretch.
 fn is_blank(luma_hw: &[u8]) -> bool {
     let Scaling::Stretch { min_span, .. } = Scaling::STRETCH else { return false };
     let histogram = histogram(luma_hw).map(|count| count as usize);

@@ -67,7 +67,7 @@ impl Extraction {
     /// here for one pixel at the scale that the network saw.
     ///
     /// # Panics
-    /// When the maps differ in length or are not whole rows.
+    /// When the maps differ in length or have incomplete rows.
     pub(crate) fn labels(
         self,
         nucleus_hw: &[f32],
@@ -201,8 +201,7 @@ fn set_above(values: &[f32], threshold: Probability, row: &mut [bool]) {
     }
 }
 
-/// Labels the seeds of at least `min_area` pixels, `1..=n`, and after them as a seed of its own every component of
-/// the mask that has none.
+/// Labels the seeds of at least `min_area` pixels, `1..=n`, and then every component of the mask without a seed.
 fn plant(watershed: &mut Watershed, mask: &Components, seeds: &Components, min_area: f32) {
     let (numbers, mut last) = number_large(&seeds.areas(), min_area);
     let number = |seed: &Run| numbers[seed.component as usize];

@@ -104,7 +104,7 @@ impl Extractor {
             suggested_scale: suggestion.map(|(scale, _)| scale),
             limited: suggestion.map_or(Limited::No, |(_, limited)| limited),
             median_diameter_px,
-            // A model whose own threshold is lower may find what is no more than half likely anywhere.
+            // A model with a lower threshold may find objects with no pixel above one half.
             confidence: confidence.or((areas.len() > 1).then_some(0.0)),
         })
     }

@@ -15,17 +15,17 @@ use thiserror::Error;
 use crate::image::{Channels, Image, checked_pixels};
 use crate::wire::{CRC_32, FlatFieldDigest, decode_whole};
 
-/// What a file begins with; the last byte is the version.
+/// Magic bytes of a file; the last one is the version.
 const MAGIC: &[u8; 16] = b"nuclei flat fld\x01";
-/// Dark samples are kept in parts of this.
+/// Fixed-point unit of dark samples.
 const DARK_UNIT: i64 = 256;
-/// Gains are kept in parts of this.
+/// Fixed-point unit of gains.
 const GAIN_UNIT: i64 = 4096;
 /// Pixels that need a higher gain count as unlit.
 const MAX_GAIN: u64 = 8;
-/// Share of samples that may be at 255 in bright frames, or be unlit, in thousandths.
+/// Maximum fraction of saturated or unlit samples, in thousandths.
 const SPARED: usize = 1;
-/// Least mean light, in samples.
+/// Minimum mean light, in sample values.
 const MIN_LIGHT: u64 = 32;
 /// Blocks a side over which [`FlatField::least_light`] looks.
 const BLOCKS: usize = 16;
@@ -58,13 +58,13 @@ pub enum FlatFieldError {
         /// How many, rounded up.
         percent: u32,
     },
-    /// Bright frames are hardly brighter than dark ones.
+    /// Bright frames are barely brighter than dark ones.
     #[error("the bright frames are only {light} (of 255) brighter than the dark ones")]
     TooDark {
         /// How much brighter.
         light: u32,
     },
-    /// Some of the picture gets almost no light.
+    /// Part of the image gets almost no light.
     #[error("{percent} % of the image gets less than an eighth of the mean light")]
     Unlit {
         /// How much of it, rounded up.
@@ -96,7 +96,7 @@ impl FrameSum {
         sum
     }
 
-    /// Takes another frame in.
+    /// Adds another frame.
     ///
     /// # Errors
     /// [`FlatFieldError::Size`].
@@ -126,7 +126,7 @@ impl FrameSum {
     }
 }
 
-/// Who made something, when and of what.
+/// Who made it, when and from which frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlatFieldOrigin {
     /// Who.

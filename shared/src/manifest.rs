@@ -50,7 +50,7 @@ pub struct InputSpec {
     pub overlap: u32,
     /// Order of the planes.
     pub colour: ColourOrder,
-    /// How samples become input.
+    /// How samples become network input.
     pub scaling: Scaling,
     /// How pictures are resized.
     pub scale: ScaleRule,
@@ -78,7 +78,7 @@ pub struct Manifest {
     pub input: InputSpec,
     /// The network's output channels in order.
     pub outputs: Vec<OutputChannel>,
-    /// How nuclei are extracted, as tuned on validation.
+    /// Extraction parameters, tuned on validation.
     pub extraction: Extraction,
     /// Area-weighted median diameter of the training nuclei, in pixels at the network's scale.
     pub native_nucleus_px: f32,

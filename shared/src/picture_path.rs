@@ -5,17 +5,17 @@ const EXTENSIONS: [&str; 7] = ["png", "tif", "tiff", "jpg", "jpeg", "bmp", "webp
 const PROPRIETARY: [&str; 6] = ["nd2", "czi", "lif", "zvi", "oib", "ims"];
 const TRUTH_FOLDERS: [&str; 6] = ["masks", "mask", "labels", "label", "gt", "ground_truth"];
 const IMAGE_FOLDERS: [&str; 5] = ["images", "image", "imgs", "img", "raw"];
-/// What ends the stem of a truth, the longer endings first: Cellpose's, then others'.
+/// Suffixes of ground-truth stems, longer ones first: Cellpose's, then others'.
 const TRUTH_SUFFIXES: [&str; 6] = ["_cp_masks", "_masks", "_mask", "_labels", "_label", "_gt"];
-/// What ends the stem of a picture whose truth lies beside it, as Cellpose's training data have it.
+/// Suffixes of image stems with ground truth next to them, as in Cellpose's training data.
 const IMAGE_SUFFIXES: [&str; 1] = ["_img"];
 
 /// Whether `path` is an image to be segmented.
 ///
-/// `path` is relative to the folder or zip that was given, with `/` or `\` between its parts. It is
-/// a picture when its extension is that of an image or of a microscope's container, whatever the case,
-/// unless a part of it is hidden (starts with a dot) or is `__MACOSX`, one of its folders is one of truth, such as
-/// `masks` or `labels`, or its stem ends as that of a truth, such as `_masks`.
+/// `path` is relative to the given folder or zip, with `/` or `\` between its parts. It is an image if it has the
+/// extension of an image or of a microscope's container format, ignoring case, unless a part of it is hidden (starts
+/// with a dot) or is `__MACOSX`, one of its folders is for ground truth, such as `masks` or `labels`, or its stem has a
+/// suffix of ground truth, such as `_masks`.
 pub fn is_picture(path: &str) -> bool {
     let mut folders = path.split(['/', '\\']);
     let name = folders.next_back().unwrap_or_default();
@@ -25,28 +25,28 @@ pub fn is_picture(path: &str) -> bool {
         && !path.split(['/', '\\']).any(|part| part == "__MACOSX" || is_hidden(part))
 }
 
-/// Whether a file's name has the extension of an image or of a microscope's container.
+/// Whether a file name has the extension of an image or of a microscope's container format.
 pub fn is_image_file(name: &str) -> bool {
     let Some((_, extension)) = name.rsplit_once('.') else { return false };
     is_one_of(extension, &EXTENSIONS) || is_one_of(extension, &PROPRIETARY)
 }
 
-/// The stem of the picture whose truth has this stem; `None` where a stem does not end as that of a truth.
+/// The stem of the image whose ground truth has this stem; `None` if the stem has no suffix of ground truth.
 pub fn truth_stem(stem: &str) -> Option<&str> {
     TRUTH_SUFFIXES.iter().find_map(|suffix| without_suffix(stem, suffix))
 }
 
-/// A picture's stem without what says only that it is one: `a` of `a_img`.
+/// An image's stem without an image suffix: `a` for `a_img`.
 pub fn bare_stem(stem: &str) -> &str {
     IMAGE_SUFFIXES.iter().find_map(|suffix| without_suffix(stem, suffix)).unwrap_or(stem)
 }
 
-/// Whether a folder's name says that it holds truth.
+/// Whether a folder name is one for ground truth.
 pub fn is_truth_folder(name: &str) -> bool {
     is_one_of(name, &TRUTH_FOLDERS)
 }
 
-/// Whether a folder's name says that it holds the pictures of truth beside it.
+/// Whether a folder name is one for images with ground truth next to it.
 pub fn is_image_folder(name: &str) -> bool {
     is_one_of(name, &IMAGE_FOLDERS)
 }
@@ -68,7 +68,7 @@ fn is_hidden(part: &str) -> bool {
     part.starts_with('.') && part != "." && part != ".."
 }
 
-/// The text before a suffix of any case; `None` where it ends otherwise, or nothing is before it.
+/// The text before a suffix, ignoring case; `None` if it has another suffix, or nothing before it.
 fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
     let at = text.len().checked_sub(suffix.len()).filter(|&at| at > 0)?;
     let tail = text.get(at..)?;

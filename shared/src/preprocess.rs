@@ -49,7 +49,7 @@ impl Scaling {
     }
 }
 
-/// Samples that are worth a thread's while.
+/// Minimum samples per thread.
 const PART: usize = 1 << 16;
 
 /// The sample values at two quantiles of all samples of a picture.
@@ -73,7 +73,7 @@ fn quantiles(image: &Image, low: f32, high: f32, threads: &impl Spread) -> (u32,
     (value_at(low).unwrap_or(255) as u32, value_at(high).unwrap_or(255) as u32)
 }
 
-/// How often each value occurs.
+/// Histogram of the values.
 pub(crate) fn histogram(samples: &[u8]) -> [u32; 256] {
     // Neighbors are often equal, and one would wait until the other is counted: they take turns.
     let mut turns = [[0u32; 256]; 4];

@@ -8,7 +8,7 @@ use crate::units::Scale;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum ScaleRule {
-    /// As they are, in tiles.
+    /// At original scale, in tiles.
     Native,
     /// Such that the median nucleus has the diameter of the training data, in tiles.
     Nucleus {
@@ -19,7 +19,7 @@ pub enum ScaleRule {
         /// Greatest scale.
         max: Scale,
     },
-    /// To the network's own size, whatever that does to their shape, as the classic tutorial does.
+    /// To the network's input size, regardless of shape, as the classic tutorial does.
     Fit,
 }
 

@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::preprocess::Planes;
 use crate::spread::Spread;
 
-/// Where the tiles of a picture lie: all of one size, spread evenly, overlapping by at least `overlap`.
+/// The tile layout of an image: equal tiles, evenly spaced, overlapping by at least `overlap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TilePlan {
     tile: usize,
@@ -16,8 +16,8 @@ pub struct TilePlan {
 }
 
 impl TilePlan {
-    /// Plans square tiles of `tile` pixels a side over a picture. A picture smaller than a tile is one
-    /// tile, continued by reflection.
+    /// Plans square tiles of `tile` pixels per side over an image. An image smaller than a tile is one tile, extended
+    /// by reflection.
     ///
     /// # Panics
     /// When the overlap is not under half of a tile.
@@ -31,7 +31,7 @@ impl TilePlan {
         self.lefts.len() * self.tops.len()
     }
 
-    /// Never: every picture has a tile.
+    /// Never: every image has a tile.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -101,8 +101,7 @@ fn reflect(x: usize, side: usize) -> usize {
     if x < side { x } else { period - x }
 }
 
-/// Puts tiles together: where they overlap, a weight that falls linearly to the edge blends them. Serves for one
-/// picture after the other of the same plan.
+/// Blends tiles with weights that fall linearly towards their edges. Reusable for images of the same plan.
 #[derive(Debug)]
 pub(crate) struct Blend {
     plan: TilePlan,
@@ -120,7 +119,7 @@ const BLOCK: usize = 32;
 const BAND: usize = 16;
 
 impl Blend {
-    /// A canvas of `planes` planes of the picture's size.
+    /// A canvas of `planes` planes of the image's size.
     pub(crate) fn new(plan: TilePlan, planes: usize, width: usize, height: usize) -> Self {
         let reach = plan.overlap + 1;
         let ramp: Vec<f32> =
@@ -138,7 +137,7 @@ impl Blend {
         Self { plan, sums: Planes::zeros(planes, width, height), weights, ramp, next: 0 }
     }
 
-    /// Whether it serves for this plan and size.
+    /// Whether it fits this plan and size.
     pub(crate) fn fits(&self, plan: &TilePlan, planes: usize, width: usize, height: usize) -> bool {
         self.plan == *plan
             && (self.sums.count(), self.sums.width(), self.sums.height()) == (planes, width, height)

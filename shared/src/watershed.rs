@@ -42,7 +42,7 @@ impl Watershed {
         self.queues.iter_mut().for_each(Vec::clear);
     }
 
-    /// Labels pixels of one row, which are then part of the mask; 0 leaves them to be flooded.
+    /// Labels pixels of one row, which become part of the mask; 0 marks them to be flooded.
     pub(crate) fn label(&mut self, pixels: &Range<usize>, label: u32) {
         let place = self.place(pixels);
         self.labels[place].fill(label);

@@ -1,25 +1,25 @@
-//! Which pictures of a data set were cut from one photograph, as their pixels show.
+//! Finds images of a data set that were cut from the same photograph, by their pixels.
 //!
-//! Pictures of one photograph share its stain, light and focus, and often the halves of one nucleus: a network that
-//! was trained on one of them knows the others. A split that honestly holds pictures back keeps them together.
+//! Images of one photograph share stain, light and focus, and often halves of the same nucleus, so a network trained on
+//! one of them has seen the others. An honest split keeps them together.
 
 use std::collections::HashMap;
 
 use shared::Image;
 
-/// Least correlation of two edges of which one continues the other, once slow changes are taken out.
+/// Minimum correlation of two edges that continue each other, without slow changes.
 const LEAST_CORRELATION: f32 = 0.8;
-/// How far two such edges differ at most, as a multiple of what neighboring lines within the pictures differ.
+/// Maximum difference of two such edges, relative to that of neighboring lines within the images.
 const MOST_STEP: f32 = 1.6;
-/// Pixels to either side whose mean is taken for a slow change.
+/// Pixels to either side whose mean counts as a slow change.
 const SLOW: usize = 12;
-/// Least deviation of an edge that says anything, in sample values of 0 to 255.
+/// Minimum deviation of an informative edge, in sample values of 0 to 255.
 const LEAST_DEVIATION: f32 = 1.0;
 
-/// For each picture the number of its photograph, counted from 0 in the order of the first picture of each.
+/// For each image the number of its photograph, counted from 0 in the order of first images.
 ///
-/// Two pictures of one size belong together where an edge of one continues that of the other, each the other's best
-/// match, or where they are equal. Edges that show nothing but flat ground say nothing.
+/// Two images of equal size belong together if an edge of one continues an edge of the other, each the other's best
+/// match, or if they are equal. Edges with only flat background are ignored.
 pub fn photographs(images: &[&Image]) -> Vec<usize> {
     let mut groups = Groups((0..images.len()).collect());
     let mut by_form: HashMap<(u32, u32, usize), Vec<usize>> = HashMap::new();
@@ -50,14 +50,14 @@ enum Side {
     Bottom,
 }
 
-/// The outermost line of a picture's side.
+/// The outermost line of an image's side.
 #[derive(Debug)]
 struct Edge {
-    /// As it is, all channels.
+    /// Unchanged, all channels.
     line: Vec<f32>,
-    /// Without slow changes, of mean 0 and length 1; empty where the line is flat.
+    /// Without slow changes, with mean 0 and length 1; empty if the line is flat.
     pattern: Vec<f32>,
-    /// Mean difference from the next line within the picture.
+    /// Mean difference from the next line within the image.
     step: f32,
 }
 
@@ -97,7 +97,7 @@ impl Edge {
     }
 }
 
-/// A line without what changes slowly along it.
+/// A line without its slow changes.
 fn without_slow(line: &[f32]) -> impl Iterator<Item = f32> {
     (0..line.len()).map(|at| {
         let near = &line[at.saturating_sub(SLOW)..(at + SLOW + 1).min(line.len())];
@@ -129,7 +129,7 @@ fn continued(ends: &[Edge], starts: &[Edge]) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// Which group each of some things is in: the index of another one of it that is nearer to its first.
+/// Disjoint sets: for each element the index of another element nearer to the first of its set.
 struct Groups(Vec<usize>);
 
 impl Groups {

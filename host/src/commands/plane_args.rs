@@ -1,4 +1,4 @@
-//! How a command reads images and their truth.
+//! How a command reads images and ground truth.
 
 use std::convert::Infallible;
 
@@ -21,13 +21,13 @@ fn channel(text: &str) -> Result<ChannelChoice, Infallible> {
     Ok(text.into())
 }
 
-/// What `--split-components` chooses.
+/// The value of `--split-components`.
 pub const fn binary_masks(split: bool) -> BinaryMasks {
     if split { BinaryMasks::SplitComponents } else { BinaryMasks::Refuse }
 }
 
 impl PlaneArgs {
-    /// What they select.
+    /// The selected planes.
     pub fn selection(&self) -> PlaneSelection {
         PlaneSelection { plane: self.plane.unwrap_or_default(), channel: self.channel.clone() }
     }

@@ -1,4 +1,4 @@
-//! The command line of `nuclei-train`, which speaks as `nuclei-host` does.
+//! The command line of `nuclei-train`, which behaves like `nuclei-host`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `nuclei-train`: the commands of `nuclei-host` that need a network in training. It lies beside `nuclei-host`, which
-//! starts it, because Burn takes minutes to compile.
+//! `nuclei-train`: the training commands of `nuclei-host`, in a separate program next to it because Burn takes minutes
+//! to compile.
 #![forbid(unsafe_code)]
 
 mod cli;

@@ -1,13 +1,13 @@
-//! Samples of more than 8 bits as 8 bits, and what one of those is worth in the file's own units.
+//! Maps samples of more than 8 bits to 8 bits, and records their values in the file's own units.
 
 use alloc::vec::Vec;
 
 use crate::image::ValueScale;
 
-/// Quantiles of the samples that become 0 and 255: single hot and dead pixels lie beyond them.
+/// Quantiles of the samples that become 0 and 255, which exclude single hot and dead pixels.
 const LOW: f64 = 0.000_5;
 const HIGH: f64 = 0.999_9;
-/// Steps of the result within one standard deviation of the noise: finer ones would only show noise.
+/// Steps of the result per standard deviation of the noise; finer steps would only show noise.
 const STEPS_IN_NOISE: f64 = 2.0;
 /// The standard deviation of normal noise over the median second difference of neighbors: those spread wider by
 /// the root of six, and the median of their size is 0.6745 of that.
@@ -17,8 +17,8 @@ const FEW_SAMPLES: usize = 4096;
 
 /// Maps samples `[height, width, channels]` linearly to 0 to 255.
 ///
-/// Whole numbers that fit 8 bits are left as they are. The step is a 255th of the span between two quantiles, or
-/// half a standard deviation of the noise where that is more, and for whole numbers at least 1.
+/// Integers that fit into 8 bits are unchanged. The step is a 255th of the span between two quantiles, or half a
+/// standard deviation of the noise if that is more, and at least 1 for integers.
 pub(super) fn to_bytes(samples_hwc: &[f64], channels: usize, whole: bool) -> (Vec<u8>, ValueScale) {
     let mut sorted: Vec<f64> = samples_hwc.iter().copied().filter(|sample| sample.is_finite()).collect();
     if sorted.is_empty() {

@@ -1,20 +1,19 @@
-//! The directories of a TIFF, as far as the `tiff` crate refuses what is in them: palettes.
+//! Patches TIFF directories that the `tiff` crate rejects: palettes.
 //!
-//! It decodes no page whose samples are indices, and inverts pages whose zero is white. Both are read as
-//! plain gray once PhotometricInterpretation (TIFF 6.0, section 8) says that zero is black; what they mean is
-//! kept beside.
+//! The crate does not decode palette pages, and inverts pages whose zero is white. Both are read as plain grayscale
+//! once PhotometricInterpretation (TIFF 6.0, section 8) says that zero is black; their meaning is returned separately.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-/// What a page says of its samples.
+/// The meaning of a page's samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Photometric {
     /// Zero is white.
     WhiteIsZero,
     /// Samples are indices.
     Palette,
-    /// Whatever the decoder understands by itself.
+    /// Anything the decoder supports itself.
     Other,
 }
 
@@ -22,10 +21,10 @@ const PHOTOMETRIC: u64 = 262;
 const WHITE_IS_ZERO: u16 = 0;
 const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u16 = 3;
-/// Most pages that are looked at.
+/// Maximum number of pages.
 const MAX_PAGES: usize = 1 << 16;
 
-/// The file with every page that is white at zero, or indices, declared plain gray, and what each page was.
+/// The file with every white-is-zero or palette page declared plain grayscale, and the original meaning of each page.
 pub(super) fn readable(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<Photometric>) {
     let mut bytes = Cow::Borrowed(bytes);
     let mut pages = Vec::new();
@@ -63,10 +62,10 @@ pub(super) fn readable(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<Photometric>) {
     (bytes, pages)
 }
 
-/// How a file writes numbers: TIFF 6.0, section 2, or BigTIFF.
+/// The number format of a file: TIFF 6.0, section 2, or BigTIFF.
 struct Layout {
     big_endian: bool,
-    /// Bytes of the number of a directory's entries.
+    /// Bytes of the entry count of a directory.
     count_bytes: u64,
     entry_bytes: u64,
     /// Bytes of an offset, and of an entry's value.

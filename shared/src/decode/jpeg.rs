@@ -1,4 +1,4 @@
-//! What cameras leave out of their JPEGs: Huffman tables (Motion JPEG) and the end marker.
+//! Completes cameras' JPEGs that omit Huffman tables (Motion JPEG) or the end marker.
 
 use ::image::codecs::jpeg::JpegDecoder;
 use ::image::{ImageDecoder as _, ImageResult};
@@ -11,13 +11,12 @@ use crate::image::checked_pixels;
 
 const START: [u8; 2] = [0xFF, 0xD8];
 const END: [u8; 2] = [0xFF, 0xD9];
-/// More than the codes of the last blocks take.
+/// More than the length of the last blocks' codes.
 const FILLER_BYTES: usize = 4096;
-/// An APP0 segment by which the decoder recognizes Motion JPEG, whose frames leave out the tables of
-/// ITU-T T.81, K.3.
+/// An APP0 segment by which the decoder recognizes Motion JPEG, whose frames omit the tables of ITU-T T.81, K.3.
 const MOTION_JPEG: [u8; 16] = *b"\xFF\xE0\x00\x0EAVI1\0\0\0\0\0\0\0\0";
 
-/// The JPEG with the marks that the decoder needs, copied only where one is missing.
+/// The JPEG with all markers that the decoder needs, copied only if one is missing.
 ///
 /// # Errors
 /// [`DecodeError::Damaged`] where the end marker is missing and so is a part of the image: the decoder
@@ -39,8 +38,8 @@ pub(super) fn completed(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     Ok(whole)
 }
 
-/// Whether the last scan of a JPEG without an end marker is whole: then nothing that follows it is read as codes,
-/// and different bytes there make no difference.
+/// Whether the last scan of a JPEG without an end marker is complete: then bytes appended after it do not change the
+/// image.
 fn is_complete(bytes: &[u8]) -> ImageResult<bool> {
     let followed_by = |filler: u8| -> ImageResult<Vec<u8>> {
         let followed = [bytes, &[filler; FILLER_BYTES], &END].concat();
@@ -56,7 +55,7 @@ fn is_complete(bytes: &[u8]) -> ImageResult<bool> {
     Ok(followed_by(0x00)? == followed_by(0xAA)?)
 }
 
-/// Where the first scan's marker stands, by the lengths of the segments before it (T.81, B.1.1.4).
+/// Position of the first scan's marker, from the lengths of the segments before it (T.81, B.1.1.4).
 fn scan_start(bytes: &[u8]) -> Option<usize> {
     let mut at = START.len();
     loop {

@@ -1,4 +1,4 @@
-//! Stacks: which plane of a file is read, and what OME-XML and ImageJ say of planes, channels and pixel size.
+//! Stacks: plane selection, and the planes, channels and pixel size in OME-XML and ImageJ metadata.
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::{String, ToString as _};
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::units::PixelSize;
 
-/// Which plane of a file that holds several is read. The default is the first of the first channel.
+/// The plane to read from a file with several. The default is the first plane of the first channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlaneSelection {
     /// Among the depths and times of a channel.
@@ -20,28 +20,28 @@ pub struct PlaneSelection {
     pub channel: Option<ChannelChoice>,
 }
 
-/// Which of the planes of one channel.
+/// The plane within a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PlaneChoice {
-    /// The first, unless the file holds only one.
+    /// The first.
     #[default]
     First,
-    /// One by its number, from 1.
+    /// By number, from 1.
     Number(NonZeroU32),
-    /// The brightest sample of all planes at each pixel.
+    /// Maximum projection of all planes.
     MaximumProjection,
 }
 
-/// Which channel: by its number from 1, or by the name that the file gives it.
+/// The channel, by number from 1 or by its name in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelChoice {
     /// Its number, from 1.
     Number(NonZeroU32),
-    /// Its name, whatever the case.
+    /// Its name, ignoring case.
     Name(String),
 }
 
-/// A word that names no plane.
+/// A text that is not a plane.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is neither a plane's number from 1 nor max")]
 pub struct PlaneChoiceError(String);
@@ -63,7 +63,7 @@ impl From<&str> for ChannelChoice {
     }
 }
 
-/// The file has no such plane or channel.
+/// The file does not have this plane or channel.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlaneError {
     /// No plane of that number.
@@ -84,16 +84,16 @@ pub enum PlaneError {
     },
 }
 
-/// What a file with several planes holds, and which of them was read.
+/// The planes and channels of a file, and which one was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaneSummary {
     /// Planes of a channel: depths times times.
     pub planes: u32,
-    /// The channels' names, or their numbers where they have none.
+    /// The channels' names, or numbers if unnamed.
     pub channels: Vec<String>,
     /// Number of the channel that was read, from 1.
     pub channel: u32,
-    /// Number of the plane that was read, from 1; `None` for all of them together.
+    /// Number of the plane that was read, from 1; `None` for the projection.
     pub plane: Option<u32>,
 }
 
@@ -129,22 +129,22 @@ impl fmt::Display for PlaneSummary {
 /// The planes of a file, as its description arranges them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stack {
-    /// Channels' names; empty where a channel has none.
+    /// Channel names; empty if unnamed.
     channels: Vec<String>,
     /// Planes of a channel.
     planes: u32,
-    /// Where the channels lie.
+    /// Layout of the channels.
     order: Order,
-    /// Micrometres per pixel, or what pixels per unit have to be divided by.
+    /// Micrometers per pixel, or the divisor of pixels per unit.
     pixel_size: Option<Size>,
 }
 
-/// Where the channels of a plane lie.
+/// Layout of the channels of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// In the samples of each page.
     Bands,
-    /// In pages, the next channel so many pages after the one before, and the planes likewise.
+    /// In pages, with these strides of channels and planes.
     Pages { channel_step: u32, runs: [(u32, u32); 2] },
 }
 
@@ -155,20 +155,20 @@ enum Size {
     Unit(f64),
 }
 
-/// The pages to be read, and what of them.
+/// The pages to read, and how.
 pub(super) struct Chosen {
     pub(super) pages: Vec<usize>,
     pub(super) band: Option<u32>,
     pub(super) summary: Option<PlaneSummary>,
 }
 
-/// The stack of a format that holds one plane.
+/// The stack of a format with a single plane.
 pub(super) fn single() -> Stack {
     Stack::plain(1, 1, Vec::new(), None)
 }
 
 impl Stack {
-    /// Arranges `pages` of `bands` channels each by their description.
+    /// Arranges `pages` with `bands` channels each by their description.
     pub(super) fn of(description: String, pages: usize, bands: u32) -> Self {
         let pages = pages as u32;
         let known = if description.starts_with("ImageJ=") {
@@ -195,7 +195,7 @@ impl Stack {
         Self::plain(pages, bands, names, pixel_size)
     }
 
-    /// Pages that nobody describes, or whose number contradicts the description: planes.
+    /// Pages without a description, or contradicting it, are planes.
     fn plain(pages: u32, bands: u32, names: Vec<String>, pixel_size: Option<Size>) -> Self {
         let order = match bands {
             1 => Order::Pages { channel_step: 0, runs: [(1, pages), (0, 1)] },
@@ -255,7 +255,7 @@ impl Stack {
         Ok(Chosen { pages, band, summary })
     }
 
-    /// Micrometres per pixel across, where the file says so.
+    /// Micrometers per pixel horizontally, if the file states it.
     pub(super) fn pixel_size(&self, pixels_per_unit: Option<f64>) -> Option<PixelSize> {
         let micrometres = match self.pixel_size? {
             Size::Micrometres(size) => size,
@@ -291,7 +291,7 @@ impl Sizes {
     }
 }
 
-/// What a description says.
+/// The content of a description.
 struct Described {
     names: Vec<String>,
     sizes: Sizes,

@@ -1,4 +1,4 @@
-//! A file's pixels before they mean anything, and PNG, JPEG, BMP and WebP read to them.
+//! Raw pixels of a file, and decoding PNG, JPEG, BMP and WebP to them.
 
 use ::image::error::{ImageError, UnsupportedErrorKind};
 use ::image::metadata::Orientation;
@@ -10,7 +10,7 @@ use std::io::Cursor;
 use super::{DecodeError, ImageFileFormat, jpeg};
 use crate::image::{Channels, checked_pixels};
 
-/// Most bytes that a file's metadata and one row may take while its header is read.
+/// Memory limit for a file's metadata and one row while reading its header.
 pub(super) const HEADER_BYTES: u64 = 64 << 20;
 
 /// Samples without alpha, `[height, width, channels]`, as the file stores them.
@@ -20,18 +20,18 @@ pub(super) enum Samples {
     Bytes(Vec<u8>),
     /// Unsigned, up to 16 bits.
     Words(Vec<u16>),
-    /// Whatever else is whole: signed, or of more bits.
+    /// Other integers: signed, or with more bits.
     Integers(Vec<f64>),
     /// Floating point.
     Reals(Vec<f64>),
 }
 
-/// How samples lie in the file, where the decoder does not keep it.
+/// Original sample layout, if the decoder changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// As decoded.
     Whole,
-    /// 1, 2 or 4 bits, which are spread over 0 to 255.
+    /// 1, 2 or 4 bits, scaled to 0 to 255.
     Bits(u8),
     /// Indices, which have been replaced by colors.
     Palette,
@@ -48,7 +48,7 @@ impl Depth {
         }
     }
 
-    /// The distance of two neighboring values after decoding.
+    /// The difference of neighboring values after decoding.
     pub(super) fn step(self) -> u8 {
         match self {
             Self::Bits(bits) => u8::MAX / ((1 << bits) - 1),
@@ -57,14 +57,14 @@ impl Depth {
     }
 }
 
-/// What the samples of a pixel stand for.
+/// The meaning of a pixel's samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Light, or colors.
     Intensity,
     /// The absence of light.
     WhiteIsZero,
-    /// Places in a table of colors: all reds, all greens, all blues, 0 to 65535 (TIFF 6.0, section 5).
+    /// Palette indices: all reds, all greens, all blues, 0 to 65535 (TIFF 6.0, section 5).
     Index(Vec<u16>),
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Raster {
 }
 
 impl Raster {
-    /// Decodes whatever the `image` crate reads besides TIFF.
+    /// Decodes the `image` crate's formats other than TIFF.
     pub(super) fn decode(bytes: &[u8], format: ImageFileFormat) -> Result<Self, DecodeError> {
         let explain = |error| explain(format, error);
         let (kind, bytes) = match format {
@@ -127,7 +127,7 @@ impl Raster {
         Ok(raster.upright(orientation))
     }
 
-    /// The raster turned and mirrored as its file asks.
+    /// The raster rotated and mirrored according to its file.
     pub(super) fn upright(self, orientation: Orientation) -> Self {
         let (width, height) = (self.width as usize, self.height as usize);
         let swapped = matches!(
@@ -138,7 +138,7 @@ impl Raster {
                 | Orientation::Rotate270FlipH
         );
         let (across, down) = if swapped { (height, width) } else { (width, height) };
-        // Where in the file the pixel `(x, y)` of the upright image lies.
+        // The file's position of the pixel `(x, y)` of the upright image.
         let source = |x: usize, y: usize| match orientation {
             Orientation::NoTransforms => (x, y),
             Orientation::FlipHorizontal => (width - 1 - x, y),

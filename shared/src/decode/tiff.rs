@@ -1,4 +1,4 @@
-//! TIFF as microscopes write it: any depth, palettes, tiles, stacks of planes, and what OME and ImageJ say of them.
+//! Microscopy TIFF: any depth, palettes, tiles, stacks, and OME and ImageJ metadata.
 
 use ::image::metadata::Orientation;
 use ::tiff::ColorType;
@@ -20,10 +20,10 @@ use crate::units::PixelSize;
 const FORMAT: ImageFileFormat = ImageFileFormat::Tiff;
 /// NewSubfileType's bit for a reduced copy of another page (TIFF 6.0, section 8).
 const REDUCED: u32 = 1;
-/// Most bytes of a strip or tile.
+/// Maximum bytes of a strip or tile.
 const MAX_CHUNK_BYTES: usize = 1 << 30;
 
-/// What a TIFF holds, and the plane of it that was asked for.
+/// The content of a TIFF, and the selected plane.
 #[derive(Debug)]
 pub(super) struct TiffPlane {
     pub(super) raster: Raster,
@@ -51,7 +51,7 @@ impl TiffPlane {
     }
 }
 
-/// The brighter sample of each pixel of two planes of one size: a maximum projection.
+/// Maximum projection of two planes of equal size.
 fn brighter(a: Raster, b: Raster) -> Raster {
     fn each<T: PartialOrd + Copy>(a: Vec<T>, b: &[T]) -> Vec<T> {
         a.into_iter().zip(b).map(|(a, &b)| if b > a { b } else { a }).collect()
@@ -61,13 +61,13 @@ fn brighter(a: Raster, b: Raster) -> Raster {
         (Samples::Words(a), Samples::Words(b)) => Samples::Words(each(a, &b)),
         (Samples::Integers(a), Samples::Integers(b)) => Samples::Integers(each(a, &b)),
         (Samples::Reals(a), Samples::Reals(b)) => Samples::Reals(each(a, &b)),
-        // Pages of one stack that differ in kind: the first decides.
+        // If pages of a stack differ in kind, the first decides.
         (first, _) => first,
     };
     Raster { samples, ..a }
 }
 
-/// The pages of a file that are planes of one image: those of the first one's size.
+/// The pages that are planes of one image: those with the size of the first.
 struct Pages<'a> {
     decoder: Decoder<Cursor<Cow<'a, [u8]>>>,
     indices: Vec<usize>,
@@ -87,7 +87,7 @@ impl<'a> Pages<'a> {
         checked_pixels(width, height)?;
         let (mut indices, mut index) = (vec![0], 0);
         while decoder.more_images() {
-            // A page that is no image of a known kind, such as a thumbnail's, is no plane.
+            // A page of unknown kind, such as a thumbnail, is not a plane.
             index += 1;
             if decoder.next_image().is_err() {
                 if decoder.more_images() { continue } else { break }
@@ -101,13 +101,13 @@ impl<'a> Pages<'a> {
         Ok(Self { decoder, indices, width, height })
     }
 
-    /// What the first page's description says, where it has one.
+    /// The first page's description, if any.
     fn description(&mut self) -> String {
         let bytes = self.decoder.find_tag(Tag::ImageDescription).ok().flatten();
         bytes.and_then(|value| value.into_string().ok()).unwrap_or_default()
     }
 
-    /// Pixels per unit across, as ImageJ writes it.
+    /// Horizontal pixels per unit, as written by ImageJ.
     fn pixels_per_unit(&mut self) -> Option<f64> {
         self.decoder.seek_to_image(0).ok()?;
         match self.decoder.find_tag(Tag::XResolution).ok()?? {
@@ -118,7 +118,7 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Samples of a pixel that are channels of their own rather than a color.
+    /// Whether the samples of a pixel are separate channels rather than a color.
     fn bands(&mut self) -> Result<u32, DecodeError> {
         Ok(match self.decoder.colortype().map_err(explain)? {
             ColorType::Multiband { num_samples, .. } if !self.has_alpha() => num_samples.into(),
@@ -132,7 +132,7 @@ impl<'a> Pages<'a> {
         extra.is_some_and(|extra| matches!(extra[..], [1 | 2]))
     }
 
-    /// Decodes one page; `band` chooses a sample of each pixel where they are channels.
+    /// Decodes one page; `band` selects a sample of each pixel if they are channels.
     fn read(
         &mut self,
         page: usize,
@@ -211,7 +211,7 @@ fn samples_of(decoded: DecodingResult) -> Samples {
     }
 }
 
-/// Samples of 1, 2 or 4 bits, whose rows begin at bytes, spread over 0 to 255.
+/// Expands samples of 1, 2 or 4 bits, with byte-aligned rows, to 0 to 255.
 fn unpacked(packed: &[u8], width: usize, height: usize, bits: u8) -> Vec<u8> {
     let bits = usize::from(bits);
     let (stride, most) = ((width * bits).div_ceil(8), (1 << bits) - 1);
@@ -223,7 +223,7 @@ fn unpacked(packed: &[u8], width: usize, height: usize, bits: u8) -> Vec<u8> {
     rows.flat_map(|row| (0..width).map(move |x| sample(row, x) * (u8::MAX / most))).collect()
 }
 
-/// Which samples of each pixel are wanted, of pixels that lie together or plane after plane.
+/// Selects samples of each pixel, in interleaved or planar order.
 struct Pick {
     per_pixel: usize,
     planar: bool,
@@ -265,7 +265,7 @@ fn rgb_of_ycbcr(samples: Samples) -> Option<Samples> {
     Some(Samples::Bytes(colours.collect()))
 }
 
-/// Inks as light: what neither the ink nor black takes away.
+/// CMYK to RGB: what neither the ink nor black absorbs.
 fn rgb_of_cmyk(samples: Samples) -> Option<Samples> {
     let Samples::Bytes(samples) = samples else { return None };
     let light = |ink: u8, black: u8| (u32::from(255 - ink) * u32::from(255 - black) / 255) as u8;

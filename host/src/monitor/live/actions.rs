@@ -1,7 +1,7 @@
 //! Commands of viewers, executed at the station.
 //!
-//! Those that take their time pass on the events that arrive meanwhile, and describe their progress with every response of
-//! the station: recordings have no gap, and viewers see that the station is there.
+//! Long commands forward the events that arrive meanwhile, and report progress with every response of the station.
+//! Recordings therefore have no gaps, and viewers see that the station is connected.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -25,7 +25,7 @@ use crate::support::brightness::from_percent;
 /// Records frames to a file, if recording is on.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// The folder for files without a name of their own; empty for the current folder.
+    /// The folder for files without a given name; empty for the current folder.
     folder: PathBuf,
     recording: Option<Recording>,
 }
@@ -45,12 +45,12 @@ impl Recorder {
         self.recording.as_mut().map_or(Ok(()), |recording| recording.add(record))
     }
 
-    /// The folder for files without a name of their own.
+    /// The folder for files without a given name.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Turns recording on, to a new file unless one is open, or off; the open file.
+    /// Turns recording on, to a new file unless one is open, or off; returns the open file.
     pub(super) fn set_recording(&mut self, on: bool) -> Result<Option<PathBuf>, Failure> {
         match (on, &self.recording) {
             (false, _) => self.recording = None,

@@ -8,7 +8,7 @@ use crate::station::client::LinkError;
 /// Why a session with a station failed.
 #[derive(Debug)]
 pub(super) enum SessionError {
-    /// The connection; a reconnect may cure it.
+    /// The connection failed; a reconnect may help.
     Link(LinkError),
     /// Anything else; the command ends.
     Fatal(Failure),

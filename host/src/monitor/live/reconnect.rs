@@ -1,4 +1,4 @@
-//! When a session ends, and reconnecting to a station that is away.
+//! When a session ends, and reconnecting to a disconnected station.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub struct StopCondition {
 }
 
 impl StopCondition {
-    /// Why a session ends now, after so many frames; `None` while it goes on.
+    /// Why a session ends now, after this many frames; `None` if it continues.
     pub(super) fn check(self, frames: u32, stop: &AtomicBool) -> Option<StopReason> {
         if stop.load(Ordering::Relaxed) {
             return Some(StopReason::Interrupted);

@@ -154,7 +154,7 @@ impl StationMonitor {
         }
     }
 
-    /// Logs an event at the station where that does not disturb what is shown.
+    /// Logs an event of the station, unless that would disturb the view.
     fn log(&mut self, message: String) {
         match &mut self.sink {
             FrameSink::Text | FrameSink::Json | FrameSink::Web(_) => self.warn(&message),
@@ -367,7 +367,7 @@ impl StationMonitor {
         }
     }
 
-    /// Requests the station's status; viewers see soon when no response arrives.
+    /// Requests the station's status; viewers soon see a missing response.
     fn status(&self, station: &mut Station<SerialLine>) -> Result<Status, LinkError> {
         let Some(publisher) = self.sink.publisher() else { return station.status() };
         if let Some(status) = station.status_within(VIEW_STATUS_TIMEOUT)? {

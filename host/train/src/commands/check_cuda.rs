@@ -1,4 +1,4 @@
-//! The hidden command that `nuclei-host doctor` starts: whether training runs on CUDA here.
+//! The hidden command that `nuclei-host doctor` runs to check whether training works on CUDA.
 
 use host_console::{Exit, Failure, output};
 use host_training::BackendChoice;

@@ -1,4 +1,4 @@
-//! `nuclei-host export`: the model file of a training run.
+//! `nuclei-host export`: writes the model file of a training run.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -141,7 +141,7 @@ impl From<Weights> for Encoding<'_> {
     }
 }
 
-/// Diameter that the network knows nuclei best at, px.
+/// Diameter of nuclei in training, px.
 const NUCLEUS_PX: f32 = 24.0;
 
 /// Runs the command.
@@ -156,7 +156,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     let threads = threads_or_all(args.threads);
     let material = config.material(&dataset, threads)?;
     if !args.resume {
-        // Only now: a data set that is refused begins no run.
+        // Only now, so that a rejected data set does not start a run.
         folder.save_config(&config)?;
     }
     output::line(&format!(
@@ -229,7 +229,7 @@ fn begun(args: &TrainArgs, folder: &RunFolder) -> Result<(TrainConfig, Dataset),
     settings(args, data)
 }
 
-/// The settings of a run as the flags say, and its data set.
+/// The settings of a run from the flags, and its data set.
 fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Failure> {
     let dataset = Dataset::open(data)?;
     let NetworkArgs { batch, crop, .. } = args.network;
@@ -275,7 +275,7 @@ fn check(args: &TrainArgs) -> Result<(), Failure> {
     Err(Failure::usage(problem, "see nuclei-host train --help"))
 }
 
-/// The settings that a run has if no flag says otherwise than these, and its data set.
+/// The default settings of a run, overridden by these flags, and its data set.
 ///
 /// # Errors
 /// [`Failure`] when a number is out of range, or the data set cannot be read.
@@ -293,7 +293,7 @@ pub fn settings_by_default(
     settings(&args, data)
 }
 
-/// The settings of a run that was begun, and its data set, which may have moved.
+/// The settings of an existing run, and its data set, which may have moved.
 ///
 /// # Errors
 /// [`Failure`] when there is no run, or `data` is another data set.

@@ -1,4 +1,4 @@
-//! The front of score against cost, as a plot.
+//! The score-against-cost plot.
 
 use host_console::Failure;
 use plotters::drawing::DrawingAreaErrorKind;
@@ -14,7 +14,7 @@ const BASELINE: RGBColor = RGBColor(190, 60, 40);
 
 type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// An SVG with a point a run: GMAC across on a logarithmic scale, mean AP of the int8 file upwards.
+/// An SVG with one point per run: mean AP of the int8 file over GMAC on a logarithmic scale.
 ///
 /// # Errors
 /// [`Failure`], never in practice: an SVG is text.

@@ -1,4 +1,4 @@
-//! Runs that differ in one thing, one after another: `--ablate` and `--front`.
+//! Series of runs that differ in one setting: `--ablate` and `--front`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +13,8 @@ use shared::SetScore;
 
 use super::front_plot::draw_front;
 
-/// A series of runs, each in a folder of its own within the series' folder. A run that is done, or was
-/// stopped, is not begun again.
+/// A series of runs, each in its own folder within the series' folder. Finished runs are skipped, and stopped ones
+/// resumed.
 pub(super) struct Series<'a> {
     pub config: &'a TrainConfig,
     pub folder: &'a RunFolder,
@@ -25,25 +25,25 @@ pub(super) struct Series<'a> {
     pub threads: NonZeroUsize,
 }
 
-/// What a run of an ablation came to.
+/// The result of an ablation run.
 #[derive(Debug, Serialize)]
 struct Ablated {
     variant: &'static str,
     score: Option<SetScore>,
 }
 
-/// What a run of the front came to; the scores are those of the pictures held back.
+/// The result of a run of the plot, with scores on the held-back images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct FrontRow {
     /// The run's name.
     pub name: String,
-    /// The network in words.
+    /// The network as text.
     pub architecture: String,
     /// Multiply-accumulates of a tile of 256x256, in billions.
     pub gmac: f64,
-    /// Bytes of the model file, with weights of a byte each.
+    /// Bytes of the model file with int8 weights.
     pub bytes: usize,
-    /// Crops trained on; whole pictures for the tutorial.
+    /// Training crops; whole images for the tutorial.
     pub crops: u64,
     /// Time that training took, s.
     pub seconds: f64,
@@ -93,7 +93,7 @@ impl Series<'_> {
                 Some(row) => row,
                 None => self.front_row(&name, &config, &row)?,
             });
-            // After every run: what is known is there, whatever becomes of the rest.
+            // After every run, so that partial results are available.
             self.write_json("front.json", &rows)?;
             write_whole(&self.folder.path().join("front.svg"), draw_front(&rows)?.as_bytes())?;
         }
@@ -130,7 +130,7 @@ impl Series<'_> {
         Ok(row)
     }
 
-    /// Runs one run of the series to its end.
+    /// Executes one run of the series.
     fn train(
         &self,
         name: &str,
@@ -173,7 +173,7 @@ impl Series<'_> {
     }
 }
 
-/// A row that an earlier command came to.
+/// A row from an earlier command.
 fn load_row(path: &Path) -> Result<Option<FrontRow>, Failure> {
     if !path.exists() {
         return Ok(None);
