@@ -1,8 +1,8 @@
-//! Plays pictures into Linux's virtual camera, vivid, for tests/emulator: a station that captures from it sees
+//! Plays images into Linux's virtual camera, vivid, for tests/emulator: a station that captures from it sees
 //! them bit for bit. Also sets vivid's controls, which inject faults.
 //!
 //! ```sh
-//! vivid_player source_kind OUTPUT CAPTURE       # shows each picture whose path it reads, and says "shown PATH"
+//! vivid_player source_kind OUTPUT CAPTURE       # shows each image whose path it reads, and says "shown PATH"
 //! vivid_player set CAPTURE NAME VALUE    # sets the control of that name
 //! ```
 //!
@@ -27,7 +27,7 @@ use v4l::{Device, Format, FourCC};
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
 const BUFFERS: u32 = 4;
-/// With more copies of a picture than there are buffers, one of them was on show when the last is taken.
+/// With more copies of an image than there are buffers, one of them was on show when the last is taken.
 const COPIES: u32 = 2 * BUFFERS;
 /// `V4L2_FIELD_NONE`: progressive.
 const FIELD_NONE: u32 = 1;

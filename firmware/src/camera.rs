@@ -27,7 +27,7 @@ pub struct Frame {
     pub time_unix_ms: u64,
     /// The image's file stem if the source is a folder or zip, else empty.
     pub source: Name,
-    /// The picture.
+    /// The image.
     pub image: Image,
     /// Exposure time, if the camera reports it.
     pub exposure: Option<Microseconds>,

@@ -268,7 +268,7 @@ impl FrameLoop {
         self.results.fail(self.inference.digest(), shot, fault);
     }
 
-    /// Looks at a picture while the frame before is finished, and waits for that. What it taught counts for this one:
+    /// Looks at an image while the frame before is finished, and waits for that. What it taught counts for this one:
     /// if it learned another scale than the one before it, which is rare, the network runs on the frame again.
     fn look(
         &mut self,

@@ -87,7 +87,7 @@ impl Coverage {
         let is_full = |pixel: &[u8; CHANNELS]| pixel.iter().fold(false, |any, &sample| any | (sample == 255));
         let saturated = pixels.iter().map(|pixel| u32::from(is_full(pixel))).fold(0, u32::wrapping_add);
         let nuclear = labels_hw.iter().map(|&label| u32::from(label != 0)).fold(0, u32::wrapping_add);
-        // Most pictures have none.
+        // Most images have none.
         let nuclear_saturated = if saturated == 0 {
             0
         } else {

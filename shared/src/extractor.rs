@@ -91,7 +91,7 @@ impl Extractor {
     /// Extracts the nuclei of an image from its maps.
     ///
     /// # Errors
-    /// [`SizeError`] when the picture is over the limits.
+    /// [`SizeError`] when the image is over the limits.
     pub fn segmentation(&mut self, image: &Image, maps: &Maps) -> Result<Segmentation, SizeError> {
         let confidence = soft_dice_confidence(maps.planes().plane(self.nucleus_channel()));
         let (labels, areas) = self.labels_and_areas(image, maps.scale(), maps.planes())?;
@@ -109,11 +109,11 @@ impl Extractor {
         })
     }
 
-    /// The labels of a picture from its maps at `scale`, consecutive, and their areas. Maps smaller than the picture
-    /// are enlarged first; labels from larger maps are sampled at the picture's pixels.
+    /// The labels of an image from its maps at `scale`, consecutive, and their areas. Maps smaller than the image
+    /// are enlarged first; labels from larger maps are sampled at the image's pixels.
     ///
     /// # Errors
-    /// [`SizeError`] when the picture is over the limits.
+    /// [`SizeError`] when the image is over the limits.
     pub(crate) fn labels_and_areas(
         &mut self,
         image: &Image,

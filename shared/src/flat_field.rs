@@ -1,7 +1,7 @@
 //! Flat-field correction: removes the camera's dark signal and uneven illumination from every frame.
 //!
 //! corrected = (sample - dark) · gain + mean dark, where gain = mean light / light, of every sample for itself;
-//! light is the mean of bright frames less that of dark ones, and the means over the picture are taken a
+//! light is the mean of bright frames less that of dark ones, and the means over the image are taken a
 //! channel, so that brightness and color stay. Integer arithmetic: station and host get the same bytes.
 //!
 //! A sample at 255 stays there, since nobody knows how bright it was, and no other gets there.
@@ -33,7 +33,7 @@ const BLOCKS: usize = 16;
 /// Why frames do not give a flat field, or a flat field does not fit a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FlatFieldError {
-    /// Pictures are not of one size.
+    /// Images are not of one size.
     #[error(
         "the flat field is {expected_width}x{expected_height} {expected_channels}, but the image is \
              {width}x{height} {channels}"
@@ -206,7 +206,7 @@ impl FlatField {
     /// Corrects an image.
     ///
     /// # Errors
-    /// [`FlatFieldError::Size`]; the picture is then as it was.
+    /// [`FlatFieldError::Size`]; the image is then as it was.
     pub fn correct(&self, picture: &mut Image) -> Result<(), FlatFieldError> {
         fits((self.width, self.height, self.channels), picture)?;
         let measured = self.dark_hwc.iter().zip(&self.gains_hwc).zip(self.levels.iter().cycle());
@@ -280,7 +280,7 @@ impl FlatFieldDigest {
     }
 }
 
-/// Means over the picture, a channel.
+/// Means over the image, a channel.
 fn channel_means(samples_hwc: impl ExactSizeIterator<Item = u64>, channels: Channels) -> Vec<u64> {
     let pixels = (samples_hwc.len() / channels.count()) as u64;
     let mut sums = vec![0; channels.count()];

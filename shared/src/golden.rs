@@ -86,7 +86,7 @@ impl Golden {
         Ok(Self { picture, labels })
     }
 
-    /// The picture.
+    /// The image.
     pub const fn picture(&self) -> &Image {
         &self.picture
     }

@@ -52,7 +52,7 @@ pub struct InputSpec {
     pub colour: ColourOrder,
     /// How samples become network input.
     pub scaling: Scaling,
-    /// How pictures are resized.
+    /// How images are resized.
     pub scale: ScaleRule,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pixels are coded row by row, each as a few yes-or-no questions whose answers an adaptive
 //! arithmetic coder stores in as many bits as they surprise (Rissanen and Langdon, "Universal
-//! modeling and coding", 1981), as JBIG2 (ITU-T T.88) does for two-level pictures:
+//! modeling and coding", 1981), as JBIG2 (ITU-T T.88) does for two-level images:
 //!
 //! 1. Where all that is near bears one label, how many pixels until that changes?
 //! 2. Elsewhere: does the pixel bear its western neighbor's label? The context is the outline of
@@ -11,7 +11,7 @@
 //! 3. If not: the northern, north-eastern or north-western neighbor's, or background?
 //! 4. If not: the lowest label not used yet, or how far above it; or one from before.
 //!
-//! The answers to 2 and 3 start from odds counted on real nuclei, then follow the picture. All is integer
+//! The answers to 2 and 3 start from odds counted on real nuclei, then follow the image. All is integer
 //! arithmetic, so that bytes are equal everywhere.
 //!
 //! | bytes | meaning |

@@ -11,7 +11,7 @@ use crate::label_image::LabelImage;
 /// Why objects cannot be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum MeasureError {
-    /// Labels and picture are not of one size.
+    /// Labels and image are not of one size.
     #[error(
         "the image has {image_width}x{image_height} pixels, but its labels have {labels_width}x{labels_height}"
     )]
@@ -20,9 +20,9 @@ pub enum MeasureError {
         labels_width: u32,
         /// Pixels down in the labels.
         labels_height: u32,
-        /// Pixels across in the picture.
+        /// Pixels across in the image.
         image_width: u32,
-        /// Pixels down in the picture.
+        /// Pixels down in the image.
         image_height: u32,
     },
 }
@@ -64,7 +64,7 @@ pub struct Object {
     ///
     /// P = π/8 (S + D / √2), where S and D are the sides and corners at which one of its
     /// pixels meets a pixel that is not its own: lines in four directions, each cut counted.
-    /// Unbiased for discs; about 5 % short for an upright square. The picture's edge
+    /// Unbiased for discs; about 5 % short for an upright square. The image's edge
     /// is outline. Equals `perimeter_crofton(directions=4)` of scikit-image.
     pub perimeter_px: f32,
     /// 4πA / P²: 1 for a disc, less for any other shape; held to at most 1, which
@@ -74,7 +74,7 @@ pub struct Object {
     pub mean_intensity: f32,
     /// Where it lies.
     pub bounding_box: BoundingBox,
-    /// Whether one of its pixels lies on the picture's edge, so that the whole may be larger.
+    /// Whether one of its pixels lies on the image's edge, so that the whole may be larger.
     pub touches_border: bool,
 }
 
@@ -133,7 +133,7 @@ pub fn measure_objects(labels: &LabelImage, image: &Image) -> Result<Vec<Object>
                 continue;
             }
             if label != current.0 {
-                // Every label of the picture is in `names`.
+                // Every label of the image is in `names`.
                 let Ok(index) = names.binary_search(&label) else { continue };
                 current = (label, index);
             }

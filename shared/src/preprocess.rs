@@ -13,7 +13,7 @@ use crate::units::Scale;
 pub enum Scaling {
     /// `x / 255`, as the classic tutorial does.
     UnitRange,
-    /// Contrast stretch of each picture: the `low` and `high` quantiles of all its samples become 0
+    /// Contrast stretch of each image: the `low` and `high` quantiles of all its samples become 0
     /// and 1, the rest is clamped. The span is at least `min_span`, so that noise is not blown up.
     Stretch {
         /// Quantile that becomes 0, 0 to 1.
@@ -52,7 +52,7 @@ impl Scaling {
 /// Minimum samples per thread.
 const PART: usize = 1 << 16;
 
-/// The sample values at two quantiles of all samples of a picture.
+/// The sample values at two quantiles of all samples of an image.
 fn quantiles(image: &Image, low: f32, high: f32, threads: &impl Spread) -> (u32, u32) {
     let parts = image.samples_hwc().chunks(PART);
     let mut histograms = vec![[0; 256]; parts.len()];
@@ -109,7 +109,7 @@ impl Planes {
         Self { width, height, values_chw }
     }
 
-    /// The picture's values as the network's, one plane for gray and three (red, green, blue) for color.
+    /// The image's values as the network's, one plane for gray and three (red, green, blue) for color.
     pub fn from_image(image: &Image, scaling: Scaling) -> Self {
         Self::from_image_within(image, scaling, Vec::new(), &InTurn)
     }
@@ -257,12 +257,12 @@ impl Taps {
     }
 }
 
-/// A side of a picture after resizing by `scale`: rounded, at least 1.
+/// A side of an image after resizing by `scale`: rounded, at least 1.
 pub fn scaled_side(side: u32, scale: Scale) -> usize {
     (libm::roundf(side as f32 * scale.get()) as usize).max(1)
 }
 
-/// The picture as RGB whatever it was: gray is repeated.
+/// The image as RGB whatever it was: gray is repeated.
 pub fn rgb_samples(image: &Image) -> Vec<u8> {
     match image.channels() {
         Channels::Rgb => image.samples_hwc().to_vec(),

@@ -241,11 +241,11 @@ impl<N: Network> Segmenter<N> {
         Ok(Maps::new(canvas, scale))
     }
 
-    /// The labels of a picture from its maps at `scale`. Maps smaller than the picture are enlarged
-    /// first; labels from larger maps are sampled at the picture's pixels.
+    /// The labels of an image from its maps at `scale`. Maps smaller than the image are enlarged
+    /// first; labels from larger maps are sampled at the image's pixels.
     ///
     /// # Errors
-    /// [`SegmentError::Size`] when the picture is over the limits.
+    /// [`SegmentError::Size`] when the image is over the limits.
     pub fn extract(
         &mut self,
         image: &Image,

@@ -41,7 +41,7 @@ impl TilePlan {
         (self.lefts[index % self.lefts.len()], self.tops[index / self.lefts.len()])
     }
 
-    /// Copies a tile out of a picture as three planes, `[3, tile, tile]`; gray is repeated.
+    /// Copies a tile out of an image as three planes, `[3, tile, tile]`; gray is repeated.
     ///
     /// # Panics
     /// When `tile_chw` does not hold three planes of a tile.
@@ -62,7 +62,7 @@ impl TilePlan {
         }
     }
 
-    /// The rows of the picture that tiles lie over.
+    /// The rows of the image that tiles lie over.
     fn rows(&self, tiles: Range<usize>) -> Range<usize> {
         let top = |index: usize| self.corner(index).1;
         top(tiles.start)..top(tiles.end - 1) + self.tile
@@ -115,7 +115,7 @@ pub(crate) struct Blend {
 
 /// Pixels whose weights are looked at together.
 const BLOCK: usize = 32;
-/// Rows of a picture that are blended together: few enough to stay in a core's cache.
+/// Rows of an image that are blended together: few enough to stay in a core's cache.
 const BAND: usize = 16;
 
 impl Blend {
@@ -144,10 +144,10 @@ impl Blend {
     }
 
     /// Adds the next tiles, `[n, planes, tile, tile]`: they come in the plan's order, and after the last one begins
-    /// the next picture.
+    /// the next image.
     ///
     /// # Panics
-    /// When they are more than are left of the picture.
+    /// When they are more than are left of the image.
     pub(crate) fn add(&mut self, tiles_nchw: &[f32], threads: &impl Spread) {
         let Self { plan, sums, weights, ramp, next } = self;
         let tile_values = sums.count() * plan.tile * plan.tile;
@@ -175,7 +175,7 @@ impl Blend {
         });
     }
 
-    /// The planes of the picture whose tiles were added last.
+    /// The planes of the image whose tiles were added last.
     pub(crate) const fn planes(&self) -> &Planes {
         &self.sums
     }
@@ -209,7 +209,7 @@ impl Band<'_> {
         for y in top.max(self.top)..(top + tile).min(self.bottom()) {
             let at = (y - self.top) * width + left;
             let ramp_y = ramp[y - top];
-            // What lies beyond was put there for the picture before.
+            // What lies beyond was put there for the image before.
             let touched = if y < untouched_top { columns } else { untouched_left.saturating_sub(left) };
             for (plane, source) in self.planes.iter_mut().zip(tile_chw.chunks_exact(tile * tile)) {
                 let source = &source[(y - top) * tile..][..columns];
@@ -269,7 +269,7 @@ mod tests {
             let plan = TilePlan::new(width, height, 16, 4);
             let mut blend = Blend::new(plan.clone(), 3, width, height);
             let mut tile = vec![0.0; 3 * 16 * 16];
-            // The second picture must not show what is left of the first.
+            // The second image must not show what is left of the first.
             for picture in [Planes::new(width, height, vec![1e6; width * height]), picture] {
                 for index in 0..plan.len() {
                     plan.cut(&picture, index, &mut tile);

@@ -7,14 +7,14 @@ use crate::components::Run;
 
 /// Levels of the flood: finer steps change no label in practice, coarser ones do.
 const LEVELS: usize = 256;
-/// What lies beyond the mask is labeled so, and the border around the picture.
+/// What lies beyond the mask is labeled so, and the border around the image.
 const OUTSIDE: u32 = u32::MAX;
 
 /// Seeds that grow over a mask from high to low height of a pixel (0 to 1), breadth first within a level, so that
 /// neighbors meet where the map is lowest.
 ///
 /// Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991, with a queue per level
-/// and no line between basins. The memory is kept from picture to picture.
+/// and no line between basins. The memory is kept from image to image.
 #[derive(Debug)]
 pub(crate) struct Watershed {
     width: usize,
@@ -53,7 +53,7 @@ impl Watershed {
         &self.labels[self.place(pixels)]
     }
 
-    /// Where pixels of one row lie in the bordered picture.
+    /// Where pixels of one row lie in the bordered image.
     fn place(&self, pixels: &Range<usize>) -> Range<usize> {
         let border = self.stride() + pixels.start / self.width;
         pixels.start + border..pixels.end + border

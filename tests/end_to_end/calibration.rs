@@ -134,7 +134,7 @@ fn a_flat_field_makes_the_station_count_what_the_light_hid() {
     let flat_field = &after["calibration"]["flat_field"];
     assert_eq!((&flat_field["sha256"], &flat_field["by"]), (&made["sha256"], &"ana".into()), "{after}");
 
-    // The captured picture is the corrected one, and the host corrects as the station does.
+    // The captured image is the corrected one, and the host corrects as the station does.
     let read = |path: std::path::PathBuf| decode_image(&fs::read(path).unwrap()).unwrap();
     let mut corrected = read(path.join("field.png"));
     FlatField::decode(&fs::read(&file).unwrap()).unwrap().correct(&mut corrected).unwrap();

@@ -96,7 +96,7 @@ pub fn onnx(bytes: &[u8]) {
     }));
 }
 
-/// Masks of a picture of at most 8192 pixels.
+/// Masks of an image of at most 8192 pixels.
 pub fn masks(bytes: &[u8]) {
     if let Ok(labels) = decode_masks(bytes, 1 << 13) {
         let again = decode_masks(&encode_masks(&labels), 1 << 13).unwrap();
@@ -117,7 +117,7 @@ pub fn station_toml(bytes: &[u8]) {
     }
 }
 
-/// A zip of pictures with masks.
+/// A zip of images with masks.
 pub fn bowl_zip(bytes: &[u8]) {
     let file = tempfile::Builder::new().suffix(".zip").tempfile_in(memory()).unwrap();
     std::fs::write(file.path(), bytes).unwrap();

@@ -408,7 +408,7 @@ impl Talk {
         }
     }
 
-    /// The camera's first pictures, each once, none beside them.
+    /// The camera's first images, each once, none beside them.
     fn capture(&mut self) {
         let first = self.random.random::<u32>();
         let mut token = first;

@@ -91,7 +91,7 @@ pub enum CameraError {
         /// The rate given.
         given: f32,
     },
-    /// The simulated picture's size is out of range.
+    /// The simulated image's size is out of range.
     #[error("a simulated image must have 64 to 4096 pixels per side, got {width}x{height}")]
     SimulatedSize {
         /// Pixels across.

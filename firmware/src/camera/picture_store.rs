@@ -70,7 +70,7 @@ impl PictureStore {
         }
     }
 
-    /// A picture's bytes.
+    /// An image's bytes.
     pub(super) fn read(&mut self, index: usize) -> io::Result<Vec<u8>> {
         let name = &self.names[index];
         match &mut self.place {
@@ -101,7 +101,7 @@ fn list_folder(folder: &Path, prefix: &str, depth: u32, names: &mut Vec<String>)
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else { continue };
-        // Follows links, so that a folder of links to pictures works.
+        // Follows links, so that a folder of links to images works.
         let Ok(metadata) = fs::metadata(entry.path()) else { continue };
         if !metadata.is_dir() {
             names.push(name);

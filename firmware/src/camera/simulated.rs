@@ -13,9 +13,9 @@ mod optics;
 mod random;
 mod specimen;
 
-/// Shortest and longest side of a simulated picture, px.
+/// Shortest and longest side of a simulated image, px.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=4096;
-/// Picture area that a nucleus needs for itself, px: denser, they would pile up.
+/// Image area that a nucleus needs for itself, px: denser, they would pile up.
 const ROOM: u32 = 900;
 
 /// A microscope over a living specimen. Frame `n` is the same for the same seed, whichever frames were grabbed.
@@ -54,7 +54,7 @@ impl Simulated {
         })
     }
 
-    /// The picture of the specimen as it is, and its nuclei.
+    /// The image of the specimen as it is, and its nuclei.
     fn scene(&self) -> Result<(Image, LabelImage), CameraError> {
         let (width, height) = (self.width, self.height);
         let size = |_| CameraError::SimulatedSize { width, height };

@@ -16,7 +16,7 @@ impl Capture {
     /// Stores a frame's image as PNG, with its encoded labels and true labels.
     ///
     /// # Errors
-    /// [`EncodeError`] when the picture cannot be encoded.
+    /// [`EncodeError`] when the image cannot be encoded.
     pub fn new(
         report: FrameReport,
         picture: &Image,

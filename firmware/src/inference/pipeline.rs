@@ -132,7 +132,7 @@ impl InferenceStage {
         }
     }
 
-    /// Looks at a picture.
+    /// Looks at an image.
     ///
     /// # Errors
     /// [`PipelineError`].

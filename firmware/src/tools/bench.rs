@@ -93,7 +93,7 @@ pub enum BenchError {
     /// The model cannot be run.
     #[error("cannot run the model; export it again with nuclei-host export")]
     Model(#[from] ModelError),
-    /// There is no picture to measure with.
+    /// There is no image to measure with.
     #[error(transparent)]
     Camera(#[from] CameraError),
     /// A frame failed.

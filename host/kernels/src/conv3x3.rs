@@ -1,6 +1,6 @@
 //! 3x3 convolutions of stride 1, padded with zeros, and the gradient of their weight.
 //!
-//! Both keep a block of sums in registers and stream the picture past it (Georganas et al., "Anatomy of
+//! Both keep a block of sums in registers and stream the image past it (Georganas et al., "Anatomy of
 //! High-Performance Deep Learning Convolutions on SIMD Architectures", 2018): six output channels by two
 //! vectors of pixels forward, four output channels by the three places of a kernel row for the gradient.
 
@@ -85,7 +85,7 @@ fn channels(weight: &[f32], input: usize) -> usize {
     weight.len() / (input * 9)
 }
 
-/// One picture and one block of output channels.
+/// One image and one block of output channels.
 struct Forward<'a> {
     x: &'a [f32],
     /// Where each of a channel's nine taps lies from a pixel, channel after channel.
@@ -179,7 +179,7 @@ struct Gradient<'a> {
     grad: &'a Padded,
     /// First output channel of the block.
     first: usize,
-    /// Pictures, input and output channels.
+    /// Images, input and output channels.
     shape: [usize; 3],
     height: usize,
     width: usize,

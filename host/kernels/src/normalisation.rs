@@ -94,12 +94,12 @@ pub fn normalise_gradients(
     }
 }
 
-/// A channel's plane of every picture.
+/// A channel's plane of every image.
 fn planes(x: &[f32], channel: usize, channels: usize, area: usize) -> Vec<&[f32]> {
     x.chunks_exact(area).skip(channel).step_by(channels).collect()
 }
 
-/// For each channel its plane of every picture, to write to.
+/// For each channel its plane of every image, to write to.
 fn planes_mut(x: &mut [f32], channels: usize, area: usize) -> Vec<Vec<&mut [f32]>> {
     let mut planes: Vec<Vec<&mut [f32]>> = (0..channels).map(|_| Vec::new()).collect();
     for (index, plane) in x.chunks_exact_mut(area).enumerate() {

@@ -30,9 +30,9 @@ use source::Source;
 /// - pairs: `x.png` with the label image `x_masks.png`, or with another ending of [`shared::truth_stem`];
 /// - `images/x.png` with the label image `labels/x.png` or `masks/x.png`, or with other names of folders that
 ///   [`shared::is_image_folder`] and [`shared::is_truth_folder`] know; also where the truth's folder lies in the
-///   pictures' own;
+///   images' own;
 /// - an empty `<id>/masks`: no nuclei;
-/// - pictures without truth.
+/// - images without truth.
 ///
 /// Images, label images and masks are PNG, TIFF, JPEG, BMP or WebP, except that a JPEG cannot hold labels. Hidden files
 /// are skipped, and linked folders are not entered.
@@ -60,7 +60,7 @@ pub enum BinaryMasks {
 pub struct Sample {
     /// Stem of the image's file; the id in the layout of the Data Science Bowl.
     pub name: String,
-    /// The picture.
+    /// The image.
     pub image: Image,
     /// Its nuclei: consecutive labels, at the image's size; `None` without ground truth.
     pub labels: Option<LabelImage>,
@@ -75,7 +75,7 @@ pub struct LabelledSample {
     pub index: usize,
     /// As in [`Sample`].
     pub name: String,
-    /// The picture.
+    /// The image.
     pub image: Image,
     /// Its nuclei: consecutive labels, at the image's size.
     pub labels: LabelImage,
@@ -123,7 +123,7 @@ impl Dataset {
         self.pictures.len()
     }
 
-    /// Stem of a picture's file; the id in the layout of the Data Science Bowl. Images in different folders may have
+    /// Stem of an image's file; the id in the layout of the Data Science Bowl. Images in different folders may have
     /// the same name.
     ///
     /// # Panics
@@ -148,7 +148,7 @@ impl Dataset {
         self.pictures[index].truth != Truth::None
     }
 
-    /// Loads a picture.
+    /// Loads an image.
     ///
     /// # Errors
     /// [`SampleError`].

@@ -97,7 +97,7 @@ fn median(histogram: &[u64; 256]) -> usize {
 mod tests {
     use super::*;
 
-    /// A picture with `ground` on six pixels and `nuclei` on four.
+    /// An image with `ground` on six pixels and `nuclei` on four.
     fn picture(ground: [u8; 3], nuclei: [u8; 3]) -> Image {
         let samples = (0..10).flat_map(|at| if at < 6 { ground } else { nuclei }).collect();
         Image::new(5, 2, Channels::Rgb, samples).unwrap()

@@ -7,7 +7,7 @@ use shared::{Channels, Image, LabelImage, SizeError, rgb_samples};
 /// A nucleus has no outline along the image's border.
 ///
 /// # Errors
-/// [`SizeError::Samples`] when labels and picture are not of one size.
+/// [`SizeError::Samples`] when labels and image are not of one size.
 pub fn draw_outlines(image: &Image, labels: &LabelImage, colour: [u8; 3]) -> Result<Image, SizeError> {
     let (width, height) = (labels.width() as usize, labels.height() as usize);
     let mut rgb_hwc = rgb_samples(image);

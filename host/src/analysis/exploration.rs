@@ -55,7 +55,7 @@ pub struct Cluster {
 /// Summary of the images of one type.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TypeFacts {
-    /// Pictures.
+    /// Images.
     pub pictures: usize,
     /// Nuclei.
     pub nuclei: usize,

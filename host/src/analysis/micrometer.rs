@@ -42,7 +42,7 @@ pub struct Ruling {
     pub uncertainty_px: f64,
     /// Lines that were found.
     pub lines: usize,
-    /// Direction across the lines, degrees from the picture's rows, -90 to 90.
+    /// Direction across the lines, degrees from the image's rows, -90 to 90.
     pub degrees: f64,
 }
 
@@ -66,7 +66,7 @@ pub enum RulingError {
     Uneven,
 }
 
-/// Measures the ruling of a picture.
+/// Measures the ruling of an image.
 ///
 /// # Errors
 /// [`RulingError`].

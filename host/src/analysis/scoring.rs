@@ -26,7 +26,7 @@ pub struct ScoredPicture {
 /// Scores of a set of images, overall and per image type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreReport {
-    /// Over all pictures.
+    /// Over all images.
     pub total: SetScore,
     /// By type, in the order of [`ImageType::ALL`]; types without an image are not listed.
     pub types: Vec<(ImageType, SetScore)>,

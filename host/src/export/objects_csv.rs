@@ -15,7 +15,7 @@ pub struct ObjectsCsv {
 /// Whether nuclei were measured in their image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntensitySource {
-    /// In their picture.
+    /// In their image.
     Measured,
     /// From their outlines only.
     Unknown,

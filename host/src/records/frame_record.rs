@@ -34,7 +34,7 @@ pub struct FrameRecord {
     pub median_diameter_um: Option<f32>,
     /// Fraction of the image covered by nuclei, 0 to 1.
     pub confluence: f32,
-    /// Factor by which the picture was resized for the network.
+    /// Factor by which the image was resized for the network.
     pub scale: f32,
     /// Exposure time, if the camera reports it.
     pub exposure_ms: Option<f64>,

@@ -33,7 +33,7 @@ impl InputImages {
     /// Lists the images of every input, in order. Inputs without images are returned separately.
     ///
     /// # Errors
-    /// [`NameClash`] when two pictures have one name.
+    /// [`NameClash`] when two images have one name.
     pub fn open(inputs: &[PathBuf]) -> Result<(Self, Vec<DatasetError>), NameClash> {
         let (mut datasets, mut errors) = (Vec::new(), Vec::new());
         for input in inputs {
@@ -65,7 +65,7 @@ impl InputImages {
         self
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub const fn len(&self) -> usize {
         self.places.len()
     }
@@ -76,13 +76,13 @@ impl InputImages {
         self.datasets[of].name(at)
     }
 
-    /// A picture's path.
+    /// An image's path.
     pub fn file(&self, index: usize) -> String {
         let (of, at) = self.places[index];
         self.datasets[of].file(at)
     }
 
-    /// Loads a picture.
+    /// Loads an image.
     ///
     /// # Errors
     /// [`SampleError`].

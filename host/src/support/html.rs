@@ -63,7 +63,7 @@ pub fn cards(html: &mut String, cards: &[(String, &str)]) {
 /// The image scaled to at most `side` on its longer side.
 ///
 /// # Errors
-/// [`Failure`], never in practice: a smaller picture is within the limits.
+/// [`Failure`], never in practice: a smaller image is within the limits.
 pub fn thumbnail(picture: &Image, side: u32, scaling: Scaling) -> Result<Image, Failure> {
     let longer = picture.width().max(picture.height());
     if longer <= side && scaling == Scaling::UnitRange {
@@ -91,7 +91,7 @@ pub struct Outlines<'a> {
 /// An image, stretched to its full range, with outlines in vector graphics and a caption in HTML.
 ///
 /// # Errors
-/// [`Failure`] when the picture cannot be encoded.
+/// [`Failure`] when the image cannot be encoded.
 pub fn outlined(
     html: &mut String,
     picture: &Image,

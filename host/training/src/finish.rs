@@ -44,7 +44,7 @@ pub struct Report {
 pub struct ScoredFile {
     /// The file.
     pub onnx: Vec<u8>,
-    /// For each picture.
+    /// For each image.
     pub pictures: Vec<(LabelImage, ImageScore)>,
 }
 

@@ -11,7 +11,7 @@ const WIDTHS: [usize; 4] = [8, 16, 24, 32];
 const TUTORIAL_SIDE: usize = 256;
 
 impl TrainConfig {
-    /// The same run by the classic tutorial: its own network, whole pictures resized, one mask, no augmentation.
+    /// The same run by the classic tutorial: its own network, whole images resized, one mask, no augmentation.
     #[must_use]
     pub fn tutorial(&self) -> Self {
         Self {

@@ -24,7 +24,7 @@ pub struct Material {
 }
 
 impl TrainConfig {
-    /// The pictures of the run, split as it splits them.
+    /// The images of the run, split as it splits them.
     ///
     /// # Errors
     /// As [`Material::load`].
@@ -37,7 +37,7 @@ impl Material {
     /// Reads every image with its ground truth and holds back `share` of each image type.
     ///
     /// # Errors
-    /// [`Failure`] that names the pictures that cannot be used, unless `bad` says to leave them out.
+    /// [`Failure`] that names the images that cannot be used, unless `bad` says to leave them out.
     pub fn load(
         dataset: &Dataset,
         recipe: Recipe,

@@ -16,7 +16,7 @@ use super::recipe::Recipe;
 #[derive(Debug)]
 pub struct Sampler {
     pictures: Vec<TrainingPicture>,
-    /// Running sum of the types' shares with the pictures of each.
+    /// Running sum of the types' shares with the images of each.
     types: Vec<(f64, Vec<usize>)>,
 }
 

@@ -18,7 +18,7 @@ pub struct ValidationPicture {
     pub name: String,
     /// Its image type.
     pub image_type: ImageType,
-    /// The picture.
+    /// The image.
     pub image: Image,
     /// Its true labels.
     pub labels: LabelImage,
@@ -33,7 +33,7 @@ pub enum ValidationError {
     /// An image was not segmented.
     #[error("{name} was not segmented")]
     Segment {
-        /// The picture.
+        /// The image.
         name: String,
         /// Why.
         #[source]
@@ -42,7 +42,7 @@ pub enum ValidationError {
     /// An image and its ground truth do not match.
     #[error("{name} cannot be scored")]
     Metric {
-        /// The picture.
+        /// The image.
         name: String,
         /// Why.
         #[source]

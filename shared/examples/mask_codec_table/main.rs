@@ -6,7 +6,7 @@
 //!
 //! The zip is one of the Data Science Bowl 2018: `<id>/masks/*.png`, one PNG a nucleus. With
 //! `--first-guesses` after it, the codec's table of first guesses is counted instead, on every other
-//! picture; with `--unseen`, the costs are of the pictures left out of that table.
+//! image; with `--unseen`, the costs are of the images left out of that table.
 
 extern crate alloc;
 

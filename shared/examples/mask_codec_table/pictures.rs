@@ -7,7 +7,7 @@ use std::io::{BufReader, Read};
 
 use shared::{LabelImage, SizeError, decode_mask};
 
-/// All label images of a zip, by picture; nuclei are numbered as rows meet them.
+/// All label images of a zip, by image; nuclei are numbered as rows meet them.
 pub(super) fn read(path: &str) -> Result<Vec<LabelImage>, Box<dyn Error>> {
     let mut zip = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut masks: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -36,8 +36,8 @@ const TILE: usize = 8;
 /// What sums and rescaled sums stay below, so that no conversion overflows.
 const MOST: f64 = (1 << 30) as f64;
 
-/// Where the levels of a picture lie: as [`Layout::padded`] of words of four channels. Bytes of channels that a
-/// picture does not have hold any level.
+/// Where the levels of an image lie: as [`Layout::padded`] of words of four channels. Bytes of channels that a
+/// image does not have hold any level.
 pub const fn byte_layout(channels: usize, height: usize, width: usize) -> Layout {
     Layout::padded(channels.div_ceil(GROUP), height, width)
 }

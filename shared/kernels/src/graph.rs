@@ -21,7 +21,7 @@ use crate::threads::Threads;
 
 /// The same network with the operators of this crate, for a model that tract has decluttered.
 ///
-/// Replaced are convolutions of one picture (1x1; 3x3 padded by 1; 2x2 of stride 2; transposed 2x2 of stride 2), in
+/// Replaced are convolutions of one image (1x1; 3x3 padded by 1; 2x2 of stride 2; transposed 2x2 of stride 2), in
 /// `f32` with the rectifier and the sum that follow them, and in unsigned bytes by signed ones with the sum or the
 /// change to floats that follows them; and poolings to the maximum of 2x2.
 ///

@@ -8,7 +8,7 @@ const WIDEST: usize = 16;
 /// How `[channels, height, width]` values lie in memory.
 ///
 /// Kernels read the padded form, `[height + 2, channels, row]`: the channels of a row of pixels follow each other,
-/// so that what a kernel reads lies close together whatever the size of the picture. Around the pixels is zero:
+/// so that what a kernel reads lies close together whatever the size of the image. Around the pixels is zero:
 /// a row above and below, a column on the left, and on the right what fills the row up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {

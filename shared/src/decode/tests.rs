@@ -325,7 +325,7 @@ fn a_palette_that_is_a_ramp_only_colours_the_intensity() {
     let tiff = raw_tiff(&[(&tags(3, 1, 8, 3, 1, 1), &[0, 40, 255])], &[(320, &blue)]);
     let image = decode_image(&tiff).unwrap();
     assert_eq!((image.channels(), image.samples_hwc()), (Channels::Grey, &[0, 40, 255][..]));
-    // One that falls is a picture's colors.
+    // One that falls is an image's colors.
     let falling: Vec<u16> = ramp.iter().rev().copied().collect();
     let odd = [&falling[..], &zeros, &ramp].concat();
     let tiff = raw_tiff(&[(&tags(2, 1, 8, 3, 1, 1), &[0, 200])], &[(320, &odd)]);

@@ -201,7 +201,7 @@ fn follow(row: &[u32], border: usize, label: u32) -> usize {
 mod tests {
     use super::*;
 
-    /// Small pictures of two or three labels with flat stretches, from a fixed linear congruence.
+    /// Small images of two or three labels with flat stretches, from a fixed linear congruence.
     fn picture(width: usize, height: usize, seed: u32) -> Vec<u32> {
         let mut state = seed;
         let mut labels = vec![0; width * height];

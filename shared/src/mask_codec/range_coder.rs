@@ -12,7 +12,7 @@ pub(super) const ONE_BITS: u32 = 16;
 const TAIL: usize = 4;
 const RENORMALIZE_BELOW: u32 = 1 << 24;
 
-/// One side of the coder: a model walks a picture once, whether it writes or reads it.
+/// One side of the coder: a model walks an image once, whether it writes or reads it.
 pub(super) trait BitCoder {
     /// Codes a bit that is set with probability `chance / 2^16`, `0 < chance < 2^16`.
     ///

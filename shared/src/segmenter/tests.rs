@@ -75,7 +75,7 @@ fn segmenter(scale: ScaleRule) -> Segmenter<Brightness> {
     Segmenter::new(Brightness { tile: 64, runs: 0 }, manifest(scale))
 }
 
-/// A picture with one bright disc in the middle of each `pitch` by `pitch` square.
+/// An image with one bright disc in the middle of each `pitch` by `pitch` square.
 fn discs(width: u32, height: u32, pitch: u32, diameter: f32) -> Image {
     let mut image = Image::black(width, height, Channels::Grey).unwrap();
     for (at, sample) in image.samples_hwc_mut().iter_mut().enumerate() {

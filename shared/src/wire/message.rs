@@ -56,7 +56,7 @@ pub use trust::{
 /// Version of everything in this module and of the packet layout.
 pub const PROTOCOL_VERSION: u16 = 4;
 
-/// Longest name of a picture, camera or station, in bytes of UTF-8.
+/// Longest name of an image, camera or station, in bytes of UTF-8.
 pub const MAX_NAME: usize = 96;
 /// A short name.
 pub type Name = String<MAX_NAME>;

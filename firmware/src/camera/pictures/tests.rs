@@ -14,7 +14,7 @@ fn png(brightness: u8) -> Vec<u8> {
     encode_picture_png(&Image::new(4, 3, Channels::Grey, vec![brightness; 12]).unwrap()).unwrap()
 }
 
-/// Files as the Data Science Bowl lays them out, with what is no picture, and a damaged one.
+/// Files as the Data Science Bowl lays them out, with what is no image, and a damaged one.
 fn dsb_files() -> Vec<(&'static str, Vec<u8>)> {
     let damaged = png(9)[..40].to_vec();
     vec![

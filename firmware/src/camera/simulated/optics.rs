@@ -32,14 +32,14 @@ const DRAWN_WIDER: f32 = 0.35;
 pub(super) struct Optics {
     width: usize,
     height: usize,
-    /// Brightness of the lamp over the picture, at most 1.
+    /// Brightness of the lamp over the image, at most 1.
     lamp_hw: Vec<f32>,
     noise: Vec<f32>,
     seed: u64,
 }
 
 impl Optics {
-    /// Optics for pictures of this size.
+    /// Optics for images of this size.
     pub(super) fn new(width: usize, height: usize, seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let centre = (between(&mut rng, 0.35, 0.65), between(&mut rng, 0.35, 0.65));
@@ -55,7 +55,7 @@ impl Optics {
         Self { width, height, lamp_hw, noise, seed }
     }
 
-    /// A picture of the specimen, and to which of its nuclei (from 1) each pixel belongs; slivers to none.
+    /// An image of the specimen, and to which of its nuclei (from 1) each pixel belongs; slivers to none.
     pub(super) fn expose(&self, specimen: &Specimen) -> (Vec<u8>, Vec<u32>) {
         let (mut light_hw, mut labels_hw) = self.draw(specimen);
         drop_slivers(&mut labels_hw, specimen.nuclei().len());

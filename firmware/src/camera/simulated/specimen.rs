@@ -8,9 +8,9 @@ use rand::rngs::SmallRng;
 use super::nucleus::Nucleus;
 use super::random::{between, happens, normal};
 
-/// Border around the picture in which nuclei come and go unseen, px.
+/// Border around the image in which nuclei come and go unseen, px.
 const MARGIN: f32 = 56.0;
-/// How far outside of the picture the middle of a nucleus may lie that still shows, px.
+/// How far outside of the image the middle of a nucleus may lie that still shows, px.
 const PEEPS_IN: f32 = 10.0;
 /// Share of the sum of two nuclei's reaches that their middles keep between them: less than 1 lets them overlap.
 const ELBOW_ROOM: f32 = 0.95;
@@ -29,7 +29,7 @@ const SETTLING: usize = 30;
 #[derive(Debug)]
 pub(super) struct Specimen {
     rng: SmallRng,
-    /// The world's size: the picture with its margin; what leaves on one side comes in on the other, changed.
+    /// The world's size: the image with its margin; what leaves on one side comes in on the other, changed.
     width: f32,
     height: f32,
     /// Nuclei that the world feeds.
@@ -56,7 +56,7 @@ pub(super) struct Blur {
 }
 
 impl Specimen {
-    /// A specimen of which a picture shows about `nuclei` nuclei.
+    /// A specimen of which an image shows about `nuclei` nuclei.
     pub(super) fn new(width: u32, height: u32, seed: u64, nuclei: u32) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let (world_width, world_height) = (width as f32 + 2.0 * MARGIN, height as f32 + 2.0 * MARGIN);
@@ -97,7 +97,7 @@ impl Specimen {
         &self.blurs
     }
 
-    /// Where the picture's first pixel lies in the world, px.
+    /// Where the image's first pixel lies in the world, px.
     pub(super) const fn picture_origin(&self) -> f32 {
         MARGIN
     }

@@ -129,9 +129,9 @@ pub enum SampleError {
         width: u32,
         /// Pixels down in the truth.
         height: u32,
-        /// Pixels across in the picture.
+        /// Pixels across in the image.
         image_width: u32,
-        /// Pixels down in the picture.
+        /// Pixels down in the image.
         image_height: u32,
     },
     /// A mask of all nuclei where labels are wanted.
@@ -145,7 +145,7 @@ pub enum SampleError {
     /// The image has no ground truth, which is required.
     #[error("{file} has no masks")]
     NoTruth {
-        /// The picture's file.
+        /// The image's file.
         file: String,
     },
 }
@@ -197,7 +197,7 @@ pub enum SampleWarning {
         "{picture}: {pixels} pixels are in more than one mask; each was assigned to the smallest of its masks"
     )]
     Overlap {
-        /// The picture's file.
+        /// The image's file.
         picture: String,
         /// Pixels with several masks.
         pixels: u64,
@@ -205,7 +205,7 @@ pub enum SampleWarning {
     /// The image's file has several planes or channels.
     #[error("{picture}: {summary}")]
     Planes {
-        /// The picture's file.
+        /// The image's file.
         picture: String,
         /// The planes and channels, and which one was read.
         summary: PlaneSummary,

@@ -28,12 +28,12 @@ pub(super) struct Listed {
     pub(super) truth: Truth,
 }
 
-/// Finds pictures and their truth among `paths`, which are sorted and relative, with `/` between parts.
-/// `empty` are folders of truth without a file. Gives the pictures sorted by name.
+/// Finds images and their truth among `paths`, which are sorted and relative, with `/` between parts.
+/// `empty` are folders of truth without a file. Gives the images sorted by name.
 ///
-/// Picture and truth belong together when their stems are equal but for endings such as `_masks`, and their
+/// Image and truth belong together when their stems are equal but for endings such as `_masks`, and their
 /// folders but for a part such as `images` or `masks`: `d/x.png` with `d/x_masks.png`, `d/images/x.png` with
-/// `d/labels/x.png`, `d/x.png` with `d/masks/x.png`. The first of these is taken. Where `d` holds one picture, all of
+/// `d/labels/x.png`, `d/x.png` with `d/masks/x.png`. The first of these is taken. Where `d` holds one image, all of
 /// `d/masks` belong to it otherwise, and none where `d/masks` is empty.
 pub(super) fn arrange(paths: &[&str], empty: &[&str]) -> Vec<Listed> {
     let truths = Truths::index(paths);
@@ -66,11 +66,11 @@ enum Holds {
     Labels,
     /// Label images, or one mask of each nucleus.
     Masks,
-    /// Pictures, or anything.
+    /// Images, or anything.
     Other,
 }
 
-/// Place and stem that a picture and its truth have in common.
+/// Place and stem that an image and its truth have in common.
 type Key = (String, String);
 
 #[derive(Default)]
@@ -194,7 +194,7 @@ mod tests {
                 paths: &["gt/a.tif", "gt/b.tif", "raw/a.tif", "raw/b.tif"],
                 found: &[("a", 2, Truth::Labels(0)), ("b", 3, Truth::Labels(1))],
             },
-            // A picture is never the truth of another place's.
+            // An image is never the truth of another place's.
             Case {
                 paths: &["w1/images/a.png", "w1/images/b.png", "w2/labels/a.png"],
                 found: &[("a", 0, Truth::None), ("b", 1, Truth::None)],
@@ -220,7 +220,7 @@ mod tests {
         let truths: Vec<Truth> =
             arrange(&paths, &["n0/masks"]).into_iter().map(|listed| listed.truth).collect();
         assert_eq!(truths, [Truth::Masks(Vec::new()), Truth::Masks(vec![2])]);
-        // Of two pictures nobody knows which one is meant.
+        // Of two images nobody knows which one is meant.
         let paths = ["s/images/a.png", "s/images/b.png"];
         assert!(arrange(&paths, &["s/masks"]).iter().all(|listed| listed.truth == Truth::None));
     }

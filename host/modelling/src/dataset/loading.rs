@@ -28,7 +28,7 @@ pub enum BadTruth {
 pub struct BadSamples {
     /// One error per image.
     pub errors: Vec<SampleError>,
-    /// Pictures looked at.
+    /// Images looked at.
     pub of: usize,
 }
 

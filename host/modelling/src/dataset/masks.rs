@@ -7,7 +7,7 @@ use shared::{LabelImage, Mask};
 pub(super) struct MaskPixels(Vec<u32>);
 
 impl MaskPixels {
-    /// The pixels inside, as indices of the picture.
+    /// The pixels inside, as indices of the image.
     pub(super) fn of(mask: &Mask) -> Self {
         Self((0..).zip(&mask.inside_hw).filter(|&(_, &inside)| inside).map(|(at, _)| at).collect())
     }

@@ -61,7 +61,7 @@ fn palette_png() -> Vec<u8> {
     bytes
 }
 
-/// The header of a PNG that promises a picture of this size, and nothing after it.
+/// The header of a PNG that promises an image of this size, and nothing after it.
 fn header_png(width: u32, height: u32) -> Vec<u8> {
     let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
     header.extend([8, 0, 0, 0, 0]);

@@ -3,7 +3,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
-/// Random graphs and pictures, the same for the same seed.
+/// Random graphs and images, the same for the same seed.
 pub(crate) struct Sampler(SmallRng);
 
 impl Sampler {

@@ -1,4 +1,4 @@
-//! The ranges of a network's values, from pictures.
+//! The ranges of a network's values, from images.
 
 use host_console::Progress;
 

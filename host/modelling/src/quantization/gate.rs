@@ -142,7 +142,7 @@ mod tests {
         assert!(verdict(&[(1000, 1000, 995)]).passed());
         // Mean AP and count.
         assert_eq!(verdict(&[(1000, 1000, 985)]).misses.len(), 2);
-        // One picture of many.
+        // One image of many.
         let mut many = vec![(1000, 1000, 1000); 30];
         many.push((5, 5, 4));
         let found = verdict(&many);

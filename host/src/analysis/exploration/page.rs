@@ -27,7 +27,7 @@ const OUTLINE: [u8; 3] = [0, 200, 80];
 /// Writes the page. `title` names the data set.
 ///
 /// # Errors
-/// [`Failure`] when a picture that was read before can no longer be.
+/// [`Failure`] when an image that was read before can no longer be.
 pub fn page(title: &str, exploration: &Exploration, dataset: &Dataset) -> Result<String, Failure> {
     let mut html = head(&format!("What is in {title}"));
     cards(&mut html, exploration);

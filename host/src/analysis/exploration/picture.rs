@@ -35,7 +35,7 @@ pub struct PictureFacts {
 }
 
 impl PictureFacts {
-    /// Measures a picture.
+    /// Measures an image.
     pub(super) fn new(index: usize, file: &str, sample: &Sample) -> Self {
         let image = &sample.image;
         let luma_hw = image.luma_hw();

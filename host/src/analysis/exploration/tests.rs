@@ -6,7 +6,7 @@ use super::*;
 
 const THREADS: NonZeroUsize = NonZeroUsize::MIN;
 
-/// Two dark pictures and a pale one with two touching nuclei each, and a file that is no picture.
+/// Two dark images and a pale one with two touching nuclei each, and a file that is no image.
 fn data_set(folder: &Path) {
     for (name, ground) in [("a", 5), ("b", 8), ("c", 240)] {
         let picture = Image::new(32, 16, Channels::Grey, vec![ground; 512]).unwrap();

@@ -13,10 +13,10 @@ struct Scene {
     ground: f64,
     ink: f64,
     noise: f64,
-    /// Every tenth line is as long as the picture; the others are so long, as a share.
+    /// Every tenth line is as long as the image; the others are so long, as a share.
     short: f64,
     size: (u32, u32),
-    /// How much less light there is a whole picture's width away from its brightest place, and where that is, as shares
+    /// How much less light there is a whole image's width away from its brightest place, and where that is, as shares
     /// of width and height.
     uneven: f64,
     brightest: (f64, f64),

@@ -12,7 +12,7 @@ use shared::{LabelImage, SetScore, THRESHOLDS_PERCENT, matched_labels};
 use super::{ScoreReport, ScoredPicture};
 use crate::support::html::{DrawResult, Outlines, cards, escaped, head, outlined};
 
-/// Pictures shown.
+/// Images shown.
 const SHOWN: usize = 24;
 
 /// The worst images so far, drawn.
@@ -41,7 +41,7 @@ impl Worst {
     /// The page. `title` names what was scored.
     ///
     /// # Errors
-    /// [`Failure`] when a picture could not be drawn.
+    /// [`Failure`] when an image could not be drawn.
     pub fn page(self, title: &str, report: &ScoreReport) -> Result<String, Failure> {
         if let Some(failure) = self.failure {
             return Err(failure);

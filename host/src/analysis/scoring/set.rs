@@ -51,7 +51,7 @@ pub type ScoreObserver<'a> = dyn FnMut(&LabelledSample, &LabelImage, &ScoredPict
 /// Scores a data set.
 ///
 /// # Errors
-/// [`Failure`] that names every picture in the way: unknown names, missing predictions, truth that
+/// [`Failure`] that names every image in the way: unknown names, missing predictions, truth that
 /// cannot be used, predictions that are damaged or of another size.
 pub fn score_set(
     dataset: &Dataset,

@@ -24,7 +24,7 @@ const FRAME_PATIENCE: Duration = Duration::from_secs(120);
 pub struct Captured {
     /// The frame's result.
     pub report: FrameReport,
-    /// The picture, PNG.
+    /// The image, PNG.
     pub picture_png: Vec<u8>,
     /// The nuclei found.
     pub labels: LabelImage,
@@ -53,7 +53,7 @@ pub enum CaptureProgress {
 pub enum Shot {
     /// Here it is.
     Taken(Box<Captured>),
-    /// The pictures came to their end.
+    /// The images came to their end.
     Finished,
     /// No camera delivers.
     CameraAbsent,

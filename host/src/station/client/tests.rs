@@ -478,7 +478,7 @@ fn a_station_that_forgets_everything_is_given_up() {
     ));
 }
 
-/// A station whose frame has a picture of many pieces.
+/// A station whose frame has an image of many pieces.
 fn camera(states: Vec<CaptureState>, picture: Vec<u8>, labels: Vec<u8>) -> Scripted {
     let mut states = states.into_iter();
     memory_line(move |request, _| {
@@ -535,7 +535,7 @@ fn a_capture_passes_on_every_count_and_reports_progress_with_every_answer() {
     let pending = OperationUpdate::Progress(CaptureProgress::Pending);
     assert_eq!(updates.iter().filter(|&update| *update == pending).count(), 2);
     assert!(updates.contains(&OperationUpdate::Progress(CaptureProgress::Reading { bytes: length, length })));
-    // 3 requests for the state, 12 pieces of the picture, 1 of the labels.
+    // 3 requests for the state, 12 pieces of the image, 1 of the labels.
     assert_eq!(frames_of(&updates, &mut station).len(), 3 + 12 + 1);
 }
 

@@ -18,7 +18,7 @@ use super::resnet::{Bottleneck, Downsample, POOL, Resnet50};
 use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 
 impl<B: Backend> Unet<B> {
-    /// The same function with probabilities for logits, for square pictures of `side` pixels. Call it
+    /// The same function with probabilities for logits, for square images of `side` pixels. Call it
     /// on the module that `valid` gives: it is there that running statistics are current.
     ///
     /// # Errors

@@ -267,7 +267,7 @@ fn moves(model: &TypedModel, first: usize) -> TractResult<Option<Vec<usize>>> {
     Ok((!moves.is_empty()).then_some(moves))
 }
 
-/// Whether `moves` bring each pixel's channels `[channel, y, x]` to the pixels of a picture twice as large: tried out
+/// Whether `moves` bring each pixel's channels `[channel, y, x]` to the pixels of an image twice as large: tried out
 /// on the places themselves.
 fn is_shuffle(
     model: &TypedModel,

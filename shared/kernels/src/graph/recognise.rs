@@ -14,7 +14,7 @@ use crate::bytes::GROUP;
 use crate::convolution::{Activation, Form, Spec};
 use crate::layout::Layout;
 
-/// Channels, height and width of a value of one picture.
+/// Channels, height and width of a value of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     channels: usize,
@@ -22,8 +22,8 @@ pub(super) struct Shape {
     width: usize,
 }
 
-/// Channels, height and width of a value of one picture of that type. `None` where it would take many times the memory
-/// in our form: pictures of a few pixels and very many channels.
+/// Channels, height and width of a value of one image of that type. `None` where it would take many times the memory
+/// in our form: images of a few pixels and very many channels.
 pub(super) fn shape_of(fact: &TypedFact, of: DatumType) -> Option<[usize; 3]> {
     let (true, &[1, channels, height, width]) = (fact.datum_type == of, fact.shape.as_concrete()?) else {
         return None;

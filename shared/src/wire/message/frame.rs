@@ -24,7 +24,7 @@ pub enum CaptureState {
 pub struct CaptureInfo {
     /// The frame's result.
     pub report: FrameReport,
-    /// Bytes of the picture (PNG).
+    /// Bytes of the image (PNG).
     pub picture_length: u32,
     /// Bytes of the labels (mask codec).
     pub labels_length: u32,
@@ -35,7 +35,7 @@ pub struct CaptureInfo {
 /// What to read of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CapturePart {
-    /// The picture, PNG.
+    /// The image, PNG.
     Picture,
     /// The labels found, mask codec.
     Labels,
@@ -66,7 +66,7 @@ pub struct FrameReport {
     pub median_diameter_px: f32,
     /// Fraction of the image covered by nuclei, 0 to 1.
     pub confluence: f32,
-    /// Factor by which the picture was resized for the network.
+    /// Factor by which the image was resized for the network.
     pub scale: f32,
     /// Exposure time, if the camera reports it.
     pub exposure: Option<Microseconds>,
@@ -91,17 +91,17 @@ pub struct QcFlags(pub u16);
 impl QcFlags {
     /// No reason not to trust it.
     pub const NONE: Self = Self(0);
-    /// The picture is out of focus.
+    /// The image is out of focus.
     pub const OUT_OF_FOCUS: Self = Self(1);
     /// Too many pixels are saturated.
     pub const SATURATED: Self = Self(1 << 1);
-    /// The picture has too little contrast to hold anything.
+    /// The image has too little contrast to hold anything.
     pub const BLANK: Self = Self(1 << 2);
     /// Nuclei cover so much that neighbors cannot be separated.
     pub const TOO_DENSE: Self = Self(1 << 3);
     /// The nuclei are smaller or larger than the model can be resized to.
     pub const OFF_SCALE: Self = Self(1 << 4);
-    /// The network is unsure: the picture is unlike those that the model learned from.
+    /// The network is unsure: the image is unlike those that the model learned from.
     pub const OUT_OF_DISTRIBUTION: Self = Self(1 << 5);
 
     /// Every flag with the words that people read.

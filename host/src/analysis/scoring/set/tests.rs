@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::records::label_files::LabelFiles;
 
-/// Pictures of 2x2 pixels with these labels, and predictions beside; labels of one digit a pixel.
+/// Images of 2x2 pixels with these labels, and predictions beside; labels of one digit a pixel.
 struct Place {
     folder: TempDir,
 }

@@ -37,7 +37,7 @@ pub enum EncoderWeightsError {
     },
 }
 
-/// Numbers of the channels that torchvision's networks expect, over those of pictures from 0 to 1.
+/// Numbers of the channels that torchvision's networks expect, over those of images from 0 to 1.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 /// torchvision's names, as patterns, and ours.
@@ -87,8 +87,8 @@ impl<B: Backend> Resnet50<B> {
         Err(EncoderWeightsError::Other { path: path.to_owned(), what })
     }
 
-    /// Moves the normalization that torchvision's pictures get into the first convolution, since ours lie between
-    /// 0 and 1. Beyond a picture's edge the convolution then sees black instead of the mean.
+    /// Moves the normalization that torchvision's images get into the first convolution, since ours lie between
+    /// 0 and 1. Beyond an image's edge the convolution then sees black instead of the mean.
     fn expect_unit_range(&mut self) {
         let weight = self.conv1.weight.val();
         let device = weight.device();
