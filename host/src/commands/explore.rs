@@ -80,7 +80,7 @@ fn print(found: &Exploration) -> Result<(), Failure> {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    output::line(&format!("{} pictures: {}{more}\n", found.listed, sizes.join(", ")))?;
+    output::line(&format!("{} images: {}{more}\n", found.listed, sizes.join(", ")))?;
     output::line(&format!(
         "{:18}{:>9}{:>9}{:>10}{:>20}{:>24}",
         "type", "pictures", "nuclei", "touching", "nuclei per image", "area px, 5 50 95 %"

@@ -120,7 +120,7 @@ mod tests {
             (node("ConstantOfShape", &["shape"], "much", &[]), "operator ConstantOfShape"),
             (node("Conv", &["image", "w"], "wide", &[1 << 30]), "attribute of 1073741824"),
             (node("Conv", &["image", "w"], "wide", &[-1]), "attribute of -1"),
-            (node("Add", &["w", "bias"], "outer", &[]), "outer does not depend on the picture"),
+            (node("Add", &["w", "bias"], "outer", &[]), "outer does not depend on the image"),
         ];
         for (node, words) in cases {
             let message = refusal(vec![weights.clone(), conv.clone(), node]).unwrap();

@@ -46,7 +46,7 @@ impl CaptureCost {
             row(&format!("{stage}, ms"), &|frame| frame.stages.by_name()[at].1);
         }
         row("at the station, ms", &|frame| frame.stages.by_name().iter().map(|(_, ms)| ms).sum());
-        row("picture, kB", &|frame| frame.picture_bytes as f64 / 1000.0);
+        row("image, kB", &|frame| frame.picture_bytes as f64 / 1000.0);
         row("labels, kB", &|frame| frame.labels_bytes as f64 / 1000.0);
         let frames = f64::from(self.frames());
         lines.push(format!("{:<22}{:>10.1}", "over the line, kB", received as f64 / frames / 1000.0));
@@ -77,7 +77,7 @@ mod tests {
             ("convert, ms", &[0.0, 0.0, 0.0][..]),
             ("network, ms", &[21.0, 13.0, 40.0]),
             ("at the station, ms", &[22.0, 14.0, 41.0]),
-            ("picture, kB", &[2.0, 1.0, 4.0]),
+            ("image, kB", &[2.0, 1.0, 4.0]),
             ("labels, kB", &[0.3, 0.3, 0.3]),
             ("over the line, kB", &[3.0]),
             ("from first to last, s", &[2.0]),

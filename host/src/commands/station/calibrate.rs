@@ -38,7 +38,7 @@ const ENOUGH_FRAMES: u32 = 10;
 #[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["micrometer", "um_per_px", "bright"]))]
 pub struct CalibrateArgs {
     /// Image of a stage micrometer; without a file, the station takes one
-    #[arg(long, value_name = "PICTURE", num_args = 0..=1)]
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1)]
     micrometer: Option<Option<PathBuf>>,
     /// Distance between the micrometer's lines, µm
     #[arg(long, value_name = "UM", default_value_t = 10.0, value_parser = spacing)]

@@ -70,7 +70,7 @@ fn station(frame: &mut Frame<'_>, area: Rect, screen: &ScreenState) {
         Layout::vertical([Constraint::Length(PICTURE_ROWS), Constraint::Min(0)]).areas(right);
     count(frame, counting, screen);
     histogram(frame, sizes, screen);
-    table(frame, picture, "Picture", &picture_rows(screen));
+    table(frame, picture, "Image", &picture_rows(screen));
     table(frame, station, "Station", &station_rows(screen));
     let style = if screen.activity.failed && screen.activity.flashing.is_none() { BAD } else { Style::new() };
     frame.render_widget(Line::styled(screen.message().replace('\n', " "), style), message);

@@ -251,7 +251,7 @@ mod tests {
             .map(|key| &frame[key])
             .to_vec();
         let expected =
-            [json!("frame"), json!(7), json!(3), json!(["blank picture"]), json!("rising"), json!(2.5)];
+            [json!("frame"), json!(7), json!(3), json!(["blank image"]), json!("rising"), json!(2.5)];
         assert_eq!(values, expected.iter().collect::<Vec<_>>());
         assert_eq!(frame["words"]["trust"], text.trust);
     }

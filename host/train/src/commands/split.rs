@@ -97,7 +97,7 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         output::json(&held)?;
     } else {
         for (name, count) in &held.types {
-            output::line(&format!("{name:20} {count:4} pictures"))?;
+            output::line(&format!("{name:20} {count:4} images"))?;
         }
         let (count, out) = (held.pictures.len(), args.out.display());
         output::line(&format!("wrote {count} of {} images to {out}", held.of))?;

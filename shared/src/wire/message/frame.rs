@@ -108,7 +108,7 @@ impl QcFlags {
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::OUT_OF_FOCUS, "out of focus"),
         (Self::SATURATED, "saturated"),
-        (Self::BLANK, "blank picture"),
+        (Self::BLANK, "blank image"),
         (Self::TOO_DENSE, "too dense"),
         (Self::OFF_SCALE, "nuclei too small or too large"),
         (Self::OUT_OF_DISTRIBUTION, "unlike the training data"),
