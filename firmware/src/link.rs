@@ -3,9 +3,10 @@
 //! One thread reads and one writes while the line is open. What the station has to say waits in the
 //! [`Outbox`]; what the host asks goes to the service as [`LineEvent`]s.
 //!
-//! On a bad line nothing that counts is lost. An answer that does not arrive is asked for again; frame results and notices
-//! are kept and told again to a host that lacks them, also after the line was lost or went on at another speed. Masks and
-//! previews are neither: a slow line has fewer of them. A line that nobody is understood on goes on at another speed.
+//! On a bad line nothing that counts is lost. An answer that does not arrive is asked for again; frame results and
+//! notices are kept and told again to a host that lacks them, also after the line was lost or went on at another speed.
+//! Masks and previews are neither: a slow line has fewer of them. A line that nobody is understood on goes on at
+//! another speed.
 
 mod babble;
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! | line, and its reader | sends and receives | the port |
 //!
 //! Where the network has only one thread, there is no results thread: the frames thread does that work as well. The
-//! inbox is bounded, so that a host that floods it only blocks its own line. A thread that crashes ends the station, and
-//! the supervisor restarts it.
+//! inbox is bounded, so that a host that floods it only blocks its own line. A thread that crashes ends the station,
+//! and the supervisor restarts it.
 
 mod config;
 #[cfg(test)]
@@ -165,8 +165,8 @@ impl Station {
         })
     }
 
-    /// Runs until `stop` is cancelled or a thread crashes. Calls `on_ready` once, with a line that says what the station
-    /// runs with, after it has looked for camera and port.
+    /// Runs until `stop` is cancelled or a thread crashes. Calls `on_ready` once, with a line that says what the
+    /// station runs with, after it has looked for camera and port.
     ///
     /// # Errors
     /// [`RunError`].

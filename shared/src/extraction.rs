@@ -63,8 +63,8 @@ impl Extraction {
         Some(SeedMap::Mixed { interior_hw, distance_hw, share })
     }
 
-    /// Labels `[height, width]` from maps of the same layout, and the areas of each, indexed by label; `area_factor` is the number of pixels
-    /// here for one pixel at the scale that the network saw.
+    /// Labels `[height, width]` from maps of the same layout, and the areas of each, indexed by label; `area_factor` is
+    /// the number of pixels here for one pixel at the scale that the network saw.
     ///
     /// # Panics
     /// When the maps differ in length or have incomplete rows.

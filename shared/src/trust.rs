@@ -4,7 +4,8 @@
 //! open. Signatures are Ed25519 (RFC 8032), verified strictly: no weak keys, no second form of the same signature.
 //!
 //! # A signed model
-//! The file with one more entry of `metadata_props` at its end, always of [`SIGNATURE_LENGTH`] bytes: any ONNX reader skips it, and the signed bytes are known without parsing the model.
+//! The file with one more entry of `metadata_props` at its end, always of [`SIGNATURE_LENGTH`] bytes: any ONNX reader
+//! skips it, and the signed bytes are known without parsing the model.
 //!
 //! | bytes of the entry | what |
 //! | --- | --- |

@@ -38,7 +38,8 @@ pub struct FrameResult {
 
 /// A running model. Over a stream of frames it learns the scale, so that each frame costs one pass.
 ///
-/// Its two halves can work at once: while the [`InferenceStage`] looks at a frame, the [`PostprocessStage`] finishes the one before.
+/// Its two halves can work at once: while the [`InferenceStage`] looks at a frame, the [`PostprocessStage`] finishes
+/// the one before.
 #[derive(Debug)]
 pub struct Pipeline {
     pub(crate) inference: InferenceStage,

@@ -26,9 +26,9 @@ pub struct Bulk {
 /// masks, then previews. Masks and previews go whole or not at all: one that was begun is finished, and of those that
 /// were not the newest stays. While no line is open, none of them is kept.
 ///
-/// Frame results and notices are kept by the [`RetransmitBuffer`] whether a line is open or not, and for as long as there is room:
-/// the host knows by their numbers what it missed, also while the line was lost, and has it told again. What waits when
-/// the line is lost, or when a host opens a conversation, is told to nobody who does not ask for it.
+/// Frame results and notices are kept by the [`RetransmitBuffer`] whether a line is open or not, and for as long as
+/// there is room: the host knows by their numbers what it missed, also while the line was lost, and has it told again.
+/// What waits when the line is lost, or when a host opens a conversation, is told to nobody who does not ask for it.
 #[derive(Debug)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,

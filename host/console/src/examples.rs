@@ -1,7 +1,7 @@
 //! The examples in the help of a command, for tests that they parse.
 
-/// The command lines of `program` in a help text, as words. A line may hold several, joined by `&&`, `;` or `|`, and end
-/// in a remark in brackets.
+/// The command lines of `program` in a help text, as words. A line may hold several, joined by `&&`, `;` or `|`, and
+/// end in a remark in brackets.
 pub fn example_command_lines(help: &str, program: &str) -> Vec<Vec<String>> {
     let lines = help.lines().map(|line| line.split_once("  (").map_or(line, |(line, _)| line));
     let commands = lines.flat_map(|line| line.split(['&', ';', '|'])).map(words);

@@ -37,7 +37,8 @@ pub struct NormalisationGradients {
     pub shift: Vec<f32>,
 }
 
-/// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation, for `x` `[n, c, h, w]`, and each channel's statistics.
+/// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation, for `x` `[n, c, h, w]`, and
+/// each channel's statistics.
 pub fn normalise(
     x: &[f32],
     scale: &[f32],

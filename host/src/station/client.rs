@@ -159,8 +159,8 @@ pub struct Station<L> {
 }
 
 impl Station<SerialLine> {
-    /// Opens a serial port and greets the station there, at `baud`, or, where bytes come that are no packets, the fastest
-    /// slower speed that is answered.
+    /// Opens a serial port and greets the station there, at `baud`, or, where bytes come that are no packets, the
+    /// fastest slower speed that is answered.
     ///
     /// # Errors
     /// [`LinkError`] when the port cannot be opened, nobody answers, the versions differ, or the program is to stop.

@@ -27,8 +27,8 @@ const MAX_CREDIT: Duration = Duration::from_millis(20);
 /// Bytes buffered for an end that does not read, as in a real port; more are lost.
 const MAX_WAITING: usize = 1 << 18;
 
-/// Two ends with a path each, which programs open like a serial port. An end may be closed and reopened; bytes sent to a
-/// closed end are lost.
+/// Two ends with a path each, which programs open like a serial port. An end may be closed and reopened; bytes sent to
+/// a closed end are lost.
 #[derive(Debug)]
 pub struct VirtualLine {
     folder: TempDir,

@@ -3,8 +3,8 @@
 //! After tract has loaded and simplified a network, [`replace`] puts the operators of this crate in the place of
 //! its convolutions, rectifiers, sums and poolings; what it does not know stays tract's. Between its own
 //! operators values keep the form that kernels read, [`Layout::padded`], of floats or of words of levels
-//! ([`byte_layout`]). Kernels exist for several instruction sets, [`Isa`], one of which is picked at run time. Weights are
-//! packed once, and memory is kept between runs.
+//! ([`byte_layout`]). Kernels exist for several instruction sets, [`Isa`], one of which is picked at run time. Weights
+//! are packed once, and memory is kept between runs.
 
 mod burst;
 mod bytes;

@@ -14,8 +14,8 @@ pub fn baud_rates(max: u32) -> impl Iterator<Item = u32> {
 pub const MIN_UNDECODABLE_BYTES: usize = 8;
 
 /// How many zeros to send before a handshake at `baud` on a line whose maximum is `max` bits per second: a station that
-/// listens at any slower rate of the line receives at least [`MIN_UNDECODABLE_BYTES`] of them. Zeros are no packet and do no
-/// harm.
+/// listens at any slower rate of the line receives at least [`MIN_UNDECODABLE_BYTES`] of them. Zeros are no packet and
+/// do no harm.
 pub fn wake_preamble_len(max: u32, baud: u32) -> usize {
     // A slower receiver takes several bytes for one, and waits for the edge of the next: less than twice as many.
     let slowest = baud_rates(max).last().unwrap_or(max).max(1);
@@ -39,8 +39,8 @@ mod tests {
         assert_eq!(baud_rates(9_600).collect::<Vec<_>>(), [9_600]);
     }
 
-    /// What a receiver at `slow` bits per second makes of zeros at `fast`: a byte begins at a falling edge and takes ten of
-    /// its own bits.
+    /// What a receiver at `slow` bits per second makes of zeros at `fast`: a byte begins at a falling edge and takes
+    /// ten of its own bits.
     fn bytes_of_zeros(zeros: usize, fast: u32, slow: u32) -> usize {
         // In bits of the fast line: each zero falls at its start and rises for the last of its ten bits.
         let taken = 10.0 * f64::from(fast) / f64::from(slow);

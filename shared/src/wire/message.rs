@@ -23,10 +23,10 @@
 //! A station that trusts keys refuses [`Request::Stage`], [`Request::Activate`], [`Request::Revert`] and
 //! [`Request::Set`]: it takes them as a [`Change`] that one of the keys signed.
 //!
-//! A frame's result and a notice are sent as [`Event::Sequenced`], whose number shows what came before it. A host that is
-//! missing some requests them with [`Request::Resend`], as often as it likes: a [`Nack`] that arrives twice, late or from
-//! another host causes needless copies, and nothing worse. [`Request::Hello`] opens a new conversation: the station skips
-//! what waited to be sent, and a host that wants it requests it.
+//! A frame's result and a notice are sent as [`Event::Sequenced`], whose number shows what came before it. A host that
+//! is missing some requests them with [`Request::Resend`], as often as it likes: a [`Nack`] that arrives twice, late or
+//! from another host causes needless copies, and nothing worse. [`Request::Hello`] opens a new conversation: the
+//! station skips what waited to be sent, and a host that wants it requests it.
 //!
 //! | version | brought |
 //! | --- | --- |

@@ -136,8 +136,8 @@ impl From<Event> for Message {
 /// | last 4 | CRC-32 ISO-HDLC of all before |
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packet {
-    /// The sender's number of a request, of a result or notice, or of a piece of masks or previews; a response echoes its
-    /// request's.
+    /// The sender's number of a request, of a result or notice, or of a piece of masks or previews; a response echoes
+    /// its request's.
     pub sequence: u16,
     /// What is said.
     pub message: Message,

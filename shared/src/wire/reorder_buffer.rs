@@ -1,4 +1,5 @@
-//! The receiver's side of reliable events: delivered in order and once each, and requested again where they are missing.
+//! The receiver's side of reliable events: delivered in order and once each, and requested again where they are
+//! missing.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -20,11 +21,11 @@ pub struct ReceiveStats {
 
 /// Delivers reliable events in the order of their numbers, each once, and requests those that are missing.
 ///
-/// This is selective-repeat ARQ (RFC 3366), driven by the receiver (as in RFC 5740). It requests a gap at once, again when a
-/// newer event shows that the station has sent everything requested, and again when no response arrives in time. Events
-/// ahead of a gap are held until the gap is filled, or until the station can no longer resend what is missing. Delivery
-/// begins with the first event that arrives and continues over connections that are lost and opened again. After a
-/// restart of the station it continues with the first event since that restart.
+/// This is selective-repeat ARQ (RFC 3366), driven by the receiver (as in RFC 5740). It requests a gap at once, again
+/// when a newer event shows that the station has sent everything requested, and again when no response arrives in time.
+/// Events ahead of a gap are held until the gap is filled, or until the station can no longer resend what is missing.
+/// Delivery begins with the first event that arrives and continues over connections that are lost and opened again.
+/// After a restart of the station it continues with the first event since that restart.
 ///
 /// Times are milliseconds of any steady clock.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -99,8 +100,8 @@ impl ReorderBuffer {
         self.may_have_missed = true;
     }
 
-    /// The connection is new, or runs at another speed: nothing will answer an earlier NACK. The clock may have been reset,
-    /// too.
+    /// The connection is new, or runs at another speed: nothing will answer an earlier NACK. The clock may have been
+    /// reset, too.
     pub const fn on_reconnect(&mut self) {
         self.may_have_missed = true;
         (self.pending_nack, self.last_nack_ms) = (None, None);

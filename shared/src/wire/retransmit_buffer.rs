@@ -6,9 +6,10 @@ use super::message::{BootId, EventRange, Nack, RETRANSMIT_CAPACITY, ReliableEven
 
 /// Buffers the last [`RETRANSMIT_CAPACITY`] reliable events, whether or not a host received them.
 ///
-/// No event is ever acknowledged: the buffer evicts the oldest when it is full, so that neither a lost acknowledgement nor
-/// one from another host changes what can be resent. Resent events go before new ones. A
-/// [`ReorderBuffer`](super::ReorderBuffer) that receives a new event therefore knows that everything it requested was sent.
+/// No event is ever acknowledged: the buffer evicts the oldest when it is full, so that neither a lost acknowledgement
+/// nor one from another host changes what can be resent. Resent events go before new ones. A
+/// [`ReorderBuffer`](super::ReorderBuffer) that receives a new event therefore knows that everything it requested was
+/// sent.
 #[derive(Debug, Clone)]
 pub struct RetransmitBuffer {
     boot_id: BootId,

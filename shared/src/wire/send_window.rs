@@ -32,9 +32,9 @@ impl WindowConfig {
 
 /// The sender's side of an upload: a window of chunks in flight with selective acknowledgement.
 ///
-/// The line keeps order: when the station acknowledges a chunk, those sent before it and still in flight are lost, and are
-/// sent again at once. The timeout covers the rest. What the station reports is authoritative: the upload is done when the
-/// station holds all bytes without a gap, and goes back when it holds fewer than before, as after a restart.
+/// The line keeps order: when the station acknowledges a chunk, those sent before it and still in flight are lost, and
+/// are sent again at once. The timeout covers the rest. What the station reports is authoritative: the upload is done
+/// when the station holds all bytes without a gap, and goes back when it holds fewer than before, as after a restart.
 ///
 /// Times are milliseconds of any steady clock.
 #[derive(Debug, Clone)]
@@ -77,8 +77,8 @@ impl SendWindow {
         window
     }
 
-    /// The offset of the chunk to send now; the caller sends it. `None` when the caller must wait for an acknowledgement or
-    /// for [`next_timeout_ms`](Self::next_timeout_ms), and when all is done.
+    /// The offset of the chunk to send now; the caller sends it. `None` when the caller must wait for an
+    /// acknowledgement or for [`next_timeout_ms`](Self::next_timeout_ms), and when all is done.
     pub fn next_to_send(&mut self, now_ms: u64) -> Option<u32> {
         while let Some(sent) = self.in_flight.front().filter(|sent| sent.due_ms <= now_ms) {
             self.to_resend.push(sent.offset);

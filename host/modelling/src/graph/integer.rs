@@ -59,7 +59,8 @@ pub struct IntegerPlan {
 
 impl IntegerPlan {
     /// A plan for `graph` whose values lie in `ranges`, by [`ValueId`]; convolutions at the nodes `float` keep
-    /// float activations, as do those that have no integer form. Values that an operation only moves about (pooling, stacking) share one rounding.
+    /// float activations, as do those that have no integer form. Values that an operation only moves about (pooling,
+    /// stacking) share one rounding.
     ///
     /// # Panics
     /// If `ranges` is shorter than the graph has values.

@@ -14,8 +14,8 @@ pub struct FragmentAssembler {
 }
 
 impl FragmentAssembler {
-    /// Adds a fragment; the frame's number and its bytes once they are complete. Fragments arrive in order: one that does
-    /// not follow the previous one drops the run, since the line has dropped a part of it.
+    /// Adds a fragment; the frame's number and its bytes once they are complete. Fragments arrive in order: one that
+    /// does not follow the previous one drops the run, since the line has dropped a part of it.
     pub fn push(&mut self, fragment: Fragment, bytes: &[u8]) -> Option<(u32, Vec<u8>)> {
         if fragment.offset == 0 {
             *self = Self { frame: fragment.frame, total: fragment.total, bytes: Vec::new() };

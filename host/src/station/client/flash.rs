@@ -123,7 +123,8 @@ impl FlashError {
 /// Puts a model on the station, going on where an earlier try stopped, and waits until it has proved
 /// itself. A station that trusts keys runs one that is older than what it has only as a `downgrade`.
 ///
-/// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the station.
+/// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the
+/// station.
 ///
 /// # Errors
 /// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].

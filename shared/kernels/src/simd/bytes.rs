@@ -1,7 +1,7 @@
 //! Vectors of four bytes per pixel, and of the sums of their products.
 
-/// Numbers beyond it are taken for it when they are rounded, far above any level: CPUs differ in what they make of floats
-/// that no integer holds.
+/// Numbers beyond it are taken for it when they are rounded, far above any level: CPUs differ in what they make of
+/// floats that no integer holds.
 pub(super) const GREATEST: f32 = (1 << 30) as f32;
 
 /// Work on bytes that is compiled once for each instruction set. Closures are not, unless the compiler happens to
