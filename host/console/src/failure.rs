@@ -16,7 +16,7 @@ pub enum Exit {
     /// The command line is invalid.
     Usage = 2,
     /// A check failed: a score below `--min-ap`, a verify mismatch.
-    GateMissed = 3,
+    CheckFailed = 3,
     /// The station is absent or incompatible.
     StationAbsent = 4,
 }

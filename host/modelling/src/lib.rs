@@ -28,5 +28,5 @@ pub use outlines::draw_outlines;
 pub use photographs::photographs;
 pub use polygons::{Corner, Polygon, trace_polygons};
 pub use quantization::{
-    Calibration, GateVerdict, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
+    AccuracyVerdict, ActivationRanges, LayerNoise, RangeMethod, TraceError, TypeLoss, layer_noise, map_error,
 };

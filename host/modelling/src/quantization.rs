@@ -3,14 +3,15 @@
 
 use host_console::Failure;
 
-mod calibration;
-mod gate;
+mod accuracy_check;
+mod activation_ranges;
+
 mod histogram;
 mod layers;
 mod trace;
 
-pub use calibration::{Calibration, map_error};
-pub use gate::{GateVerdict, TypeLoss};
+pub use accuracy_check::{AccuracyVerdict, TypeLoss};
+pub use activation_ranges::{ActivationRanges, map_error};
 pub use histogram::RangeMethod;
 pub use layers::{LayerNoise, layer_noise};
 pub use trace::TraceError;

@@ -67,7 +67,7 @@ pub fn run(args: &DilutionSeriesArgs) -> Result<Exit, Failure> {
             output::line(&format!("\nwrote {}", path.display()))?;
         }
     }
-    Ok(if judged.is_proportional() { Exit::Done } else { Exit::GateMissed })
+    Ok(if judged.is_proportional() { Exit::Done } else { Exit::CheckFailed })
 }
 
 fn dilution(text: &str) -> Result<f64, Failure> {

@@ -70,7 +70,7 @@ pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
             output::line(&format!("\nwrote {}", path.display()))?;
         }
     }
-    Ok(if args.strict && !found.findings.is_empty() { Exit::GateMissed } else { Exit::Done })
+    Ok(if args.strict && !found.findings.is_empty() { Exit::CheckFailed } else { Exit::Done })
 }
 
 fn print(found: &Exploration) -> Result<(), Failure> {

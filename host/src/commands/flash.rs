@@ -209,7 +209,7 @@ fn verify(
     print("other", "")?;
     let runs = running(slots).map_or_else(|| "no known model".to_owned(), |other| other.to_string());
     Err(Failure::new(
-        Exit::GateMissed,
+        Exit::CheckFailed,
         format!("the station runs {runs}, and {} is {digest}", path.display()),
         format!("nuclei-host flash {}", path.display()),
     ))

@@ -125,7 +125,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     match args.min_ap {
         Some(least) if result.report.total.mean_ap < least => {
             eprintln!("score too low: mean AP {:.4} is below {least}", result.report.total.mean_ap);
-            Ok(Exit::GateMissed)
+            Ok(Exit::CheckFailed)
         }
         _ => Ok(Exit::Done),
     }

@@ -6,7 +6,7 @@ use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, Tensor, tv
 
 use super::*;
 use crate::graph::tests::{Sampler, largest_difference};
-use crate::quantization::{Calibration, RangeMethod, layer_noise, map_error};
+use crate::quantization::{ActivationRanges, RangeMethod, layer_noise, map_error};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/onnx_runtime.py");
 /// The script's exit code where a module is missing.
@@ -114,7 +114,7 @@ fn int8_costs_little_and_saves_three_quarters() {
 /// A plan for `graph` with the ranges that the reference gives its values on `image`.
 fn integer_plan(graph: &Graph, image: &[f32], float: &[&str]) -> IntegerPlan {
     let tiles = [image.to_vec()];
-    let ranges = Calibration::observe(graph, &tiles).unwrap().ranges(RangeMethod::MinMax);
+    let ranges = ActivationRanges::observe(graph, &tiles).unwrap().ranges(RangeMethod::MinMax);
     let node = |name: &&str| graph.nodes().iter().position(|node| node.name == *name).unwrap();
     IntegerPlan::new(graph, &ranges, float.iter().map(node).collect())
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use host_console::{Exit, Failure, output, threads_or_all, write_whole};
 use host_modelling::{
-    Calibration, Encoding, GateVerdict, Graph, IntegerPlan, LayerNoise, ModelDraft, Range, RangeMethod,
-    TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
+    AccuracyVerdict, ActivationRanges, Encoding, Graph, IntegerPlan, LayerNoise, ModelDraft, Range,
+    RangeMethod, TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
 };
 use host_training::{
     Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
@@ -94,7 +94,7 @@ struct QuantizationReport {
     bytes: usize,
     float: Option<SetScore>,
     rounded: Option<SetScore>,
-    verdict: GateVerdict,
+    verdict: AccuracyVerdict,
 }
 
 /// A quantized form of the network.
@@ -170,7 +170,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     if !report.verdict.passed() {
         let problem = format!("accuracy check failed: {}", report.verdict.misses.join("; "));
         let next = format!("train longer, or see {}", out.display());
-        return Err(Failure::new(Exit::GateMissed, problem, next));
+        return Err(Failure::new(Exit::CheckFailed, problem, next));
     }
     write_whole(&args.out, &finished)?;
     let path = args.out.display();
@@ -245,7 +245,7 @@ fn choose_ranges(
     calibrated: &[Vec<f32>],
     compared: &[Vec<f32>],
 ) -> Result<ChosenRanges, Failure> {
-    let calibration = Calibration::observe(graph, calibrated)?;
+    let calibration = ActivationRanges::observe(graph, calibrated)?;
     let methods = RangeMethod::ALL.into_iter().filter(|&method| asked.is_none_or(|asked| asked == method));
     let mut map_rms = methods
         .map(|method| {
@@ -262,7 +262,7 @@ fn judge(
     validation: &[ValidationPicture],
     float: &ScoredFile,
     rounded: &ScoredFile,
-) -> Result<GateVerdict, Failure> {
+) -> Result<AccuracyVerdict, Failure> {
     let pairs: Vec<_> = validation
         .iter()
         .zip(float.pictures.iter().zip(&rounded.pictures))
@@ -270,7 +270,7 @@ fn judge(
             (picture.name.as_str(), picture.image_type, float, rounded)
         })
         .collect();
-    GateVerdict::of(&pairs).ok_or_else(|| {
+    AccuracyVerdict::of(&pairs).ok_or_else(|| {
         let problem = "the run held no images back, so the loss in accuracy cannot be measured";
         Failure::usage(problem, "start a run with --validation above 0")
     })
@@ -324,7 +324,7 @@ impl QuantizationReport {
         let row = |name: &str, pictures: usize, float: f64, rounded: f64| {
             format!("{name:<20}{pictures:>10}{float:>12.4}{rounded:>12.4}{:>10.4}", float - rounded)
         };
-        let GateVerdict { worst, count_bias, types, .. } = &self.verdict;
+        let AccuracyVerdict { worst, count_bias, types, .. } = &self.verdict;
         for (name, TypeLoss { pictures, float, rounded }) in types {
             lines.push(row(name, *pictures, *float, *rounded));
         }

@@ -45,7 +45,7 @@ pub struct TypeLoss {
 
 /// The loss on the held-back images, and whether it is within the limits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GateVerdict {
+pub struct AccuracyVerdict {
     /// Loss in mean AP over all images.
     pub mean_ap_lost: f64,
     /// The image that loses most.
@@ -61,7 +61,7 @@ pub struct GateVerdict {
 /// One image's scores, float and quantized.
 pub type Pair<'a> = (&'a str, ImageType, &'a ImageScore, &'a ImageScore);
 
-impl GateVerdict {
+impl AccuracyVerdict {
     /// Compares scores of the same images; `None` without any.
     pub fn of(pairs: &[Pair<'_>]) -> Option<Self> {
         let loss = |&(name, _, float, rounded): &Pair<'_>| PictureLoss {
@@ -126,14 +126,14 @@ mod tests {
         evaluate(&row(nuclei), &row(found)).unwrap()
     }
 
-    fn verdict(pairs: &[(u32, u32, u32)]) -> GateVerdict {
+    fn verdict(pairs: &[(u32, u32, u32)]) -> AccuracyVerdict {
         let scores: Vec<_> = pairs
             .iter()
             .map(|&(nuclei, float, rounded)| (score(nuclei, float), score(nuclei, rounded)))
             .collect();
         let pairs: Vec<Pair<'_>> =
             scores.iter().map(|(float, rounded)| ("p", ImageType::Fluorescence, float, rounded)).collect();
-        GateVerdict::of(&pairs).unwrap()
+        AccuracyVerdict::of(&pairs).unwrap()
     }
 
     #[test]
@@ -159,11 +159,11 @@ mod tests {
         let (all, half) = (score(10, 10), score(10, 5));
         let pairs =
             [("a", ImageType::Fluorescence, &all, &all), ("b", ImageType::GreyBrightfield, &all, &half)];
-        let verdict = GateVerdict::of(&pairs).unwrap();
+        let verdict = AccuracyVerdict::of(&pairs).unwrap();
         assert_eq!(verdict.worst.name, "b");
         let lost = |name: &str| verdict.types[name].float - verdict.types[name].rounded;
         assert_eq!(lost(ImageType::Fluorescence.name()), 0.0);
         assert_eq!(lost(ImageType::GreyBrightfield.name()), 0.5);
-        assert_eq!(GateVerdict::of(&[]), None);
+        assert_eq!(AccuracyVerdict::of(&[]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The ranges of a network's values, from images.
+//! The ranges of a network's activations, measured on images.
 
 use host_console::Progress;
 
@@ -7,14 +7,14 @@ use super::trace::{Trace, TraceError};
 use crate::graph::{Graph, Range, ValueId};
 use crate::onnx::Encoding;
 
-/// What numbers every value of a network took on some tiles.
+/// Histograms of every activation of a network on some tiles.
 #[derive(Debug)]
-pub struct Calibration {
+pub struct ActivationRanges {
     /// By [`ValueId`].
     histograms: Vec<Histogram>,
 }
 
-impl Calibration {
+impl ActivationRanges {
     /// Runs `graph` twice on every tile: for the ends of each value, then for what lies between.
     ///
     /// # Shapes
@@ -56,7 +56,7 @@ impl Calibration {
 /// probability.
 ///
 /// # Shapes
-/// As [`Calibration::observe`].
+/// As [`ActivationRanges::observe`].
 ///
 /// # Errors
 /// [`TraceError`].
