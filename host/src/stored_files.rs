@@ -1,4 +1,5 @@
-//! Files that version 0.1.0 wrote are still read: recordings, captures, keys, settings and queues of users.
+//! Files that version 0.1.0 wrote are still read: recordings, captures, keys, settings and queues of users. That
+//! version, at its commit bb8acd6, wrote those of `tests/stored_0_1_0`.
 
 use std::fs::{self, Permissions};
 use std::num::NonZeroUsize;
