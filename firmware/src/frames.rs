@@ -16,13 +16,13 @@ use shared::wire::CameraState;
 use shared::{Image, Scale, ScaleChoice};
 
 use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
+use crate::inbox::ServiceEvent;
 use crate::inference::{
     InferenceOutput, InferenceStage, InferredFrame, Pipeline, PipelineError, PostprocessStage,
 };
 use crate::link::Outbox;
 use crate::runtime::ErrorChain;
 use crate::runtime::watchdog::ThreadHeartbeat;
-use crate::service::Input;
 
 use postprocess::{PostprocessDone, PostprocessJob, ResultPublisher};
 
@@ -107,7 +107,7 @@ pub struct FrameLoopParts {
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Receives events about cameras, frames and captures.
-    pub service: SyncSender<Input>,
+    pub service: SyncSender<ServiceEvent>,
     /// Heartbeat of the thread.
     pub heartbeat: ThreadHeartbeat,
     /// Heartbeat of the results thread.
@@ -311,7 +311,7 @@ impl FrameLoop {
 
     fn report_camera_state(&self, state: CameraState) {
         let name = self.camera.as_ref().map_or_else(String::new, |camera| camera.name().to_owned());
-        let _ = self.results.service.send(Input::Camera { state, name, generation: self.generation });
+        let _ = self.results.service.send(ServiceEvent::Camera { state, name, generation: self.generation });
     }
 }
 

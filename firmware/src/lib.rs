@@ -7,6 +7,7 @@
 //! | `link` | the serial line to the host and the queue of what is sent over it |
 //! | `inference` | one frame: preprocessing, network, extraction, evidence, masks |
 //! | `frames` | the stream of frames: when one is grabbed, what runs beside what, where results go |
+//! | `inbox` | the events that all other threads send to the service |
 //! | `update` | models: slots, storage, verification, loading |
 //! | `service` | the answers to the host |
 //! | `station` | the configuration, and the threads that join all this |
@@ -23,6 +24,7 @@
 
 mod camera;
 mod frames;
+mod inbox;
 mod inference;
 mod io;
 mod link;

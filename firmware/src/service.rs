@@ -3,9 +3,9 @@
 //! Frames never wait for it, and it never waits for the line. Every request may be retried: a request that changes
 //! something names what it changes, so a repetition finds it done.
 
-mod captures;
+mod capture_slot;
 mod changes;
-mod host;
+mod host_presence;
 mod readiness;
 #[cfg(test)]
 mod tests;
@@ -13,68 +13,41 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use shared::slots::{SlotEvent, SlotRecord};
-use shared::trust::Guard;
+use shared::trust::ReplayGuard;
 use shared::wire::{
     Acquisition, CameraState, Change, Downgrade, FlatFieldDigest, Identity, Kind, Message, ModelDigest,
-    ModelRefusal, Name, Notice, PROTOCOL_VERSION, Packet, PacketError, QcFlags, Refusal, Request, Response,
-    Setting, Settings, StageProgress, Status,
+    ModelRefusal, Name, Notice, PROTOCOL_VERSION, Packet, PacketError, Refusal, Request, Response, Setting,
+    Settings, StageProgress, Status, truncated_name,
 };
 
 use crate::frames::{Counters, FrameControl};
-use crate::inference::{Capture, Pipeline};
+use crate::inbox::ServiceEvent;
+use crate::inference::Pipeline;
 use crate::io::{Illumination, Signal, StatusLight};
 use crate::link::{LineEvent, Outbox};
 use crate::runtime::log;
 use crate::runtime::watchdog::ThreadHeartbeat;
-use crate::update::{Slots, Work};
+use crate::update::{LoaderJob, SlotStore};
 
-use captures::Captures;
-use host::Host;
+use capture_slot::CaptureSlot;
+use host_presence::HostPresence;
 
 pub use changes::draw_nonce;
 pub use readiness::ReadyNotifier;
 
-/// Events for the service.
-#[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
-pub enum Input {
-    /// Something came from the line.
-    Line(LineEvent),
-    /// A camera connected, disconnected or ended.
-    Camera {
-        /// Its new state.
-        state: CameraState,
-        /// Its name, empty where there is none.
-        name: String,
-        /// The generation this belongs to; see [FrameControl::restart_source`].
-        generation: u32,
-    },
-    /// The model segmented a frame, possibly with an unreliable count.
-    Passed(ModelDigest, QcFlags),
-    /// The model failed on a frame.
-    Failed(ModelDigest),
-    /// The frame for a capture's token, or `None` if it failed.
-    Captured(u32, Option<Box<Capture>>),
-    /// A model was verified.
-    Verified(ModelDigest, Result<(), ModelRefusal>),
-    /// A model was loaded.
-    Loaded(ModelDigest, Result<Box<Pipeline>, ModelRefusal>),
-    /// The station ends.
-    Stop,
-}
-
 /// The parts of a [`Service`].
 pub struct ServiceParts {
     /// The slots, booted.
-    pub slots: Slots,
+    pub slots: SlotStore,
     /// Lets changes in.
-    pub guard: Guard,
+    pub guard: ReplayGuard,
     /// The model that runs.
     pub running: ModelDigest,
     /// Does the slots' work.
-    pub loader: SyncSender<Work>,
+    pub loader: SyncSender<LoaderJob>,
     /// The frames' thread.
     pub control: Arc<FrameControl>,
     /// Where answers go.
@@ -107,11 +80,11 @@ pub struct Service {
     camera_name: Name,
     /// Camera events of other generations are ignored.
     generation: u32,
-    captures: Captures,
+    capture: CaptureSlot,
     /// Of the last signed change.
-    changed: Option<Answer>,
-    host: Host,
-    told: StageProgress,
+    last_signed_response: Option<Answer>,
+    host: HostPresence,
+    reported_progress: StageProgress,
     frame: LastFrame,
 }
 
@@ -130,70 +103,70 @@ type Answer = Result<(Response, Vec<u8>), Refusal>;
 impl Service {
     /// A service that is ready to run.
     pub fn new(parts: ServiceParts) -> Self {
-        let told = parts.slots.progress();
+        let reported_progress = parts.slots.progress();
         Self {
             parts,
             started: Instant::now(),
             camera: CameraState::Absent,
             camera_name: Name::new(),
             generation: 0,
-            captures: Captures::default(),
-            changed: None,
-            host: Host::default(),
-            told,
+            capture: CaptureSlot::default(),
+            last_signed_response: None,
+            host: HostPresence::default(),
+            reported_progress,
             frame: LastFrame::None,
         }
     }
 
-    /// Answers and notes until [`Input::Stop`]; leaves the illumination off.
-    pub fn run(mut self, inputs: &Receiver<Input>) {
+    /// Answers and notes until [`ServiceEvent::Stop`]; leaves the illumination off.
+    pub fn run(mut self, inputs: &Receiver<ServiceEvent>) {
         let heartbeat = self.parts.heartbeat.clone();
         loop {
             self.parts.light.show(self.signal());
-            let input = match self.host.leaves_in(Instant::now()) {
+            let input = match self.host.expires_in(Instant::now()) {
                 Some(left) => inputs.recv_timeout(left),
                 None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match input {
-                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(input) => heartbeat.busy(|| self.hear(input)),
+                Ok(ServiceEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(input) => heartbeat.busy(|| self.handle(input)),
                 Err(RecvTimeoutError::Timeout) => self.host_left(),
             }
-            self.tell_progress();
+            self.report_progress();
         }
         self.end();
     }
 
-    fn hear(&mut self, input: Input) {
+    fn handle(&mut self, input: ServiceEvent) {
         match input {
-            Input::Line(LineEvent::Packet(packet)) => self.packet(packet),
-            Input::Line(LineEvent::Lost) => {
-                self.renew();
+            ServiceEvent::Link(LineEvent::Packet(packet)) => self.packet(packet),
+            ServiceEvent::Link(LineEvent::Lost) => {
+                self.rotate_nonce();
                 self.host_left();
             }
-            Input::Camera { state, name, generation } => self.camera(state, &name, generation),
-            Input::Passed(digest, qc_flags) => {
+            ServiceEvent::Camera { state, name, generation } => self.camera(state, &name, generation),
+            ServiceEvent::FramePassed(digest, qc_flags) => {
                 self.frame = if qc_flags.is_empty() { LastFrame::Counted } else { LastFrame::Doubted };
-                self.happened(SlotEvent::FramePassed(digest));
+                self.apply_slot_event(SlotEvent::FramePassed(digest));
             }
-            Input::Failed(digest) => {
+            ServiceEvent::FrameFailed(digest) => {
                 self.frame = LastFrame::Failed;
-                self.happened(SlotEvent::FrameFailed(digest));
+                self.apply_slot_event(SlotEvent::FrameFailed(digest));
             }
-            Input::Captured(token, capture) => self.captures.arrived(token, capture),
-            Input::Verified(digest, Ok(())) => self.happened(SlotEvent::Verified(digest)),
-            Input::Verified(digest, Err(reason)) => {
-                self.happened(SlotEvent::VerifyFailed(digest, reason));
+            ServiceEvent::Captured(token, capture) => self.capture.complete(token, capture),
+            ServiceEvent::Verified(digest, Ok(())) => self.apply_slot_event(SlotEvent::Verified(digest)),
+            ServiceEvent::Verified(digest, Err(reason)) => {
+                self.apply_slot_event(SlotEvent::VerifyFailed(digest, reason));
             }
-            Input::Loaded(digest, loaded) => self.loaded(digest, loaded),
-            Input::Stop => {}
+            ServiceEvent::Loaded(digest, loaded) => self.loaded(digest, loaded),
+            ServiceEvent::Stop => {}
         }
     }
 
     fn packet(&mut self, packet: Result<Packet, PacketError>) {
         let (sequence, answer) = match packet {
             Ok(Packet { sequence, message: Message::Request(request), bulk }) => {
-                self.host.heard(Instant::now());
+                self.host.touch(Instant::now());
                 (sequence, self.answer(request, bulk))
             }
             // An echo of our own packets, or another station; not a host.
@@ -210,7 +183,7 @@ impl Service {
         let (response, bulk) = answer.unwrap_or_else(|refusal| (Response::Refused(refusal), Vec::new()));
         // The response already reports this, so no notice is needed.
         if let Response::Stage(progress) = response {
-            self.told = progress;
+            self.reported_progress = progress;
         }
         self.parts.outbox.answer(sequence, response, bulk);
     }
@@ -236,14 +209,14 @@ impl Service {
             Request::Settings => Response::Settings(self.parts.settings),
             Request::Set(setting) => self.unsigned(Change::Set(setting))?,
             Request::Capture { token } => {
-                let (state, wanted) = self.captures.ask(token, self.camera)?;
+                let (state, wanted) = self.capture.begin(token, self.camera)?;
                 if let Some(token) = wanted {
                     self.parts.control.trigger(Some(token));
                 }
                 Response::Capture(state)
             }
             Request::ReadCapture { token, part, offset } => {
-                let bytes = self.captures.read(token, part, offset)?;
+                let bytes = self.capture.read(token, part, offset)?;
                 return Ok((Response::CaptureData { token, offset }, bytes));
             }
             Request::Echo => return Ok((Response::Echo, bulk)),
@@ -258,7 +231,7 @@ impl Service {
     fn identity(&self) -> Identity {
         Identity {
             protocol: PROTOCOL_VERSION,
-            version: short_name(env!("CARGO_PKG_VERSION")),
+            version: truncated_name(env!("CARGO_PKG_VERSION")),
             name: self.parts.name.clone(),
         }
     }
@@ -312,9 +285,9 @@ impl Service {
         Ok(())
     }
 
-    fn happened(&mut self, event: SlotEvent) {
+    fn apply_slot_event(&mut self, event: SlotEvent) {
         let trial = self.is_on_trial();
-        let work = self.parts.slots.happened(event);
+        let work = self.parts.slots.apply(event);
         self.load(work);
         if trial && !self.is_on_trial() {
             match self.parts.slots.progress() {
@@ -332,7 +305,7 @@ impl Service {
         matches!(table.record(table.active()), SlotRecord::Trial { .. })
     }
 
-    fn load(&self, work: Vec<Work>) {
+    fn load(&self, work: Vec<LoaderJob>) {
         for work in work {
             // The loader ends after this thread.
             let _ = self.parts.loader.send(work);
@@ -350,7 +323,7 @@ impl Service {
                 self.parts.running = digest;
                 self.parts.control.run(pipeline);
             }
-            Err(reason) => self.happened(SlotEvent::LoadFailed(reason)),
+            Err(reason) => self.apply_slot_event(SlotEvent::LoadFailed(reason)),
         }
     }
 
@@ -360,10 +333,10 @@ impl Service {
         }
         self.parts.readiness.camera(state, name);
         if state != CameraState::Running {
-            self.captures.give_up();
+            self.capture.cancel();
             self.parts.control.trigger(None);
         }
-        let name = short_name(name);
+        let name = truncated_name(name);
         if state != self.camera || name != self.camera_name {
             match state {
                 CameraState::Running => log!("camera {name} connected"),
@@ -377,7 +350,7 @@ impl Service {
     }
 
     fn host_left(&mut self) {
-        self.host.left();
+        self.host.clear();
         if self.parts.settings.acquisition != Acquisition::Continuous {
             log!("host disconnected; acquisition is continuous again");
             self.set(Setting::Acquisition(Acquisition::Continuous));
@@ -385,10 +358,10 @@ impl Service {
     }
 
     /// Notifies the host of progress that no request caused.
-    fn tell_progress(&mut self) {
+    fn report_progress(&mut self) {
         let progress = self.parts.slots.progress();
-        if progress != self.told {
-            self.told = progress;
+        if progress != self.reported_progress {
+            self.reported_progress = progress;
             self.parts.outbox.notice(Notice::Stage(progress));
         }
     }
@@ -411,17 +384,3 @@ impl Service {
         }
     }
 }
-
-/// A text truncated to the capacity of a [`Name`].
-pub fn short_name(text: &str) -> Name {
-    let mut name = Name::new();
-    for character in text.chars() {
-        if name.push(character).is_err() {
-            break;
-        }
-    }
-    name
-}
-
-/// Silence after which the host counts as disconnected.
-pub const HOST_SILENCE: Duration = Duration::from_secs(10);

@@ -24,13 +24,16 @@ use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 use std::time::Duration;
 
 use shared::slots::SlotEvent;
-use shared::trust::{Guard, Keyring};
-use shared::wire::{Acquisition, BootId, FlatFieldDigest, ModelRefusal, Settings, Slot, Stream};
+use shared::trust::{Keyring, ReplayGuard};
+use shared::wire::{
+    Acquisition, BootId, FlatFieldDigest, ModelRefusal, Settings, Slot, Stream, truncated_name,
+};
 use shared::{DutyCycle, Execution};
 use thiserror::Error;
 
 use crate::camera::{CameraSource, FlatFielded};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, OpenCamera, Scheduling, SourceKind};
+use crate::inbox::ServiceEvent;
 use crate::inference::Pipeline;
 use crate::io::{
     Illumination, IlluminationConfig, IlluminationError, StatusLight, StatusLightConfig, StatusLightError,
@@ -38,9 +41,10 @@ use crate::io::{
 use crate::link::{Link, Outbox, SerialLink, keep_open};
 use crate::runtime::watchdog::{self, STALL_LIMIT, ThreadHeartbeat};
 use crate::runtime::{CancellationToken, log};
-use crate::service::{Input, ReadyNotifier, Service, ServiceParts, draw_nonce, short_name};
+use crate::service::{ReadyNotifier, Service, ServiceParts, draw_nonce};
 use crate::update::{
-    FACTORY_MODEL, FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work, load, load_models,
+    FACTORY_MODEL, FolderStorage, LoaderJob, NoStorage, SlotStorage, SlotStore, StorageError, load,
+    load_models,
 };
 pub(crate) use config::threads_or_all;
 pub use config::{Config, ConfigError, DEFAULT_CONFIG, LinkConfig, StorageConfig, TrustConfig};
@@ -177,8 +181,8 @@ impl Station {
     ) -> Result<(), RunError> {
         let Self { settings, execution, link, keyring, .. } = self;
         log_trust(&keyring);
-        let guard = Guard::new(keyring.clone(), draw_nonce()?);
-        let mut slots = Slots::open(self.storage, self.factory);
+        let guard = ReplayGuard::new(keyring.clone(), draw_nonce()?);
+        let mut slots = SlotStore::open(self.storage, self.factory);
         let pipeline = load_active_model(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
         let outbox = Arc::new(Outbox::new(self.baud, BootId(getrandom::u32()?)));
@@ -213,7 +217,7 @@ impl Station {
             flat_field: self.flat_field,
             illumination: self.illumination,
             light: self.light,
-            name: short_name(&self.name),
+            name: truncated_name(&self.name),
             threads: u16::try_from(execution.threads.get()).unwrap_or(u16::MAX),
             readiness: Arc::clone(&readiness),
             heartbeat: service_heartbeat.clone(),
@@ -227,7 +231,7 @@ impl Station {
                 spawn(all, "loader", stop, move || load_models(&work, execution, keyring, &loaded))?,
                 spawn(all, "frames", stop, move || drop(frames.run()))?,
                 spawn(all, "line", stop, move || {
-                    let tell = |event| drop(heard.send(Input::Line(event)));
+                    let tell = |event| drop(heard.send(ServiceEvent::Link(event)));
                     keep_open(link, outbox, damaged, stop, |port| readiness.port(port), tell);
                 })?,
             ];
@@ -271,20 +275,20 @@ fn supervise(stop: &CancellationToken, heartbeats: &[(&str, ThreadHeartbeat)]) {
 
 /// Loads the active model. When that fails, rolls back and tries again, down to the factory model.
 fn load_active_model(
-    slots: &mut Slots,
+    slots: &mut SlotStore,
     execution: Execution,
     keyring: &Keyring,
 ) -> Result<Pipeline, RunError> {
-    let mut work = VecDeque::from(slots.happened(SlotEvent::Booted));
+    let mut work = VecDeque::from(slots.apply(SlotEvent::Booted));
     let mut refused = ModelRefusal::Storage;
     while let Some(next) = work.pop_front() {
-        let Work::Load { slot, digest, onnx } = next else { continue };
+        let LoaderJob::Load { slot, digest, onnx } = next else { continue };
         match load(slot, digest, &onnx, execution, keyring) {
             Ok(pipeline) => return Ok(pipeline),
             Err(reason) if slot == Slot::Factory => refused = reason,
             Err(reason) => {
                 log!("model {digest} cannot be run ({reason}): rolled back to the previous model");
-                work.extend(slots.happened(SlotEvent::LoadFailed(reason)));
+                work.extend(slots.apply(SlotEvent::LoadFailed(reason)));
             }
         }
     }
@@ -296,7 +300,7 @@ struct ShutdownGuard<'a> {
     stop: &'a CancellationToken,
     control: &'a FrameControl,
     outbox: &'a Outbox,
-    inbox: SyncSender<Input>,
+    inbox: SyncSender<ServiceEvent>,
 }
 
 impl Drop for ShutdownGuard<'_> {
@@ -305,7 +309,7 @@ impl Drop for ShutdownGuard<'_> {
         self.control.end();
         self.outbox.close();
         // A stopped service receives nothing, and needs nothing.
-        let _ = self.inbox.send(Input::Stop);
+        let _ = self.inbox.send(ServiceEvent::Stop);
     }
 }
 

@@ -7,7 +7,7 @@ pub use model_loader::{load, load_models, verify};
 #[cfg(test)]
 pub use slot_store::{Fault, MemoryStorage};
 pub use slot_store::{
-    FolderStorage, NoStorage, SlotStorage, Slots, StorageError, Work, stored_model, stored_table,
+    FolderStorage, LoaderJob, NoStorage, SlotStorage, SlotStore, StorageError, stored_model, stored_table,
 };
 
 /// The model that every station has.

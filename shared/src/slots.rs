@@ -20,8 +20,8 @@
 //!
 //! | slot is | event | slot becomes | runs | action |
 //! | --- | --- | --- | --- | --- |
-//! | not active | [`Announced`](SlotEvent::Announced), new model | staged, receiving | | erase |
-//! | confirmed, not active | `Announced`, the same model | staged, complete | | |
+//! | not active | [`StageRequested`](SlotEvent::StageRequested), new model | staged, receiving | | erase |
+//! | confirmed, not active | `StageRequested`, the same model | staged, complete | | |
 //! | staged, receiving | [`ChunksComplete`](SlotEvent::ChunksComplete) | staged, complete | | |
 //! | staged, complete | [`ActivateRequested`](SlotEvent::ActivateRequested) | staged, verifying | | verify |
 //! | staged, verifying | [`Verified`](SlotEvent::Verified) | trial | it | load |
@@ -152,7 +152,7 @@ pub struct SlotTable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotEvent {
     /// The host announced a model.
-    Announced(ModelFile),
+    StageRequested(ModelFile),
     /// Every chunk of the model is stored and synced.
     ChunksComplete(ModelDigest),
     /// The host requests that the staged model runs.

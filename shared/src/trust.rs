@@ -19,7 +19,7 @@
 //! | 32 | SHA-256 of the file before the entry |
 //!
 //! # A signed change
-//! Signed for a [`Challenge`](crate::wire::Challenge), so that it counts once: [`Guard`] keeps the count.
+//! Signed for a [`Challenge`](crate::wire::Challenge), so that it counts once: [`ReplayGuard`] keeps the count.
 //!
 //! | signed bytes | what |
 //! | --- | --- |
@@ -28,15 +28,15 @@
 //! | .. | the [`Change`](crate::wire::Change), by postcard |
 
 mod change;
-mod guard;
 mod key;
 mod keyring;
 mod model;
+mod replay_guard;
 
-pub use guard::{Admission, Guard, LOCK_MS, MAX_FAILURES};
 pub use key::{KeyError, PublicKey, SecretKey};
 pub use keyring::{Keyring, KeyringError, MAX_KEYS, TrustedKey};
 pub use model::{ModelSignature, SIGNATURE_KEY, SIGNATURE_LENGTH, without_signature};
+pub use replay_guard::{Admission, LOCK_MS, MAX_FAILURES, ReplayGuard};
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,7 @@ fn report() -> FrameReport {
 fn all_messages() -> Vec<Message> {
     let digest = ModelDigest([5; 32]);
     let key = SecretKey::from_seed(&[3; 32]);
-    let challenge = Challenge { nonce: Nonce([1; 16]), next: 4, trust: Keyring::default().trust() };
+    let challenge = Challenge { nonce: Nonce([1; 16]), next_counter: 4, trust: Keyring::default().trust() };
     let signed = key.sign_change(&challenge, Change::Activate { digest, downgrade: Downgrade::Refused });
     let content = SlotContent { state: SlotState::Confirmed, digest: Some(digest), length: 77 };
     let name = Name::try_from("bench").unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use shared::wire::Name;
+use shared::wire::truncated_name;
 use shared::{decode_image, picture_stem};
 
 use super::frame_pacer::FramePacer;
@@ -46,7 +46,7 @@ impl<W: FnMut(&str) + Send> Pictures<W> {
     fn frame(&mut self, index: usize, skipped: u32) -> Option<Frame> {
         let start = Instant::now();
         let time_unix_ms = unix_ms_now();
-        let source = name_of(picture_stem(&self.store.names()[index]));
+        let source = truncated_name(picture_stem(&self.store.names()[index]));
         let reason = match self.store.read(index) {
             Ok(bytes) => match decode_image(&bytes) {
                 Ok(image) => {
@@ -92,17 +92,6 @@ impl<W: FnMut(&str) + Send> Camera for Pictures<W> {
         }
         Ok(Grab::Finished)
     }
-}
-
-/// A name for the wire, truncated at a character boundary if it is too long.
-fn name_of(text: &str) -> Name {
-    let mut name = Name::new();
-    for character in text.chars() {
-        if name.push(character).is_err() {
-            break;
-        }
-    }
-    name
 }
 
 #[cfg(test)]

@@ -12,17 +12,17 @@ use shared::wire::{ModelDigest, Stream};
 
 use super::{Counters, FrameRequest};
 use crate::camera::microseconds;
+use crate::inbox::ServiceEvent;
 use crate::inference::{Capture, FrameResult, InferredFrame, PostprocessStage, preview_jpeg};
 use crate::link::{Bulk, Outbox};
 use crate::runtime::log;
 use crate::runtime::watchdog::ThreadHeartbeat;
-use crate::service::Input;
 
 /// Where results go.
 pub(super) struct ResultPublisher {
     pub(super) outbox: Arc<Outbox>,
     pub(super) counters: Arc<Counters>,
-    pub(super) service: SyncSender<Input>,
+    pub(super) service: SyncSender<ServiceEvent>,
     /// The last logged fault, so that a persistent fault is logged once.
     pub(super) last_fault: Mutex<Option<String>>,
 }
@@ -88,14 +88,14 @@ impl ResultPublisher {
             self.outbox.preview(Bulk { frame: number, bytes });
         }
         // One passed frame more or less does not matter; a full inbox must not hold up the camera.
-        let _ = self.service.try_send(Input::Passed(digest, qc_flags));
+        let _ = self.service.try_send(ServiceEvent::FramePassed(digest, qc_flags));
         match capture {
             Some((token, Ok(capture))) => {
-                let _ = self.service.send(Input::Captured(token, Some(Box::new(capture))));
+                let _ = self.service.send(ServiceEvent::Captured(token, Some(Box::new(capture))));
             }
             Some((token, Err(error))) => {
                 log!("cannot store frame {number}: {error}");
-                let _ = self.service.send(Input::Captured(token, None));
+                let _ = self.service.send(ServiceEvent::Captured(token, None));
             }
             None => {}
         }
@@ -103,9 +103,9 @@ impl ResultPublisher {
 
     pub(super) fn fail(&self, digest: ModelDigest, shot: FrameRequest, fault: String) {
         self.log_once(fault);
-        let _ = self.service.try_send(Input::Failed(digest));
+        let _ = self.service.try_send(ServiceEvent::FrameFailed(digest));
         if let Some(token) = shot.token {
-            let _ = self.service.send(Input::Captured(token, None));
+            let _ = self.service.send(ServiceEvent::Captured(token, None));
         }
     }
 

@@ -55,7 +55,7 @@ struct Rig {
     control: Arc<FrameControl>,
     outbox: Arc<Outbox>,
     counters: Arc<Counters>,
-    printed: Receiver<Input>,
+    printed: Receiver<ServiceEvent>,
     frames: FrameLoop,
     results: Option<PostprocessWorker>,
 }
@@ -179,10 +179,10 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
         let (mut captured, mut passed) = (Vec::new(), 0);
         loop {
             match printed.recv_timeout(LIMIT).unwrap() {
-                Input::Captured(77, Some(capture)) => captured.push(capture.info().report.frame),
-                Input::Passed(..) => passed += 1,
-                Input::Camera { state: CameraState::Finished, .. } => break,
-                Input::Camera { state: CameraState::Running, .. } => {}
+                ServiceEvent::Captured(77, Some(capture)) => captured.push(capture.info().report.frame),
+                ServiceEvent::FramePassed(..) => passed += 1,
+                ServiceEvent::Camera { state: CameraState::Finished, .. } => break,
+                ServiceEvent::Camera { state: CameraState::Running, .. } => {}
                 _ => panic!("a frame failed"),
             }
         }
@@ -276,18 +276,20 @@ fn the_network_sees_the_next_frame_while_one_is_finished_and_no_other_is_taken()
     let Rig { control, printed, frames, results, .. } = rig;
     let results = spawn(move || results.unwrap().run());
     let frames = spawn(move || frames.run());
-    let Input::Camera { state: CameraState::Running, .. } = printed.recv_timeout(LIMIT).unwrap() else {
+    let ServiceEvent::Camera { state: CameraState::Running, .. } = printed.recv_timeout(LIMIT).unwrap()
+    else {
         panic!()
     };
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (1, false));
     // The first frame is captured and cannot be finished: nobody hears of it.
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (2, false), "it is looked at meanwhile");
     is_heard.store(true, Ordering::SeqCst);
-    while !matches!(printed.recv_timeout(LIMIT).unwrap(), Input::Captured(1, Some(_))) {}
+    while !matches!(printed.recv_timeout(LIMIT).unwrap(), ServiceEvent::Captured(1, Some(_))) {}
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (3, true), "the third waits for the first");
-    while !matches!(printed.recv_timeout(LIMIT).unwrap(), Input::Camera { state: CameraState::Finished, .. })
-    {
-    }
+    while !matches!(
+        printed.recv_timeout(LIMIT).unwrap(),
+        ServiceEvent::Camera { state: CameraState::Finished, .. }
+    ) {}
     control.end();
     assert!(frames.join().unwrap().is_some());
     results.join().unwrap();

@@ -19,32 +19,32 @@ impl Service {
         let now_ms = self.started.elapsed().as_millis() as u64;
         let admission = self.parts.guard.admit(signed, now_ms).map_err(|refusal| {
             // Refusals during a lockout would fill the log, and a stale challenge is normal when a host restarts.
-            if !matches!(refusal, TrustRefusal::Locked { .. } | TrustRefusal::Stale) {
+            if !matches!(refusal, TrustRefusal::LockedOut { .. } | TrustRefusal::StaleChallenge) {
                 log!("change rejected: {refusal}");
             }
             Refusal::Trust(refusal)
         })?;
-        if let (Admission::Repeated, Some(answer)) = (&admission, &self.changed) {
+        if let (Admission::Retry, Some(answer)) = (&admission, &self.last_signed_response) {
             return answer.clone();
         }
         let answer = self.change(signed.change).map(|response| (response, Vec::new()));
-        if let Admission::New(Some(name)) = admission {
+        if let Admission::Fresh(Some(name)) = admission {
             let done = answer.as_ref().err().map_or_else(|| "done".to_owned(), Refusal::to_string);
-            log!("{name} ({}) asks: {}: {done}", signed.key, InWords(&signed.change));
+            log!("{name} ({}) asks: {}: {done}", signed.key, ChangeSummary(&signed.change));
         }
-        self.changed = Some(answer.clone());
+        self.last_signed_response = Some(answer.clone());
         answer
     }
 
     fn change(&mut self, change: Change) -> Result<Response, Refusal> {
         match change {
             Change::Stage { length, digest } => {
-                self.request(SlotEvent::Announced(ModelFile { digest, length }))?;
+                self.request(SlotEvent::StageRequested(ModelFile { digest, length }))?;
                 Ok(Response::Stage(self.parts.slots.progress()))
             }
             Change::Activate { digest, downgrade } => {
                 if downgrade == Downgrade::Refused {
-                    self.parts.slots.check_age(digest)?;
+                    self.parts.slots.check_not_downgrade(digest)?;
                 }
                 self.request(SlotEvent::ActivateRequested(digest))?;
                 Ok(Response::Stage(self.parts.slots.progress()))
@@ -61,11 +61,11 @@ impl Service {
     }
 
     /// Starts a new conversation, since the host on the line may have changed.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn rotate_nonce(&mut self) {
         match draw_nonce() {
             Ok(nonce) => {
-                self.parts.guard.renew(nonce);
-                self.changed = None;
+                self.parts.guard.rotate_nonce(nonce);
+                self.last_signed_response = None;
             }
             // The counter continues, so that no value is accepted twice.
             Err(error) => log!("the system provides no random bytes: {error}"),
@@ -84,9 +84,9 @@ pub fn draw_nonce() -> Result<Nonce, getrandom::Error> {
 }
 
 /// A change as text for the log.
-struct InWords<'a>(&'a Change);
+struct ChangeSummary<'a>(&'a Change);
 
-impl std::fmt::Display for InWords<'_> {
+impl std::fmt::Display for ChangeSummary<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Change::Stage { length, digest } => write!(f, "send the model {digest} of {length} bytes"),

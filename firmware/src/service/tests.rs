@@ -3,13 +3,14 @@ use std::sync::mpsc::sync_channel;
 use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
 use shared::trust::{Keyring, SecretKey, TrustedKey};
 use shared::wire::{
-    BootId, CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Nack, ReliableEvent,
+    BootId, CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Nack, QcFlags, ReliableEvent,
     SequencedEvent, Slot, SlotState, StageTimes, Stream,
 };
 use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
 
 use super::*;
 use crate::frames::{CameraReadiness, FrameCommand};
+use crate::inference::Capture;
 use crate::io::IlluminationConfig;
 use crate::update::MemoryStorage;
 
@@ -20,7 +21,7 @@ const FACTORY: &[u8] = b"factory";
 /// A service without threads around it.
 struct Bench {
     service: Service,
-    work: Receiver<Work>,
+    work: Receiver<LoaderJob>,
     storage: MemoryStorage,
 }
 
@@ -31,7 +32,7 @@ impl Bench {
 
     fn trusting(keyring: Keyring) -> Self {
         let storage = MemoryStorage::default();
-        let slots = Slots::open(Box::new(storage.clone()), FACTORY);
+        let slots = SlotStore::open(Box::new(storage.clone()), FACTORY);
         let (loader, work) = sync_channel(8);
         let settings = Settings {
             illumination: DutyCycle::OFF,
@@ -45,7 +46,7 @@ impl Bench {
         let running = slots.active_digest();
         let mut service = Service::new(ServiceParts {
             slots,
-            guard: Guard::new(keyring, draw_nonce().unwrap()),
+            guard: ReplayGuard::new(keyring, draw_nonce().unwrap()),
             running,
             loader,
             control: Arc::new(FrameControl::new(&settings)),
@@ -55,12 +56,16 @@ impl Bench {
             flat_field: None,
             illumination: IlluminationConfig::open_optional(None).unwrap(),
             light: StatusLight::none(),
-            name: short_name("bench"),
+            name: truncated_name("bench"),
             threads: 2,
             readiness: Arc::new(ReadyNotifier::new("", running, |_: &str| ())),
             heartbeat: crate::runtime::watchdog::ThreadHeartbeat::default(),
         });
-        service.hear(Input::Camera { state: CameraState::Running, name: "test".to_owned(), generation: 0 });
+        service.handle(ServiceEvent::Camera {
+            state: CameraState::Running,
+            name: "test".to_owned(),
+            generation: 0,
+        });
         let bench = Self { service, work, storage };
         assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
         bench
@@ -82,7 +87,7 @@ impl Bench {
     }
 
     fn ask_with(&mut self, request: Request, bulk: Vec<u8>) -> (Response, Vec<u8>) {
-        self.service.hear(Input::Line(LineEvent::Packet(Ok(Packet {
+        self.service.handle(ServiceEvent::Link(LineEvent::Packet(Ok(Packet {
             sequence: 9,
             message: request.into(),
             bulk,
@@ -219,29 +224,29 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
         let verifying = Response::Stage(StageProgress::Verifying { digest });
         assert_eq!(bench.ask(Request::Activate { digest }), verifying);
     }
-    assert_eq!(bench.work.try_recv(), Ok(Work::Verify { digest, onnx: onnx.clone() }));
+    assert_eq!(bench.work.try_recv(), Ok(LoaderJob::Verify { digest, onnx: onnx.clone() }));
     assert!(bench.work.try_recv().is_err(), "asked twice, verified once");
     let other = Request::Stage { length: 5, digest: ModelDigest([1; 32]) };
     assert_eq!(bench.ask(other), Response::Refused(Refusal::Busy));
 
-    bench.service.hear(Input::Verified(digest, Ok(())));
-    bench.service.tell_progress();
+    bench.service.handle(ServiceEvent::Verified(digest, Ok(())));
+    bench.service.report_progress();
     let trial = StageProgress::Trial { digest, frames_left: TRIAL_FRAMES };
     assert_eq!(bench.notice(), Notice::Stage(trial));
-    assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::A, .. })));
-    bench.service.hear(Input::Passed(ModelDigest::of(FACTORY), QcFlags::NONE));
+    assert!(matches!(bench.work.try_recv(), Ok(LoaderJob::Load { slot: Slot::A, .. })));
+    bench.service.handle(ServiceEvent::FramePassed(ModelDigest::of(FACTORY), QcFlags::NONE));
     assert_eq!(
         bench.ask(Request::StageStatus),
         Response::Stage(trial),
         "frames of the old model do not count"
     );
 
-    bench.service.hear(Input::Passed(digest, QcFlags::NONE));
-    bench.service.hear(Input::Failed(digest));
-    bench.service.tell_progress();
+    bench.service.handle(ServiceEvent::FramePassed(digest, QcFlags::NONE));
+    bench.service.handle(ServiceEvent::FrameFailed(digest));
+    bench.service.report_progress();
     let failed = StageProgress::Failed { digest, reason: ModelRefusal::TrialFailed };
     assert_eq!(bench.notice(), Notice::Stage(failed));
-    assert!(matches!(bench.work.try_recv(), Ok(Work::Load { slot: Slot::Factory, .. })));
+    assert!(matches!(bench.work.try_recv(), Ok(LoaderJob::Load { slot: Slot::Factory, .. })));
     let Response::Slots(slots) = bench.ask(Request::Slots) else { panic!() };
     assert_eq!((slots.active, slots.a.state), (Slot::Factory, SlotState::Empty));
 }
@@ -252,7 +257,7 @@ fn a_refused_model_leaves_the_old_one_and_its_reason_is_told() {
         let mut bench = Bench::new();
         let digest = bench.stage(&[3; 10]);
         bench.ask(Request::Activate { digest });
-        bench.service.hear(Input::Verified(digest, Err(reason)));
+        bench.service.handle(ServiceEvent::Verified(digest, Err(reason)));
         let failed = Response::Stage(StageProgress::Failed { digest, reason });
         assert_eq!(bench.ask(Request::StageStatus), failed);
         let Response::Status(status) = bench.ask(Request::Status) else { panic!() };
@@ -306,8 +311,8 @@ fn the_same_token_gives_the_same_frame() {
         _ => panic!(),
     };
     assert_eq!([triggered(&bench), triggered(&bench)], [Some(5), None], "asked twice, taken once");
-    bench.service.hear(Input::Captured(5, Some(capture(1))));
-    bench.service.hear(Input::Captured(4, Some(capture(2))));
+    bench.service.handle(ServiceEvent::Captured(5, Some(capture(1))));
+    bench.service.handle(ServiceEvent::Captured(4, Some(capture(2))));
     for _ in 0..2 {
         let Response::Capture(CaptureState::Ready(info)) = ask(&mut bench, 5) else { panic!() };
         assert_eq!(info.report.frame, 1);
@@ -332,7 +337,7 @@ fn the_same_token_gives_the_same_frame() {
 fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
     let mut bench = Bench::new();
     let tell = |bench: &mut Bench, state| {
-        bench.service.hear(Input::Camera { state, name: String::new(), generation: 0 });
+        bench.service.handle(ServiceEvent::Camera { state, name: String::new(), generation: 0 });
     };
     tell(&mut bench, CameraState::Absent);
     // Another host opens a conversation: nothing that waited comes by itself.
@@ -358,7 +363,7 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
         (CameraState::Running, CaptureState::Pending),
     ];
     for (state, expected) in states {
-        bench.service.hear(Input::Camera { state, name: String::new(), generation: 0 });
+        bench.service.handle(ServiceEvent::Camera { state, name: String::new(), generation: 0 });
         assert_eq!(bench.notice(), Notice::Camera(state));
         assert_eq!(bench.ask(Request::Capture { token: 1 }), Response::Capture(expected));
     }
@@ -367,7 +372,11 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
 #[test]
 fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
     let mut bench = Bench::new();
-    bench.service.hear(Input::Camera { state: CameraState::Finished, name: String::new(), generation: 0 });
+    bench.service.handle(ServiceEvent::Camera {
+        state: CameraState::Finished,
+        name: String::new(),
+        generation: 0,
+    });
     bench.sent();
     for _ in 0..2 {
         bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
@@ -376,19 +385,19 @@ fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
         bench.service.parts.control.next(CameraReadiness::EndOfInput, 0),
         Some(FrameCommand::RestartSource(1))
     ));
-    let late = Input::Camera { state: CameraState::Finished, name: String::new(), generation: 0 };
-    bench.service.hear(late);
+    let late = ServiceEvent::Camera { state: CameraState::Finished, name: String::new(), generation: 0 };
+    bench.service.handle(late);
     let pending = Response::Capture(CaptureState::Pending);
     assert_eq!(
         bench.ask(Request::Capture { token: 3 }),
         pending,
         "word of the old generation does not count"
     );
-    for lost in [Input::Line(LineEvent::Lost), Input::Stop] {
+    for lost in [ServiceEvent::Link(LineEvent::Lost), ServiceEvent::Stop] {
         bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
         match lost {
-            Input::Stop => bench.service.host_left(),
-            lost => bench.service.hear(lost),
+            ServiceEvent::Stop => bench.service.host_left(),
+            lost => bench.service.handle(lost),
         }
         let Response::Settings(settings) = bench.ask(Request::Settings) else { panic!() };
         assert_eq!(settings.acquisition, Acquisition::Continuous);

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::trust::{Keyring, KeyringError, PublicKey, TrustedKey};
-use shared::wire::FlatFieldDigest;
+use shared::wire::{FlatFieldDigest, truncated_name};
 use shared::{Execution, FlatField, Kernels, PixelSize};
 use thiserror::Error;
 
 use crate::camera::CameraSource;
 use crate::io::{IlluminationConfig, StatusLightConfig};
-use crate::service::short_name;
 
 /// The default path of the file.
 pub const DEFAULT_CONFIG: &str = "/etc/nuclei/station.toml";
@@ -217,7 +216,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Keys`].
     pub fn keyring(&self) -> Result<Keyring, ConfigError> {
-        let keys = self.trust.keys.iter().map(|(name, &key)| TrustedKey { name: short_name(name), key });
+        let keys = self.trust.keys.iter().map(|(name, &key)| TrustedKey { name: truncated_name(name), key });
         Ok(Keyring::new(keys.collect())?)
     }
 

@@ -7,25 +7,25 @@ use shared::trust::Keyring;
 use shared::wire::{ModelDigest, ModelRefusal, Slot};
 use shared::{Execution, Model, SegmentError};
 
-use super::slot_store::Work;
+use super::slot_store::LoaderJob;
+use crate::inbox::ServiceEvent;
 use crate::inference::Pipeline;
 use crate::runtime::log;
-use crate::service::Input;
 
 /// Does the work of changed slots until no more comes.
 pub fn load_models(
-    work: &Receiver<Work>,
+    work: &Receiver<LoaderJob>,
     execution: Execution,
     keyring: &Keyring,
-    service: &SyncSender<Input>,
+    service: &SyncSender<ServiceEvent>,
 ) {
     for work in work {
         let done = match work {
-            Work::Verify { digest, onnx } => {
-                Input::Verified(digest, verify(digest, &onnx, execution, keyring))
+            LoaderJob::Verify { digest, onnx } => {
+                ServiceEvent::Verified(digest, verify(digest, &onnx, execution, keyring))
             }
-            Work::Load { slot, digest, onnx } => {
-                Input::Loaded(digest, load(slot, digest, &onnx, execution, keyring).map(Box::new))
+            LoaderJob::Load { slot, digest, onnx } => {
+                ServiceEvent::Loaded(digest, load(slot, digest, &onnx, execution, keyring).map(Box::new))
             }
         };
         if service.send(done).is_err() {

@@ -10,11 +10,11 @@
 //! "Replaced" means: write a new file, fsync, rename, fsync the folder. Whenever the power fails, the table names a
 //! complete model, and an interrupted upload resumes from its last recorded progress.
 
-mod absent;
-mod age;
+mod anti_rollback;
 mod folder;
 #[cfg(test)]
 mod memory;
+mod no_storage;
 #[cfg(test)]
 mod tests;
 
@@ -27,10 +27,10 @@ use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, SlotReport, StagePr
 
 use crate::runtime::log;
 
-pub use absent::NoStorage;
 pub use folder::{FolderStorage, StorageError};
 #[cfg(test)]
-pub use memory::{Aftermath, Fault, MemoryStorage};
+pub use memory::{Fault, MemoryStorage, PowerLossOutcome};
+pub use no_storage::NoStorage;
 
 /// Chunks that may be lost to a power cut.
 pub const SYNC_CHUNKS: u32 = 64;
@@ -40,7 +40,7 @@ const MAX_RECORD: usize = 1 << 16;
 /// Named files that survive a power loss once synced.
 ///
 /// A name's file, its bytes and its place in the folder are lasting apart: bytes after [`sync`](Self::sync),
-/// names after [`sync_names`](Self::sync_names).
+/// names after [`sync_dir`](Self::sync_dir).
 pub trait SlotStorage: Send {
     /// At most `limit` bytes from the start of a file; `None` where there is none.
     ///
@@ -88,12 +88,12 @@ pub trait SlotStorage: Send {
     ///
     /// # Errors
     /// What the system says.
-    fn sync_names(&mut self) -> io::Result<()>;
+    fn sync_dir(&mut self) -> io::Result<()>;
 }
 
-/// Work that a change leaves to the model loader.
+/// LoaderJob that a change leaves to the model loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Work {
+pub enum LoaderJob {
     /// Verify a staged model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
     Verify {
         /// The model.
@@ -113,7 +113,7 @@ pub enum Work {
 }
 
 /// The slots of this station.
-pub struct Slots {
+pub struct SlotStore {
     storage: Box<dyn SlotStorage>,
     factory: &'static [u8],
     factory_digest: ModelDigest,
@@ -124,7 +124,7 @@ pub struct Slots {
     unsynced: u32,
 }
 
-impl Slots {
+impl SlotStore {
     /// Loads the slots. Unreadable storage is treated as that of a new station.
     pub fn open(storage: Box<dyn SlotStorage>, factory: &'static [u8]) -> Self {
         let table = match storage.read(TABLE, MAX_RECORD) {
@@ -146,7 +146,7 @@ impl Slots {
             chunks: None,
             unsynced: 0,
         };
-        slots.find_chunks();
+        slots.reload_chunk_map();
         slots
     }
 
@@ -174,32 +174,32 @@ impl Slots {
     ///
     /// # Errors
     /// [`Refusal`]: the slots are then as they were.
-    pub fn request(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
+    pub fn request(&mut self, event: SlotEvent) -> Result<Vec<LoaderJob>, Refusal> {
         // The power may have failed between the last chunk and recording that it was the last.
         self.complete()?;
         self.change(event)
     }
 
-    fn change(&mut self, event: SlotEvent) -> Result<Vec<Work>, Refusal> {
+    fn change(&mut self, event: SlotEvent) -> Result<Vec<LoaderJob>, Refusal> {
         let (table, actions) = self.table.step(event)?;
         self.store(table).map_err(|error| {
             log!("cannot write the slot table: {error}");
             Refusal::Model(ModelRefusal::Storage)
         })?;
-        Ok(self.perform(&actions, Stored::Yes))
+        Ok(self.perform(&actions, Persisted::Yes))
     }
 
     /// Applies an event.
     ///
     /// A storage failure never lets a model count as confirmed. Actions that lead back to a confirmed model are
     /// executed anyway, since a restart would do the same.
-    pub fn happened(&mut self, event: SlotEvent) -> Vec<Work> {
+    pub fn apply(&mut self, event: SlotEvent) -> Vec<LoaderJob> {
         let Ok((table, actions)) = self.table.step(event) else { return Vec::new() };
         match (self.store(table), event) {
-            (Ok(()), _) => self.perform(&actions, Stored::Yes),
+            (Ok(()), _) => self.perform(&actions, Persisted::Yes),
             (Err(error), SlotEvent::Verified(digest)) => {
                 log!("cannot write the slot table: {error}");
-                self.happened(SlotEvent::VerifyFailed(digest, ModelRefusal::Storage))
+                self.apply(SlotEvent::VerifyFailed(digest, ModelRefusal::Storage))
             }
             (Err(error), SlotEvent::FramePassed(_)) => {
                 log!("cannot record a passed trial frame: {error}");
@@ -208,7 +208,7 @@ impl Slots {
             (Err(error), _) => {
                 log!("cannot write the slot table: {error}");
                 self.table = table;
-                self.perform(&actions, Stored::No)
+                self.perform(&actions, Persisted::No)
             }
         }
     }
@@ -241,7 +241,7 @@ impl Slots {
                 log!("cannot sync the uploaded model to disk: {error}");
                 // The host resends chunks that the system did not store.
                 self.chunks = None;
-                self.find_chunks();
+                self.reload_chunk_map();
                 Refusal::Model(ModelRefusal::Storage)
             })?;
         }
@@ -264,7 +264,7 @@ impl Slots {
     fn sync_chunks(&mut self, slot: Slot) -> io::Result<()> {
         let Some(chunks) = &self.chunks else { return Ok(()) };
         self.storage.sync(data_name(slot))?;
-        self.storage.sync_names()?;
+        self.storage.sync_dir()?;
         replace(&mut *self.storage, progress_name(slot), &chunks.encode())?;
         self.unsynced = 0;
         Ok(())
@@ -278,18 +278,18 @@ impl Slots {
         Ok(())
     }
 
-    fn perform(&mut self, actions: &[SlotAction], stored: Stored) -> Vec<Work> {
+    fn perform(&mut self, actions: &[SlotAction], persisted: Persisted) -> Vec<LoaderJob> {
         let mut work = Vec::new();
         for &action in actions {
             match action {
-                SlotAction::Erase(slot) if stored == Stored::Yes => self.erase(slot),
+                SlotAction::Erase(slot) if persisted == Persisted::Yes => self.erase(slot),
                 // The stored table still names these bytes.
                 SlotAction::Erase(_) => {}
                 SlotAction::Verify(slot) => work.extend(self.verify(slot)),
                 SlotAction::Load(slot) => work.extend(self.load(slot)),
             }
         }
-        self.find_chunks();
+        self.reload_chunk_map();
         work
     }
 
@@ -299,28 +299,28 @@ impl Slots {
         let erased = storage
             .remove(progress_name(slot))
             .and_then(|()| storage.remove(data_name(slot)))
-            .and_then(|()| storage.sync_names());
+            .and_then(|()| storage.sync_dir());
         if let Err(error) = erased {
             log!("cannot delete an old model: {error}");
         }
     }
 
-    fn verify(&mut self, slot: Slot) -> Vec<Work> {
+    fn verify(&mut self, slot: Slot) -> Vec<LoaderJob> {
         let Some(model) = self.table.record(slot).model() else { return Vec::new() };
         match self.read_model(slot, model) {
-            Ok(onnx) => vec![Work::Verify { digest: model.digest, onnx }],
-            Err(reason) => self.happened(SlotEvent::VerifyFailed(model.digest, reason)),
+            Ok(onnx) => vec![LoaderJob::Verify { digest: model.digest, onnx }],
+            Err(reason) => self.apply(SlotEvent::VerifyFailed(model.digest, reason)),
         }
     }
 
-    fn load(&mut self, slot: Slot) -> Vec<Work> {
+    fn load(&mut self, slot: Slot) -> Vec<LoaderJob> {
         let Some(model) = self.table.record(slot).model() else {
             let onnx = Cow::Borrowed(self.factory);
-            return vec![Work::Load { slot: Slot::Factory, digest: self.factory_digest, onnx }];
+            return vec![LoaderJob::Load { slot: Slot::Factory, digest: self.factory_digest, onnx }];
         };
         match self.read_model(slot, model) {
-            Ok(onnx) => vec![Work::Load { slot, digest: model.digest, onnx: Cow::Owned(onnx) }],
-            Err(reason) => self.happened(SlotEvent::LoadFailed(reason)),
+            Ok(onnx) => vec![LoaderJob::Load { slot, digest: model.digest, onnx: Cow::Owned(onnx) }],
+            Err(reason) => self.apply(SlotEvent::LoadFailed(reason)),
         }
     }
 
@@ -340,7 +340,7 @@ impl Slots {
     }
 
     /// Reloads the chunk map to match the table.
-    fn find_chunks(&mut self) {
+    fn reload_chunk_map(&mut self) {
         let Some((slot, model, Staging::Receiving)) = self.table.staged() else {
             self.chunks = None;
             return;
@@ -376,7 +376,7 @@ pub fn stored_model(folder: &Path, table: &SlotTable) -> io::Result<Option<(Mode
 
 /// Whether the table that an action follows from is in storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
+enum Persisted {
     Yes,
     No,
 }
@@ -405,5 +405,5 @@ fn replace(storage: &mut dyn SlotStorage, name: &str, bytes: &[u8]) -> io::Resul
     storage.write(&beside, bytes)?;
     storage.sync(&beside)?;
     storage.rename(&beside, name)?;
-    storage.sync_names()
+    storage.sync_dir()
 }

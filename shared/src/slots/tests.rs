@@ -18,7 +18,7 @@ fn after(table: SlotTable, events: &[SlotEvent]) -> SlotTable {
 
 fn trial(model: ModelFile) -> Vec<SlotEvent> {
     let digest = model.digest;
-    vec![Announced(model), ChunksComplete(digest), ActivateRequested(digest), Verified(digest)]
+    vec![StageRequested(model), ChunksComplete(digest), ActivateRequested(digest), Verified(digest)]
 }
 
 fn confirmed(model: ModelFile) -> Vec<SlotEvent> {
@@ -51,58 +51,64 @@ fn transitions() {
     let y_gone = |reason| SlotTable { failure: failed(Y, reason), ..x_runs };
 
     let cases: &[(&str, SlotTable, SlotEvent, SlotTable, &[SlotAction])] = &[
-        ("first announcement", new, Announced(X), x_staged, &[Erase(Slot::A)]),
-        ("resumed", x_staged, Announced(X), x_staged, &[]),
-        ("replaced", x_staged, Announced(Y), SlotTable { a: Staged(Y, Receiving), ..new }, &[Erase(Slot::A)]),
+        ("first announcement", new, StageRequested(X), x_staged, &[Erase(Slot::A)]),
+        ("resumed", x_staged, StageRequested(X), x_staged, &[]),
         (
-            "replaced when complete",
-            x_complete,
-            Announced(Y),
+            "replaced",
+            x_staged,
+            StageRequested(Y),
             SlotTable { a: Staged(Y, Receiving), ..new },
             &[Erase(Slot::A)],
         ),
-        ("announced while verified", x_verifying, Announced(X), x_verifying, &[]),
-        ("announced while on trial", x_trial, Announced(X), x_trial, &[]),
-        ("announced while it runs", x_runs, Announced(X), x_runs, &[]),
+        (
+            "replaced when complete",
+            x_complete,
+            StageRequested(Y),
+            SlotTable { a: Staged(Y, Receiving), ..new },
+            &[Erase(Slot::A)],
+        ),
+        ("announced while verified", x_verifying, StageRequested(X), x_verifying, &[]),
+        ("announced while on trial", x_trial, StageRequested(X), x_trial, &[]),
+        ("announced while it runs", x_runs, StageRequested(X), x_runs, &[]),
         (
             "announced again after failing",
             SlotTable { failure: failed(X, ModelRefusal::NotOnnx), ..new },
-            Announced(X),
+            StageRequested(X),
             x_staged,
             &[Erase(Slot::A)],
         ),
         (
             "active slot is left alone",
             x_runs,
-            Announced(Y),
+            StageRequested(Y),
             SlotTable { b: Staged(Y, Receiving), ..x_runs },
             &[Erase(Slot::B)],
         ),
         (
             "previous gives way",
             y_runs,
-            Announced(Z),
+            StageRequested(Z),
             SlotTable { a: Staged(Z, Receiving), previous: Slot::Factory, ..y_runs },
             &[Erase(Slot::A)],
         ),
         (
             "previous announced needs no bytes",
             y_runs,
-            Announced(X),
+            StageRequested(X),
             SlotTable { a: Staged(X, Complete), previous: Slot::Factory, ..y_runs },
             &[],
         ),
         (
             "empty slot before a confirmed one",
             SlotTable { a: Confirmed(X), ..new },
-            Announced(Y),
+            StageRequested(Y),
             SlotTable { a: Confirmed(X), b: Staged(Y, Receiving), ..new },
             &[Erase(Slot::B)],
         ),
         (
             "staged elsewhere is dropped",
             SlotTable { a: Confirmed(X), b: Staged(Y, Complete), ..new },
-            Announced(X),
+            StageRequested(X),
             x_complete,
             &[Erase(Slot::B)],
         ),
@@ -208,15 +214,15 @@ fn refusals() {
     let on_trial = after(new, &trial(X));
     let too_large = ModelRefusal::TooLarge { limit: MAX_MODEL_LENGTH };
     let cases = [
-        ("nothing", new, Announced(ModelFile { length: 0, ..X }), Refusal::OutOfRange),
+        ("nothing", new, StageRequested(ModelFile { length: 0, ..X }), Refusal::OutOfRange),
         (
             "too large",
             new,
-            Announced(ModelFile { length: MAX_MODEL_LENGTH + 1, ..X }),
+            StageRequested(ModelFile { length: MAX_MODEL_LENGTH + 1, ..X }),
             Refusal::Model(too_large),
         ),
-        ("another while verifying", verifying, Announced(Y), Refusal::Busy),
-        ("another while on trial", on_trial, Announced(Y), Refusal::Busy),
+        ("another while verifying", verifying, StageRequested(Y), Refusal::Busy),
+        ("another while on trial", on_trial, StageRequested(Y), Refusal::Busy),
         ("activate what is not there", new, ActivateRequested(X.digest), Refusal::NotFound),
         ("activate another", on_trial, ActivateRequested(Y.digest), Refusal::NotFound),
     ];
@@ -232,7 +238,7 @@ fn progress_tells_the_whole_way() {
     let mut table = SlotTable::default();
     assert_eq!(table.progress(0), StageProgress::Idle);
     let way = [
-        (Announced(X), receiving(4)),
+        (StageRequested(X), receiving(4)),
         (ChunksComplete(digest), receiving(length)),
         (ActivateRequested(digest), StageProgress::Verifying { digest }),
         (Verified(digest), StageProgress::Trial { digest, frames_left: TRIAL_FRAMES }),
@@ -255,12 +261,12 @@ fn progress_tells_the_whole_way() {
 
 /// A table and, per writable slot, the model whose bytes were last verified there.
 #[derive(Clone, Copy)]
-struct World {
+struct SlotSimulator {
     table: SlotTable,
     verified: [Option<ModelFile>; 2],
 }
 
-impl World {
+impl SlotSimulator {
     fn key(&self) -> (Vec<u8>, [Option<[u8; 32]>; 2]) {
         (self.table.encode(), self.verified.map(|model| model.map(|model| model.digest.0)))
     }
@@ -310,7 +316,7 @@ fn events() -> Vec<SlotEvent> {
     let of_a_model = |model: ModelFile| {
         let digest = model.digest;
         [
-            Announced(model),
+            StageRequested(model),
             ChunksComplete(digest),
             ActivateRequested(digest),
             Verified(digest),
@@ -326,13 +332,13 @@ fn events() -> Vec<SlotEvent> {
 }
 
 /// Every table that events of three models can lead to.
-fn reachable() -> Vec<World> {
-    let start = World { table: SlotTable::default(), verified: [None; 2] };
+fn reachable() -> Vec<SlotSimulator> {
+    let start = SlotSimulator { table: SlotTable::default(), verified: [None; 2] };
     let mut seen = BTreeMap::from([(start.key(), start)]);
     let mut queue = VecDeque::from([start]);
-    while let Some(world) = queue.pop_front() {
-        world.check();
-        for next in events().into_iter().filter_map(|event| world.step(event)) {
+    while let Some(simulator) = queue.pop_front() {
+        simulator.check();
+        for next in events().into_iter().filter_map(|event| simulator.step(event)) {
             seen.entry(next.key()).or_insert_with(|| {
                 queue.push_back(next);
                 next
@@ -344,9 +350,9 @@ fn reachable() -> Vec<World> {
 
 #[test]
 fn every_reachable_table_runs_a_verified_model() {
-    let worlds = reachable();
-    assert!(worlds.len() > 1000, "{}", worlds.len());
-    for World { table, .. } in worlds {
+    let simulators = reachable();
+    assert!(simulators.len() > 1000, "{}", simulators.len());
+    for SlotSimulator { table, .. } in simulators {
         // Restarts end every trial and every verification, and then any model is accepted.
         let rested = after(table, &[Booted; TRIAL_BOOTS as usize]);
         assert!(!matches!(rested.record(rested.active), SlotRecord::Trial { .. }), "{table:?}");
@@ -362,7 +368,7 @@ fn every_reachable_table_runs_a_verified_model() {
 
 #[test]
 fn events_may_be_repeated() {
-    for World { table, .. } in reachable() {
+    for SlotSimulator { table, .. } in reachable() {
         for event in events() {
             // Each frame, start and failed load is another one.
             if matches!(event, FramePassed(_) | Booted | LoadFailed(_)) {

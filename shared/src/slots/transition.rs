@@ -15,7 +15,7 @@ impl SlotTable {
     /// A [`Refusal`] for the host; the table then stays as it is.
     pub fn step(mut self, event: SlotEvent) -> Result<(Self, Vec<SlotAction>), Refusal> {
         let actions = match event {
-            SlotEvent::Announced(model) => self.announce(model)?,
+            SlotEvent::StageRequested(model) => self.request_stage(model)?,
             SlotEvent::ActivateRequested(digest) => self.activate(digest)?,
             SlotEvent::ChunksComplete(digest) => {
                 if let Some((slot, model)) = self.staged_as(digest, Staging::Receiving) {
@@ -36,7 +36,7 @@ impl SlotTable {
                 None => vec![],
             },
             SlotEvent::Booted => self.boot(),
-            SlotEvent::LoadFailed(reason) => self.give_up(reason),
+            SlotEvent::LoadFailed(reason) => self.roll_back(reason),
             SlotEvent::FramePassed(digest) => {
                 if let SlotRecord::Trial { model, boots, frames_left } = self.record(self.active)
                     && model.digest == digest
@@ -51,7 +51,7 @@ impl SlotTable {
             }
             SlotEvent::FrameFailed(digest) => match self.record(self.active) {
                 SlotRecord::Trial { model, .. } if model.digest == digest => {
-                    self.give_up(ModelRefusal::TrialFailed)
+                    self.roll_back(ModelRefusal::TrialFailed)
                 }
                 _ => vec![],
             },
@@ -60,7 +60,7 @@ impl SlotTable {
         Ok((self, actions))
     }
 
-    fn announce(&mut self, model: ModelFile) -> Result<Vec<SlotAction>, Refusal> {
+    fn request_stage(&mut self, model: ModelFile) -> Result<Vec<SlotAction>, Refusal> {
         if model.length == 0 {
             return Err(Refusal::OutOfRange);
         }
@@ -141,7 +141,7 @@ impl SlotTable {
         if let SlotRecord::Trial { model, boots, frames_left } = self.record(self.active) {
             let boots = boots.saturating_add(1);
             if boots >= TRIAL_BOOTS {
-                return self.give_up(ModelRefusal::TrialInterrupted);
+                return self.roll_back(ModelRefusal::TrialInterrupted);
             }
             self.set(self.active, SlotRecord::Trial { model, boots, frames_left });
         }
@@ -149,12 +149,12 @@ impl SlotTable {
     }
 
     /// Leaves the active model for good.
-    fn give_up(&mut self, reason: ModelRefusal) -> Vec<SlotAction> {
+    fn roll_back(&mut self, reason: ModelRefusal) -> Vec<SlotAction> {
         let slot = self.active;
         let Some(model) = self.record(slot).model() else { return vec![] };
         self.failure = Some(Failure { digest: model.digest, reason });
         self.set(slot, SlotRecord::Empty);
-        self.go_back();
+        self.activate_previous();
         vec![SlotAction::Load(self.active), SlotAction::Erase(slot)]
     }
 
@@ -166,11 +166,11 @@ impl SlotTable {
             self.set(self.active, SlotRecord::Staged(model, Staging::Complete));
         }
         self.failure = Some(Failure { digest, reason: ModelRefusal::Reverted });
-        self.go_back();
+        self.activate_previous();
         vec![SlotAction::Load(self.active)]
     }
 
-    fn go_back(&mut self) {
+    fn activate_previous(&mut self) {
         self.active = self.previous;
         self.previous = Slot::Factory;
     }

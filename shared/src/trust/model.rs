@@ -88,18 +88,18 @@ impl Keyring {
     /// Whether a model may run: the name of the key that signed it, `None` if the station is open.
     ///
     /// # Errors
-    /// [`ModelRefusal::Unsigned`], [`ModelRefusal::Stranger`] or [`ModelRefusal::Forged`].
+    /// [`ModelRefusal::Unsigned`], [`ModelRefusal::UnknownKey`] or [`ModelRefusal::BadSignature`].
     pub fn check_model(&self, onnx: &[u8]) -> Result<Option<&TrustedKey>, ModelRefusal> {
         if self.is_open() {
             return Ok(None);
         }
         let ModelSignature { key, signed, signature } =
             ModelSignature::at_end(onnx).ok_or(ModelRefusal::Unsigned)?;
-        let trusted = self.find(key).ok_or(ModelRefusal::Stranger { key })?;
+        let trusted = self.find(key).ok_or(ModelRefusal::UnknownKey { key })?;
         let body = &onnx[..onnx.len() - SIGNATURE_LENGTH];
         match trusted.key.verify(&message(key, signed, body), &signature) {
             true => Ok(Some(trusted)),
-            false => Err(ModelRefusal::Forged),
+            false => Err(ModelRefusal::BadSignature),
         }
     }
 }

@@ -58,10 +58,10 @@ fn a_keyring_holds_different_keys_and_not_too_many() {
 fn an_open_station_takes_any_model_and_any_change() {
     let open = Keyring::default();
     assert_eq!(open.check_model(b"not even a model"), Ok(None));
-    let mut guard = Guard::new(open, Nonce([0; 16]));
+    let mut guard = ReplayGuard::new(open, Nonce([0; 16]));
     assert_eq!(guard.admit_unsigned(), Ok(()));
     let challenge = guard.challenge();
-    assert_eq!(guard.admit(&key(9).sign_change(&challenge, revert(1)), 0), Ok(Admission::New(None)));
+    assert_eq!(guard.admit(&key(9).sign_change(&challenge, revert(1)), 0), Ok(Admission::Fresh(None)));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn only_what_a_trusted_key_signed_is_run() {
         let by = ring.check_model(&signed(seed)).unwrap().unwrap();
         assert_eq!(by.key, key(seed).public());
     }
-    let stranger = ModelRefusal::Stranger { key: key(3).public().id() };
+    let stranger = ModelRefusal::UnknownKey { key: key(3).public().id() };
     assert_eq!(ring.check_model(&signed(3)), Err(stranger));
     for unsigned in [&b"a model"[..], b"", &[0; SIGNATURE_LENGTH]] {
         assert_eq!(ring.check_model(unsigned), Err(ModelRefusal::Unsigned));
@@ -95,10 +95,10 @@ fn only_what_a_trusted_key_signed_is_run() {
         key: key(1).public().id(),
         ..ModelSignature::at_end(&key(3).sign_model(b"a model", NOON)).unwrap()
     };
-    assert_eq!(ring.check_model(&[b"a model", &posed.entry()[..]].concat()), Err(ModelRefusal::Forged));
+    assert_eq!(ring.check_model(&[b"a model", &posed.entry()[..]].concat()), Err(ModelRefusal::BadSignature));
     let mut moved = key(1).sign_model(b"a modem", NOON);
     moved[..7].copy_from_slice(b"a model");
-    assert_eq!(ring.check_model(&moved), Err(ModelRefusal::Forged));
+    assert_eq!(ring.check_model(&moved), Err(ModelRefusal::BadSignature));
 }
 
 proptest! {
@@ -141,12 +141,12 @@ proptest! {
         if let Ok((other, [])) = postcard::take_from_bytes::<SignedChange>(&bytes) && other != signed {
             prop_assert!(guard.admit(&other, 0).is_err(), "{other:?}");
         }
-        prop_assert!(matches!(guard.admit(&signed, 0), Ok(Admission::New(Some(_)))));
+        prop_assert!(matches!(guard.admit(&signed, 0), Ok(Admission::Fresh(Some(_)))));
     }
 }
 
-fn guard() -> Guard {
-    Guard::new(keyring(), Nonce([7; 16]))
+fn guard() -> ReplayGuard {
+    ReplayGuard::new(keyring(), Nonce([7; 16]))
 }
 
 const fn revert(digest: u8) -> Change {
@@ -158,7 +158,7 @@ const fn stage() -> Change {
 }
 
 fn new(seed: u8) -> Result<Admission, TrustRefusal> {
-    Ok(Admission::New(Some(trusted(seed).name)))
+    Ok(Admission::Fresh(Some(trusted(seed).name)))
 }
 
 #[test]
@@ -167,20 +167,20 @@ fn a_change_counts_once_and_its_answer_may_be_asked_again() {
     assert_eq!(guard.admit_unsigned(), Err(TrustRefusal::Unsigned));
     let first = key(1).sign_change(&guard.challenge(), stage());
     assert_eq!(guard.admit(&first, 0), new(1));
-    assert_eq!(guard.admit(&first, 1), Ok(Admission::Repeated));
+    assert_eq!(guard.admit(&first, 1), Ok(Admission::Retry));
     let second = key(2).sign_change(&guard.challenge(), revert(1));
     assert_eq!(guard.admit(&second, 2), new(2));
-    assert_eq!(guard.admit(&first, 3), Err(TrustRefusal::Stale), "replayed");
-    let skipping = Challenge { next: 9, ..guard.challenge() };
+    assert_eq!(guard.admit(&first, 3), Err(TrustRefusal::StaleChallenge), "replayed");
+    let skipping = Challenge { next_counter: 9, ..guard.challenge() };
     assert_eq!(guard.admit(&key(1).sign_change(&skipping, revert(2)), 4), new(1));
-    assert_eq!(guard.challenge().next, 10);
-    let last = Challenge { next: u32::MAX, ..guard.challenge() };
-    assert_eq!(guard.admit(&key(1).sign_change(&last, revert(2)), 5), Err(TrustRefusal::Stale));
+    assert_eq!(guard.challenge().next_counter, 10);
+    let last = Challenge { next_counter: u32::MAX, ..guard.challenge() };
+    assert_eq!(guard.admit(&key(1).sign_change(&last, revert(2)), 5), Err(TrustRefusal::StaleChallenge));
 
     let kept = key(1).sign_change(&guard.challenge(), stage());
-    guard.renew(Nonce([8; 16]));
+    guard.rotate_nonce(Nonce([8; 16]));
     for old in [kept, first] {
-        assert_eq!(guard.admit(&old, 6), Err(TrustRefusal::Stale));
+        assert_eq!(guard.admit(&old, 6), Err(TrustRefusal::StaleChallenge));
     }
     assert_eq!(guard.admit(&key(1).sign_change(&guard.challenge(), stage()), 7), new(1));
 }
@@ -202,7 +202,7 @@ fn every_change_is_signed_as_itself() {
             let mut guard = guard();
             let signed = key(1).sign_change(&guard.challenge(), change);
             let forged = SignedChange { change: other, ..signed };
-            assert_eq!(guard.admit(&forged, 0), Err(TrustRefusal::Forged), "{change:?} as {other:?}");
+            assert_eq!(guard.admit(&forged, 0), Err(TrustRefusal::BadSignature), "{change:?} as {other:?}");
             assert_eq!(guard.admit(&signed, 0), new(1));
         }
     }
@@ -215,7 +215,7 @@ fn guessing_locks_and_time_unlocks() {
     let good = key(1).sign_change(&challenge, stage());
     let stranger = key(3).sign_change(&challenge, stage());
     let forged = SignedChange { key: KeyId(key(1).public().id().0), ..stranger };
-    let refusals = [TrustRefusal::Stranger { key: stranger.key }, TrustRefusal::Forged];
+    let refusals = [TrustRefusal::UnknownKey { key: stranger.key }, TrustRefusal::BadSignature];
 
     for at in 0..MAX_FAILURES - 1 {
         let wrong = [stranger, forged][usize::from(at % 2)];
@@ -226,14 +226,14 @@ fn guessing_locks_and_time_unlocks() {
     let good = key(1).sign_change(&guard.challenge(), revert(1));
     for _ in 0..MAX_FAILURES {
         let forged = SignedChange { change: revert(2), ..good };
-        assert_eq!(guard.admit(&forged, 1000), Err(TrustRefusal::Forged));
+        assert_eq!(guard.admit(&forged, 1000), Err(TrustRefusal::BadSignature));
     }
     let seconds = (LOCK_MS / 1000) as u16;
-    assert_eq!(guard.admit(&good, 1000), Err(TrustRefusal::Locked { seconds }));
-    guard.renew(Nonce([8; 16]));
+    assert_eq!(guard.admit(&good, 1000), Err(TrustRefusal::LockedOut { seconds }));
+    guard.rotate_nonce(Nonce([8; 16]));
     let good = key(1).sign_change(&guard.challenge(), revert(1));
     let late = 1000 + LOCK_MS;
-    assert_eq!(guard.admit(&good, late - 1), Err(TrustRefusal::Locked { seconds: 1 }));
+    assert_eq!(guard.admit(&good, late - 1), Err(TrustRefusal::LockedOut { seconds: 1 }));
     assert_eq!(guard.admit(&good, late), new(1));
 }
 
@@ -241,9 +241,9 @@ fn guessing_locks_and_time_unlocks() {
 fn stale_changes_lock_nobody_out() {
     let mut guard = guard();
     let old = key(1).sign_change(&guard.challenge(), stage());
-    guard.renew(Nonce([8; 16]));
+    guard.rotate_nonce(Nonce([8; 16]));
     for _ in 0..3 * MAX_FAILURES {
-        assert_eq!(guard.admit(&old, 0), Err(TrustRefusal::Stale));
+        assert_eq!(guard.admit(&old, 0), Err(TrustRefusal::StaleChallenge));
     }
     let names: Vec<_> = guard.keyring().keys().iter().map(|trusted| trusted.name.as_str()).collect();
     assert_eq!(names, ["key 1", "key 2"]);

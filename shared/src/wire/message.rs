@@ -61,6 +61,17 @@ pub const MAX_NAME: usize = 96;
 /// A short name.
 pub type Name = String<MAX_NAME>;
 
+/// As many whole characters of a text as fit into a [`Name`].
+pub fn truncated_name(text: &str) -> Name {
+    let mut name = Name::new();
+    for character in text.chars() {
+        if name.push(character).is_err() {
+            break;
+        }
+    }
+    name
+}
+
 /// SHA-256 of a whole model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelDigest(pub [u8; 32]);

@@ -12,7 +12,7 @@ const MODEL: ModelFile =
 fn slot_table() {
     let digest = MODEL.digest;
     let way = [
-        (SlotEvent::Announced(MODEL), "01000001 digest f0a204000000ef02cfba"),
+        (SlotEvent::StageRequested(MODEL), "01000001 digest f0a204000000ef02cfba"),
         (SlotEvent::ChunksComplete(digest), "01000001 digest f0a204010000d8680dbb"),
         (SlotEvent::ActivateRequested(digest), "01000001 digest f0a20402000081d64bb9"),
         (SlotEvent::Verified(digest), "01010002 digest f0a204000a0000d66e1f64"),

@@ -14,7 +14,7 @@ const SIGNATURE_BYTES: &str = "1111111111111111111111111111111111111111111111111
     2222222222222222222222222222222222222222222222222222222222222222";
 
 const fn signed(change: Change) -> SignedChange {
-    SignedChange { key: KEY, nonce: NONCE, number: 300, change, signature: SIGNATURE }
+    SignedChange { key: KEY, nonce: NONCE, counter: 300, change, signature: SIGNATURE }
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn request() {
 
 #[test]
 fn response() {
-    let challenge = Challenge { nonce: NONCE, next: 300, trust: Trust::Keys(2) };
+    let challenge = Challenge { nonce: NONCE, next_counter: 300, trust: Trust::Keys(2) };
     check(
         &variants!(Response: Hello Status Slots Stage Settings Capture CaptureData Echo Refused; Challenge ..),
         &[
@@ -64,16 +64,16 @@ fn change() {
 fn refusal() {
     check(
         &variants!(Refusal: Unknown Protocol NotFound OutOfRange Busy Model; Trust),
-        &[(Refusal::Trust(TrustRefusal::Stale), "0603")],
+        &[(Refusal::Trust(TrustRefusal::StaleChallenge), "0603")],
     );
     check(
-        &variants!(TrustRefusal: Unsigned Stranger Forged Stale Locked),
+        &variants!(TrustRefusal: Unsigned UnknownKey BadSignature StaleChallenge LockedOut),
         &[
             (TrustRefusal::Unsigned, "00"),
-            (TrustRefusal::Stranger { key: KEY }, "01 746573746b657931"),
-            (TrustRefusal::Forged, "02"),
-            (TrustRefusal::Stale, "03"),
-            (TrustRefusal::Locked { seconds: 300 }, "04ac02"),
+            (TrustRefusal::UnknownKey { key: KEY }, "01 746573746b657931"),
+            (TrustRefusal::BadSignature, "02"),
+            (TrustRefusal::StaleChallenge, "03"),
+            (TrustRefusal::LockedOut { seconds: 300 }, "04ac02"),
         ],
     );
 }
@@ -84,11 +84,11 @@ fn model_refusal() {
     check(
         &variants!(ModelRefusal: TooLarge DigestMismatch NotOnnx NoManifest ManifestVersion BadManifest
             Unsupported GoldenMismatch TrialFailed TrialInterrupted Reverted Storage;
-            Unsigned Stranger Forged Older),
+            Unsigned UnknownKey BadSignature Older),
         &[
             (ModelRefusal::Unsigned, "0c"),
-            (ModelRefusal::Stranger { key: KEY }, "0d 746573746b657931"),
-            (ModelRefusal::Forged, "0e"),
+            (ModelRefusal::UnknownKey { key: KEY }, "0d 746573746b657931"),
+            (ModelRefusal::BadSignature, "0e"),
             (older, "0f80e2cfaa06ac02"),
         ],
     );
@@ -105,7 +105,7 @@ fn signatures() {
         AQOhB7/zzhC+ANJJawAAAADwTE8in0mFvrzdLJs7Sy50afj3Y62dMuxcLlQSOKabWupHMHLBRB3RcQpCv+K6/3aoDSOvzu/YlvEzdUcEn8ID";
     assert_eq!(file, expected);
 
-    let challenge = Challenge { nonce: NONCE, next: 300, trust: Trust::Keys(1) };
+    let challenge = Challenge { nonce: NONCE, next_counter: 300, trust: Trust::Keys(1) };
     let signed = key.sign_change(&challenge, Change::Revert { digest: DIGEST });
     assert_eq!(signed.key.to_string(), "03a107bff3ce10be");
     let expected = "388943af1c916805950e709c7361ebe74fd0fbb7bb452ca59a32151cd8aa5463\

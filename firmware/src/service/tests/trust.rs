@@ -10,7 +10,7 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn ana() -> Keyring {
-    Keyring::new(vec![TrustedKey { name: short_name("ana"), key: key(1).public() }]).unwrap()
+    Keyring::new(vec![TrustedKey { name: truncated_name("ana"), key: key(1).public() }]).unwrap()
 }
 
 fn refused(refusal: TrustRefusal) -> Response {
@@ -48,9 +48,9 @@ impl Bench {
     fn confirm(&mut self, onnx: &[u8], downgrade: Downgrade) {
         let digest = ModelDigest::of(onnx);
         assert_eq!(self.send(onnx, downgrade), Response::Stage(StageProgress::Verifying { digest }));
-        self.service.hear(Input::Verified(digest, Ok(())));
+        self.service.handle(ServiceEvent::Verified(digest, Ok(())));
         for _ in 0..TRIAL_FRAMES {
-            self.service.hear(Input::Passed(digest, QcFlags::NONE));
+            self.service.handle(ServiceEvent::FramePassed(digest, QcFlags::NONE));
         }
         let confirmed = Response::Stage(StageProgress::Confirmed { digest });
         assert_eq!(self.ask(Request::StageStatus), confirmed);
@@ -81,7 +81,7 @@ fn nothing_changes_without_a_trusted_key_and_everything_can_be_read() {
     for change in changes {
         assert_eq!(bench.ask(change.plain()), refused(TrustRefusal::Unsigned), "{change:?}");
         let stranger = bench.sign(&key(2), change);
-        let by = TrustRefusal::Stranger { key: key(2).public().id() };
+        let by = TrustRefusal::UnknownKey { key: key(2).public().id() };
         assert_eq!(bench.ask(Request::Change(stranger)), refused(by), "{change:?}");
     }
     assert_eq!((bench.ask(Request::Settings), bench.ask(Request::Slots)), before);
@@ -120,10 +120,14 @@ fn a_replayed_change_is_answered_or_refused_and_not_done_again() {
     assert_eq!(masks(&bench), Stream::On, "not done twice");
 
     bench.ask_signed(Change::Set(Setting::Preview(Stream::Off)));
-    assert_eq!(bench.ask(Request::Change(off)), refused(TrustRefusal::Stale));
+    assert_eq!(bench.ask(Request::Change(off)), refused(TrustRefusal::StaleChallenge));
     let last = bench.sign(&key(1), Change::Set(Setting::Masks(Stream::Off)));
-    bench.service.hear(Input::Line(LineEvent::Lost));
-    assert_eq!(bench.ask(Request::Change(last)), refused(TrustRefusal::Stale), "of another conversation");
+    bench.service.handle(ServiceEvent::Link(LineEvent::Lost));
+    assert_eq!(
+        bench.ask(Request::Change(last)),
+        refused(TrustRefusal::StaleChallenge),
+        "of another conversation"
+    );
     assert_eq!(masks(&bench), Stream::On);
 }
 
@@ -148,10 +152,10 @@ fn an_older_model_is_refused_unless_it_is_wanted_and_is_not_sent_again() {
     let digest = ModelDigest::of(&old);
     let allowed = Change::Activate { digest, downgrade: Downgrade::Allowed };
     assert_eq!(bench.ask_signed(allowed), Response::Stage(StageProgress::Verifying { digest }));
-    assert!(matches!(bench.work.try_recv(), Ok(Work::Verify { .. })));
-    bench.service.hear(Input::Verified(digest, Ok(())));
+    assert!(matches!(bench.work.try_recv(), Ok(LoaderJob::Verify { .. })));
+    bench.service.handle(ServiceEvent::Verified(digest, Ok(())));
     for _ in 0..TRIAL_FRAMES {
-        bench.service.hear(Input::Passed(digest, QcFlags::NONE));
+        bench.service.handle(ServiceEvent::FramePassed(digest, QcFlags::NONE));
     }
     bench.confirm(&model(3, 2000), Downgrade::Refused);
     assert_eq!(bench.send(&model(4, 1999), Downgrade::Refused), {
@@ -167,15 +171,15 @@ fn guessing_locks_the_station_for_a_while() {
     let good = bench.sign(&key(1), full);
     let forged = SignedChange { key: key(1).public().id(), ..bench.sign(&key(2), full) };
     for _ in 0..MAX_FAILURES {
-        assert_eq!(bench.ask(Request::Change(forged)), refused(TrustRefusal::Forged));
+        assert_eq!(bench.ask(Request::Change(forged)), refused(TrustRefusal::BadSignature));
     }
-    let Response::Refused(Refusal::Trust(TrustRefusal::Locked { seconds })) =
+    let Response::Refused(Refusal::Trust(TrustRefusal::LockedOut { seconds })) =
         bench.ask(Request::Change(good))
     else {
         panic!("even the right one waits")
     };
     assert!((1..=LOCK_MS / 1000).contains(&u64::from(seconds)));
     assert!(matches!(bench.ask(Request::Status), Response::Status(_)));
-    bench.service.started -= Duration::from_millis(LOCK_MS);
+    bench.service.started -= std::time::Duration::from_millis(LOCK_MS);
     assert!(matches!(bench.ask(Request::Change(good)), Response::Settings(_)));
 }

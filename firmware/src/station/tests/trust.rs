@@ -10,7 +10,7 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn keyring(seed: u8) -> Keyring {
-    Keyring::new(vec![TrustedKey { name: short_name("ana"), key: key(seed).public() }]).unwrap()
+    Keyring::new(vec![TrustedKey { name: truncated_name("ana"), key: key(seed).public() }]).unwrap()
 }
 
 impl Host {
@@ -59,12 +59,12 @@ fn a_trusting_station_runs_what_its_keys_signed_and_nothing_else() {
     let stranger = key(2).sign_model(onnx, UnixSeconds(2000));
     let cases = [
         (onnx.clone(), ModelRefusal::Unsigned),
-        (stranger, ModelRefusal::Stranger { key: key(2).public().id() }),
-        (altered, ModelRefusal::Forged),
+        (stranger, ModelRefusal::UnknownKey { key: key(2).public().id() }),
+        (altered, ModelRefusal::BadSignature),
         // Nothing of a stranger's is parsed: that it is no model at all is not even found out.
         (
             key(2).sign_model(b"no model", UnixSeconds(1)),
-            ModelRefusal::Stranger { key: key(2).public().id() },
+            ModelRefusal::UnknownKey { key: key(2).public().id() },
         ),
         (key(1).sign_model(b"no model", UnixSeconds(1)), ModelRefusal::NotOnnx),
     ];

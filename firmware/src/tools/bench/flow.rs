@@ -17,10 +17,10 @@ use shared::wire::{
 use super::BenchError;
 use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Scheduling, SourceKind};
+use crate::inbox::ServiceEvent;
 use crate::inference::Pipeline;
 use crate::link::Outbox;
 use crate::runtime::watchdog::ThreadHeartbeat;
-use crate::service::Input;
 
 /// Turns of each way.
 const TURNS: usize = 3;
@@ -170,12 +170,12 @@ fn send(outbox: &Outbox, count: usize) -> Vec<Instant> {
 }
 
 /// Waits for the end of the frames; whether none failed.
-fn all_passed(printed: &Receiver<Input>) -> bool {
+fn all_passed(printed: &Receiver<ServiceEvent>) -> bool {
     let mut passed = true;
     for input in printed {
         match input {
-            Input::Failed(_) => passed = false,
-            Input::Camera { state: CameraState::Finished | CameraState::Absent, .. } => return passed,
+            ServiceEvent::FrameFailed(_) => passed = false,
+            ServiceEvent::Camera { state: CameraState::Finished | CameraState::Absent, .. } => return passed,
             _ => {}
         }
     }

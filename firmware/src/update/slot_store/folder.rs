@@ -117,7 +117,7 @@ impl SlotStorage for FolderStorage {
         }
     }
 
-    fn sync_names(&mut self) -> io::Result<()> {
+    fn sync_dir(&mut self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
 }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(storage.read_end("none", 9).unwrap(), None);
         storage.write("beside", b"xy").unwrap();
         storage.rename("beside", "data").unwrap();
-        storage.sync_names().unwrap();
+        storage.sync_dir().unwrap();
         assert_eq!(storage.read("data", 9).unwrap().unwrap(), b"xy");
         storage.remove("data").unwrap();
         storage.remove("data").unwrap();

@@ -8,7 +8,7 @@ use super::SlotStorage;
 
 /// What a power loss leaves of unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aftermath {
+pub enum PowerLossOutcome {
     /// Nothing.
     Lost,
     /// Everything, including the interrupted operation.
@@ -23,7 +23,7 @@ pub enum Fault {
     /// The operation fails and has no effect; the next ones work.
     Fail,
     /// The operation and all after it fail, until [`MemoryStorage::restore_power`].
-    CutPower(Aftermath),
+    CutPower(PowerLossOutcome),
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -39,7 +39,7 @@ struct Disk {
     lasting_names: BTreeMap<String, usize>,
     operations: usize,
     fault: Option<(usize, Fault)>,
-    cut: Option<Aftermath>,
+    cut: Option<PowerLossOutcome>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,20 +68,20 @@ impl MemoryStorage {
     /// What a start after a loss of power finds. Without one, what was not synced is lost.
     pub fn restore_power(&self) {
         let disk = &mut *self.disk();
-        let aftermath = disk.cut.take().unwrap_or(Aftermath::Lost);
+        let outcome = disk.cut.take().unwrap_or(PowerLossOutcome::Lost);
         disk.fault = None;
-        match aftermath {
-            Aftermath::Lost => disk.names.clone_from(&disk.lasting_names),
-            Aftermath::Kept | Aftermath::Torn => disk.lasting_names.clone_from(&disk.names),
+        match outcome {
+            PowerLossOutcome::Lost => disk.names.clone_from(&disk.lasting_names),
+            PowerLossOutcome::Kept | PowerLossOutcome::Torn => disk.lasting_names.clone_from(&disk.names),
         }
         for file in &mut disk.files {
-            match aftermath {
-                Aftermath::Lost => file.now.clone_from(&file.lasting),
-                Aftermath::Torn => {
+            match outcome {
+                PowerLossOutcome::Lost => file.now.clone_from(&file.lasting),
+                PowerLossOutcome::Torn => {
                     let grown = file.now.len().saturating_sub(file.lasting.len());
                     file.now.truncate(file.now.len() - grown.div_ceil(2));
                 }
-                Aftermath::Kept => {}
+                PowerLossOutcome::Kept => {}
             }
             file.lasting.clone_from(&file.now);
         }
@@ -100,9 +100,9 @@ impl MemoryStorage {
         disk.operations += 1;
         match disk.fault {
             Some((at, Fault::Fail)) if at == number => Err(io::ErrorKind::StorageFull.into()),
-            Some((at, Fault::CutPower(aftermath))) if at == number => {
-                disk.cut = Some(aftermath);
-                if aftermath != Aftermath::Lost {
+            Some((at, Fault::CutPower(outcome))) if at == number => {
+                disk.cut = Some(outcome);
+                if outcome != PowerLossOutcome::Lost {
                     change(&mut disk)?;
                 }
                 Err(io::Error::other("the power is cut"))
@@ -183,7 +183,7 @@ impl SlotStorage for MemoryStorage {
         })
     }
 
-    fn sync_names(&mut self) -> io::Result<()> {
+    fn sync_dir(&mut self) -> io::Result<()> {
         self.change(|disk| {
             disk.lasting_names.clone_from(&disk.names);
             Ok(())

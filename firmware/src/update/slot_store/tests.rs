@@ -11,38 +11,40 @@ fn model(fill: u8, length: u32) -> (ModelFile, Vec<u8>) {
     (ModelFile { digest: ModelDigest::of(&bytes), length }, bytes)
 }
 
-fn open(storage: &MemoryStorage) -> Slots {
-    Slots::open(Box::new(storage.clone()), FACTORY)
+fn open(storage: &MemoryStorage) -> SlotStore {
+    SlotStore::open(Box::new(storage.clone()), FACTORY)
 }
 
 /// A station without a network: any model whose digest holds is good.
 struct Station {
-    slots: Slots,
+    slots: SlotStore,
     runs: Option<ModelDigest>,
 }
 
 impl Station {
     fn boot(storage: &MemoryStorage) -> Self {
         let mut station = Self { slots: open(storage), runs: None };
-        let work = station.slots.happened(SlotEvent::Booted);
+        let work = station.slots.apply(SlotEvent::Booted);
         station.work(work);
         station
     }
 
-    fn work(&mut self, work: Vec<Work>) {
+    fn work(&mut self, work: Vec<LoaderJob>) {
         for item in work {
             let more = match item {
-                Work::Verify { digest, onnx } if ModelDigest::of(&onnx) == digest => {
-                    self.slots.happened(SlotEvent::Verified(digest))
+                LoaderJob::Verify { digest, onnx } if ModelDigest::of(&onnx) == digest => {
+                    self.slots.apply(SlotEvent::Verified(digest))
                 }
-                Work::Verify { digest, .. } => {
-                    self.slots.happened(SlotEvent::VerifyFailed(digest, ModelRefusal::DigestMismatch))
+                LoaderJob::Verify { digest, .. } => {
+                    self.slots.apply(SlotEvent::VerifyFailed(digest, ModelRefusal::DigestMismatch))
                 }
-                Work::Load { digest, onnx, .. } if ModelDigest::of(&onnx) == digest => {
+                LoaderJob::Load { digest, onnx, .. } if ModelDigest::of(&onnx) == digest => {
                     self.runs = Some(digest);
                     Vec::new()
                 }
-                Work::Load { .. } => self.slots.happened(SlotEvent::LoadFailed(ModelRefusal::DigestMismatch)),
+                LoaderJob::Load { .. } => {
+                    self.slots.apply(SlotEvent::LoadFailed(ModelRefusal::DigestMismatch))
+                }
             };
             self.work(more);
         }
@@ -50,7 +52,7 @@ impl Station {
 
     /// The whole way of an update, as a host goes it; ends early where something is refused.
     fn update(&mut self, (file, bytes): &(ModelFile, Vec<u8>)) -> Result<(), Refusal> {
-        let work = self.slots.request(SlotEvent::Announced(*file))?;
+        let work = self.slots.request(SlotEvent::StageRequested(*file))?;
         self.work(work);
         for (index, chunk) in bytes.chunks(CHUNK as usize).enumerate() {
             self.slots.store_chunk(file.digest, index as u32 * CHUNK, chunk)?;
@@ -58,7 +60,7 @@ impl Station {
         let work = self.slots.request(SlotEvent::ActivateRequested(file.digest))?;
         self.work(work);
         for _ in 0..TRIAL_FRAMES {
-            let work = self.slots.happened(SlotEvent::FramePassed(file.digest));
+            let work = self.slots.apply(SlotEvent::FramePassed(file.digest));
             self.work(work);
         }
         Ok(())
@@ -105,28 +107,28 @@ fn power_may_go_at_any_operation_of_an_update() {
     assert!(operations > 100, "{operations}");
 
     let mut recovered = 0;
-    let aftermaths = [Aftermath::Lost, Aftermath::Kept, Aftermath::Torn];
-    for aftermath in aftermaths {
+    let outcomes = [PowerLossOutcome::Lost, PowerLossOutcome::Kept, PowerLossOutcome::Torn];
+    for outcome in outcomes {
         for cut in 0..operations {
             let (storage, mut station) = prepared();
-            storage.fault_at(cut, Fault::CutPower(aftermath));
+            storage.fault_at(cut, Fault::CutPower(outcome));
             let _ = station.update(&update);
-            assert!(storage.is_cut(), "cut {cut} {aftermath:?}");
+            assert!(storage.is_cut(), "cut {cut} {outcome:?}");
             storage.restore_power();
 
             let mut station = Station::boot(&storage);
             let runs = station.runs.expect("a model runs after every start");
             assert!(
                 [before.0.digest, update.0.digest].contains(&runs),
-                "cut {cut} {aftermath:?}: neither the old nor the new model runs"
+                "cut {cut} {outcome:?}: neither the old nor the new model runs"
             );
             station.update(&update).unwrap();
-            assert!(station.is_confirmed(update.0), "cut {cut} {aftermath:?}");
+            assert!(station.is_confirmed(update.0), "cut {cut} {outcome:?}");
             recovered += 1;
         }
     }
-    println!("{recovered} of {} cut points recovered", operations * aftermaths.len());
-    assert_eq!(recovered, operations * aftermaths.len());
+    println!("{recovered} of {} cut points recovered", operations * outcomes.len());
+    assert_eq!(recovered, operations * outcomes.len());
 }
 
 #[test]
@@ -158,12 +160,12 @@ fn an_upload_goes_on_after_a_restart_from_what_was_synced() {
     let storage = MemoryStorage::default();
     let (file, bytes) = model(5, (SYNC_CHUNKS + 10) * CHUNK);
     let mut slots = open(&storage);
-    slots.request(SlotEvent::Announced(file)).unwrap();
+    slots.request(SlotEvent::StageRequested(file)).unwrap();
     for index in 0..SYNC_CHUNKS + 5 {
         let at = index * CHUNK;
         slots.store_chunk(file.digest, at, &bytes[at as usize..(at + CHUNK) as usize]).unwrap();
     }
-    let held = |slots: &Slots| match slots.progress() {
+    let held = |slots: &SlotStore| match slots.progress() {
         StageProgress::Receiving { received, .. } => received,
         other => panic!("{other:?}"),
     };
@@ -179,7 +181,7 @@ fn chunks_are_checked() {
     let mut slots = open(&MemoryStorage::default());
     let chunk = &bytes[..CHUNK as usize];
     assert_eq!(slots.store_chunk(file.digest, 0, chunk), Err(Refusal::NotFound));
-    slots.request(SlotEvent::Announced(file)).unwrap();
+    slots.request(SlotEvent::StageRequested(file)).unwrap();
     assert_eq!(slots.store_chunk(ModelDigest([0; 32]), 0, chunk), Err(Refusal::NotFound));
     for (offset, length) in [(1, CHUNK), (0, 5), (CHUNK, CHUNK), (2 * CHUNK, 100)] {
         let refused = slots.store_chunk(file.digest, offset, &bytes[..length as usize]);

@@ -166,12 +166,12 @@ impl LinkError {
             }
             Self::Protocol { .. } => "update nuclei-host to the version of the station".into(),
             Self::Refused(Refusal::Busy) => "wait until the trial is over (nuclei-host station slots shows it)".into(),
-            Self::Refused(Refusal::Trust(TrustRefusal::Stranger { .. })) => {
+            Self::Refused(Refusal::Trust(TrustRefusal::UnknownKey { .. })) => {
                 "add its line, as nuclei-host key list prints it, under [trust.keys] in the station's \
                      TOML, or choose another key with --key"
                     .into()
             }
-            Self::Refused(Refusal::Trust(TrustRefusal::Locked { seconds })) => {
+            Self::Refused(Refusal::Trust(TrustRefusal::LockedOut { seconds })) => {
                 format!("run the command again in {seconds} s; counting continues")
             }
             Self::NoKey(error) => error.next_step(),

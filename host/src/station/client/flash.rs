@@ -94,15 +94,15 @@ impl FlashError {
             Self::Model(ModelRefusal::Storage) => {
                 Failure::failed(self, "free space on the station's disk, or replace it; then flash again")
             }
-            Self::Model(ModelRefusal::Unsigned | ModelRefusal::Stranger { .. } | ModelRefusal::Forged) => {
-                Failure::failed(
-                    self,
-                    format!(
-                        "if you trust the file, sign it with a key that the station trusts: nuclei-host \
+            Self::Model(
+                ModelRefusal::Unsigned | ModelRefusal::UnknownKey { .. } | ModelRefusal::BadSignature,
+            ) => Failure::failed(
+                self,
+                format!(
+                    "if you trust the file, sign it with a key that the station trusts: nuclei-host \
                              sign {file} (nuclei-host key list shows your keys)"
-                    ),
-                )
-            }
+                ),
+            ),
             Self::Model(ModelRefusal::Older { .. }) => {
                 Failure::failed(self, format!("to run it anyway: nuclei-host flash {file} --allow-downgrade"))
             }

@@ -56,11 +56,14 @@ impl<L: Line> Station<L> {
             };
             let signed = key.sign_change(&challenge, change);
             // The counter value is used up, whatever the outcome.
-            self.challenge = Some(Challenge { next: challenge.next.saturating_add(1), ..challenge });
+            self.challenge =
+                Some(Challenge { next_counter: challenge.next_counter.saturating_add(1), ..challenge });
             challenges += 1;
             match self.request(&Request::Change(signed), &[]) {
                 // The station restarted, or another host used the line.
-                Err(LinkError::Refused(Refusal::Trust(TrustRefusal::Stale))) if challenges < CHALLENGES => {
+                Err(LinkError::Refused(Refusal::Trust(TrustRefusal::StaleChallenge)))
+                    if challenges < CHALLENGES =>
+                {
                     self.challenge = None;
                 }
                 answered => return Ok(answered?.0),

@@ -140,18 +140,18 @@ pub enum ModelRefusal {
     /// The slot could not be written or read.
     #[error("the station's storage failed or is full")]
     Storage,
-    /// The station trusts keys, and none signed the file.
+    /// The file is not signed, and the station trusts only certain keys.
     #[error("the file is not signed, and the station only accepts models signed by a trusted key")]
     Unsigned,
     /// The file was signed with an unknown key.
     #[error("the file is signed by key {key}, which the station does not trust")]
-    Stranger {
+    UnknownKey {
         /// The key.
         key: KeyId,
     },
     /// The signature does not match key and file.
     #[error("the file does not match its signature")]
-    Forged,
+    BadSignature,
     /// A model that was signed later has been confirmed.
     #[error("it was signed {} before a model that the station has already confirmed", Span(confirmed.0.saturating_sub(signed.0)))]
     Older {

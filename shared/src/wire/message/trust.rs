@@ -38,7 +38,7 @@ pub struct Challenge {
     /// Goes into every signature.
     pub nonce: Nonce,
     /// The lowest counter value that the next change may have.
-    pub next: u32,
+    pub next_counter: u32,
     /// Whether signatures are required.
     pub trust: Trust,
 }
@@ -107,8 +107,8 @@ pub struct SignedChange {
     pub key: KeyId,
     /// Of the [`Challenge`].
     pub nonce: Nonce,
-    /// At least [`Challenge::next`], and each used once.
-    pub number: u32,
+    /// At least [`Challenge::next_counter`]; each counts once.
+    pub counter: u32,
     /// What is asked.
     pub change: Change,
     /// Over all of it.
@@ -123,19 +123,19 @@ pub enum TrustRefusal {
     Unsigned,
     /// The key is unknown to the station.
     #[error("the station does not trust key {key}")]
-    Stranger {
+    UnknownKey {
         /// The key that signed.
         key: KeyId,
     },
     /// The signature does not match key and change.
     #[error("the signature does not match the change")]
-    Forged,
+    BadSignature,
     /// The nonce or the counter is stale: request a [`Challenge`] and sign again.
     #[error("the signature is for an earlier conversation, or was already used")]
-    Stale,
+    StaleChallenge,
     /// Too many wrong signatures.
     #[error("too many wrong signatures: the station accepts no changes for {seconds} s")]
-    Locked {
+    LockedOut {
         /// How long that lasts.
         seconds: u16,
     },

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use host_console::{Exit, Failure};
-use shared::trust::{Admission, Guard, Keyring, MAX_FAILURES, TrustedKey};
+use shared::trust::{Admission, Keyring, MAX_FAILURES, ReplayGuard, TrustedKey};
 use shared::wire::{Acquisition, Nonce, Setting, Settings, Stream};
 use shared::{DutyCycle, PixelSize};
 
@@ -23,7 +23,7 @@ const SETTINGS: Settings = Settings {
 
 /// A station that has settings and lets changes in as a real one does.
 struct Guarded {
-    guard: Guard,
+    guard: ReplayGuard,
     settings: Settings,
     /// How many changes were done.
     done: u32,
@@ -34,7 +34,7 @@ impl Guarded {
     fn answer(&mut self, request: Request) -> Response {
         let admitted = match &request {
             Request::Change(signed) => self.guard.admit(signed, 0),
-            _ => self.guard.admit_unsigned().map(|()| Admission::New(None)),
+            _ => self.guard.admit_unsigned().map(|()| Admission::Fresh(None)),
         };
         match (request, admitted) {
             (Request::Challenge, _) => {
@@ -42,11 +42,11 @@ impl Guarded {
                 Response::Challenge(self.guard.challenge())
             }
             (Request::Set(setting), Ok(_)) => self.set(setting),
-            (Request::Change(signed), Ok(Admission::New(_))) => match signed.change {
+            (Request::Change(signed), Ok(Admission::Fresh(_))) => match signed.change {
                 Change::Set(setting) => self.set(setting),
                 other => panic!("{other:?}"),
             },
-            (Request::Change(_), Ok(Admission::Repeated)) => Response::Settings(self.settings),
+            (Request::Change(_), Ok(Admission::Retry)) => Response::Settings(self.settings),
             (_, Err(refusal)) => Response::Refused(Refusal::Trust(refusal)),
             (other, _) => panic!("{other:?}"),
         }
@@ -70,7 +70,7 @@ fn station(seeds: &[u8], lose: Vec<u32>) -> (Station<Scripted>, Shared) {
         .iter()
         .map(|&seed| TrustedKey { name: "ana".try_into().unwrap(), key: key(seed).public() })
         .collect();
-    let guard = Guard::new(Keyring::new(keys).unwrap(), Nonce([1; 16]));
+    let guard = ReplayGuard::new(Keyring::new(keys).unwrap(), Nonce([1; 16]));
     let guarded = Rc::new(RefCell::new(Guarded { guard, settings: SETTINGS, done: 0, challenges: 0 }));
     let mut line = memory_line({
         let guarded = Rc::clone(&guarded);
@@ -117,11 +117,11 @@ fn a_station_that_was_started_anew_is_asked_anew() {
     let (mut station, guarded) = station(&[1], vec![]);
     station.sign_with(Ok(key(1)));
     station.set(size(0.5)).unwrap();
-    guarded.borrow_mut().guard.renew(Nonce([2; 16]));
+    guarded.borrow_mut().guard.rotate_nonce(Nonce([2; 16]));
     assert!(station.set(size(0.6)).is_ok());
     assert_eq!(guarded.borrow().challenges, 2);
 
-    let other = Guard::new(Keyring::default(), Nonce([3; 16]));
+    let other = ReplayGuard::new(Keyring::default(), Nonce([3; 16]));
     guarded.borrow_mut().guard = other;
     assert!(station.set(size(0.7)).is_ok(), "its keys were taken off the list");
 }

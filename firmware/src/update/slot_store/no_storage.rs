@@ -41,7 +41,7 @@ impl SlotStorage for NoStorage {
         unsupported()
     }
 
-    fn sync_names(&mut self) -> io::Result<()> {
+    fn sync_dir(&mut self) -> io::Result<()> {
         unsupported()
     }
 }

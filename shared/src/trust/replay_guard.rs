@@ -10,10 +10,10 @@ pub const LOCK_MS: u64 = 30_000;
 
 /// Admits changes that a trusted key signed for this conversation. Times are milliseconds of any monotonic clock.
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub struct ReplayGuard {
     keyring: Keyring,
     nonce: Nonce,
-    next: u32,
+    next_counter: u32,
     last: Option<SignedChange>,
     failures: u8,
     locked_until_ms: u64,
@@ -23,15 +23,15 @@ pub struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// Execute it. The name is that of the key, `None` if the station is open.
-    New(Option<Name>),
+    Fresh(Option<Name>),
     /// A retry of the last change: repeat its response.
-    Repeated,
+    Retry,
 }
 
-impl Guard {
+impl ReplayGuard {
     /// A guard with these keys. The nonce is drawn at random.
     pub const fn new(keyring: Keyring, nonce: Nonce) -> Self {
-        Self { keyring, nonce, next: 0, last: None, failures: 0, locked_until_ms: 0 }
+        Self { keyring, nonce, next_counter: 0, last: None, failures: 0, locked_until_ms: 0 }
     }
 
     /// The keys.
@@ -41,13 +41,13 @@ impl Guard {
 
     /// The challenge that a signed change must answer.
     pub const fn challenge(&self) -> Challenge {
-        Challenge { nonce: self.nonce, next: self.next, trust: self.keyring.trust() }
+        Challenge { nonce: self.nonce, next_counter: self.next_counter, trust: self.keyring.trust() }
     }
 
     /// Starts another conversation: signatures for the last one are void. A lockout continues.
-    pub fn renew(&mut self, nonce: Nonce) {
+    pub fn rotate_nonce(&mut self, nonce: Nonce) {
         self.nonce = nonce;
-        self.next = 0;
+        self.next_counter = 0;
         self.last = None;
     }
 
@@ -65,29 +65,29 @@ impl Guard {
     /// [`TrustRefusal`].
     pub fn admit(&mut self, signed: &SignedChange, now_ms: u64) -> Result<Admission, TrustRefusal> {
         if self.keyring.is_open() {
-            return Ok(Admission::New(None));
+            return Ok(Admission::Fresh(None));
         }
         if let Some(left_ms) = self.locked_until_ms.checked_sub(now_ms).filter(|&left| left > 0) {
             // At most LOCK_MS.
-            return Err(TrustRefusal::Locked { seconds: left_ms.div_ceil(1000) as u16 });
+            return Err(TrustRefusal::LockedOut { seconds: left_ms.div_ceil(1000) as u16 });
         }
         if self.last.as_ref() == Some(signed) {
-            return Ok(Admission::Repeated);
+            return Ok(Admission::Retry);
         }
         // Neither costs computation nor indicates an attack: a host that missed a restart does this.
-        if signed.nonce != self.nonce || !(self.next..u32::MAX).contains(&signed.number) {
-            return Err(TrustRefusal::Stale);
+        if signed.nonce != self.nonce || !(self.next_counter..u32::MAX).contains(&signed.counter) {
+            return Err(TrustRefusal::StaleChallenge);
         }
         let checked = match self.keyring.find(signed.key) {
             Some(trusted) if trusted.key.signed(signed) => Ok(trusted.name.clone()),
-            Some(_) => Err(TrustRefusal::Forged),
-            None => Err(TrustRefusal::Stranger { key: signed.key }),
+            Some(_) => Err(TrustRefusal::BadSignature),
+            None => Err(TrustRefusal::UnknownKey { key: signed.key }),
         };
         let name = checked.inspect_err(|_| self.failed(now_ms))?;
         self.failures = 0;
-        self.next = signed.number + 1;
+        self.next_counter = signed.counter + 1;
         self.last = Some(*signed);
-        Ok(Admission::New(Some(name)))
+        Ok(Admission::Fresh(Some(name)))
     }
 
     const fn failed(&mut self, now_ms: u64) {

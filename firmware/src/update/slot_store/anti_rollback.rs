@@ -4,17 +4,17 @@ use shared::slots::{SlotRecord, Staging};
 use shared::trust::{ModelSignature, SIGNATURE_LENGTH};
 use shared::wire::{ModelDigest, ModelRefusal, Refusal, Slot, UnixSeconds};
 
-use super::{Slots, data_name};
+use super::{SlotStore, data_name};
 use crate::runtime::log;
 
-impl Slots {
+impl SlotStore {
     /// Checks that a staged model was not signed before any model that is confirmed here. Its signature is not verified
-    /// yet: its claims only count once [`Work::Verify`](super::Work::Verify) checks it against the bytes. A model
+    /// yet: its claims only count once [`LoaderJob::Verify`](super::LoaderJob::Verify) checks it against the bytes. A model
     /// without a signature passes here and is rejected there.
     ///
     /// # Errors
     /// [`ModelRefusal::Older`], or [`ModelRefusal::Storage`]. The model stays staged.
-    pub fn check_age(&self, digest: ModelDigest) -> Result<(), Refusal> {
+    pub fn check_not_downgrade(&self, digest: ModelDigest) -> Result<(), Refusal> {
         let Some((staged, model, Staging::Complete)) = self.table().staged() else { return Ok(()) };
         if model.digest != digest {
             return Ok(());

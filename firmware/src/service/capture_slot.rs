@@ -6,23 +6,23 @@ use crate::inference::Capture;
 
 /// The last requested capture.
 #[derive(Debug, Default)]
-pub(super) struct Captures {
-    last: Option<(u32, Held)>,
+pub(super) struct CaptureSlot {
+    last: Option<(u32, CaptureProgress)>,
 }
 
 #[derive(Debug)]
-enum Held {
+enum CaptureProgress {
     Pending,
     Ready(Box<Capture>),
     Failed,
 }
 
-impl Captures {
+impl CaptureSlot {
     /// The state of a capture, and its token if a frame must be requested for it.
     ///
     /// # Errors
     /// [`Refusal`] where the model could not segment the frame; it then has no result to read.
-    pub(super) fn ask(
+    pub(super) fn begin(
         &mut self,
         token: u32,
         camera: CameraState,
@@ -31,14 +31,14 @@ impl Captures {
             && *last == token
         {
             return match held {
-                Held::Pending => Ok((CaptureState::Pending, None)),
-                Held::Ready(capture) => Ok((CaptureState::Ready(capture.info()), None)),
-                Held::Failed => Err(Refusal::Model(ModelRefusal::Unsupported)),
+                CaptureProgress::Pending => Ok((CaptureState::Pending, None)),
+                CaptureProgress::Ready(capture) => Ok((CaptureState::Ready(capture.info()), None)),
+                CaptureProgress::Failed => Err(Refusal::Model(ModelRefusal::Unsupported)),
             };
         }
         match camera {
             CameraState::Running => {
-                self.last = Some((token, Held::Pending));
+                self.last = Some((token, CaptureProgress::Pending));
                 Ok((CaptureState::Pending, Some(token)))
             }
             CameraState::Absent => Ok((CaptureState::CameraAbsent, None)),
@@ -47,17 +47,17 @@ impl Captures {
     }
 
     /// A token's frame arrived, or failed.
-    pub(super) fn arrived(&mut self, token: u32, capture: Option<Box<Capture>>) {
+    pub(super) fn complete(&mut self, token: u32, capture: Option<Box<Capture>>) {
         if let Some((last, held)) = &mut self.last
             && *last == token
         {
-            *held = capture.map_or(Held::Failed, Held::Ready);
+            *held = capture.map_or(CaptureProgress::Failed, CaptureProgress::Ready);
         }
     }
 
     /// No frame will arrive.
-    pub(super) fn give_up(&mut self) {
-        if matches!(self.last, Some((_, Held::Pending))) {
+    pub(super) fn cancel(&mut self) {
+        if matches!(self.last, Some((_, CaptureProgress::Pending))) {
             self.last = None;
         }
     }
@@ -65,10 +65,10 @@ impl Captures {
     /// A chunk of a capture.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] where that token's is not there, [`Refusal::OutOfRange`] past its end.
+    /// [`Refusal::NotFound`] where there is no capture of that token, [`Refusal::OutOfRange`] past its end.
     pub(super) fn read(&self, token: u32, part: CapturePart, offset: u32) -> Result<Vec<u8>, Refusal> {
         match &self.last {
-            Some((last, Held::Ready(capture))) if *last == token => capture.read(part, offset),
+            Some((last, CaptureProgress::Ready(capture))) if *last == token => capture.read(part, offset),
             _ => Err(Refusal::NotFound),
         }
     }
