@@ -51,7 +51,7 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Time of the cores that it took so far, in seconds.
+    /// CPU time so far, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // The name, in parentheses, may hold anything; user and system time follow as the 12th and 13th field.
@@ -92,7 +92,7 @@ pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() ->
         if let Some(found) = look() {
             return found;
         }
-        assert!(start.elapsed() < patience, "in vain: {what}");
+        assert!(start.elapsed() < patience, "timed out: {what}");
         std::thread::sleep(LOOK_AGAIN);
     }
 }

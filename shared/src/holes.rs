@@ -28,7 +28,7 @@ impl Piece {
 }
 
 /// Fills every 4-connected region of background that is surrounded by a single instance, in labels `[height, width]`
-/// whose instances are the runs of `mask`; gives the pixels of those pieces. What reaches the image's edge stays
+/// whose instances are the runs of `mask`; returns the pixels of those regions. Regions at the image's border remain
 /// background.
 pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> Vec<Range<usize>> {
     let mut rows = ComponentRows::new(width);

@@ -1,7 +1,7 @@
 //! The bytes of every message, packet and stored table, frozen per version.
 //!
-//! When one of these fails, mend the code, never the test: a station in the field speaks these bytes.
-//! A variant that is new goes to the table of the version that brings it.
+//! When one of these fails, fix the code, never the test: stations in the field use these bytes. A variant that is new
+//! goes to the table of the version that brings it.
 
 #![allow(clippy::unwrap_used, reason = "a row that does not decode is a failed test")]
 

@@ -134,7 +134,7 @@ impl Terminal {
                 return;
             }
             let is_in_time = start.elapsed() < PATIENCE;
-            assert!(is_running && is_in_time, "in vain: the terminal shows {words:?}\n{screen}\n{message}");
+            assert!(is_running && is_in_time, "timed out: the terminal shows {words:?}\n{screen}\n{message}");
         }
     }
 

@@ -60,7 +60,7 @@ fn run() -> Result<String, Box<dyn Error>> {
     Ok(format!(r#"{{"tile_ms":{},"tile_cpu_ms":{},"mean":{mean}}}"#, ms(fastest), ms(*cpu)))
 }
 
-/// What this process took of the cores so far.
+/// CPU time of this process so far.
 fn cpu_time() -> Result<Duration, nix::Error> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();

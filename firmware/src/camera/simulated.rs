@@ -1,4 +1,4 @@
-//! A simulated fluorescence microscope: frames that look like stained nuclei, and the truth about each.
+//! A simulated fluorescence microscope: frames with stained nuclei, and their ground truth.
 
 use shared::{Channels, Image, LabelImage, Microseconds};
 
@@ -13,12 +13,12 @@ mod optics;
 mod random;
 mod specimen;
 
-/// Shortest and longest side of a simulated image, px.
+/// Minimum and maximum side of a simulated image, px.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=4096;
-/// Image area that a nucleus needs for itself, px: denser, they would pile up.
+/// Minimum image area per nucleus, px; at higher density they would pile up.
 const ROOM: u32 = 900;
 
-/// A microscope over a living specimen. Frame `n` is the same for the same seed, whichever frames were grabbed.
+/// A microscope with a living specimen. Frame `n` is the same for the same seed, whichever frames were grabbed.
 pub(super) struct Simulated {
     width: u32,
     height: u32,
@@ -29,7 +29,7 @@ pub(super) struct Simulated {
 }
 
 impl Simulated {
-    /// A microscope that sees about `nuclei` nuclei.
+    /// A microscope with about `nuclei` nuclei in view.
     pub(super) fn new(
         width: u32,
         height: u32,
@@ -54,7 +54,7 @@ impl Simulated {
         })
     }
 
-    /// The image of the specimen as it is, and its nuclei.
+    /// The image of the current specimen, and its nuclei.
     fn scene(&self) -> Result<(Image, LabelImage), CameraError> {
         let (width, height) = (self.width, self.height);
         let size = |_| CameraError::SimulatedSize { width, height };
@@ -73,7 +73,7 @@ impl Camera for Simulated {
 
     fn grab(&mut self, strategy: GrabStrategy) -> Result<Grab, CameraError> {
         let skipped = self.pacer.wait(strategy);
-        // A pause of hours need not be lived through step by step.
+        // A pause of hours need not be simulated step by step.
         for _ in 0..skipped.min(1000) + u32::from(self.started) {
             self.specimen.step();
         }

@@ -105,7 +105,7 @@ fn ring(edges: &mut Edges, start: Corner, first: Corner) -> Vec<Corner> {
         }
         (before, here) = (here, next);
     }
-    // The start may lie amid a straight side.
+    // The start may be within a straight side.
     if ring.len() > 1 && direction(before, start) == direction(ring[0], first) {
         ring.remove(0);
     }

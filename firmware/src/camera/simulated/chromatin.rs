@@ -7,14 +7,14 @@ use super::random::{between, normal};
 /// Texels a side.
 const SIDE: usize = 32;
 
-/// How much stain lies where, over the square of -1 to 1 around a nucleus: about 1 on average.
+/// Stain density over the square of -1 to 1 around a nucleus, about 1 on average.
 #[derive(Debug, Clone)]
 pub(super) struct Chromatin {
     stain: Box<[f32]>,
 }
 
 impl Chromatin {
-    /// Grains of several sizes, a few nucleoli that hold no stain, and some bright chromocentres.
+    /// Grains of several sizes, a few unstained nucleoli, and some bright chromocenters.
     pub(super) fn new(rng: &mut SmallRng) -> Self {
         let mut stain = vec![1.0f32; SIDE * SIDE];
         for (smoothings, strength) in [(5, 0.09), (2, 0.08), (1, 0.05)] {

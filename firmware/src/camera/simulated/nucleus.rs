@@ -1,4 +1,4 @@
-//! One nucleus: its shape, stain, motion, and its way through division.
+//! One nucleus: shape, stain, motion, and division.
 
 use std::f32::consts::TAU;
 
@@ -7,17 +7,17 @@ use rand::rngs::SmallRng;
 use super::chromatin::Chromatin;
 use super::random::{between, normal};
 
-/// Directions in which the outline is known.
+/// Directions in which the outline is sampled.
 const DIRECTIONS: usize = 64;
-/// Frames that a nucleus takes to condense before it divides, and that its plate then stays.
+/// Frames for condensing before division, and for which the plate then lasts.
 const CONDENSING: u32 = 40;
 const PLATE: u32 = 30;
 /// Frames for which daughters move apart.
 const PARTING: u32 = 30;
-/// Share of the way to its phase's form that a nucleus goes each frame.
+/// Fraction by which a nucleus approaches its phase's form per frame.
 const EASE: f32 = 0.07;
 
-/// Where a nucleus is in its life.
+/// The phase of a nucleus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Between divisions.
@@ -30,7 +30,7 @@ enum Phase {
     Parting(u32),
 }
 
-/// What a nucleus looks like at the moment. It eases from one form to the next.
+/// The current form of a nucleus, which changes gradually.
 #[derive(Debug, Clone, Copy)]
 struct Form {
     /// Half of the longer axis, px.
@@ -39,9 +39,9 @@ struct Form {
     minor: f32,
     /// Gray levels of its stain.
     brightness: f32,
-    /// How much of the outline's irregularity shows, 0 to 1.
+    /// Visibility of the outline's irregularity, 0 to 1.
     irregular: f32,
-    /// How much of the texture shows, 0 to 1.
+    /// Visibility of the texture, 0 to 1.
     textured: f32,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Nucleus {
     velocity: (f32, f32),
     angle: f32,
     spin: f32,
-    /// Its form when grown up and at rest.
+    /// Its mature form at rest.
     adult: Form,
     form: Form,
     phase: Phase,
@@ -67,14 +67,14 @@ pub(super) struct Nucleus {
 /// Stain and depth of a nucleus at a pixel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
-    /// Distance from the middle as a share of the outline's: under 1 is inside.
+    /// Distance from the center relative to the outline's: below 1 is inside.
     pub(super) depth: f32,
     /// Gray levels of stain, before the optics.
     pub(super) stain: f32,
 }
 
 impl Nucleus {
-    /// A grown nucleus at a place. Most are alike in size and stain, as in one cell line.
+    /// A mature nucleus at a position. Most are similar in size and stain, as in one cell line.
     pub(super) fn new(rng: &mut SmallRng, x: f32, y: f32) -> Self {
         let radius = (13.0 * (0.12 * normal(rng)).exp()).clamp(10.5, 16.5);
         let elongation = 1.05 + 0.34 * normal(rng).abs().min(2.4);
@@ -110,16 +110,16 @@ impl Nucleus {
         self.phase = Phase::Condensing(CONDENSING);
     }
 
-    /// Puts it where its phase leads to at once.
+    /// Applies its phase's form immediately.
     pub(super) fn settle(&mut self) {
         self.form = self.goal();
     }
 
-    /// One frame of life: moves, turns, eases. A plate that has stood long enough leaves a second daughter.
+    /// Advances by one frame: moves, turns, changes form. A plate at its end splits into two daughters.
     pub(super) fn step(&mut self, rng: &mut SmallRng) -> Option<Self> {
         let goal = self.goal();
         let ease = |now: &mut f32, goal: f32, share: f32| *now += (goal - *now) * share;
-        // A daughter grows up slowly, every other change is quick.
+        // A daughter grows slowly; every other change is fast.
         let growth = if self.phase == Phase::Interphase { 0.015 } else { EASE };
         ease(&mut self.form.major, goal.major, growth);
         ease(&mut self.form.minor, goal.minor, growth);
@@ -148,7 +148,7 @@ impl Nucleus {
         daughter
     }
 
-    /// Becomes one daughter and gives the other: two bars side by side that drift apart across the plate.
+    /// Becomes one daughter and returns the other: two parallel bars that drift apart across the plate.
     fn part(&mut self, rng: &mut SmallRng) -> Self {
         let (across_x, across_y) = (-self.angle.sin(), self.angle.cos());
         let apart = self.form.minor;
@@ -196,12 +196,12 @@ impl Nucleus {
         }
     }
 
-    /// Farthest that any of its pixels lies from its middle, px.
+    /// Maximum distance of its pixels from its center, px.
     pub(super) fn reach(&self) -> f32 {
         1.25 * self.form.major.max(self.form.minor)
     }
 
-    /// Distance from its middle to its outline towards `dx`, `dy`, px.
+    /// Distance from its center to its outline towards `dx`, `dy`, px.
     pub(super) fn reach_towards(&self, dx: f32, dy: f32) -> f32 {
         let length = dx.hypot(dy).max(1e-3);
         let view = self.view();
@@ -209,20 +209,20 @@ impl Nucleus {
         view.outline_towards(u, v) / u.hypot(v)
     }
 
-    /// Moves it by so many pixels.
+    /// Moves it by this many pixels.
     pub(super) fn shift(&mut self, dx: f32, dy: f32) {
         self.x += dx;
         self.y += dy;
     }
 
-    /// What is needed to draw it.
+    /// The data for drawing it.
     pub(super) fn view(&self) -> View<'_> {
         let (sin, cos) = self.angle.sin_cos();
         View { nucleus: self, sin, cos }
     }
 }
 
-/// A nucleus with its angle worked out, for many samples.
+/// A nucleus with precomputed angle, for many samples.
 pub(super) struct View<'a> {
     nucleus: &'a Nucleus,
     sin: f32,
@@ -230,7 +230,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The nucleus at a pixel that lies `dx`, `dy` from its middle.
+    /// The nucleus at a pixel at `dx`, `dy` from its center.
     pub(super) fn sample(&self, dx: f32, dy: f32) -> Sample {
         let form = &self.nucleus.form;
         let (u, v) = self.uv(dx, dy);

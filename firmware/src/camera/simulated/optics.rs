@@ -1,4 +1,4 @@
-//! Microscope and camera: light spreads, is counted, and is read out with noise.
+//! Microscope and camera: blur, photon noise, and readout noise.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -10,21 +10,21 @@ use super::specimen::Specimen;
 const POINT_SPREAD: f32 = 1.05;
 /// Side of the blocks on which out-of-focus light is worked out, px.
 const BLOCK: usize = 8;
-/// Light that spreads near, over about a nucleus, and far: share, and deviation in blocks.
+/// Out-of-focus light at three ranges: fraction, and deviation in blocks.
 const HAZE: [(f32, f32); 2] = [(0.10, 1.2), (0.12, 5.0)];
 /// Gray levels without any light.
 const OFFSET: f32 = 7.0;
-/// Gray levels of the medium's own light where the lamp is brightest.
+/// Gray levels of the medium's own light at the lamp's brightest point.
 const MEDIUM: f32 = 7.0;
 /// Noise of the readout, gray levels.
 const READ_NOISE: f32 = 1.1;
-/// Gray levels that a photon counts.
+/// Gray levels per photon.
 const GAIN: f32 = 0.16;
-/// Normal draws that are used over and over, from another place in each row.
+/// Precomputed normal samples, reused from a different offset in each row.
 const DRAWS: usize = 1 << 16;
-/// Pixels that a nucleus must show to be one.
+/// Minimum visible pixels of a nucleus.
 const MIN_VISIBLE: u32 = 24;
-/// How far outside of the half-bright outline people still draw a nucleus, px.
+/// How far outside of the half-maximum outline annotators draw a nucleus, px.
 const DRAWN_WIDER: f32 = 0.35;
 
 /// A microscope's light path and camera.
@@ -55,14 +55,14 @@ impl Optics {
         Self { width, height, lamp_hw, noise, seed }
     }
 
-    /// An image of the specimen, and to which of its nuclei (from 1) each pixel belongs; slivers to none.
+    /// An image of the specimen, and the nucleus (from 1) of each pixel; slivers are background.
     pub(super) fn expose(&self, specimen: &Specimen) -> (Vec<u8>, Vec<u32>) {
         let (mut light_hw, mut labels_hw) = self.draw(specimen);
         drop_slivers(&mut labels_hw, specimen.nuclei().len());
         let blocks = Blocks::of(&light_hw, self.width, self.height);
         let haze = blocks.haze(specimen);
         blur(&mut light_hw, self.width, POINT_SPREAD);
-        // Each frame has noise of its own, whether or not the ones before it were looked at.
+        // Each frame has its own noise, whichever frames were grabbed before.
         let rng = SmallRng::seed_from_u64(self.seed ^ specimen.age().wrapping_mul(0x9e37_79b9_7f4a_7c15));
         (self.read_out(&light_hw, &haze, rng), labels_hw)
     }
@@ -91,7 +91,7 @@ impl Optics {
                     } else {
                         (light_hw[at], sample.stain)
                     };
-                    // Nuclei give way to each other: where two overlap, they are thinner than their sum.
+                    // Where two nuclei overlap, they are thinner than their sum.
                     light_hw[at] = bright + 0.3 * dim;
                     let wide = 1.0 + DRAWN_WIDER * sample.depth / (dx * dx + dy * dy).sqrt().max(1.0);
                     if sample.depth < wide && sample.depth < depths_hw[at] {
@@ -104,7 +104,7 @@ impl Optics {
         (light_hw, labels_hw)
     }
 
-    /// Counts the light of each pixel.
+    /// Digitizes the light of each pixel.
     fn read_out(&self, light_hw: &[f32], haze: &Blocks, mut rng: SmallRng) -> Vec<u8> {
         let mut samples_hw = Vec::with_capacity(light_hw.len());
         let mut haze_row = vec![0.0; self.width];
@@ -126,7 +126,7 @@ impl Optics {
     }
 }
 
-/// Takes labels of fewer than [`MIN_VISIBLE`] pixels away: nobody would see those nuclei.
+/// Removes labels with fewer than [`MIN_VISIBLE`] pixels, whose nuclei nobody would see.
 fn drop_slivers(labels_hw: &mut [u32], nuclei: usize) {
     let mut areas = vec![0u32; nuclei + 1];
     labels_hw.iter().for_each(|&label| areas[label as usize] += 1);
@@ -200,7 +200,7 @@ impl Blocks {
     }
 }
 
-/// A Gaussian blur, the edge's pixels going on outside.
+/// A Gaussian blur with replicated borders.
 fn blur(light_hw: &mut [f32], width: usize, deviation: f32) {
     let reach = (2.8 * deviation).ceil() as usize;
     let weights: Vec<f32> = (0..=reach).map(|i| (-0.5 * (i as f32 / deviation).powi(2)).exp()).collect();

@@ -14,7 +14,7 @@ pub(super) fn normal(rng: &mut SmallRng) -> f32 {
     radius * (std::f32::consts::TAU * rng.random::<f32>()).cos()
 }
 
-/// Whether something of this probability happens.
+/// True with this probability.
 pub(super) fn happens(rng: &mut SmallRng, probability: f32) -> bool {
     rng.random::<f32>() < probability
 }

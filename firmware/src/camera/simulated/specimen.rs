@@ -1,4 +1,4 @@
-//! A layer of living cells on a stage that drifts.
+//! A layer of living cells on a drifting stage.
 
 use std::f32::consts::TAU;
 
@@ -8,31 +8,31 @@ use rand::rngs::SmallRng;
 use super::nucleus::Nucleus;
 use super::random::{between, happens, normal};
 
-/// Border around the image in which nuclei come and go unseen, px.
+/// Margin around the image in which nuclei appear and disappear unseen, px.
 const MARGIN: f32 = 56.0;
-/// How far outside of the image the middle of a nucleus may lie that still shows, px.
+/// Maximum distance of a visible nucleus's center from the image, px.
 const PEEPS_IN: f32 = 10.0;
-/// Share of the sum of two nuclei's reaches that their middles keep between them: less than 1 lets them overlap.
+/// Minimum center distance relative to the sum of two nuclei's radii; less than 1 allows overlap.
 const ELBOW_ROOM: f32 = 0.95;
-/// Share of nuclei that lie against another one from the start.
+/// Fraction of nuclei that initially touch another.
 const CLUSTERED: f32 = 0.45;
-/// Chance that a nucleus begins to divide in a frame.
+/// Probability per frame that a nucleus starts dividing.
 const DIVIDES: f32 = 1.0 / 6000.0;
-/// Share of nuclei that divide in the first frame.
+/// Fraction of nuclei dividing in the first frame.
 const DIVIDING: f32 = 0.03;
-/// Tries to find a free place.
+/// Attempts to find a free position.
 const TRIES: usize = 40;
-/// Steps in which crowded nuclei push each other apart before the first frame.
+/// Relaxation steps for crowded nuclei before the first frame.
 const SETTLING: usize = 30;
 
-/// Nuclei, the light that surrounds them, and their motion.
+/// Nuclei, surrounding light, and motion.
 #[derive(Debug)]
 pub(super) struct Specimen {
     rng: SmallRng,
-    /// The world's size: the image with its margin; what leaves on one side comes in on the other, changed.
+    /// The world's size: the image with its margin. Nuclei that leave on one side enter on the other, changed.
     width: f32,
     height: f32,
-    /// Nuclei that the world feeds.
+    /// Target number of nuclei in the world.
     capacity: usize,
     nuclei: Vec<Nucleus>,
     blurs: Vec<Blur>,
@@ -56,7 +56,7 @@ pub(super) struct Blur {
 }
 
 impl Specimen {
-    /// A specimen of which an image shows about `nuclei` nuclei.
+    /// A specimen with about `nuclei` nuclei per image.
     pub(super) fn new(width: u32, height: u32, seed: u64, nuclei: u32) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let (world_width, world_height) = (width as f32 + 2.0 * MARGIN, height as f32 + 2.0 * MARGIN);
@@ -97,7 +97,7 @@ impl Specimen {
         &self.blurs
     }
 
-    /// Where the image's first pixel lies in the world, px.
+    /// Position of the image's first pixel in the world, px.
     pub(super) const fn picture_origin(&self) -> f32 {
         MARGIN
     }
@@ -107,7 +107,7 @@ impl Specimen {
         self.age
     }
 
-    /// One frame of life.
+    /// Advances by one frame.
     pub(super) fn step(&mut self) {
         self.age += 1;
         let wander = |drift: f32, rng: &mut SmallRng| 0.995 * drift + 0.015 * normal(rng);
@@ -126,7 +126,7 @@ impl Specimen {
         self.wrap();
     }
 
-    /// Brings what left the world in on the other side, changed. Where there are too many, it is gone.
+    /// Re-enters nuclei that left the world on the other side, changed, unless there are too many.
     fn wrap(&mut self) {
         let mut too_many = self.nuclei.len().saturating_sub(self.capacity);
         let (width, height) = (self.width, self.height);
@@ -149,7 +149,7 @@ impl Specimen {
         }
     }
 
-    /// Adds a nucleus, often against another one, where it overlaps the others least.
+    /// Adds a nucleus, often touching another, where it overlaps the others least.
     fn settle_one(&mut self) {
         let mut nucleus = Nucleus::new(&mut self.rng, 0.0, 0.0);
         if happens(&mut self.rng, DIVIDING) {
@@ -177,7 +177,7 @@ impl Specimen {
         self.nuclei.push(nucleus);
     }
 
-    /// A place where `nucleus` touches the one at `other`.
+    /// A position where `nucleus` touches the one at `other`.
     fn place_against(&mut self, nucleus: &Nucleus, other: usize) -> (f32, f32) {
         let angle = between(&mut self.rng, 0.0, TAU);
         let (dx, dy) = (angle.cos(), angle.sin());
@@ -187,7 +187,7 @@ impl Specimen {
         ((other.x + distance * dx).rem_euclid(self.width), (other.y + distance * dy).rem_euclid(self.height))
     }
 
-    /// Pixels by which two nuclei are too near, and the direction from the first to the second.
+    /// Overlap of two nuclei in pixels, and the direction from the first to the second.
     fn overlap(&self, first: &Nucleus, second: &Nucleus) -> (f32, (f32, f32)) {
         let around = |distance: f32, world: f32| match distance {
             far if far > 0.5 * world => far - world,
@@ -203,7 +203,7 @@ impl Specimen {
         ((wanted - distance).max(0.0), (dx / distance, dy / distance))
     }
 
-    /// Moves nuclei that overlap apart by `share` of what they overlap.
+    /// Moves overlapping nuclei apart by `share` of their overlap.
     fn push_apart(&mut self, share: f32) {
         for first in 1..self.nuclei.len() {
             for second in 0..first {
