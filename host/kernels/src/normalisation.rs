@@ -16,11 +16,11 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    fn inverse_deviation(self) -> f32 {
+    pub(crate) fn inverse_deviation(self) -> f32 {
         (f64::from(self.variance) + EPSILON).sqrt().recip() as f32
     }
 
-    fn line(self, scale: f32, shift: f32) -> Line {
+    pub(crate) fn line(self, scale: f32, shift: f32) -> Line {
         let factor = scale * self.inverse_deviation();
         Line { factor, offset: shift - self.mean * factor }
     }
@@ -110,10 +110,10 @@ fn planes_mut(x: &mut [f32], channels: usize, area: usize) -> Vec<Vec<&mut [f32]
 }
 
 /// `max(factor x + offset, 0)`.
-#[derive(Clone, Copy)]
-struct Line {
-    factor: f32,
-    offset: f32,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) factor: f32,
+    pub(crate) offset: f32,
 }
 
 impl Line {

@@ -5,15 +5,18 @@
 //! the GPU runs, are their references.
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
-use training_kernels::{LossInput, NormalisationGradients, Statistics};
+use training_kernels::{
+    LossInput, NetworkShape, NormalisationGradients, PictureBatch, Precision, Statistics,
+};
 
 use super::loss::LossTensors;
 use super::normalisation::Normalised;
-use super::ops::TrainingOps;
+use super::ops::{NetworkResult, NetworkTape, TrainingOps};
 
 impl TrainingOps for Flex {
     fn conv3x3(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
@@ -77,6 +80,32 @@ impl TrainingOps for Flex {
 
     fn max_pool_gradient(grad: FlexTensor, x: FlexTensor) -> FlexTensor {
         tensor(training_kernels::max_pool_gradient(&values(&grad), &values(&x), dims(&x)), dims(&x))
+    }
+
+    fn network(shape: NetworkShape, x: FlexTensor, numbers: FlexTensor) -> Option<NetworkResult<Self>> {
+        let precision = Precision::fastest()?;
+        let [n, _, height, width] = dims(&x);
+        let values_nchw = values(&x);
+        let batch = PictureBatch { values: &values_nchw, count: n, height, width };
+        let output = training_kernels::forward(&shape, batch, &values(&numbers), precision);
+        let statistics = output.statistics.iter().map(|of_layer| {
+            let numbers = |number: fn(&Statistics) -> f32| {
+                tensor(of_layer.iter().map(number).collect(), [of_layer.len()])
+            };
+            [numbers(|s| s.mean), numbers(|s| s.variance)]
+        });
+        Some(NetworkResult {
+            logits: tensor(output.logits, [n, shape.outputs, height, width]),
+            statistics: statistics.collect(),
+            tape: Arc::new(Mutex::new(output.tape)),
+        })
+    }
+
+    fn network_gradient(grad: FlexTensor, numbers: FlexTensor, tape: &NetworkTape) -> Option<FlexTensor> {
+        let mut tape = tape.lock().ok()?;
+        let gradients = tape.gradients(&values(&grad), &values(&numbers));
+        let count = gradients.len();
+        Some(tensor(gradients, [count]))
     }
 
     fn loss(LossTensors { logits, truth, weight }: LossTensors<Self>, masks: usize) -> FlexTensor {

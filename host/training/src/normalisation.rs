@@ -54,13 +54,18 @@ impl<B: TrainingOps> NormRelu<B> {
             return relu(y).reshape([n, c, h, w]);
         }
         let normalised = B::normalise(primitive(x), primitive(self.scale.val()), primitive(self.shift.val()));
-        let update = |state: &RunningState<Tensor<B, 1>>, new: Tensor<B, 1>| {
-            let old = state.value_sync();
-            state.update((old * (1.0 - MOMENTUM) + new.detach() * MOMENTUM).detach());
-        };
-        update(&self.mean, tensor(normalised.mean));
-        update(&self.variance, tensor(normalised.variance));
+        self.remember(normalised.mean, normalised.variance);
         tensor(normalised.y)
+    }
+}
+
+impl<B: Backend> NormRelu<B> {
+    /// Takes a batch's mean and variance, each `[c]`, into the running ones.
+    pub(super) fn remember(&self, mean: FloatTensor<B>, variance: FloatTensor<B>) {
+        for (state, new) in [(&self.mean, mean), (&self.variance, variance)] {
+            let new = tensor::<B, 1>(new);
+            state.update((state.value_sync() * (1.0 - MOMENTUM) + new.detach() * MOMENTUM).detach());
+        }
     }
 }
 

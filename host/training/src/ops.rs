@@ -3,6 +3,8 @@
 //! Each has a form in terms of Burn's tensors that serves every backend; the CPU's own kernels replace
 //! them there (see [`cpu`](super::cpu)).
 
+use std::sync::{Arc, Mutex};
+
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +12,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
+use training_kernels::{NetworkShape, Tape};
 
 use super::loss::LossTensors;
 use super::normalisation::Normalised;
@@ -67,6 +70,21 @@ pub trait TrainingOps: Backend {
         primitive(pooling::gradient(tensor::<Self, 4>(grad), tensor(x)))
     }
 
+    /// The logits of a whole lean network from a picture batch and all its numbers laid end to end, where this
+    /// backend computes them in one piece.
+    fn network(_: NetworkShape, _: FloatTensor<Self>, _: FloatTensor<Self>) -> Option<NetworkResult<Self>> {
+        None
+    }
+
+    /// The gradient of a network's numbers, from that of its logits; none where there is no tape.
+    fn network_gradient(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: &NetworkTape,
+    ) -> Option<FloatTensor<Self>> {
+        None
+    }
+
     /// As [`segmentation_loss`](super::loss::segmentation_loss), one number.
     fn loss(input: LossTensors<Self>, masks: usize) -> FloatTensor<Self> {
         primitive(loss::loss::<Self>(input, masks))
@@ -77,6 +95,20 @@ pub trait TrainingOps: Backend {
         primitive(loss::gradient::<Self>(tensor(grad), input, masks))
     }
 }
+
+/// What the forward pass of a whole network gives.
+#[derive(Debug)]
+pub struct NetworkResult<B: Backend> {
+    /// `[n, outputs, h, w]`.
+    pub logits: FloatTensor<B>,
+    /// Mean and variance of every normalized layer, each `[c]`.
+    pub statistics: Vec<[FloatTensor<B>; 2]>,
+    /// For the gradient.
+    pub tape: NetworkTape,
+}
+
+/// What a forward pass leaves for the gradient.
+pub type NetworkTape = Arc<Mutex<Tape>>;
 
 impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
     fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -115,6 +147,22 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
 
     fn max_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
         unary::<B, C, _>(x, MaxPoolGradient, Clone::clone, B::max_pool)
+    }
+
+    fn network(
+        shape: NetworkShape,
+        x: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+    ) -> Option<NetworkResult<Self>> {
+        let primitive = numbers.primitive;
+        let NetworkResult { logits, statistics, tape } = B::network(shape, x.primitive, primitive.clone())?;
+        let logits = match NetworkGradient.prepare::<C>([numbers.node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((primitive, tape.clone()), logits),
+            OpsKind::UnTracked(prep) => prep.finish(logits),
+        };
+        let statistics =
+            statistics.into_iter().map(|of_layer| of_layer.map(|s| Self::from_inner(s))).collect();
+        Some(NetworkResult { logits, statistics, tape })
     }
 
     fn loss(input: LossTensors<Self>, masks: usize) -> FloatTensor<Self> {
@@ -182,6 +230,25 @@ impl<B: TrainingOps> Backward<B, 3> for NormaliseGradient {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NetworkGradient;
+
+impl<B: TrainingOps> Backward<B, 1> for NetworkGradient {
+    /// The network's numbers, and what its forward pass left.
+    type State = (FloatTensor<B>, NetworkTape);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (numbers, tape) = ops.state;
+        let [node] = ops.parents;
+        if let Some(node) = node
+            && let Some(gradient) = B::network_gradient(grad, numbers, &tape)
+        {
+            grads.register::<B>(node.id, gradient);
         }
     }
 }

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
+use training_kernels::NetworkShape;
 
 pub use resnet::EncoderWeightsError;
 
@@ -22,7 +23,7 @@ use std::path::Path;
 
 use super::convolution::{conv3x3, doubled, halved, pointwise};
 use super::normalisation::{NormRelu, spread};
-use super::ops::TrainingOps;
+use super::ops::{NetworkResult, TrainingOps, primitive, tensor};
 use encoder::{Encoded, EncoderModule, Plain};
 use resnet::Resnet50;
 
@@ -298,6 +299,41 @@ impl<B: TrainingOps> Unet<B> {
     /// `batch_nchw` is `[n, 3, h, w]` of 0 to 1, with `h` and `w` multiples of
     /// [`UnetConfig::side_multiple`]; the result is `[n, outputs, h, w]`.
     pub fn forward(&self, batch_nchw: Tensor<B, 4>) -> Tensor<B, 4> {
+        match self.forward_whole(&batch_nchw) {
+            Some(logits) => logits,
+            None => self.forward_by_layer(batch_nchw),
+        }
+    }
+
+    /// The same while training, where the backend computes this form of a network in one piece.
+    fn forward_whole(&self, batch_nchw: &Tensor<B, 4>) -> Option<Tensor<B, 4>> {
+        let EncoderModule::Plain(Plain { stem: Some(stem), levels }) = &self.encoder else { return None };
+        if self.config.skips != Skips::Add || !B::ad_enabled(&batch_nchw.device()) {
+            return None;
+        }
+        let mut layers: Vec<(&Param<Tensor<B, 4>>, &NormRelu<B>)> = vec![(&stem.weight, &stem.norm)];
+        layers.extend(levels.iter().flatten().map(|conv| (&conv.weight, &conv.norm)));
+        for (up, stage) in self.ups.iter().zip(&self.decoder) {
+            layers.push((&up.weight, &up.norm));
+            layers.extend(stage.iter().map(|conv| (&conv.weight, &conv.norm)));
+        }
+        let mut numbers = Vec::new();
+        for (weight, norm) in &layers {
+            numbers.extend([weight.val().flatten(0, 3), norm.scale.val(), norm.shift.val()]);
+        }
+        numbers.extend([self.head.val().flatten(0, 3), self.head_bias.val()]);
+        let UnetConfig { width, depth, decoder_convolutions, outputs, .. } = self.config;
+        let shape = NetworkShape { width, depth, decoder_convolutions, outputs };
+        let numbers = primitive(Tensor::<B, 1>::cat(numbers, 0));
+        let NetworkResult { logits, statistics, .. } =
+            B::network(shape, primitive(batch_nchw.clone()), numbers)?;
+        for ((_, norm), [mean, variance]) in layers.into_iter().zip(statistics) {
+            norm.remember(mean, variance);
+        }
+        Some(tensor(logits))
+    }
+
+    fn forward_by_layer(&self, batch_nchw: Tensor<B, 4>) -> Tensor<B, 4> {
         let Encoded { skips, deepest: mut x } = self.encoder.forward(batch_nchw);
         for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
             x = up.forward(x);
