@@ -1,7 +1,7 @@
 //! The lean U-Net as a whole: its forward pass and the gradients of all its numbers, in one layout from end to end.
 //!
 //! Stride-2 stem, added skips, 2x2 transposed convolutions. Between two convolutions nothing is repacked: the pass
-//! that normalises one's sums writes the factors of the next. See [`lines`] for the layout.
+//! that normalizes one's sums writes the factors of the next. See [`lines`] for the layout.
 
 mod convolution;
 mod elementwise;
@@ -44,15 +44,15 @@ const COLOURS: usize = 3;
 enum Source {
     /// The picture.
     Picture,
-    /// A layer's normalised result.
+    /// A layer's normalized result.
     Layer(usize),
     /// The same, pooled.
     Pooled(usize),
-    /// The sum of a layer's and an encoder layer's normalised results.
+    /// The sum of a layer's and an encoder layer's normalized results.
     Joined(usize, usize),
 }
 
-/// A convolution with its normalisation; the last layer has a bias in its place.
+/// A convolution with its normalization; the last layer has a bias in its place.
 #[derive(Debug, Clone, Copy)]
 struct Layer {
     convolution: Convolution,
@@ -105,7 +105,7 @@ impl NetworkShape {
         self.layers().last().map_or(0, |head| head.first + head.convolution.weights() + self.outputs)
     }
 
-    /// Channels of the normalised layers, in the order of [`NetworkShape::parameters`].
+    /// Channels of the normalized layers, in the order of [`NetworkShape::parameters`].
     pub fn normalised(&self) -> Vec<usize> {
         let layers = self.layers();
         layers[..layers.len() - 1].iter().map(|layer| layer.convolution.output).collect()
@@ -141,7 +141,7 @@ pub struct Tape {
 pub struct Output {
     /// `[n, outputs, height, width]`.
     pub logits: Vec<f32>,
-    /// Of every normalised layer its channels' statistics, as [`NetworkShape::normalised`].
+    /// Of every normalized layer its channels' statistics, as [`NetworkShape::normalised`].
     pub statistics: Vec<Vec<Statistics>>,
     /// For [`Tape::gradients`].
     pub tape: Tape,
@@ -157,7 +157,7 @@ struct Memory {
     sums: Vec<Raw>,
     /// For each level, and the head, the gradient of a layer's sums.
     sum_gradients: Vec<Map>,
-    /// For each level the gradient of a layer's normalised result, and that of what its skip joins.
+    /// For each level the gradient of a layer's normalized result, and that of what its skip joins.
     gradients: Vec<[Raw; 2]>,
     /// For each level but the deepest the gradient of the pooled map below.
     pooled: Vec<Raw>,
@@ -216,7 +216,7 @@ impl Drop for Tape {
     }
 }
 
-/// The logits of a batch, normalised by its own statistics, with `parameters` as [`NetworkShape::parameters`].
+/// The logits of a batch, normalized by its own statistics, with `parameters` as [`NetworkShape::parameters`].
 ///
 /// # Panics
 /// When a slice has another length or a side does not fit.

@@ -30,7 +30,7 @@ pub trait TrainingOps: Backend {
         primitive(convolution::weight_gradient(tensor::<Self, 4>(x), tensor(grad)))
     }
 
-    /// As [`normalise`](super::normalisation::normalise), for an image batch `x`, scale and shift.
+    /// As [`normalize`](super::normalization::normalize), for an image batch `x`, scale and shift.
     fn normalise(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,

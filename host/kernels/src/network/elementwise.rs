@@ -1,4 +1,4 @@
-//! What is done to maps number by number: normalisation with `max(x, 0)`, pooling, skips, and their gradients.
+//! What is done to maps number by number: normalization with `max(x, 0)`, pooling, skips, and their gradients.
 
 use rayon::prelude::*;
 
@@ -182,7 +182,7 @@ pub fn apply(z: &Raw, lines: &[Line], pictures: Pictures, map: &mut Map) {
     );
 }
 
-/// The sum of two normalised maps.
+/// The sum of two normalized maps.
 pub fn join([a, b]: [&Raw; 2], lines: [&[Line]; 2], pictures: Pictures, map: &mut Map) {
     let channels = a.size.channels;
     fill(
@@ -197,7 +197,7 @@ pub fn join([a, b]: [&Raw; 2], lines: [&[Line]; 2], pictures: Pictures, map: &mu
     );
 }
 
-/// The greatest of each 2x2 square of a normalised map.
+/// The greatest of each 2x2 square of a normalized map.
 pub fn pool(z: &Raw, lines: &[Line], pictures: Pictures, map: &mut Map) {
     let channels = z.size.channels;
     fill(
@@ -255,7 +255,7 @@ pub fn unpool(grad: &Raw, z: &Raw, lines: &[Line], to: &mut Raw) {
     });
 }
 
-/// The gradients of scale and shift, and that of a normalisation's input as a map.
+/// The gradients of scale and shift, and that of a normalization's input as a map.
 pub fn normalise_gradient(
     grad: &Raw,
     z: &Raw,
