@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use shared::wire::Name;
 use shared::{Image, LabelImage, Microseconds};
 
+use crate::runtime::log;
+
 mod error;
 mod flat_fielded;
 mod frame_pacer;
@@ -175,7 +177,7 @@ impl CameraSource {
             }
             Self::Pictures { path, frames_per_second, repeat } => {
                 let pacer = frame_pacer::FramePacer::new(*frames_per_second)?;
-                let warn = |warning: &str| eprintln!("warning: {warning}");
+                let warn = |warning: &str| log!("warning: {warning}");
                 Box::new(pictures::Pictures::open(path, pacer, *repeat, warn)?)
             }
             Self::Simulated { width, height, seed, nuclei, frames_per_second } => {

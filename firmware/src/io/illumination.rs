@@ -1,5 +1,6 @@
 //! The lamp over the specimen.
 
+use std::fmt::{self, Display};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,11 +81,11 @@ pub trait Illumination: Send {
 /// A lamp on a PWM output, switched off on drop because light bleaches the specimen.
 struct PwmLamp<P: SetDutyCycle>(P);
 
-impl<P: SetDutyCycle + Send> Illumination for PwmLamp<P> {
+impl<P: SetDutyCycle<Error: Display> + Send> Illumination for PwmLamp<P> {
     fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError> {
         self.0
             .set_duty_cycle_fraction(brightness.get(), STEPS)
-            .map_err(|error| IlluminationError::Set { reason: format!("{error:?}") })
+            .map_err(|error| IlluminationError::Set { reason: error.to_string() })
     }
 }
 
@@ -98,14 +99,14 @@ impl<P: SetDutyCycle> Drop for PwmLamp<P> {
 /// A lamp switched by a pin, switched off on drop.
 struct SwitchedLamp<P: OutputPin>(P);
 
-impl<P: OutputPin + Send> Illumination for SwitchedLamp<P> {
+impl<P: OutputPin<Error: Display> + Send> Illumination for SwitchedLamp<P> {
     fn set(&mut self, brightness: DutyCycle) -> Result<(), IlluminationError> {
         let switched = match brightness {
             DutyCycle::OFF => self.0.set_low(),
             DutyCycle::FULL => self.0.set_high(),
             between => return Err(IlluminationError::Between { given: between.get() }),
         };
-        switched.map_err(|error| IlluminationError::Set { reason: format!("{error:?}") })
+        switched.map_err(|error| IlluminationError::Set { reason: error.to_string() })
     }
 }
 
@@ -224,7 +225,13 @@ impl SysfsPwm {
 
 /// A PWM channel that Linux refuses to set.
 #[derive(Debug)]
-struct SysfsPwmError(#[expect(dead_code, reason = "shown through Debug")] io::Error);
+struct SysfsPwmError(io::Error);
+
+impl Display for SysfsPwmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl embedded_hal::pwm::Error for SysfsPwmError {
     fn kind(&self) -> ErrorKind {

@@ -1,5 +1,6 @@
 //! The status light, which shows the station's state across the room.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 use embedded_hal::digital::{OutputPin, PinState};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::runtime::log;
 
 use super::gpio::{LitAt, first_chip, open_light};
 
@@ -95,7 +98,7 @@ impl StatusLight {
     ///
     /// # Errors
     /// [`StatusLightError::Thread`].
-    pub fn new(pin: impl OutputPin + Send + 'static) -> Result<Self, StatusLightError> {
+    pub fn new(pin: impl OutputPin<Error: Display> + Send + 'static) -> Result<Self, StatusLightError> {
         let (sender, signals) = channel();
         let thread = thread::Builder::new()
             .name("status light".to_owned())
@@ -133,13 +136,13 @@ impl Drop for StatusLight {
 }
 
 /// The light's thread: blinks until the light is dropped.
-fn blink(mut pin: impl OutputPin, signals: &Receiver<Signal>) {
+fn blink(mut pin: impl OutputPin<Error: Display>, signals: &Receiver<Signal>) {
     let Ok(mut signal) = signals.recv() else { return };
     let mut began = Instant::now();
     loop {
         let (state, wait) = signal.at(began.elapsed());
         if let Err(error) = pin.set_state(state) {
-            eprintln!("warning: the status light failed: {error:?}; check its wiring and [status_light]");
+            log!("warning: the status light failed: {error}; check its wiring and [status_light]");
             return;
         }
         let next = match wait {

@@ -2,7 +2,9 @@
 
 use shared::slots::{ModelFile, SlotEvent};
 use shared::trust::Admission;
-use shared::wire::{Change, Downgrade, Nonce, Refusal, Response, SignedChange, TrustRefusal};
+use shared::wire::{
+    Acquisition, Change, Downgrade, Nonce, Refusal, Response, Setting, SignedChange, Stream, TrustRefusal,
+};
 
 use super::{Answer, Service};
 use crate::runtime::log;
@@ -95,7 +97,46 @@ impl std::fmt::Display for ChangeSummary<'_> {
                 write!(f, "run the model {digest}, if older as well")
             }
             Change::Revert { digest } => write!(f, "leave the model {digest}"),
-            Change::Set(setting) => write!(f, "set {setting:?}"),
+            Change::Set(Setting::Illumination(duty)) => {
+                write!(f, "set the illumination to {:.1} %", f64::from(duty.get()) / 10.0)
+            }
+            Change::Set(Setting::PixelSize(Some(size))) => {
+                write!(f, "set the pixel size to {} µm", size.get())
+            }
+            Change::Set(Setting::PixelSize(None)) => f.write_str("clear the pixel size"),
+            Change::Set(Setting::Acquisition(Acquisition::Continuous)) => f.write_str("acquire continuously"),
+            Change::Set(Setting::Acquisition(Acquisition::Triggered)) => f.write_str("acquire on request"),
+            Change::Set(Setting::Masks(stream)) => write!(f, "turn masks {}", on_or_off(*stream)),
+            Change::Set(Setting::Preview(stream)) => write!(f, "turn previews {}", on_or_off(*stream)),
+        }
+    }
+}
+
+const fn on_or_off(stream: Stream) -> &'static str {
+    match stream {
+        Stream::On => "on",
+        Stream::Off => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{DutyCycle, PixelSize};
+
+    use super::*;
+
+    #[test]
+    fn the_journal_names_settings_in_words() {
+        let cases = [
+            (Setting::Illumination(DutyCycle::try_from(405).unwrap()), "set the illumination to 40.5 %"),
+            (Setting::PixelSize(Some(PixelSize::try_from(0.65).unwrap())), "set the pixel size to 0.65 µm"),
+            (Setting::PixelSize(None), "clear the pixel size"),
+            (Setting::Acquisition(Acquisition::Triggered), "acquire on request"),
+            (Setting::Masks(Stream::Off), "turn masks off"),
+            (Setting::Preview(Stream::On), "turn previews on"),
+        ];
+        for (setting, summary) in cases {
+            assert_eq!(ChangeSummary(&Change::Set(setting)).to_string(), summary);
         }
     }
 }

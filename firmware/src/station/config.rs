@@ -140,7 +140,8 @@ pub enum ConfigError {
     },
     /// The flat field cannot be read.
     #[error(
-        "flat_field = {path:?}: {reason}; make the file with nuclei-host station calibrate, or remove the setting"
+        "flat_field = \"{}\": {reason}; make the file with nuclei-host station calibrate, or remove the setting",
+        path.display()
     )]
     FlatField {
         /// The file.

@@ -19,20 +19,20 @@ use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, st
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum Health {
     /// No problem.
-    Well,
+    Ok,
     /// The station works without it.
-    Missing,
+    Warning,
     /// The station does not work, or not as configured.
-    Broken,
+    Error,
 }
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     what: &'static str,
-    state: State,
+    state: Health,
     seen: String,
     /// The next step; empty without a problem.
     next: String,
@@ -62,17 +62,17 @@ pub fn check(config: &Config) -> Findings {
 
 impl Findings {
     /// Whether a station would work, possibly without optional parts.
-    pub fn all_well(&self) -> bool {
-        self.findings.iter().all(|finding| finding.state != State::Broken)
+    pub fn no_errors(&self) -> bool {
+        self.findings.iter().all(|finding| finding.state != Health::Error)
     }
 
     /// The findings as lines, each with its next step.
     pub fn text(&self) -> String {
         let line = |Finding { what, state, seen, next }: &Finding| {
             let mark = match state {
-                State::Well => "ok",
-                State::Missing => "missing",
-                State::Broken => "broken",
+                Health::Ok => "ok",
+                Health::Warning => "warning",
+                Health::Error => "error",
             };
             let next = if next.is_empty() { String::new() } else { format!("\n{:22}next: {next}", "") };
             format!("{what:<13} {mark:<7} {seen}{next}\n")
@@ -89,22 +89,22 @@ impl Findings {
     }
 }
 
-fn well(what: &'static str, seen: impl Into<String>) -> Finding {
-    Finding { what, state: State::Well, seen: seen.into(), next: String::new() }
+fn ok(what: &'static str, seen: impl Into<String>) -> Finding {
+    Finding { what, state: Health::Ok, seen: seen.into(), next: String::new() }
 }
 
-fn missing(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding { what, state: State::Missing, seen: seen.into(), next: next.into() }
+fn warning(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding { what, state: Health::Warning, seen: seen.into(), next: next.into() }
 }
 
-fn broken(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding { what, state: State::Broken, seen: seen.into(), next: next.into() }
+fn fault(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding { what, state: Health::Error, seen: seen.into(), next: next.into() }
 }
 
 fn camera(source: &CameraSource) -> Finding {
     match source.open() {
-        Ok(camera) => well("camera", camera.name()),
-        Err(error) => missing(
+        Ok(camera) => ok("camera", camera.name()),
+        Err(error) => warning(
             "camera",
             ErrorChain(&error).to_string(),
             "correct that; a running station reconnects to the camera by itself",
@@ -114,19 +114,19 @@ fn camera(source: &CameraSource) -> Finding {
 
 fn flat_field(config: &Config) -> Finding {
     match config.load_flat_field() {
-        Ok(None) => well("flat field", "none configured"),
+        Ok(None) => ok("flat field", "none configured"),
         Ok(Some(loaded)) => {
             let origin = loaded.flat_field.origin();
             let from = format!("of {} bright and {} dark frames", origin.bright_frames, origin.dark_frames);
-            well("flat field", format!("{from}, by {}", origin.by))
+            ok("flat field", format!("{from}, by {}", origin.by))
         }
-        Err(error) => broken("flat field", error.to_string(), "correct the configuration"),
+        Err(error) => fault("flat field", error.to_string(), "correct the configuration"),
     }
 }
 
 fn port(LinkConfig { port, baud }: &LinkConfig) -> Finding {
     match SerialLink::new(port.clone(), *baud).open() {
-        Ok(_) => well("port", format!("{port} at {baud} baud")),
+        Ok(_) => ok("port", format!("{port} at {baud} baud")),
         Err(error) => {
             let next = match error.kind() {
                 std::io::ErrorKind::NotFound => {
@@ -135,7 +135,7 @@ fn port(LinkConfig { port, baud }: &LinkConfig) -> Finding {
                 std::io::ErrorKind::PermissionDenied => "add the station's user to the group dialout",
                 _ => "stop the program that uses it (a running station does), or choose another with --port",
             };
-            missing("port", format!("{port} cannot be opened: {error}"), next)
+            warning("port", format!("{port} cannot be opened: {error}"), next)
         }
     }
 }
@@ -147,8 +147,8 @@ fn storage(folder: &Path) -> Finding {
     let shown = folder.display();
     if !folder.exists() {
         return match fs::create_dir_all(folder).and_then(|()| fs::remove_dir(folder)) {
-            Ok(()) => well("storage", format!("{shown} will be created")),
-            Err(error) => broken(
+            Ok(()) => ok("storage", format!("{shown} will be created")),
+            Err(error) => fault(
                 "storage",
                 format!("{shown} cannot be created: {error}"),
                 "create it for the station's user, or choose another with --storage; until then only the \
@@ -160,7 +160,7 @@ fn storage(folder: &Path) -> Finding {
         Ok(_) | Err(StorageError::InUse { .. }) => {}
         Err(error @ StorageError::Unusable { .. }) => {
             let next = "give the station's user write access, or choose another with --storage";
-            return broken("storage", ErrorChain(&error).to_string(), next);
+            return fault("storage", ErrorChain(&error).to_string(), next);
         }
     }
     match statvfs(folder) {
@@ -168,53 +168,58 @@ fn storage(folder: &Path) -> Finding {
             let free = disk.blocks_available() * disk.fragment_size();
             let seen = format!("{shown}, {} MB free", free >> 20);
             if free < LEAST_FREE {
-                missing("storage", seen, format!("free {} MB for new models", LEAST_FREE >> 20))
+                warning("storage", seen, format!("free {} MB for new models", LEAST_FREE >> 20))
             } else {
-                well("storage", seen)
+                ok("storage", seen)
             }
         }
-        Err(error) => broken("storage", format!("{shown}: {error}"), "check the disk"),
+        Err(error) => fault("storage", format!("{shown}: {error}"), "check the disk"),
     }
 }
 
 fn slots(config: &Config) -> Finding {
     match stored_table(&config.storage.folder) {
-        Ok(None) => well("slots", "none flashed: the factory model runs"),
+        Ok(None) => ok("slots", "none flashed: the factory model runs"),
         Ok(Some(Ok(table))) => {
             let content = |slot| {
                 let record = table.record(slot);
-                let state = format!("{:?}", record.state()).to_lowercase();
-                record.model().map_or(state.clone(), |model| format!("{state} {}", model.digest))
+                let state = record.state();
+                record.model().map_or_else(|| state.to_string(), |model| format!("{state} {}", model.digest))
             };
             let keyring = config.keyring().unwrap_or_default();
-            let seen = format!("A {}, B {}, {:?} runs", content(Slot::A), content(Slot::B), table.active());
+            let runs = match table.active() {
+                Slot::Factory => "the factory model runs",
+                Slot::A => "A runs",
+                Slot::B => "B runs",
+            };
+            let seen = format!("A {}, B {}, {runs}", content(Slot::A), content(Slot::B));
             match stored_model(&config.storage.folder, &table) {
-                Ok(None) => well("slots", seen),
+                Ok(None) => ok("slots", seen),
                 Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.execution(), &keyring) {
-                    Ok(()) => well("slots", format!("{seen}, self-test passed")),
-                    Err(reason) => missing(
+                    Ok(()) => ok("slots", format!("{seen}, self-test passed")),
+                    Err(reason) => warning(
                         "slots",
                         format!("{seen}, but the self-test failed: {reason}"),
                         "flash a model",
                     ),
                 },
                 Err(error) => {
-                    broken("slots", format!("{seen}, but cannot be read: {error}"), "check the disk")
+                    fault("slots", format!("{seen}, but cannot be read: {error}"), "check the disk")
                 }
             }
         }
-        Ok(Some(Err(error))) => missing(
+        Ok(Some(Err(error))) => warning(
             "slots",
             format!("the slot table is unusable ({error}): the factory model runs"),
             "flash a model",
         ),
-        Err(error) => broken("slots", format!("the slot table cannot be read: {error}"), "check the disk"),
+        Err(error) => fault("slots", format!("the slot table cannot be read: {error}"), "check the disk"),
     }
 }
 
 fn trust(config: &Config) -> Finding {
     match config.keyring() {
-        Ok(keyring) if keyring.is_open() => missing(
+        Ok(keyring) if keyring.is_open() => warning(
             "trust",
             "open: anyone on the serial line can change models and settings",
             "add the line that nuclei-host key new NAME prints under [trust.keys]",
@@ -225,38 +230,38 @@ fn trust(config: &Config) -> Finding {
                 .iter()
                 .map(|trusted| format!("{} ({})", trusted.name, trusted.key.id()))
                 .collect();
-            well("trust", format!("restricted to models and changes signed by {}", keys.join(", ")))
+            ok("trust", format!("restricted to models and changes signed by {}", keys.join(", ")))
         }
-        Err(error) => broken("trust", error.to_string(), "correct the configuration"),
+        Err(error) => fault("trust", error.to_string(), "correct the configuration"),
     }
 }
 
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
     match verify(digest, FACTORY_MODEL, config.execution(), &Keyring::default()) {
-        Ok(()) => well("factory model", format!("{digest}, self-test passed")),
+        Ok(()) => ok("factory model", format!("{digest}, self-test passed")),
         Err(reason) => {
-            broken("factory model", format!("{digest}: self-test failed: {reason}"), "reinstall this program")
+            fault("factory model", format!("{digest}: self-test failed: {reason}"), "reinstall this program")
         }
     }
 }
 
 fn illumination(config: Option<&IlluminationConfig>) -> Finding {
     match (config, IlluminationConfig::open_optional(config)) {
-        (None, Ok(_)) => well("illumination", "none configured"),
-        (Some(_), Ok(_)) => well("illumination", "as configured"),
+        (None, Ok(_)) => ok("illumination", "none configured"),
+        (Some(_), Ok(_)) => ok("illumination", "as configured"),
         (_, Err(error)) => {
-            broken("illumination", ErrorChain(&error).to_string(), "correct that, or remove [illumination]")
+            fault("illumination", ErrorChain(&error).to_string(), "correct that, or remove [illumination]")
         }
     }
 }
 
 fn status_light(config: Option<&StatusLightConfig>) -> Finding {
     match (config, StatusLightConfig::open_optional(config)) {
-        (None, Ok(_)) => well("status light", "none configured"),
-        (Some(_), Ok(_)) => well("status light", "as configured"),
+        (None, Ok(_)) => ok("status light", "none configured"),
+        (Some(_), Ok(_)) => ok("status light", "as configured"),
         (_, Err(error)) => {
-            broken("status light", ErrorChain(&error).to_string(), "correct that, or remove [status_light]")
+            fault("status light", ErrorChain(&error).to_string(), "correct that, or remove [status_light]")
         }
     }
 }
@@ -268,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_has_a_next_step_and_what_is_broken_is_not_well() {
+    fn warnings_have_a_next_step_and_errors_fail_the_check() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.link.port = folder.path().join("no-port").display().to_string();
@@ -279,13 +284,13 @@ mod tests {
         };
         config.storage.folder = folder.path().join("storage");
         let findings = check(&config);
-        assert!(findings.all_well(), "{}", findings.text());
+        assert!(findings.no_errors(), "{}", findings.text());
         for finding in &findings.findings {
-            assert_eq!(finding.state == State::Well, finding.next.is_empty(), "{finding:?}");
+            assert_eq!(finding.state == Health::Ok, finding.next.is_empty(), "{finding:?}");
         }
         let state = |what| findings.findings.iter().find(|finding| finding.what == what).unwrap().state;
-        assert_eq!([state("camera"), state("port"), state("trust")], [State::Missing; 3]);
-        assert_eq!([state("storage"), state("slots"), state("factory model")], [State::Well; 3]);
+        assert_eq!([state("camera"), state("port"), state("trust")], [Health::Warning; 3]);
+        assert_eq!([state("storage"), state("slots"), state("factory model")], [Health::Ok; 3]);
         assert!(!config.storage.folder.exists(), "nothing is changed");
 
         let key = SecretKey::from_seed(&[1; 32]).public();
@@ -300,7 +305,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         config.storage.folder = file.join("below");
         let findings = check(&config);
-        assert!(!findings.all_well());
+        assert!(!findings.no_errors());
         assert!(findings.text().contains("next: make it"), "{}", findings.text());
         assert!(findings.json().unwrap().starts_with("{\"findings\":["));
     }

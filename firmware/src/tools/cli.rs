@@ -159,7 +159,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     // A reader that closed the pipe has seen enough.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    if findings.all_well() { Ok(()) } else { Err(Failure { exit: FAILED, line: String::new() }) }
+    if findings.no_errors() { Ok(()) } else { Err(Failure { exit: FAILED, line: String::new() }) }
 }
 
 impl ConfigArgs {
@@ -260,7 +260,19 @@ mod tests {
         cli.clone().debug_assert();
         for command in cli.get_subcommands_mut() {
             let help = command.render_long_help().to_string();
-            assert!(help.contains("Example"), "{} has no example", command.get_name());
+            let examples: Vec<&str> = help
+                .lines()
+                .filter_map(|line| {
+                    line.trim_start().trim_start_matches("Example: ").strip_prefix("nuclei-station ")
+                })
+                .collect();
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                let line = ["nuclei-station"].into_iter().chain(example.split_whitespace());
+                if let Err(error) = Cli::try_parse_from(line) {
+                    panic!("{example}: {error}");
+                }
+            }
         }
     }
 

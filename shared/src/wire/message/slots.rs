@@ -29,6 +29,17 @@ pub enum SlotState {
     Confirmed,
 }
 
+impl core::fmt::Display for SlotState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty",
+            Self::Staged => "staged",
+            Self::Trial => "trial",
+            Self::Confirmed => "confirmed",
+        })
+    }
+}
+
 /// The content of the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotReport {
