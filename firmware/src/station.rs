@@ -222,7 +222,7 @@ impl Station {
             readiness: Arc::clone(&readiness),
             heartbeat: service_heartbeat.clone(),
         });
-        let (loaded, heard) = (inbox.clone(), inbox.clone());
+        let (loaded, linked) = (inbox.clone(), inbox.clone());
         scope(|all| {
             let shutdown = ShutdownGuard { stop, control: &control, outbox: &outbox, inbox };
             let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
@@ -231,8 +231,8 @@ impl Station {
                 spawn(all, "loader", stop, move || load_models(&work, execution, keyring, &loaded))?,
                 spawn(all, "frames", stop, move || drop(frames.run()))?,
                 spawn(all, "line", stop, move || {
-                    let tell = |event| drop(heard.send(ServiceEvent::Link(event)));
-                    keep_open(link, outbox, damaged, stop, |port| readiness.port(port), tell);
+                    let forward = |event| drop(linked.send(ServiceEvent::Link(event)));
+                    keep_open(link, outbox, damaged, stop, |port| readiness.port(port), forward);
                 })?,
             ];
             if let Some(results) = results {

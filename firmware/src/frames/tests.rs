@@ -61,7 +61,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// `inbox` words to the service find room without being heard.
+    /// `inbox` events fit into the service's queue without being received.
     fn new(
         scheduling: Scheduling,
         frames: Vec<Frame>,

@@ -95,7 +95,7 @@ fn open(
 /// A panic in the inference engine counts as the model's fault: the model is rejected and the station continues.
 fn caught<T>(work: impl FnOnce() -> Result<T, ModelRefusal>) -> Result<T, ModelRefusal> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        log!("a model is refused: loading it failed with a panic");
+        log!("model rejected: loading it failed with a panic");
         Err(ModelRefusal::Unsupported)
     })
 }

@@ -113,7 +113,7 @@ fn a_replayed_change_is_answered_or_refused_and_not_done_again() {
     let mut bench = Bench::trusting(ana());
     let off = bench.sign(&key(1), Change::Set(Setting::Masks(Stream::Off)));
     let answer = bench.ask(Request::Change(off));
-    assert_eq!(bench.ask(Request::Change(off)), answer, "a host that heard no answer asks again");
+    assert_eq!(bench.ask(Request::Change(off)), answer, "a host without a response retries");
     bench.service.set(Setting::Masks(Stream::On));
     assert_eq!(bench.ask(Request::Change(off)), answer);
     let masks = |bench: &Bench| bench.service.parts.settings.masks;
