@@ -3,7 +3,7 @@
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-use crate::stretch::stretches;
+use crate::runs::runs;
 
 /// A run of consecutive pixels of a mask in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl ComponentRows {
 
     /// Adds the next row of the mask; returns the columns of its runs.
     pub(crate) fn push<'a>(&'a mut self, row: &[bool]) -> impl Iterator<Item = Range<usize>> + use<'a> {
-        self.push_runs(stretches(row).filter_map(|(stretch, is_set)| is_set.then_some(stretch)));
+        self.push_runs(runs(row).filter_map(|(run, is_set)| is_set.then_some(run)));
         let start = self.pixels - self.width;
         self.runs[self.above.clone()]
             .iter()

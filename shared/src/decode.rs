@@ -350,7 +350,7 @@ fn signal(samples_hwc: &[u8]) -> Option<usize> {
 /// # Errors
 /// [`DecodeError`]; `NotLabels` for color, for a palette whose indices are lost, for fractions and negative
 /// numbers, and for JPEG, which changes samples.
-pub fn decode_labels(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
+pub fn decode_label_image(bytes: &[u8]) -> Result<LabelImage, DecodeError> {
     let raster = match ImageFileFormat::of(bytes)? {
         ImageFileFormat::Tiff => TiffPlane::decode(bytes, &PlaneSelection::default())?.raster,
         format => Raster::decode(bytes, format)?,

@@ -95,7 +95,7 @@ fn colour_type(image: &Image) -> ExtendedColorType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{decode_image, decode_labels};
+    use crate::decode::{decode_image, decode_label_image};
 
     fn ramp(width: u32, height: u32, channels: Channels) -> Image {
         let samples = (0..width * height * channels.count() as u32).map(|i| (i * 3 % 251) as u8).collect();
@@ -117,8 +117,8 @@ mod tests {
     fn labels_come_back_from_png_and_tiff() {
         for labels in [vec![0, 1, 2, 3, 65_535, 0], vec![0; 6], vec![7; 6]] {
             let labels = LabelImage::new(3, 2, labels).unwrap();
-            assert_eq!(decode_labels(&encode_label_png(&labels).unwrap()).unwrap(), labels);
-            assert_eq!(decode_labels(&encode_label_tiff(&labels).unwrap()).unwrap(), labels);
+            assert_eq!(decode_label_image(&encode_label_png(&labels).unwrap()).unwrap(), labels);
+            assert_eq!(decode_label_image(&encode_label_tiff(&labels).unwrap()).unwrap(), labels);
         }
         let labels = LabelImage::new(2, 1, vec![3, 65_536]).unwrap();
         assert!(matches!(encode_label_tiff(&labels), Err(EncodeError::Label { label: 65_536 })));

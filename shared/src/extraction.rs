@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::components::{ComponentRows, Components, Run};
 use crate::holes::fill_holes;
 use crate::label_image::{keep_large, kept, number_large};
-use crate::stretch::stretches;
+use crate::runs::runs;
 use crate::units::Probability;
 use crate::watershed::Watershed;
 
@@ -181,16 +181,16 @@ fn mask_and_seeds(
     seed_threshold: Probability,
 ) -> (Components, Components) {
     let (mut mask, mut seeds) = (ComponentRows::new(width), ComponentRows::new(width));
-    let (mut row, mut runs) = (vec![false; width], Vec::new());
+    let (mut row, mut seed_runs) = (vec![false; width], Vec::new());
     for (nucleus, start) in nucleus_hw.chunks_exact(width).zip((0..).step_by(width)) {
         set_above(nucleus, nucleus_threshold, &mut row);
         for Range { start: left, end } in mask.push(&row) {
             let is_seed = &mut row[left..end];
             seed_map.set_above(start + left..start + end, seed_threshold, is_seed);
-            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
-            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
+            let within = runs(is_seed).filter(|&(_, is_seed)| is_seed);
+            seed_runs.extend(within.map(|(run, _)| left + run.start..left + run.end));
         }
-        seeds.push_runs(runs.drain(..));
+        seeds.push_runs(seed_runs.drain(..));
     }
     (mask.finish(), seeds.finish())
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::image::{Channels, Image, SizeError};
+use crate::label_codec::{LabelCodecError, decode_labels, encode_labels};
 use crate::label_image::LabelImage;
-use crate::mask_codec::{MaskCodecError, decode_masks, encode_masks};
 use crate::metric::{MetricError, evaluate};
 
 /// Maximum pixels of a golden frame, which is text in every model file.
@@ -29,7 +29,7 @@ struct GoldenText {
     height: u32,
     /// Gray samples, row-major, base64.
     picture: String,
-    /// Labels in the mask codec, base64.
+    /// Labels in the label codec, base64.
     labels: String,
 }
 
@@ -47,7 +47,7 @@ pub enum GoldenError {
     Size(#[from] SizeError),
     /// The labels cannot be decoded.
     #[error("the golden frame's labels are damaged")]
-    Labels(#[from] MaskCodecError),
+    Labels(#[from] LabelCodecError),
     /// Image and labels differ in size.
     #[error("the golden frame's image and labels differ in size")]
     Apart,
@@ -117,7 +117,7 @@ impl TryFrom<GoldenText> for Golden {
         let samples = STANDARD.decode(text.picture).map_err(|_| GoldenError::Base64)?;
         let picture = Image::new(text.width, text.height, Channels::Grey, samples)?;
         let labels = STANDARD.decode(text.labels).map_err(|_| GoldenError::Base64)?;
-        let labels = decode_masks(&labels, MAX_GOLDEN_PIXELS)?;
+        let labels = decode_labels(&labels, MAX_GOLDEN_PIXELS)?;
         Self::new(picture, labels)
     }
 }
@@ -128,7 +128,7 @@ impl From<Golden> for GoldenText {
             width: golden.picture.width(),
             height: golden.picture.height(),
             picture: STANDARD.encode(golden.picture.samples_hwc()),
-            labels: STANDARD.encode(encode_masks(&golden.labels)),
+            labels: STANDARD.encode(encode_labels(&golden.labels)),
         }
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stretch::stretches;
+    use crate::runs::runs;
 
     #[test]
     fn only_what_one_instance_surrounds_is_filled() {
@@ -90,7 +90,7 @@ mod tests {
             let mut labels: Vec<u32> = rows.concat().bytes().map(|digit| u32::from(digit - b'0')).collect();
             let mut mask = Vec::new();
             for start in (0..labels.len()).step_by(width) {
-                let row = stretches(&labels[start..start + width]).filter(|&(_, label)| label != 0);
+                let row = runs(&labels[start..start + width]).filter(|&(_, label)| label != 0);
                 mask.extend(
                     row.map(|(run, _)| Run { pixels: start + run.start..start + run.end, component: 1 }),
                 );

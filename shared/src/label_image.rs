@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use crate::image::{SizeError, checked_pixels};
-use crate::stretch::stretches;
+use crate::runs::runs;
 
 /// The nuclei of one image, `[height, width]`, row-major; 0 background, `1..=n` instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +80,12 @@ impl LabelImage {
 }
 
 fn add_areas(labels_hw: &[u32], areas: &mut Vec<u32>) {
-    for (stretch, label) in stretches(labels_hw) {
+    for (run, label) in runs(labels_hw) {
         let label = label as usize;
         if label >= areas.len() {
             areas.resize(label + 1, 0);
         }
-        areas[label] += stretch.len() as u32;
+        areas[label] += run.len() as u32;
     }
 }
 
@@ -118,9 +118,9 @@ pub(crate) fn keep_large(
         for pixels in within {
             let mut rest = &mut labels_hw[pixels];
             loop {
-                let next = stretches(rest).next();
-                let Some((stretch, label)) = next else { break };
-                let (equal, after) = rest.split_at_mut(stretch.len());
+                let next = runs(rest).next();
+                let Some((run, label)) = next else { break };
+                let (equal, after) = rest.split_at_mut(run.len());
                 equal.fill(numbers[label as usize]);
                 rest = after;
             }

@@ -1,7 +1,7 @@
 //! What the nuclei station and its host must agree on.
 //!
 //! Code belongs here if a disagreement between the two would be a bug: images and labels, preprocessing, extraction,
-//! the metric, object measurements, the mask codec, the model's manifest, the wire protocol, the update slots, and
+//! the metric, object measurements, the label codec, the model's manifest, the wire protocol, the update slots, and
 //! signatures. The crate is `no_std + alloc`, does no I/O, reads no clock and draws no random numbers. Its results are
 //! identical on x86-64 and aarch64.
 //!
@@ -27,9 +27,9 @@ mod flat_field;
 mod golden;
 mod holes;
 mod image;
+mod label_codec;
 mod label_image;
 mod manifest;
-mod mask_codec;
 mod metric;
 #[cfg(feature = "tract")]
 mod model;
@@ -38,11 +38,12 @@ mod network;
 mod objects;
 mod picture_path;
 mod preprocess;
+mod runs;
 mod scale;
 mod segmenter;
 pub mod slots;
 mod spread;
-mod stretch;
+
 mod tile;
 pub mod trust;
 mod units;
@@ -54,7 +55,7 @@ pub use confidence::soft_dice_confidence;
 #[cfg(feature = "decode")]
 pub use decode::{
     ChannelChoice, DecodeError, DecodedImage, ImageFileFormat, Mask, PlaneChoice, PlaneChoiceError,
-    PlaneError, PlaneSelection, PlaneSummary, Proprietary, decode_image, decode_labels, decode_mask,
+    PlaneError, PlaneSelection, PlaneSummary, Proprietary, decode_image, decode_label_image, decode_mask,
     decode_plane,
 };
 #[cfg(feature = "decode")]
@@ -67,12 +68,12 @@ pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, ValueScale, checked_pixels};
 #[cfg(feature = "tract")]
 pub use inference_kernels::{byte_multiply_add_burst, multiply_add_burst};
+pub use label_codec::{LabelCodecError, decode_labels, encode_labels};
 pub use label_image::LabelImage;
 pub use manifest::{
     ColourOrder, INPUT_NAME, InputSpec, MANIFEST_FORMAT, MANIFEST_KEY, Manifest, ManifestError, OUTPUT_NAME,
     OutputChannel, Scores,
 };
-pub use mask_codec::{MaskCodecError, decode_masks, encode_masks};
 pub use metric::{
     ImageScore, MatchCounts, MetricError, SetScore, THRESHOLD_COUNT, THRESHOLDS_PERCENT, evaluate,
     matched_labels,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use firmware::{CameraSource, Grab, GrabStrategy};
-use shared::{decode_image, decode_labels, encode_picture_png, rgb_samples};
+use shared::{decode_image, decode_label_image, encode_picture_png, rgb_samples};
 
 use crate::fixture::brightness_model;
 use crate::labels::least_iou;
@@ -52,8 +52,8 @@ fn captures_agree(machine: &mut Machine, scenes: &[(String, Vec<u8>)], model: &P
         let file = |key: &str| fs::read(out.join(evidence[key].as_str().unwrap())).unwrap();
         let seen = [&file("picture"), png].map(|png| rgb_samples(&decode_image(png).unwrap()));
         assert!(seen[0] == seen[1], "{name} bit for bit");
-        let expected = decode_labels(&fs::read(found.join(name)).unwrap()).unwrap();
-        let least = least_iou(&expected, &decode_labels(&file("labels")).unwrap());
+        let expected = decode_label_image(&fs::read(found.join(name)).unwrap()).unwrap();
+        let least = least_iou(&expected, &decode_label_image(&file("labels")).unwrap());
         println!("{name}: {} nuclei there, {} here, least IoU {least}", evidence["count"], expected.count());
         assert_eq!(evidence["count"], expected.count());
         assert!(expected.count() > 5 && least > 0.99, "{name}");

@@ -4,7 +4,7 @@ use std::fs;
 
 use image::{ImageBuffer, Luma};
 use serde_json::Value;
-use shared::{Channels, Image, LabelImage, decode_labels, encode_label_png, encode_picture_png};
+use shared::{Channels, Image, LabelImage, decode_label_image, encode_label_png, encode_picture_png};
 
 use crate::bench::{Bench, text};
 use crate::fixture::discs;
@@ -145,7 +145,7 @@ fn odd_pictures_are_counted_alike_by_host_and_station() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for (name, _) in expected {
         let labels = |folder: &std::path::Path| {
-            decode_labels(&fs::read(folder.join(name).with_extension("png")).unwrap()).unwrap()
+            decode_label_image(&fs::read(folder.join(name).with_extension("png")).unwrap()).unwrap()
         };
         assert_eq!(labels(&captures), labels(&place.path("found")), "{name}");
     }

@@ -118,7 +118,7 @@ fn captures_of_a_simulated_scene_bring_their_truth() {
     for frame in &evidence {
         let labels = |key: &str| {
             let path = captures.join(frame[key].as_str().unwrap());
-            shared::decode_labels(&std::fs::read(path).unwrap()).unwrap()
+            shared::decode_label_image(&std::fs::read(path).unwrap()).unwrap()
         };
         assert_eq!(u64::from(labels("labels").count()), frame["count"].as_u64().unwrap());
         assert_eq!(u64::from(labels("truth").count()), frame["true_count"].as_u64().unwrap());

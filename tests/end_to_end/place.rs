@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use shared::{Channels, Image, LabelImage, decode_labels, encode_picture_png};
+use shared::{Channels, Image, LabelImage, decode_label_image, encode_picture_png};
 use tempfile::TempDir;
 
 use crate::bench::{program, text};
@@ -53,7 +53,7 @@ impl Place {
     }
 
     pub fn labels(&self, name: &str) -> LabelImage {
-        decode_labels(&fs::read(self.path(name)).unwrap()).unwrap()
+        decode_label_image(&fs::read(self.path(name)).unwrap()).unwrap()
     }
 
     pub fn names_in(&self, folder: &str) -> Vec<String> {

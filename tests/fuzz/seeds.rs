@@ -13,7 +13,7 @@ use shared::wire::{
     SlotReport, SlotState, StageProgress, StageTimes, Status, Stream, UnixSeconds,
 };
 use shared::{
-    Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks, encode_picture_png,
+    Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_labels, encode_picture_png,
     read_manifest,
 };
 
@@ -185,7 +185,7 @@ fn masks() -> Vec<Vec<u8>> {
     let lit: Vec<bool> = discs.samples_hwc().iter().map(|&sample| sample > 100).collect();
     let labels = lit.iter().enumerate().map(|(at, &lit)| if lit { (at as u32 % 96) / 32 + 1 } else { 0 });
     let discs = LabelImage::new(96, 64, labels.collect()).unwrap();
-    [touching, far, empty, discs].iter().map(encode_masks).collect()
+    [touching, far, empty, discs].iter().map(encode_labels).collect()
 }
 
 fn settings() -> Vec<Vec<u8>> {

@@ -9,7 +9,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use firmware::Config;
 use host_modelling::Dataset;
 use shared::wire::{Accumulator, Kind, MAX_MESSAGE, PROTOCOL_VERSION, Packet, PacketError};
-use shared::{Manifest, Model, decode_masks, encode_masks};
+use shared::{Manifest, Model, decode_labels, encode_labels};
 
 /// A target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -98,8 +98,8 @@ pub fn onnx(bytes: &[u8]) {
 
 /// Masks of an image of at most 8192 pixels.
 pub fn masks(bytes: &[u8]) {
-    if let Ok(labels) = decode_masks(bytes, 1 << 13) {
-        let again = decode_masks(&encode_masks(&labels), 1 << 13).unwrap();
+    if let Ok(labels) = decode_labels(bytes, 1 << 13) {
+        let again = decode_labels(&encode_labels(&labels), 1 << 13).unwrap();
         assert_eq!(again, labels);
     }
 }

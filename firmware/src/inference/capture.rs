@@ -1,7 +1,7 @@
 //! A captured frame, stored with its result until the next capture.
 
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, FrameReport, Refusal};
-use shared::{EncodeError, Image, LabelImage, encode_masks, encode_picture_png};
+use shared::{EncodeError, Image, LabelImage, encode_labels, encode_picture_png};
 
 /// A captured frame, ready to be read in chunks.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ impl Capture {
         labels: &[u8],
         truth: Option<&LabelImage>,
     ) -> Result<Self, EncodeError> {
-        let truth = truth.map(encode_masks).unwrap_or_default();
+        let truth = truth.map(encode_labels).unwrap_or_default();
         let picture = encode_picture_png(picture)?;
         Ok(Self { report, picture, labels: labels.to_vec(), truth })
     }

@@ -6,7 +6,7 @@ use shared::wire::{Acquisition, FrameReport, ModelDigest, StageTimes};
 use shared::{
     Channels, DutyCycle, Evidence, Extractor, Image, LabelImage, Maps, Model, NetworkError, Scale,
     ScaleChoice, ScaleEstimator, ScaleRule, SegmentError, Segmentation, Segmenter, Stage, TractNetwork,
-    encode_jpeg, encode_masks,
+    encode_jpeg, encode_labels,
 };
 use thiserror::Error;
 
@@ -219,7 +219,7 @@ impl PostprocessStage {
         let evidence = Evidence::of(&frame.image, &found.labels, found.limited, found.confidence);
         let evidence_time = start.elapsed();
         let start = Instant::now();
-        let masks = encode_masks(&found.labels);
+        let masks = encode_labels(&found.labels);
         let encode_time = start.elapsed();
 
         let report = FrameReport {

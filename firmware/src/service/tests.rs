@@ -6,7 +6,7 @@ use shared::wire::{
     BootId, CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Nack, QcFlags, ReliableEvent,
     SequencedEvent, Slot, SlotState, StageTimes, Stream,
 };
-use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_masks};
+use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_labels};
 
 use super::*;
 use crate::frames::{CameraReadiness, FrameCommand};
@@ -141,7 +141,7 @@ fn report(frame: u32) -> FrameReport {
 fn capture(frame: u32) -> Box<Capture> {
     let image = Image::new(2, 1, Channels::Grey, vec![7, 9]).unwrap();
     let labels = LabelImage::new(2, 1, vec![0, 1]).unwrap();
-    Box::new(Capture::new(report(frame), &image, &encode_masks(&labels), Some(&labels)).unwrap())
+    Box::new(Capture::new(report(frame), &image, &encode_labels(&labels), Some(&labels)).unwrap())
 }
 
 #[test]

@@ -14,7 +14,7 @@ use shared::wire::{
     ModelDigest, Notice, Packet, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting,
     SlotState, StageProgress, Status,
 };
-use shared::{decode_image, decode_masks};
+use shared::{decode_image, decode_labels};
 
 mod trust;
 
@@ -263,10 +263,10 @@ fn frames_come_a_model_is_flashed_and_reverted_and_pictures_are_captured() {
         let picture = decode_image(&picture).unwrap();
         assert_eq!((picture.width(), picture.height()), (info.report.width, info.report.height));
         let labels = host.read_part(token, CapturePart::Labels, info.labels_length);
-        let labels = decode_masks(&labels, 1 << 20).unwrap();
+        let labels = decode_labels(&labels, 1 << 20).unwrap();
         assert_eq!(labels.max_label(), info.report.count);
         let truth = host.read_part(token, CapturePart::Truth, info.truth_length);
-        assert_eq!(Some(decode_masks(&truth, 1 << 20).unwrap().count()), info.report.true_count);
+        assert_eq!(Some(decode_labels(&truth, 1 << 20).unwrap().count()), info.report.true_count);
     }
     running.end();
 }

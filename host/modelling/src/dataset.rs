@@ -12,8 +12,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use shared::{
-    DecodeError, DecodedImage, Image, LabelImage, PlaneSelection, components, decode_labels, decode_mask,
-    decode_plane,
+    DecodeError, DecodedImage, Image, LabelImage, PlaneSelection, components, decode_label_image,
+    decode_mask, decode_plane,
 };
 
 pub use error::{DatasetError, SampleError, SampleWarning};
@@ -245,7 +245,7 @@ impl Dataset {
     }
 
     fn labels(&self, entry: usize, image: &Image) -> Result<LabelImage, SampleError> {
-        let mut labels = self.decoded(entry, decode_labels)?;
+        let mut labels = self.decoded(entry, decode_label_image)?;
         self.check_size(entry, (labels.width(), labels.height()), image)?;
         if let Some(components) = binary_components(&labels) {
             match self.binary_masks {

@@ -157,9 +157,9 @@ mod tests {
         }
         let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
         assert_eq!(read("pictures/one.png"), b"a picture");
-        assert_eq!(shared::decode_labels(&read("two.png")).unwrap(), captured("").labels);
+        assert_eq!(shared::decode_label_image(&read("two.png")).unwrap(), captured("").labels);
         assert_eq!(
-            shared::decode_labels(&read("pictures/two_masks.png")).unwrap(),
+            shared::decode_label_image(&read("pictures/two_masks.png")).unwrap(),
             captured("").truth.unwrap()
         );
         let evidence = String::from_utf8(read(EVIDENCE)).unwrap();

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use host_console::Failure;
-use shared::{DecodeError, LabelImage, decode_labels, picture_stem, truth_stem};
+use shared::{DecodeError, LabelImage, decode_label_image, picture_stem, truth_stem};
 use thiserror::Error;
 
 const EXTENSIONS: [&str; 3] = ["png", "tif", "tiff"];
@@ -123,8 +123,8 @@ impl LabelFiles {
         let Some(path) = self.files.get(name) else { return Ok(None) };
         let bytes =
             fs::read(path).map_err(|source| LabelFilesError::Unreadable { path: path.clone(), source })?;
-        let labels =
-            decode_labels(&bytes).map_err(|source| LabelFilesError::Decode { path: path.clone(), source })?;
+        let labels = decode_label_image(&bytes)
+            .map_err(|source| LabelFilesError::Decode { path: path.clone(), source })?;
         Ok(Some(labels))
     }
 }

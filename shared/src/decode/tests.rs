@@ -152,7 +152,7 @@ fn labels_are_taken_as_they_are() {
         ("two bits", raw_png(3, 1, 2, GREY, &[], &[&[0b01_10_11_00]]), [1, 2, 3]),
         ("four bits", raw_png(3, 1, 4, GREY, &[], &[&[0x1E, 0xF0]]), [1, 14, 15]),
     ] {
-        assert_eq!(decode_labels(&bytes).unwrap().labels_hw(), labels, "{name}");
+        assert_eq!(decode_label_image(&bytes).unwrap().labels_hw(), labels, "{name}");
     }
 }
 
@@ -164,7 +164,7 @@ fn what_cannot_be_labels_is_refused() {
         (raw_png(2, 1, 8, PALETTE, &[1, 1, 1, 4, 4, 4], &[&[1, 0]]), "drawn from a palette"),
         (encode_jpeg(&image, 90).unwrap(), "lossy"),
     ] {
-        let error = decode_labels(&bytes).unwrap_err();
+        let error = decode_label_image(&bytes).unwrap_err();
         assert!(matches!(error, DecodeError::NotLabels { found, .. } if found == expected), "{error}");
     }
 }
@@ -272,7 +272,7 @@ proptest! {
         bytes[at] = value;
         let _ = decode_image(&bytes);
         bytes.truncate(cut.index(bytes.len()));
-        let _ = (decode_image(&bytes), decode_labels(&bytes), decode_mask(&bytes));
+        let _ = (decode_image(&bytes), decode_label_image(&bytes), decode_mask(&bytes));
     }
 }
 
@@ -332,14 +332,14 @@ fn a_palette_that_is_a_ramp_only_colours_the_intensity() {
     let image = decode_image(&tiff).unwrap();
     assert_eq!((image.channels(), image.samples_hwc()), (Channels::Rgb, &[255, 0, 0, 55, 0, 200][..]));
     // As labels its indices count.
-    assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 200]);
+    assert_eq!(decode_label_image(&tiff).unwrap().labels_hw(), [0, 200]);
 }
 
 #[test]
 fn white_at_zero_inverts_images_and_leaves_labels() {
     let tiff = raw_tiff(&[(&tags(3, 1, 8, 0, 1, 1), &[0, 1, 255])], &[]);
     assert_eq!(decode_image(&tiff).unwrap().samples_hwc(), [255, 254, 0]);
-    assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 1, 255]);
+    assert_eq!(decode_label_image(&tiff).unwrap().labels_hw(), [0, 1, 255]);
 }
 
 #[test]
@@ -353,13 +353,13 @@ fn labels_of_many_kinds_of_number() {
     ];
     for (format, samples) in cases {
         let tiff = raw_tiff(&[(&tags(3, 1, 32, 1, 1, format), &samples)], &[]);
-        assert_eq!(decode_labels(&tiff).unwrap().labels_hw(), [0, 7, 70_000], "sample format {format}");
+        assert_eq!(decode_label_image(&tiff).unwrap().labels_hw(), [0, 7, 70_000], "sample format {format}");
     }
     for (name, samples, format) in
         [("negative", (-1_i32).to_le_bytes(), 2), ("half", 0.5_f32.to_le_bytes(), 3)]
     {
         let tiff = raw_tiff(&[(&tags(1, 1, 32, 1, 1, format), &samples)], &[]);
-        assert!(matches!(decode_labels(&tiff), Err(DecodeError::NotLabels { .. })), "{name}");
+        assert!(matches!(decode_label_image(&tiff), Err(DecodeError::NotLabels { .. })), "{name}");
     }
 }
 

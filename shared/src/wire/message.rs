@@ -209,7 +209,7 @@ pub enum Response {
 pub enum Event {
     /// A frame's result up to version 3, without a sequence number.
     Frame(FrameReport),
-    /// A fragment of a frame's masks (mask codec), as bulk bytes. Dropped and counted on a slow line.
+    /// A fragment of a frame's masks (label codec), as bulk bytes. Dropped and counted on a slow line.
     Masks(Fragment),
     /// A fragment of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
     Preview(Fragment),

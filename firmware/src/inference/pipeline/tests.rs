@@ -1,6 +1,6 @@
 use std::num::NonZeroUsize;
 
-use shared::{Channels, decode_image, decode_masks};
+use shared::{Channels, decode_image, decode_labels};
 
 use super::*;
 use crate::camera::{CameraSource, Grab, GrabStrategy};
@@ -29,7 +29,7 @@ fn every_field_of_a_report_is_real() {
     let mut pipeline = Pipeline::new(model());
     let result = pipeline.process(42, frame, duty, Acquisition::Continuous).unwrap();
     let report = &result.report;
-    let labels = decode_masks(&result.masks, 320 * 256).unwrap();
+    let labels = decode_labels(&result.masks, 320 * 256).unwrap();
     assert_eq!((report.frame, report.model), (42, ModelDigest::of(FACTORY_MODEL)));
     assert_eq!((report.width, report.height, report.skipped), (320, 256, 3));
     assert_eq!(report.time_unix_ms, result.frame.time_unix_ms);
@@ -61,7 +61,9 @@ fn a_triggered_frame_is_segmented_as_a_picture_by_itself_whatever_came_before() 
         pipeline.process(1, frame.clone(), DutyCycle::OFF, acquisition).unwrap().masks
     };
     let alone = |frame: &Frame| {
-        encode_masks(&model().into_segmenter().segment(&frame.image, ScaleChoice::PerPicture).unwrap().labels)
+        encode_labels(
+            &model().into_segmenter().segment(&frame.image, ScaleChoice::PerPicture).unwrap().labels,
+        )
     };
     process(&frames[0], Acquisition::Continuous);
     process(&frames[1], Acquisition::Continuous);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use host_console::Failure;
-use shared::decode_masks;
+use shared::decode_labels;
 use shared::wire::{Fragment, Identity, Settings, Status};
 
 use super::command::ViewCommand;
@@ -94,7 +94,7 @@ impl ViewPublisher {
     /// Adds a fragment of a frame's encoded label image, and publishes its nuclei once it is complete.
     pub fn add_labels(&mut self, fragment: Fragment, bytes: &[u8]) {
         let Some((frame, bytes)) = self.labels.push(fragment, bytes) else { return };
-        let Ok(labels) = decode_masks(&bytes, self.pixels) else { return };
+        let Ok(labels) = decode_labels(&bytes, self.pixels) else { return };
         if let Ok(nuclei) = NucleiView::new(frame, &labels, &self.gates) {
             self.feed.publish(ViewMessage::Nuclei(nuclei));
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use host_console::Failure;
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, Request, Response};
-use shared::{LabelImage, MaskCodecError, decode_masks};
+use shared::{LabelCodecError, LabelImage, decode_labels};
 use thiserror::Error;
 
 use super::{ATTEMPTS, Line, LinkError, OperationUpdate, Station};
@@ -28,7 +28,7 @@ pub struct Captured {
     pub picture_png: Vec<u8>,
     /// The nuclei found.
     pub labels: LabelImage,
-    /// Bytes of their code on the line (mask codec).
+    /// Bytes of their code on the line (label codec).
     pub labels_bytes: usize,
     /// The nuclei of a simulated scene.
     pub truth: Option<LabelImage>,
@@ -98,7 +98,7 @@ pub enum CaptureError {
         frame: u32,
         /// What the codec says.
         #[source]
-        source: Option<MaskCodecError>,
+        source: Option<LabelCodecError>,
     },
 }
 
@@ -235,7 +235,7 @@ fn labels_of(report: &FrameReport, encoded: &[u8]) -> Result<LabelImage, Capture
     let damaged = |source| CaptureError::Labels { frame: report.frame, source };
     let pixels =
         u32::try_from(u64::from(report.width) * u64::from(report.height)).map_err(|_| damaged(None))?;
-    let labels = decode_masks(encoded, pixels).map_err(|error| damaged(Some(error)))?;
+    let labels = decode_labels(encoded, pixels).map_err(|error| damaged(Some(error)))?;
     if (labels.width(), labels.height()) != (report.width, report.height) {
         return Err(damaged(None));
     }

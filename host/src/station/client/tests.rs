@@ -5,7 +5,7 @@ use shared::wire::{
     BootId, CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, ModelDigest, ModelRefusal,
     Name, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
 };
-use shared::{DutyCycle, LabelImage, encode_masks};
+use shared::{DutyCycle, LabelImage, encode_labels};
 
 use super::*;
 
@@ -499,7 +499,7 @@ fn camera(states: Vec<CaptureState>, picture: Vec<u8>, labels: Vec<u8>) -> Scrip
 fn captures_every_piece_whatever_is_lost() {
     let picture: Vec<u8> = file(11);
     let labels = LabelImage::new(6, 4, (0..24).map(|i| i / 12 * 2).collect()).unwrap();
-    let encoded = encode_masks(&labels);
+    let encoded = encode_labels(&labels);
     let info = CaptureInfo {
         report: report(1),
         picture_length: picture.len() as u32,
@@ -520,7 +520,7 @@ fn captures_every_piece_whatever_is_lost() {
 #[test]
 fn a_capture_passes_on_every_count_and_reports_progress_with_every_answer() {
     let picture = file(11);
-    let encoded = encode_masks(&LabelImage::new(6, 4, vec![0; 24]).unwrap());
+    let encoded = encode_labels(&LabelImage::new(6, 4, vec![0; 24]).unwrap());
     let length = picture.len() as u32;
     let info = CaptureInfo {
         report: report(1),

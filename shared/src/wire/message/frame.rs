@@ -26,9 +26,9 @@ pub struct CaptureInfo {
     pub report: FrameReport,
     /// Bytes of the image (PNG).
     pub picture_length: u32,
-    /// Bytes of the labels (mask codec).
+    /// Bytes of the labels (label codec).
     pub labels_length: u32,
-    /// Bytes of the true labels (mask codec) where the camera knows them, else 0.
+    /// Bytes of the true labels (label codec) where the camera knows them, else 0.
     pub truth_length: u32,
 }
 
@@ -37,9 +37,9 @@ pub struct CaptureInfo {
 pub enum CapturePart {
     /// The image, PNG.
     Picture,
-    /// The labels found, mask codec.
+    /// The labels found, label codec.
     Labels,
-    /// The true labels of a simulated scene, mask codec.
+    /// The true labels of a simulated scene, label codec.
     Truth,
 }
 

@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use shared::wire::{
     CameraState, Fragment, FrameReport, Identity, ModelDigest, Name, QcFlags, Settings, Status, Stream,
 };
-use shared::{DutyCycle, LabelImage, PixelSize, encode_masks};
+use shared::{DutyCycle, LabelImage, PixelSize, encode_labels};
 
 use super::super::keys::{KeyAction, action_for, tab_for};
 use super::*;
@@ -173,7 +173,7 @@ fn a_doubted_count_shows_its_reason_and_a_lost_station_its_last_count() {
 fn gates_exclude_nuclei_and_are_shown() {
     let mut harness = Harness::new();
     harness.station();
-    let masks = encode_masks(&squares());
+    let masks = encode_labels(&squares());
     let gates = Gates { min_area_px: 5, max_area_px: Some(12), border: Border::Count };
     harness.publisher.set_gates(gates).unwrap();
     harness.publisher.publish_frame(record(5, 3, QcFlags::NONE), "", 0.0);

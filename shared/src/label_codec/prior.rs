@@ -1,4 +1,4 @@
-//! What outlines of nuclei do, before an image has shown it.
+//! What outlines of nuclei do, before a picture has shown it.
 
 use alloc::vec::Vec;
 
@@ -23,8 +23,8 @@ fn levels() -> impl Iterator<Item = u8> {
 }
 
 /// First guesses as odds of `2^((level - 32) / 4)`, one character `48 + level` each: outline contexts, then
-/// choices. Counted on every other image of the Data Science Bowl 2018, stage 1 (BBBC038, CC0), by
-/// `cargo run --release -p shared --features decode --example mask_codec_table -- ZIP --first-guesses`.
+/// choices. Counted on every other picture of the Data Science Bowl 2018, stage 1 (BBBC038, CC0), by
+/// `cargo run --release -p shared --features decode --example label_codec_table -- ZIP --first-guesses`.
 const LEVELS: &[u8] = br"
 ?@@A@DA@CHFDBACE=IFHEDCGGOGGGIEDE?QQLGCBDDJBNQLILMGLIGTTNWZRTNWPPPPSLPPLIIPIFIIIIDEEEM?BB>GHGGIHHHNH
 KIJFMIPNILMKINKKKGKIKHJKIMNNNNMSJNNJJJJJJJGJKKKKHNKKHMMMMMMMMMFECGFJCCGGGGHJGGG@IKKMJCLIQLLPQOJTTVJQ

@@ -19,9 +19,9 @@ fn discs(width: u32, height: u32, pitch: u32) -> LabelImage {
 }
 
 fn comes_back(image: &LabelImage) -> usize {
-    let bytes = encode_masks(image);
-    assert_eq!(bytes, encode_masks(image));
-    assert_eq!(decode_masks(&bytes, image.width() * image.height()).as_ref(), Ok(image));
+    let bytes = encode_labels(image);
+    assert_eq!(bytes, encode_labels(image));
+    assert_eq!(decode_labels(&bytes, image.width() * image.height()).as_ref(), Ok(image));
     bytes.len()
 }
 
@@ -67,33 +67,33 @@ fn discs_cost_few_bytes() {
 fn bytes_of_version_1_stay() {
     let expected =
         "01302808617b4d0c92dcf1d8f4be098e7e91b73716374253ed50d99a92b1f8a84eeb31e03a3e6895f05a1e787740";
-    let bytes = encode_masks(&discs(48, 40, 16));
+    let bytes = encode_labels(&discs(48, 40, 16));
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(text, expected);
 }
 
 #[test]
 fn bad_headers_are_named() {
-    use MaskCodecError::{Damaged, Header, TooManyPixels, Version};
-    let good = encode_masks(&discs(60, 50, 15));
-    assert_eq!(decode_masks(&good, 3000).map(|l| l.count()), Ok(16));
-    assert_eq!(decode_masks(&good, 2999), Err(TooManyPixels { pixels: 3000, most: 2999 }));
+    use LabelCodecError::{Damaged, Header, TooManyPixels, Version};
+    let good = encode_labels(&discs(60, 50, 15));
+    assert_eq!(decode_labels(&good, 3000).map(|l| l.count()), Ok(16));
+    assert_eq!(decode_labels(&good, 2999), Err(TooManyPixels { pixels: 3000, most: 2999 }));
     for (bytes, error) in [
         (vec![], Header),
         (vec![2, 1, 1], Version { found: 2 }),
         (vec![1, 0x80], Header),
         (vec![1, 5], Header),
         (vec![1, 0x85, 0, 5], Header),
-        (vec![1, 0, 5], MaskCodecError::Size(SizeError::Empty { width: 0, height: 5 })),
+        (vec![1, 0, 5], LabelCodecError::Size(SizeError::Empty { width: 0, height: 5 })),
         (
             vec![1, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 1],
-            MaskCodecError::Size(SizeError::TooLarge { width: u32::MAX, height: 1 }),
+            LabelCodecError::Size(SizeError::TooLarge { width: u32::MAX, height: 1 }),
         ),
         ([&good[..], &[0]].concat(), Damaged),
         ([&good[..], &[7; 9]].concat(), Damaged),
         (good[..10].to_vec(), Damaged),
     ] {
-        assert_eq!(decode_masks(&bytes, u32::MAX), Err(error), "{bytes:?}");
+        assert_eq!(decode_labels(&bytes, u32::MAX), Err(error), "{bytes:?}");
     }
 }
 
@@ -131,19 +131,19 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = decode_masks(&bytes, 10_000);
-        let _ = decode_masks(&[&[1, 90, 80], &bytes[..]].concat(), 10_000);
+        let _ = decode_labels(&bytes, 10_000);
+        let _ = decode_labels(&[&[1, 90, 80], &bytes[..]].concat(), 10_000);
     }
 
     #[test]
     fn mutations_are_survived(at in any::<prop::sample::Index>(), value: u8, cut in any::<prop::sample::Index>()) {
-        let mut bytes = encode_masks(&discs(90, 70, 14));
+        let mut bytes = encode_labels(&discs(90, 70, 14));
         let at = at.index(bytes.len());
         bytes[at] = value;
-        if let Ok(image) = decode_masks(&bytes, 1 << 16) {
-            prop_assert_eq!(decode_masks(&encode_masks(&image), 1 << 16), Ok(image));
+        if let Ok(image) = decode_labels(&bytes, 1 << 16) {
+            prop_assert_eq!(decode_labels(&encode_labels(&image), 1 << 16), Ok(image));
         }
         bytes.truncate(cut.index(bytes.len()));
-        let _ = decode_masks(&bytes, 1 << 16);
+        let _ = decode_labels(&bytes, 1 << 16);
     }
 }

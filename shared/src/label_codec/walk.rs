@@ -10,7 +10,7 @@ use super::guess::{Guess, Numbers, Rarity};
 use super::outline::{Corner, Neighbourhood, Place};
 use super::prior::{first_choice_guesses, first_outline_guesses};
 use super::range_coder::BitCoder;
-use crate::stretch::equal_to;
+use crate::runs::equal_to;
 
 /// The stored labels make no sense.
 pub(super) struct Senseless;

@@ -1,7 +1,7 @@
-//! What the mask codec costs on real masks, beside other ways to store them.
+//! What the label codec costs on real masks, beside other ways to store them.
 //!
 //! ```text
-//! cargo run --release -p shared --features decode --example mask_codec_table -- stage1_train.zip
+//! cargo run --release -p shared --features decode --example label_codec_table -- stage1_train.zip
 //! ```
 //!
 //! The zip is one of the Data Science Bowl 2018: `<id>/masks/*.png`, one PNG a nucleus. With
@@ -12,7 +12,7 @@ extern crate alloc;
 
 mod coco;
 mod first_guesses;
-#[path = "../../src/mask_codec/outline.rs"]
+#[path = "../../src/label_codec/outline.rs"]
 mod outline;
 mod pictures;
 
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::ZlibEncoder};
-use shared::{LabelImage, decode_masks, encode_label_png, encode_masks};
+use shared::{LabelImage, decode_labels, encode_label_png, encode_labels};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             print!("{}", first_guesses::count(pictures.iter().skip(1).step_by(2)));
         }),
         _ => {
-            eprintln!("usage: mask_codec_table ZIP [--first-guesses | --unseen]");
+            eprintln!("usage: label_codec_table ZIP [--first-guesses | --unseen]");
             return ExitCode::from(2);
         }
     };
@@ -71,16 +71,16 @@ fn print_costs(pictures: &[LabelImage]) -> Result<(), Box<dyn Error>> {
     for labels in pictures {
         objects += labels.count() as usize;
         pixels += labels.labels_hw().len();
-        let encoded = ours.add(|| encode_masks(labels), Vec::len);
+        let encoded = ours.add(|| encode_labels(labels), Vec::len);
         let start = Instant::now();
-        let decoded = decode_masks(&encoded, labels.width() * labels.height())?;
+        let decoded = decode_labels(&encoded, labels.width() * labels.height())?;
         decoding += start.elapsed();
         worst = worst.max(start.elapsed());
         if &decoded != labels {
             return Err("a label image does not come back as it went in".into());
         }
         let any_order = pictures::scattered(labels)?;
-        shuffled.add(|| encode_masks(&any_order), Vec::len);
+        shuffled.add(|| encode_labels(&any_order), Vec::len);
         rle.add(|| coco::compressed_rle(labels), |texts| texts.iter().map(String::len).sum());
         png.add(|| encode_label_png(labels), |png| png.as_ref().map_or(0, Vec::len))?;
         zlib.add(|| deflated(labels), |bytes| bytes.as_ref().map_or(0, Vec::len))?;
@@ -90,8 +90,8 @@ fn print_costs(pictures: &[LabelImage]) -> Result<(), Box<dyn Error>> {
     println!("| label images as | bytes a nucleus | encoding, ms a megapixel |");
     println!("| --- | --- | --- |");
     for (name, cost) in [
-        ("mask codec", ours),
-        ("mask codec, labels in no order", shuffled),
+        ("label codec", ours),
+        ("label codec, labels in no order", shuffled),
         ("COCO compressed RLE", rle),
         ("zlib of 16-bit labels", zlib),
         ("16-bit PNG", png),
@@ -100,7 +100,7 @@ fn print_costs(pictures: &[LabelImage]) -> Result<(), Box<dyn Error>> {
         println!("| {name} | {each:.2} | {time:.1} |");
     }
     let decoding = decoding.as_secs_f64() * 1e3 / megapixels;
-    println!("mask codec, decoding: {decoding:.1} ms a megapixel, longest picture {worst:.1?}");
+    println!("label codec, decoding: {decoding:.1} ms a megapixel, longest picture {worst:.1?}");
     Ok(())
 }
 

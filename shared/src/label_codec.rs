@@ -37,14 +37,14 @@ use walk::{Senseless, Walk};
 
 const VERSION: u8 = 1;
 
-/// Why bytes are no masks.
+/// Why bytes are no label image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum MaskCodecError {
+pub enum LabelCodecError {
     /// The bytes end before the size is known.
-    #[error("the mask bytes end inside their header")]
+    #[error("the label bytes end inside their header")]
     Header,
     /// Another version of the codec wrote them.
-    #[error("the mask bytes are of version {found}, expected {VERSION}")]
+    #[error("the label bytes are of version {found}, expected {VERSION}")]
     Version {
         /// The version they claim.
         found: u8,
@@ -53,7 +53,7 @@ pub enum MaskCodecError {
     #[error(transparent)]
     Size(#[from] SizeError),
     /// More pixels than asked for.
-    #[error("the masks have {pixels} pixels, expected at most {most}")]
+    #[error("the label image has {pixels} pixels, expected at most {most}")]
     TooManyPixels {
         /// Pixels that the header announces.
         pixels: u32,
@@ -61,14 +61,14 @@ pub enum MaskCodecError {
         most: u32,
     },
     /// The pixels end too soon, go on too long or contradict themselves.
-    #[error("the mask bytes are damaged")]
+    #[error("the label bytes are damaged")]
     Damaged,
 }
 
 /// Encodes a label image, whatever its labels; the same image always gives the same bytes.
 ///
 /// Labels that are connected, and 1, 2, 3 ... in the order in which rows meet them, cost least.
-pub fn encode_masks(labels: &LabelImage) -> Vec<u8> {
+pub fn encode_labels(labels: &LabelImage) -> Vec<u8> {
     let mut header = vec![VERSION];
     push_leb128(&mut header, labels.width());
     push_leb128(&mut header, labels.height());
@@ -87,30 +87,30 @@ pub fn encode_masks(labels: &LabelImage) -> Vec<u8> {
 /// Decodes a label image of at most `max_pixels` pixels; memory is taken only when the header fits.
 ///
 /// # Errors
-/// [`MaskCodecError`] where the bytes contradict themselves. Other damage gives other masks: what
+/// [`LabelCodecError`] where the bytes contradict themselves. Other damage gives other masks: what
 /// carries the bytes, packet or file, has its own checksum.
-pub fn decode_masks(bytes: &[u8], max_pixels: u32) -> Result<LabelImage, MaskCodecError> {
-    let (&version, rest) = bytes.split_first().ok_or(MaskCodecError::Header)?;
+pub fn decode_labels(bytes: &[u8], max_pixels: u32) -> Result<LabelImage, LabelCodecError> {
+    let (&version, rest) = bytes.split_first().ok_or(LabelCodecError::Header)?;
     if version != VERSION {
-        return Err(MaskCodecError::Version { found: version });
+        return Err(LabelCodecError::Version { found: version });
     }
-    let (width, rest) = take_leb128(rest).ok_or(MaskCodecError::Header)?;
-    let (height, rest) = take_leb128(rest).ok_or(MaskCodecError::Header)?;
+    let (width, rest) = take_leb128(rest).ok_or(LabelCodecError::Header)?;
+    let (height, rest) = take_leb128(rest).ok_or(LabelCodecError::Header)?;
     let pixels = checked_pixels(width, height)?;
     if pixels > max_pixels as usize {
-        return Err(MaskCodecError::TooManyPixels { pixels: pixels as u32, most: max_pixels });
+        return Err(LabelCodecError::TooManyPixels { pixels: pixels as u32, most: max_pixels });
     }
     let mut labels_hw = vec![0; pixels];
     let mut decoder = RangeDecoder::new(rest);
     let mut walk = Walk::new(width);
     for row in labels_hw.chunks_exact_mut(width as usize) {
-        walk.row(&mut decoder, row).map_err(|Senseless| MaskCodecError::Damaged)?;
+        walk.row(&mut decoder, row).map_err(|Senseless| LabelCodecError::Damaged)?;
         if decoder.is_overrun() {
-            return Err(MaskCodecError::Damaged);
+            return Err(LabelCodecError::Damaged);
         }
     }
     if decoder.has_surplus() {
-        return Err(MaskCodecError::Damaged);
+        return Err(LabelCodecError::Damaged);
     }
     Ok(LabelImage::new(width, height, labels_hw)?)
 }

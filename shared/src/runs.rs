@@ -1,21 +1,21 @@
-//! Stretches of equal values: labels and masks have far fewer of them than pixels.
+//! Runs of equal values: labels and masks have far fewer of them than pixels.
 
 use core::ops::{BitOr, BitXor, Range};
 
 /// Values that are compared at once, without a branch for each.
 const BLOCK: usize = 32;
 
-/// The stretches of equal values in a row, from left to right: where each lies, and its value.
-pub(crate) fn stretches<T>(row: &[T]) -> impl Iterator<Item = (Range<usize>, T)>
+/// The runs of equal values in a row, from left to right: where each lies, and its value.
+pub(crate) fn runs<T>(row: &[T]) -> impl Iterator<Item = (Range<usize>, T)>
 where
     T: Copy + Default + PartialEq + BitOr<Output = T> + BitXor<Output = T>,
 {
     let mut start = 0;
     core::iter::from_fn(move || {
         let value = *row.get(start)?;
-        let stretch = start..start + equal_to(value, &row[start..]);
-        start = stretch.end;
-        Some((stretch, value))
+        let run = start..start + equal_to(value, &row[start..]);
+        start = run.end;
+        Some((run, value))
     })
 }
 
@@ -42,21 +42,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stretches_are_what_comparing_neighbours_gives(
-            pieces in proptest::collection::vec((0u8..3, 1usize..40), 0..20)
+        fn runs_are_what_comparing_neighbours_gives(
+            lengths in proptest::collection::vec((0u8..3, 1usize..40), 0..20)
         ) {
             let row: Vec<u8> =
-                pieces.iter().flat_map(|&(value, length)| core::iter::repeat_n(value, length)).collect();
+                lengths.iter().flat_map(|&(value, length)| core::iter::repeat_n(value, length)).collect();
             let mut start = 0;
             let expected: Vec<(Range<usize>, u8)> = row
                 .chunk_by(|a, b| a == b)
                 .map(|equal| {
-                    let stretch = start..start + equal.len();
-                    start = stretch.end;
-                    (stretch, equal[0])
+                    let run = start..start + equal.len();
+                    start = run.end;
+                    (run, equal[0])
                 })
                 .collect();
-            prop_assert_eq!(stretches(&row).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(runs(&row).collect::<Vec<_>>(), expected);
         }
     }
 }
