@@ -26,7 +26,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("messages", messages()),
         ("manifest", manifests()),
         ("onnx", models()),
-        ("masks", masks()),
+        ("labels", labels()),
         ("station_toml", settings()),
         ("bowl_zip", vec![bowl()]),
     ]
@@ -176,7 +176,7 @@ fn models() -> Vec<Vec<u8>> {
     vec![unet(Encoding::F32), unet(Encoding::Int8Weights), signed]
 }
 
-fn masks() -> Vec<Vec<u8>> {
+fn labels() -> Vec<Vec<u8>> {
     let touching = LabelImage::new(9, 6, (0..54).map(|at| at % 9 / 3 + 1).collect()).unwrap();
     let far =
         LabelImage::new(40, 3, (0..120).map(|at| if at % 7 < 3 { 900 - at } else { 0 }).collect()).unwrap();

@@ -20,7 +20,7 @@ pub const TARGETS: [Target; 7] = [
     ("messages", messages),
     ("manifest", manifest),
     ("onnx", onnx),
-    ("masks", masks),
+    ("labels", labels),
     ("station_toml", station_toml),
     ("bowl_zip", bowl_zip),
 ];
@@ -96,8 +96,8 @@ pub fn onnx(bytes: &[u8]) {
     }));
 }
 
-/// Masks of an image of at most 8192 pixels.
-pub fn masks(bytes: &[u8]) {
+/// A label image of at most 8192 pixels.
+pub fn labels(bytes: &[u8]) {
     if let Ok(labels) = decode_labels(bytes, 1 << 13) {
         let again = decode_labels(&encode_labels(&labels), 1 << 13).unwrap();
         assert_eq!(again, labels);
