@@ -67,7 +67,7 @@ pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, ValueScale, checked_pixels};
 #[cfg(feature = "tract")]
-pub use inference_kernels::{byte_multiply_add_burst, multiply_add_burst};
+pub use inference_kernels::{peak_f32_macs, peak_int8_macs};
 pub use label_codec::{LabelCodecError, decode_labels, encode_labels};
 pub use label_image::LabelImage;
 pub use manifest::{

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::str::FromStr;
 
-use inference_kernels::{Isa, Threads, replace};
+use inference_kernels::{Isa, Threads, fuse};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tract_onnx::pb;
@@ -103,7 +103,7 @@ impl TractNetwork {
         let mut kernels = "tract".to_owned();
         if execution.kernels == Kernels::Own {
             let isa = Isa::best();
-            model = replace(&model, isa, &threads)?;
+            model = fuse(&model, isa, &threads)?;
             kernels = isa.to_string();
         }
         let plan = model.into_optimized()?.into_runnable()?;

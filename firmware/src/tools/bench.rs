@@ -289,7 +289,7 @@ mod tests {
         let sum = |name: &str| layers.iter().map(|layer| layer[name].as_f64().unwrap()).sum::<f64>();
         assert!((sum("gmac") * number("tiles") - number("gmac")).abs() < 0.01 * number("gmac"), "{json}");
         assert!(sum("ms") > 0.0 && number("peak_gmac_per_s") > 0.0);
-        assert!(layers.iter().any(|layer| layer["operator"] == "NucleiByteConv"), "{json}");
+        assert!(layers.iter().any(|layer| layer["operator"] == "NucleiQuantizedConv"), "{json}");
         assert!(summary.table().contains("encoder3.1.conv"), "{}", summary.table());
     }
 

@@ -5,41 +5,41 @@
 //! so that there is no case for the border.
 
 mod kernel;
-mod places;
+mod pixel_tiles;
 
 use crate::layout::Layout;
 use crate::simd::{Isa, PIXELS};
-use crate::threads::{Shared, Threads};
+use crate::threads::{DisjointWrites, Threads};
 
 use self::kernel::Job;
-pub(crate) use self::places::{Place, Places};
+pub(crate) use self::pixel_tiles::{PixelPosition, PixelTiles};
 
 /// Which pixels a convolution reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum ConvKind {
     /// 1x1, stride 1.
-    Point,
+    Conv1x1,
     /// 3x3, stride 1, padded by 1.
-    Square,
+    Conv3x3,
     /// Transposed 2x2, stride 2: each pixel becomes four.
-    Doubling,
+    ConvTranspose2x2,
 }
 
-impl Form {
+impl ConvKind {
     /// Side of the kernel as stored.
     pub const fn side(self) -> usize {
         match self {
-            Self::Point => 1,
-            Self::Square => 3,
-            Self::Doubling => 2,
+            Self::Conv1x1 => 1,
+            Self::Conv3x3 => 3,
+            Self::ConvTranspose2x2 => 2,
         }
     }
 
     /// Pixels of the output for one of the input, along each side.
     pub const fn scale(self) -> usize {
         match self {
-            Self::Point | Self::Square => 1,
-            Self::Doubling => 2,
+            Self::Conv1x1 | Self::Conv3x3 => 1,
+            Self::ConvTranspose2x2 => 2,
         }
     }
 }
@@ -56,9 +56,9 @@ pub enum Activation {
 
 /// A convolution's size and settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Spec {
+pub struct ConvSpec {
     /// The pixels read.
-    pub form: Form,
+    pub kind: ConvKind,
     /// What follows the sum, before a skip is added.
     pub activation: Activation,
     /// The input, padded.
@@ -69,24 +69,24 @@ pub struct Spec {
 
 /// A convolution, its weights packed for one instruction set.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Convolution {
-    spec: Spec,
+pub struct DirectConv {
+    spec: ConvSpec,
     isa: Isa,
-    /// `[tile, kernel row, input channel, kernel column, channel of the tile]`; for [`Form::Doubling`]
+    /// `[tile, kernel row, input channel, kernel column, channel of the tile]`; for [`ConvKind::ConvTranspose2x2`]
     /// `[output row, tile, input channel, channel of the tile, output column]`.
     weights: Vec<f32>,
     /// `[tile, channel of the tile]`, or with an output column, too.
     bias: Vec<f32>,
 }
 
-impl Convolution {
-    /// Packs `weights`, `[output channels, input channels, side, side]`, and `bias`, one per output channel.
+impl DirectConv {
+    /// Packs `weights`, `[output channels, input channels, side, side]`, and `bias`, one an output channel.
     ///
     /// # Panics
     /// When the lengths do not fit the layouts, the input is not padded, or this CPU lacks the instruction set.
-    pub fn new(spec: Spec, weights_oihw: &[f32], bias: &[f32], isa: Isa) -> Self {
-        let Spec { form, input, output, .. } = spec;
-        let (side, scale) = (form.side(), form.scale());
+    pub fn new(spec: ConvSpec, weights_oihw: &[f32], bias: &[f32], isa: Isa) -> Self {
+        let ConvSpec { kind, input, output, .. } = spec;
+        let (side, scale) = (kind.side(), kind.scale());
         assert!(isa.is_available(), "this CPU has no {isa}");
         assert!(input.is_padded(), "the input of a convolution is padded");
         assert_eq!((output.height(), output.width()), (input.height() * scale, input.width() * scale));
@@ -102,8 +102,8 @@ impl Convolution {
         let bias_of = |o: usize| bias.get(o).copied().unwrap_or(0.0);
         let tile = isa.tile();
         let (mut packed, mut packed_bias) = (Vec::new(), Vec::new());
-        match form {
-            Form::Point | Form::Square => {
+        match kind {
+            ConvKind::Conv1x1 | ConvKind::Conv3x3 => {
                 for first in (0..output.channels()).step_by(tile) {
                     for y in 0..side {
                         for i in 0..input.channels() {
@@ -115,7 +115,7 @@ impl Convolution {
                     packed_bias.extend((first..first + tile).map(bias_of));
                 }
             }
-            Form::Doubling => {
+            ConvKind::ConvTranspose2x2 => {
                 for y in 0..2 {
                     for first in (0..output.channels()).step_by(tile / 2) {
                         for i in 0..input.channels() {
@@ -130,7 +130,7 @@ impl Convolution {
     }
 
     /// Size and settings.
-    pub const fn spec(&self) -> &Spec {
+    pub const fn spec(&self) -> &ConvSpec {
         &self.spec
     }
 
@@ -141,8 +141,8 @@ impl Convolution {
 
     /// Multiply-accumulates of a run.
     pub const fn macs(&self) -> usize {
-        let Spec { form, input, output, .. } = self.spec;
-        let taps = form.side() * form.side();
+        let ConvSpec { kind, input, output, .. } = self.spec;
+        let taps = kind.side() * kind.side();
         input.height() * input.width() * input.channels() * output.channels() * taps
     }
 
@@ -151,7 +151,7 @@ impl Convolution {
     /// # Panics
     /// When a slice is not as long as its layout says, or a skip comes with a plain output.
     pub fn run(&self, input: &[f32], skip: Option<&[f32]>, output: &mut [f32], threads: &Threads) {
-        let Spec { input: from, output: to, .. } = self.spec;
+        let ConvSpec { input: from, output: to, .. } = self.spec;
         assert_eq!((input.len(), output.len()), (from.len(), to.len()));
         // Beyond a row's end a skip is read: there are zeros in the padded form only.
         assert!(skip.is_none_or(|skip| to.is_padded() && skip.len() == to.len()));
@@ -160,13 +160,13 @@ impl Convolution {
         let by_tile = self.weights.len() > input.len();
         let rows = if by_tile { from.height() } else { self.rows_at_once() };
         let blocks = if by_tile { tiles } else { from.height().div_ceil(rows) };
-        let to = Shared::new(output.as_mut_ptr());
+        let to = DisjointWrites::new(output.as_mut_ptr());
         threads.each(blocks, |block| {
             let (tiles, first) = if by_tile { (block..block + 1, 0) } else { (0..tiles, block * rows) };
             let rows = first..(first + rows).min(from.height());
             let job = Job { convolution: self, input, skip, output: to.pointer(), tiles, rows };
             // SAFETY: `new` made sure that this CPU has the set. Lengths were compared with the layouts that
-            // the kernel's indices come from. Blocks are apart in tiles, which write channels (and for `Doubling`
+            // the kernel's indices come from. Blocks are apart in tiles, which write channels (and for `ConvTranspose2x2`
             // rows) of their own, or in rows, so no two write the same value; nobody else has `output`.
             unsafe { self.isa.run(job) }
         });

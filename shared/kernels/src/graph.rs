@@ -1,22 +1,24 @@
 //! Puts our operators in the place of tract's.
 
-mod bytes;
-mod recognise;
+mod fusion_patterns;
+mod int8;
+mod patterns;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use tract_core::internal::*;
 
-use self::bytes::ByteSource;
-use self::recognise::{Layer, Layers, Shape, shape_of};
-use crate::bytes::{ByteConvolution, ByteMaxPooling, End, Quantization, byte_layout};
-use crate::convolution::{Convolution, Spec};
+use self::fusion_patterns::{FusedLayer, FusedLayers};
+use self::int8::QuantizedConvPattern;
+use self::patterns::{Shape, shape_of};
+use crate::concat::Concat;
+use crate::convolution::{ConvSpec, DirectConv};
+use crate::int8::{Epilogue, QuantizeInput, QuantizedConv, QuantizedMaxPool, c4_layout};
 use crate::layout::Layout;
-use crate::operators::{Common, Conversion, FromWords, Kernel, Operator, Stack, ToFloats, ToWords};
+use crate::operators::{ConcatOf, ConvToFloats, Conversion, Kernel, OpContext, Operator, PackC4, UnpackC4};
 use crate::pooling::MaxPooling;
 use crate::simd::Isa;
-use crate::stacking::Stacking;
 use crate::threads::Threads;
 
 /// The same network with the operators of this crate, for a model that tract has decluttered.
@@ -27,11 +29,11 @@ use crate::threads::Threads;
 ///
 /// # Errors
 /// When tract refuses the new graph.
-pub fn replace(model: &TypedModel, isa: Isa, threads: &Threads) -> TractResult<TypedModel> {
-    let layers = Layers::of(model)?;
+pub fn fuse(model: &TypedModel, isa: Isa, threads: &Threads) -> TractResult<TypedModel> {
+    let layers = FusedLayers::of(model)?;
     let target = TypedModel { symbols: model.symbols.clone(), ..TypedModel::default() };
-    let common = Common::new(threads.clone());
-    let mut rewriter = Rewriter { model, layers, isa, common, target, forms: HashMap::new() };
+    let context = OpContext::new(threads.clone());
+    let mut rewriter = Rewriter { model, layers, isa, context, target, forms: HashMap::new() };
     for id in model.eval_order()? {
         rewriter.node(id)?;
     }
@@ -60,14 +62,14 @@ struct Forms {
     /// Padded floats.
     padded: Option<OutletId>,
     /// Words of levels.
-    words: Option<OutletId>,
+    c4: Option<OutletId>,
 }
 
 struct Rewriter<'a> {
     model: &'a TypedModel,
-    layers: Layers,
+    layers: FusedLayers,
     isa: Isa,
-    common: Common,
+    context: OpContext,
     target: TypedModel,
     /// By the outlet of the old graph.
     forms: HashMap<OutletId, Forms>,
@@ -80,47 +82,47 @@ impl Rewriter<'_> {
         }
         let node = self.model.node(id);
         match self.layers.by_last.remove(&id) {
-            Some(Layer::Convolution { name, convolution, input, skip, block }) => {
+            Some(FusedLayer::Conv { name, convolution, input, skip, block }) => {
                 let spec = convolution.spec;
                 let mut inputs = vec![self.packed(&name, input, block, &spec.input)?];
                 let output = self.output_layout(id, skip.is_some(), &spec.output);
                 if let Some(skip) = skip {
                     inputs.push(self.padded(skip)?);
                 }
-                let spec = Spec { output, ..spec };
-                let kernel = Convolution::new(spec, &convolution.weights_oihw, &convolution.bias, self.isa);
-                let operator = Operator::new(kernel, &self.common);
+                let spec = ConvSpec { output, ..spec };
+                let kernel = DirectConv::new(spec, &convolution.weights_oihw, &convolution.bias, self.isa);
+                let operator = Operator::new(kernel, &self.context);
                 self.wire(id, &name, operator, &inputs, &output)
             }
-            Some(Layer::Pooling { name, input, shape }) => {
+            Some(FusedLayer::MaxPool { name, input, shape }) => {
                 let kernel = MaxPooling::new(shape.padded(), self.isa);
                 let inputs = [self.padded(input)?];
                 let output = *kernel.output();
-                let operator = Operator::new(kernel, &self.common);
+                let operator = Operator::new(kernel, &self.context);
                 self.wire(id, &name, operator, &inputs, &output)
             }
-            Some(Layer::ByteConvolution { name, source }) => self.byte_convolution(id, &name, &source),
-            Some(Layer::BytePooling { name, input, shape: [channels, height, width] }) => {
-                let kernel = ByteMaxPooling::new(byte_layout(channels, height, width), self.isa);
-                let inputs = [self.words(input)?];
-                self.wire_words(id, &name, kernel, &inputs)
+            Some(FusedLayer::QuantizedConv { name, source }) => self.quantized_conv(id, &name, &source),
+            Some(FusedLayer::QuantizedMaxPool { name, input, shape: [channels, height, width] }) => {
+                let kernel = QuantizedMaxPool::new(c4_layout(channels, height, width), self.isa);
+                let inputs = [self.c4(input)?];
+                self.wire_c4(id, &name, kernel, &inputs)
             }
-            Some(Layer::Stacking { name, inputs, shapes, of_bytes: true }) => {
+            Some(FusedLayer::Concat { name, inputs, shapes, of_bytes: true }) => {
                 let [first, second] =
-                    shapes.map(|[channels, height, width]| byte_layout(channels, height, width));
-                let kernel = Stack::<u32> { stacking: Stacking::new(first, second), of: PhantomData };
-                let inputs = [self.words(inputs[0])?, self.words(inputs[1])?];
-                self.wire_words(id, &name, kernel, &inputs)
+                    shapes.map(|[channels, height, width]| c4_layout(channels, height, width));
+                let kernel = ConcatOf::<u32> { concat: Concat::new(first, second), of: PhantomData };
+                let inputs = [self.c4(inputs[0])?, self.c4(inputs[1])?];
+                self.wire_c4(id, &name, kernel, &inputs)
             }
-            Some(Layer::Stacking { name, inputs, shapes, of_bytes: false }) => {
+            Some(FusedLayer::Concat { name, inputs, shapes, of_bytes: false }) => {
                 let [first, second] =
                     shapes.map(|[channels, height, width]| Layout::padded(channels, height, width));
-                let kernel = Stack::<f32> { stacking: Stacking::new(first, second), of: PhantomData };
+                let kernel = ConcatOf::<f32> { concat: Concat::new(first, second), of: PhantomData };
                 let (inputs, output) = ([self.padded(inputs[0])?, self.padded(inputs[1])?], kernel.output());
-                self.wire(id, &name, Operator::new(kernel, &self.common), &inputs, &output)
+                self.wire(id, &name, Operator::new(kernel, &self.context), &inputs, &output)
             }
             // Made in the form that is asked for.
-            None if bytes::quantization(node).is_some() && self.shape_in_floats(node).is_some() => Ok(()),
+            None if int8::quantization(node).is_some() && self.shape_in_floats(node).is_some() => Ok(()),
             None if self.model.input_outlets()?.contains(&id.into()) => {
                 let fact = self.model.outlet_fact(id.into())?.clone();
                 let plain = Some(self.target.add_source(&node.name, fact)?);
@@ -140,38 +142,38 @@ impl Rewriter<'_> {
         }
     }
 
-    fn byte_convolution(&mut self, id: usize, name: &str, source: &ByteSource) -> TractResult<()> {
-        let convolution = ByteConvolution::new(source.spec, &source.weights(), self.isa);
+    fn quantized_conv(&mut self, id: usize, name: &str, source: &QuantizedConvPattern) -> TractResult<()> {
+        let convolution = QuantizedConv::new(source.spec, &source.weights(), self.isa);
         let input = match source.block {
-            1 => self.words(source.input)?,
-            block => self.squares(name, source.input, block)?,
+            1 => self.c4(source.input)?,
+            block => self.space_to_depth(name, source.input, block)?,
         };
-        if source.spec.end == End::Floats {
-            let operator = Operator::new(ToFloats(convolution), &self.common);
+        if source.spec.epilogue == Epilogue::Dequantize {
+            let operator = Operator::new(ConvToFloats(convolution), &self.context);
             return self.wire(id, name, operator, &[input], &source.spec.output_layout());
         }
-        let skip = source.skip.map(|skip| self.words(skip)).transpose()?;
+        let skip = source.skip.map(|skip| self.c4(skip)).transpose()?;
         let inputs: TVec<OutletId> = std::iter::once(input).chain(skip).collect();
-        self.wire_words(id, name, convolution, &inputs)
+        self.wire_c4(id, name, convolution, &inputs)
     }
 
     /// Wires what makes words of levels.
-    fn wire_words<K: Kernel>(
+    fn wire_c4<K: Kernel>(
         &mut self,
         id: usize,
         name: &str,
         kernel: K,
         inputs: &[OutletId],
     ) -> TractResult<()> {
-        let operator = Operator::padded(kernel, self.padding(id.into()), &self.common);
-        let words = Some(self.target.wire_node(name, operator, inputs)?[0]);
-        self.forms.insert(id.into(), Forms { words, ..Forms::default() });
+        let operator = Operator::padded(kernel, self.padding(id.into()), &self.context);
+        let c4 = Some(self.target.wire_node(name, operator, inputs)?[0]);
+        self.forms.insert(id.into(), Forms { c4, ..Forms::default() });
         Ok(())
     }
 
     /// What stands around the pixels of levels: zero, as those who read them have it.
     fn padding(&self, outlet: OutletId) -> u32 {
-        self.isa.bytes().stored(self.layers.zeros.get(&outlet).copied().unwrap_or(0))
+        self.isa.int8().stored(self.layers.zero_points.get(&outlet).copied().unwrap_or(0))
     }
 
     /// Channels, height and width of the floats that a node reads.
@@ -181,38 +183,38 @@ impl Rewriter<'_> {
     }
 
     /// The value in words of levels.
-    fn words(&mut self, outlet: OutletId) -> TractResult<OutletId> {
-        if let Some(words) = self.forms.get(&outlet).and_then(|forms| forms.words) {
-            return Ok(words);
+    fn c4(&mut self, outlet: OutletId) -> TractResult<OutletId> {
+        if let Some(c4) = self.forms.get(&outlet).and_then(|forms| forms.c4) {
+            return Ok(c4);
         }
         let node = self.model.node(outlet.node);
-        let name = format!("{}.words", node.name);
-        let words = if self.forms.contains_key(&outlet) {
+        let name = format!("{}.c4", node.name);
+        let c4 = if self.forms.contains_key(&outlet) {
             let shape = shape_of(self.model.outlet_fact(outlet)?, u8::datum_type());
             let shape = shape.context("bytes of another shape than a picture's")?;
             let plain = self.plain(outlet)?;
-            let kernel = ToWords { shape, isa: self.isa };
-            let operator = Operator::padded(kernel, self.padding(outlet), &self.common);
+            let kernel = PackC4 { shape, isa: self.isa };
+            let operator = Operator::padded(kernel, self.padding(outlet), &self.context);
             self.target.wire_node(name, operator, &[plain])?[0]
         } else {
             self.quantized(&name, outlet, 1)?
         };
-        self.forms.entry(outlet).or_default().words = Some(words);
-        Ok(words)
+        self.forms.entry(outlet).or_default().c4 = Some(c4);
+        Ok(c4)
     }
 
     /// Numbers that a node rounds, in words of levels of squares of pixels.
-    fn squares(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
-        self.quantized(&format!("{name}.squares"), outlet, block)
+    fn space_to_depth(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
+        self.quantized(&format!("{name}.space_to_depth"), outlet, block)
     }
 
     fn quantized(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
         let node = self.model.node(outlet.node);
-        let rounding = bytes::quantization(node).context("a value is read before it is made")?;
+        let rounding = int8::quantization(node).context("a value is read before it is made")?;
         let shape = self.shape_in_floats(node).context("numbers of another shape than a picture's")?;
         let plain = self.plain(node.inputs[0])?;
-        let kernel = Quantization::new(shape, block, rounding, self.isa);
-        let operator = Operator::padded(kernel, self.padding(outlet), &self.common);
+        let kernel = QuantizeInput::new(shape, block, rounding, self.isa);
+        let operator = Operator::padded(kernel, self.padding(outlet), &self.context);
         Ok(self.target.wire_node(name, operator, &[plain])?[0])
     }
 
@@ -256,18 +258,18 @@ impl Rewriter<'_> {
                 self.forms.entry(outlet).or_default().plain = Some(plain);
                 Ok(plain)
             }
-            Forms { words: Some(words), .. } => {
+            Forms { c4: Some(c4), .. } => {
                 let shape = shape_of(self.model.outlet_fact(outlet)?, u8::datum_type());
                 let shape = shape.context("bytes of another shape than a picture's")?;
                 let name = format!("{}.plain", self.model.node(outlet.node).name);
-                let operator = Operator::new(FromWords { shape, isa: self.isa }, &self.common);
-                let plain = self.target.wire_node(name, operator, &[words])?[0];
+                let operator = Operator::new(UnpackC4 { shape, isa: self.isa }, &self.context);
+                let plain = self.target.wire_node(name, operator, &[c4])?[0];
                 self.forms.entry(outlet).or_default().plain = Some(plain);
                 Ok(plain)
             }
             _ => {
                 let node = self.model.node(outlet.node);
-                ensure!(bytes::quantization(node).is_some(), "{outlet:?} is read before it is made");
+                ensure!(int8::quantization(node).is_some(), "{outlet:?} is read before it is made");
                 let input = self.plain(node.inputs[0])?;
                 let plain = self.target.wire_node(&node.name, node.op.clone(), &[input])?[0];
                 self.forms.entry(outlet).or_default().plain = Some(plain);
@@ -295,7 +297,7 @@ impl Rewriter<'_> {
             return self.padded(outlet);
         }
         let (plain, shape) = (self.plain(outlet)?, self.shape(outlet)?);
-        self.convert(&format!("{name}.squares"), plain, shape.plain(), *to, block)
+        self.convert(&format!("{name}.space_to_depth"), plain, shape.plain(), *to, block)
     }
 
     fn convert(
@@ -306,7 +308,7 @@ impl Rewriter<'_> {
         to: Layout,
         block: usize,
     ) -> TractResult<OutletId> {
-        let operator = Operator::new(Conversion { from, to, block }, &self.common);
+        let operator = Operator::new(Conversion { from, to, block }, &self.context);
         Ok(self.target.wire_node(name, operator, &[input])?[0])
     }
 

@@ -6,29 +6,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_core::internal::*;
 
-use crate::bytes::{ByteConvolution, ByteMaxPooling, Quantization, byte_layout, pack_levels, unpack_levels};
-use crate::convolution::Convolution;
+use crate::concat::Concat;
+use crate::convolution::DirectConv;
+use crate::int8::{QuantizeInput, QuantizedConv, QuantizedMaxPool, c4_layout, pack_c4, unpack_c4};
 use crate::layout::Layout;
 use crate::packing::{pack, unpack};
 use crate::pooling::MaxPooling;
 use crate::simd::Isa;
-use crate::stacking::Stacking;
 use crate::threads::Threads;
 
 /// What the operators of a network share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Common {
+pub(crate) struct OpContext {
     threads: Threads,
-    buffers: Buffers,
+    pool: TensorPool,
 }
 
-impl Common {
+impl OpContext {
     pub(crate) fn new(threads: Threads) -> Self {
-        Self { threads, buffers: Buffers::default() }
+        Self { threads, pool: TensorPool::default() }
     }
 
     /// Fills a tensor by `write` and returns it; around its pixels stands `padding`.
-    fn output<T: Stored>(
+    fn output<T: Element>(
         &self,
         context: &EvalContext,
         layout: &Layout,
@@ -36,38 +36,38 @@ impl Common {
         write: impl FnOnce(&mut [T]),
     ) -> TractResult<TVec<TValue>> {
         let mut tensor = if layout.is_padded() {
-            self.buffers.take::<T>(context.session, &layout.shape(), padding)?
+            self.pool.take::<T>(context.session, &layout.shape(), padding)?
         } else {
             Arc::new(Tensor::zero::<T>(&layout.shape())?)
         };
         let unshared = Arc::get_mut(&mut tensor).context("a buffer is in use")?;
         write(unshared.try_as_plain_ram_mut()?.as_slice_mut::<T>()?);
         if layout.is_padded() {
-            self.buffers.keep(context.session, padding, &tensor);
+            self.pool.keep(context.session, padding, &tensor);
         }
         Ok(tvec!(TValue::from_const(tensor)))
     }
 }
 
 /// What values are stored as.
-pub(crate) trait Stored: Datum + Copy + tract_core::num_traits::Zero {
+pub(crate) trait Element: Datum + Copy + tract_core::num_traits::Zero {
     /// The value of these bits, or of the lowest of them.
     fn of_bits(bits: u32) -> Self;
 }
 
-impl Stored for f32 {
+impl Element for f32 {
     fn of_bits(bits: u32) -> Self {
         Self::from_bits(bits)
     }
 }
 
-impl Stored for u32 {
+impl Element for u32 {
     fn of_bits(bits: u32) -> Self {
         bits
     }
 }
 
-impl Stored for u8 {
+impl Element for u8 {
     fn of_bits(bits: u32) -> Self {
         bits.to_le_bytes()[0]
     }
@@ -75,18 +75,23 @@ impl Stored for u8 {
 
 /// A tensor of the padded form, and the bits around its pixels.
 #[derive(Debug)]
-struct Kept {
+struct CachedTensor {
     padding: u32,
     tensor: Arc<Tensor>,
 }
 
 /// Tensors of the padded form, kept from run to run of a session: what is around the pixels is written once.
 #[derive(Debug, Clone, Default)]
-struct Buffers(Arc<Mutex<HashMap<SessionId, Vec<Kept>>>>);
+struct TensorPool(Arc<Mutex<HashMap<SessionId, Vec<CachedTensor>>>>);
 
-impl Buffers {
+impl TensorPool {
     /// A tensor that nobody else holds: one that was kept, or a new one of padding.
-    fn take<T: Stored>(&self, session: SessionId, shape: &[usize], padding: u32) -> TractResult<Arc<Tensor>> {
+    fn take<T: Element>(
+        &self,
+        session: SessionId,
+        shape: &[usize],
+        padding: u32,
+    ) -> TractResult<Arc<Tensor>> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = sessions.entry(session).or_default();
         let free = kept.iter().position(|it| {
@@ -106,7 +111,7 @@ impl Buffers {
     fn keep(&self, session: SessionId, padding: u32, tensor: &Arc<Tensor>) {
         if session != SessionId::NONE {
             let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.entry(session).or_default().push(Kept { padding, tensor: tensor.clone() });
+            sessions.entry(session).or_default().push(CachedTensor { padding, tensor: tensor.clone() });
         }
     }
 
@@ -124,9 +129,9 @@ pub(crate) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// The operator's name, as graphs are printed.
     const NAME: &'static str;
     /// What it reads.
-    type In: Stored;
+    type In: Element;
     /// What it makes.
-    type Out: Stored;
+    type Out: Element;
 
     /// Where the values that it makes lie.
     fn output(&self) -> Layout;
@@ -146,7 +151,7 @@ pub(crate) trait Kernel: fmt::Debug + Send + Sync + 'static {
     );
 }
 
-impl Kernel for Convolution {
+impl Kernel for DirectConv {
     const NAME: &'static str = "NucleiConv";
     type In = f32;
     type Out = f32;
@@ -178,8 +183,8 @@ impl Kernel for MaxPooling {
     }
 }
 
-impl Kernel for ByteConvolution {
-    const NAME: &'static str = "NucleiByteConv";
+impl Kernel for QuantizedConv {
+    const NAME: &'static str = "NucleiQuantizedConv";
     type In = u32;
     type Out = u32;
 
@@ -198,10 +203,10 @@ impl Kernel for ByteConvolution {
 
 /// A convolution in bytes whose result is floats.
 #[derive(Debug)]
-pub(crate) struct ToFloats(pub(crate) ByteConvolution);
+pub(crate) struct ConvToFloats(pub(crate) QuantizedConv);
 
-impl Kernel for ToFloats {
-    const NAME: &'static str = ByteConvolution::NAME;
+impl Kernel for ConvToFloats {
+    const NAME: &'static str = QuantizedConv::NAME;
     type In = u32;
     type Out = f32;
 
@@ -218,8 +223,8 @@ impl Kernel for ToFloats {
     }
 }
 
-impl Kernel for ByteMaxPooling {
-    const NAME: &'static str = "NucleiByteMaxPool";
+impl Kernel for QuantizedMaxPool {
+    const NAME: &'static str = "NucleiQuantizedMaxPool";
     type In = u32;
     type Out = u32;
 
@@ -232,7 +237,7 @@ impl Kernel for ByteMaxPooling {
     }
 }
 
-impl Kernel for Quantization {
+impl Kernel for QuantizeInput {
     const NAME: &'static str = "NucleiQuantize";
     type In = f32;
     type Out = u32;
@@ -248,22 +253,22 @@ impl Kernel for Quantization {
 
 /// Two values of one type stacked.
 #[derive(Debug)]
-pub(crate) struct Stack<T> {
-    pub(crate) stacking: Stacking,
+pub(crate) struct ConcatOf<T> {
+    pub(crate) concat: Concat,
     pub(crate) of: PhantomData<T>,
 }
 
-impl<T: Stored> Kernel for Stack<T> {
+impl<T: Element> Kernel for ConcatOf<T> {
     const NAME: &'static str = "NucleiConcat";
     type In = T;
     type Out = T;
 
     fn output(&self) -> Layout {
-        *self.stacking.output()
+        *self.concat.output()
     }
 
     fn run(&self, input: &[T], second: Option<&[T]>, output: &mut [T], threads: &Threads) {
-        self.stacking.run(input, second.unwrap_or_default(), output, threads);
+        self.concat.run(input, second.unwrap_or_default(), output, threads);
     }
 }
 
@@ -297,36 +302,36 @@ impl Kernel for Conversion {
 
 /// From tract's levels to words of them.
 #[derive(Debug)]
-pub(crate) struct ToWords {
+pub(crate) struct PackC4 {
     /// Channels, height and width.
     pub(crate) shape: [usize; 3],
     pub(crate) isa: Isa,
 }
 
-impl Kernel for ToWords {
+impl Kernel for PackC4 {
     const NAME: &'static str = "NucleiLayout";
     type In = u8;
     type Out = u32;
 
     fn output(&self) -> Layout {
         let [channels, height, width] = self.shape;
-        byte_layout(channels, height, width)
+        c4_layout(channels, height, width)
     }
 
     fn run(&self, input: &[u8], _second: Option<&[u8]>, output: &mut [u32], _threads: &Threads) {
-        pack_levels(input, self.shape, output, self.isa);
+        pack_c4(input, self.shape, output, self.isa);
     }
 }
 
 /// From words of levels to tract's.
 #[derive(Debug)]
-pub(crate) struct FromWords {
+pub(crate) struct UnpackC4 {
     /// Channels, height and width.
     pub(crate) shape: [usize; 3],
     pub(crate) isa: Isa,
 }
 
-impl Kernel for FromWords {
+impl Kernel for UnpackC4 {
     const NAME: &'static str = "NucleiLayout";
     type In = u32;
     type Out = u8;
@@ -337,7 +342,7 @@ impl Kernel for FromWords {
     }
 
     fn run(&self, input: &[u32], _second: Option<&[u32]>, output: &mut [u8], _threads: &Threads) {
-        unpack_levels(input, self.shape, output, self.isa);
+        unpack_c4(input, self.shape, output, self.isa);
     }
 }
 
@@ -347,15 +352,15 @@ pub(crate) struct Operator<K> {
     kernel: Arc<K>,
     /// The bits around the pixels of its output, where that is padded.
     padding: u32,
-    common: Common,
+    common: OpContext,
 }
 
 impl<K> Operator<K> {
-    pub(crate) fn new(kernel: K, common: &Common) -> Self {
+    pub(crate) fn new(kernel: K, common: &OpContext) -> Self {
         Self::padded(kernel, 0, common)
     }
 
-    pub(crate) fn padded(kernel: K, padding: u32, common: &Common) -> Self {
+    pub(crate) fn padded(kernel: K, padding: u32, common: &OpContext) -> Self {
         Self { kernel: Arc::new(kernel), padding, common: common.clone() }
     }
 }
@@ -395,7 +400,7 @@ impl<K: Kernel> EvalOp for Operator<K> {
     }
 
     fn drop_session(&self, session: SessionId, _node_id: usize) {
-        self.common.buffers.forget(session);
+        self.common.pool.forget(session);
     }
 }
 

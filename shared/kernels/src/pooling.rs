@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::simd::{Isa, Simd, Task};
-use crate::threads::{Shared, Threads};
+use crate::threads::{DisjointWrites, Threads};
 
 /// Halves height and width, keeping the greatest of each four pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,7 +40,7 @@ impl MaxPooling {
     /// When a slice is not as long as its layout says.
     pub fn run(&self, input: &[f32], output: &mut [f32], threads: &Threads) {
         assert_eq!((input.len(), output.len()), (self.input.len(), self.output.len()));
-        let to = Shared::new(output.as_mut_ptr());
+        let to = DisjointWrites::new(output.as_mut_ptr());
         threads.each(self.output.height(), |y| {
             let row = Row { pooling: self, input, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each

@@ -1,20 +1,20 @@
 //! Vectors of one instruction set, and which sets this CPU has.
 
-mod bytes;
+mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
-mod neon_bytes;
+mod neon_int8;
 mod portable;
-mod portable_bytes;
+mod portable_int8;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-mod x86_bytes;
+mod x86_int8;
 
 use std::fmt;
 
-pub(crate) use bytes::{ByteTask, SimdBytes};
+pub(crate) use int8::{Int8Task, SimdInt8};
 
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,19 +132,19 @@ impl Isa {
     }
 
     /// How bytes are computed with.
-    pub(crate) fn bytes(self) -> ByteFormat {
+    pub(crate) fn int8(self) -> Int8Format {
         match self {
-            Self::Portable => ByteFormat::of::<portable_bytes::PortableBytes>(),
+            Self::Portable => Int8Format::of::<portable_int8::PortableInt8>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512 => ByteFormat::of::<x86_bytes::Avx2>(),
+            Self::Avx2 | Self::Avx512 => Int8Format::of::<x86_int8::Avx2>(),
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => ByteFormat::of::<x86_bytes::AvxVnni>(),
+            Self::AvxVnni => Int8Format::of::<x86_int8::AvxVnni>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => ByteFormat::of::<x86_bytes::Avx512Vnni>(),
+            Self::Avx512Vnni => Int8Format::of::<x86_int8::Avx512Vnni>(),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => ByteFormat::of::<neon_bytes::Neon>(),
+            Self::Neon => Int8Format::of::<neon_int8::Neon>(),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDot => ByteFormat::of::<neon_bytes::NeonDot>(),
+            Self::NeonDot => Int8Format::of::<neon_int8::NeonDot>(),
         }
     }
 
@@ -152,21 +152,21 @@ impl Isa {
     ///
     /// # Safety
     /// This CPU has the set, and what the task asks for holds.
-    pub(crate) unsafe fn run_bytes<T: ByteTask>(self, task: T) {
+    pub(crate) unsafe fn run_int8<T: Int8Task>(self, task: T) {
         // SAFETY: the caller vouches for the CPU and for the task; a CPU with AVX-512 has AVX2, by `available`.
         unsafe {
             match self {
-                Self::Portable => task.run::<portable_bytes::PortableBytes>(),
+                Self::Portable => task.run::<portable_int8::PortableInt8>(),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx2 | Self::Avx512 => x86_bytes::run_avx2(task),
+                Self::Avx2 | Self::Avx512 => x86_int8::run_avx2(task),
                 #[cfg(target_arch = "x86_64")]
-                Self::AvxVnni => x86_bytes::run_avx_vnni(task),
+                Self::AvxVnni => x86_int8::run_avx_vnni(task),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512Vnni => x86_bytes::run_avx512(task),
+                Self::Avx512Vnni => x86_int8::run_avx512(task),
                 #[cfg(target_arch = "aarch64")]
-                Self::Neon => task.run::<neon_bytes::Neon>(),
+                Self::Neon => task.run::<neon_int8::Neon>(),
                 #[cfg(target_arch = "aarch64")]
-                Self::NeonDot => neon_bytes::run_dot(task),
+                Self::NeonDot => neon_int8::run_dot(task),
             }
         }
     }
@@ -192,25 +192,25 @@ impl fmt::Display for Isa {
     }
 }
 
-/// How an instruction set computes with bytes, by the constants of [`SimdBytes`].
+/// How an instruction set computes with bytes, by the constants of [`SimdInt8`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ByteFormat {
-    /// [`SimdBytes::LANES`]
+pub(crate) struct Int8Format {
+    /// [`SimdInt8::LANES`]
     pub(crate) lanes: usize,
-    /// [`SimdBytes::TILE`]
+    /// [`SimdInt8::TILE`]
     pub(crate) tile: usize,
-    /// [`SimdBytes::PIXELS`]
+    /// [`SimdInt8::PIXELS`]
     pub(crate) pixels: usize,
-    /// [`SimdBytes::SIGN`]
+    /// [`SimdInt8::SIGN`]
     pub(crate) sign: u32,
-    /// [`SimdBytes::WORDS`]
+    /// [`SimdInt8::WORDS`]
     pub(crate) word_count: usize,
-    /// [`SimdBytes::words`]
+    /// [`SimdInt8::words`]
     pub(crate) words: fn([i8; 4]) -> [u32; 2],
 }
 
-impl ByteFormat {
-    const fn of<S: SimdBytes>() -> Self {
+impl Int8Format {
+    const fn of<S: SimdInt8>() -> Self {
         Self {
             lanes: S::LANES,
             tile: S::TILE,

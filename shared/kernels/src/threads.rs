@@ -60,9 +60,9 @@ impl fmt::Debug for Threads {
 
 /// Memory that tasks write apart from each other.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shared<T>(*mut T);
+pub(crate) struct DisjointWrites<T>(*mut T);
 
-impl<T: Copy> Shared<T> {
+impl<T: Copy> DisjointWrites<T> {
     pub(crate) const fn new(output: *mut T) -> Self {
         Self(output)
     }
@@ -74,6 +74,6 @@ impl<T: Copy> Shared<T> {
 }
 
 // SAFETY: a pointer by itself is harmless; who writes through it keeps to values that no other task touches.
-unsafe impl<T: Send> Send for Shared<T> {}
+unsafe impl<T: Send> Send for DisjointWrites<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for DisjointWrites<T> {}

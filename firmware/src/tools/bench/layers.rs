@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
-use shared::{NetworkError, TractNetwork, byte_multiply_add_burst, multiply_add_burst};
+use shared::{NetworkError, TractNetwork, peak_f32_macs, peak_int8_macs};
 
 /// Rounds of multiply-accumulates, and how often they are timed; a few milliseconds in total.
 const BURST: (u32, u32) = (20_000, 50);
@@ -47,8 +47,8 @@ impl Layers {
         runs: NonZeroU32,
     ) -> Result<Self, NetworkError> {
         let layers = network.layers()?;
-        let peak_gmac_per_s = peak_of_a_core(multiply_add_burst) * threads.get() as f64;
-        let byte_peak_gmac_per_s = peak_of_a_core(byte_multiply_add_burst) * threads.get() as f64;
+        let peak_gmac_per_s = peak_of_a_core(peak_f32_macs) * threads.get() as f64;
+        let byte_peak_gmac_per_s = peak_of_a_core(peak_int8_macs) * threads.get() as f64;
         let values = 3 * network.tile() * network.tile();
         let tile_chw: Vec<f32> = (0..values).map(|index| (index % 251) as f32 / 250.0).collect();
         let mut fastest = vec![Duration::MAX; layers.len()];

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Activation, Convolution, Form, Place, Places, Spec};
+use super::{Activation, ConvKind, ConvSpec, DirectConv, PixelPosition, PixelTiles};
 use crate::simd::{PIXELS, Simd, Task};
 
 /// A share of a convolution: some tiles of output channels of some rows of the input.
 pub(super) struct Job<'a> {
-    pub(super) convolution: &'a Convolution,
+    pub(super) convolution: &'a DirectConv,
     pub(super) input: &'a [f32],
     pub(super) skip: Option<&'a [f32]>,
     pub(super) output: *mut f32,
@@ -20,11 +20,11 @@ impl Task for Job<'_> {
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the caller's contract is the callee's.
         unsafe {
-            match (self.convolution.spec.form, S::TILE) {
-                (Form::Point | Form::Doubling, 8) => self.tiles_of::<S, 1, 8>(),
-                (Form::Point | Form::Doubling, _) => self.tiles_of::<S, 1, 4>(),
-                (Form::Square, 8) => self.tiles_of::<S, 3, 8>(),
-                (Form::Square, _) => self.tiles_of::<S, 3, 4>(),
+            match (self.convolution.spec.kind, S::TILE) {
+                (ConvKind::Conv1x1 | ConvKind::ConvTranspose2x2, 8) => self.tiles_of::<S, 1, 8>(),
+                (ConvKind::Conv1x1 | ConvKind::ConvTranspose2x2, _) => self.tiles_of::<S, 1, 4>(),
+                (ConvKind::Conv3x3, 8) => self.tiles_of::<S, 3, 8>(),
+                (ConvKind::Conv3x3, _) => self.tiles_of::<S, 3, 4>(),
             }
         }
     }
@@ -38,7 +38,7 @@ impl Job<'_> {
         let width = self.convolution.spec.input.width();
         let vectors = self.rows.len() * width.div_ceil(S::LANES);
         for tile in self.tiles.clone() {
-            let mut places = Places::from(self.rows.start, width, S::LANES);
+            let mut places = PixelTiles::from(self.rows.start, width, S::LANES);
             let mut left = vectors;
             // SAFETY: as above; the places taken are `vectors` in all, which end with the rows.
             unsafe {
@@ -61,7 +61,7 @@ impl Job<'_> {
     unsafe fn group<S: Simd, const K: usize, const T: usize, const P: usize>(
         &self,
         tile: usize,
-        places: [Place; P],
+        places: [PixelPosition; P],
     ) {
         // SAFETY: as above.
         unsafe {
@@ -72,9 +72,9 @@ impl Job<'_> {
                     *sum = S::max(*sum, zero);
                 }
             }
-            match self.convolution.spec.form {
-                Form::Point | Form::Square => self.write::<S, T, P>(tile, &places, &sums),
-                Form::Doubling => self.write_doubled::<S, T, P>(tile, &places, &sums),
+            match self.convolution.spec.kind {
+                ConvKind::Conv1x1 | ConvKind::Conv3x3 => self.write::<S, T, P>(tile, &places, &sums),
+                ConvKind::ConvTranspose2x2 => self.write_doubled::<S, T, P>(tile, &places, &sums),
             }
         }
     }
@@ -85,9 +85,9 @@ impl Job<'_> {
     unsafe fn sums<S: Simd, const K: usize, const T: usize, const P: usize>(
         &self,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
     ) -> [[S::V; P]; T] {
-        let Convolution { spec: Spec { input, .. }, weights, bias, .. } = self.convolution;
+        let DirectConv { spec: ConvSpec { input, .. }, weights, bias, .. } = self.convolution;
         let (channel, line) = (input.channel_stride(), input.line_stride());
         let reach = K / 2;
         // SAFETY: the packed weights hold `K * channels * K * T` values a tile, and the bias `T`. A place begins
@@ -133,7 +133,7 @@ impl Job<'_> {
     unsafe fn write<S: Simd, const T: usize, const P: usize>(
         &self,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         sums: &[[S::V; P]; T],
     ) {
         let output = &self.convolution.spec.output;
@@ -151,7 +151,7 @@ impl Job<'_> {
     unsafe fn write_doubled<S: Simd, const T: usize, const P: usize>(
         &self,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         sums: &[[S::V; P]; T],
     ) {
         let output = &self.convolution.spec.output;

@@ -11,7 +11,7 @@ const THREADS: usize = if cfg!(miri) { 1 } else { 3 };
 /// What a convolution is asked to do, its numbers drawn from `values`.
 #[derive(Debug, Clone)]
 struct Case {
-    form: Form,
+    kind: ConvKind,
     activation: Activation,
     channels: (usize, usize),
     height: usize,
@@ -23,7 +23,8 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let form = prop_oneof![Just(Form::Point), Just(Form::Square), Just(Form::Doubling)];
+    let kind =
+        prop_oneof![Just(ConvKind::Conv1x1), Just(ConvKind::Conv3x3), Just(ConvKind::ConvTranspose2x2)];
     let activation = prop_oneof![Just(Activation::None), Just(Activation::Relu)];
     let value = prop_oneof![
         8 => -1.0f32..1.0,
@@ -32,9 +33,9 @@ fn cases() -> impl Strategy<Value = Case> {
     ];
     let size = (1usize..20, 1usize..20, 1usize..12, 1usize..40);
     let end = prop_oneof![Just((false, false)), Just((true, false)), Just((false, true))];
-    (form, activation, size, end, 1..=THREADS, prop::collection::vec(value, 1..200)).prop_map(
-        |(form, activation, (read, made, height, width), (skip, plain_output), threads, values)| Case {
-            form,
+    (kind, activation, size, end, 1..=THREADS, prop::collection::vec(value, 1..200)).prop_map(
+        |(kind, activation, (read, made, height, width), (skip, plain_output), threads, values)| Case {
+            kind,
             activation,
             channels: (read, made),
             height,
@@ -54,7 +55,7 @@ impl Case {
     }
 
     fn weights(&self) -> Vec<f32> {
-        self.draw(self.channels.0 * self.channels.1 * self.form.side().pow(2), 0)
+        self.draw(self.channels.0 * self.channels.1 * self.kind.side().pow(2), 0)
     }
 
     fn bias(&self) -> Vec<f32> {
@@ -66,7 +67,7 @@ impl Case {
     }
 
     fn made(&self) -> (usize, usize, usize) {
-        (self.channels.1, self.height * self.form.scale(), self.width * self.form.scale())
+        (self.channels.1, self.height * self.kind.scale(), self.width * self.kind.scale())
     }
 
     fn skip(&self) -> Vec<f32> {
@@ -77,7 +78,7 @@ impl Case {
     /// By the definition, in `f64`; beside each value the sum of the terms' magnitudes, which bounds its error.
     fn expected(&self) -> Vec<(f64, f64)> {
         let (weights, bias, input, skip) = (self.weights(), self.bias(), self.input(), self.skip());
-        let (side, (read, _), (made, height, width)) = (self.form.side(), self.channels, self.made());
+        let (side, (read, _), (made, height, width)) = (self.kind.side(), self.channels, self.made());
         let mut expected = Vec::new();
         for o in 0..made {
             for y in 0..height {
@@ -87,10 +88,12 @@ impl Case {
                     for i in 0..read {
                         for ky in 0..side {
                             for kx in 0..side {
-                                let at = match self.form {
-                                    Form::Point => Some((y, x)),
-                                    Form::Square => (y + ky).checked_sub(1).zip((x + kx).checked_sub(1)),
-                                    Form::Doubling => ((y % 2, x % 2) == (ky, kx)).then_some((y / 2, x / 2)),
+                                let at = match self.kind {
+                                    ConvKind::Conv1x1 => Some((y, x)),
+                                    ConvKind::Conv3x3 => (y + ky).checked_sub(1).zip((x + kx).checked_sub(1)),
+                                    ConvKind::ConvTranspose2x2 => {
+                                        ((y % 2, x % 2) == (ky, kx)).then_some((y / 2, x / 2))
+                                    }
                                 };
                                 let Some((y, x)) = at.filter(|&(y, x)| y < self.height && x < self.width)
                                 else {
@@ -123,8 +126,8 @@ impl Case {
         let (padded, plain) =
             (Layout::padded(channels, height, width), Layout::plain(channels, height, width));
         let output = if self.plain_output { plain } else { padded };
-        let spec = Spec { form: self.form, activation: self.activation, input, output };
-        let convolution = Convolution::new(spec, &self.weights(), &self.bias(), isa);
+        let spec = ConvSpec { kind: self.kind, activation: self.activation, input, output };
+        let convolution = DirectConv::new(spec, &self.weights(), &self.bias(), isa);
         let pack = |values: &[f32], plain: &Layout, padded: &Layout| {
             let mut packed = vec![0.0; padded.len()];
             crate::pack(values, plain, 1, &mut packed, padded);
@@ -165,10 +168,10 @@ proptest! {
 
 #[test]
 fn threads_change_no_bit() {
-    for form in [Form::Point, Form::Square, Form::Doubling] {
+    for kind in [ConvKind::Conv1x1, ConvKind::Conv3x3, ConvKind::ConvTranspose2x2] {
         let values = (0..97).map(|index| (index as f32 * 0.7).sin()).collect();
         let case = Case {
-            form,
+            kind,
             activation: Activation::Relu,
             channels: (24, 40),
             height: 9,
@@ -179,7 +182,7 @@ fn threads_change_no_bit() {
             values,
         };
         for isa in Isa::available() {
-            assert_eq!(case.run(isa), Case { threads: THREADS, ..case.clone() }.run(isa), "{form:?} {isa}");
+            assert_eq!(case.run(isa), Case { threads: THREADS, ..case.clone() }.run(isa), "{kind:?} {isa}");
         }
     }
 }
@@ -187,7 +190,7 @@ fn threads_change_no_bit() {
 #[test]
 fn what_is_not_a_number_stays_so() {
     let case = Case {
-        form: Form::Square,
+        kind: ConvKind::Conv3x3,
         activation: Activation::None,
         channels: (3, 5),
         height: 4,

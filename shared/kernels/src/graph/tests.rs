@@ -158,7 +158,7 @@ impl Net {
         for threads in [1, 2] {
             let threads = Threads::new(NonZeroUsize::new(threads).unwrap()).unwrap();
             for isa in Isa::available() {
-                let ours = replace(&model, isa, &threads).unwrap().into_optimized().unwrap();
+                let ours = fuse(&model, isa, &threads).unwrap().into_optimized().unwrap();
                 let plan = ours.into_runnable().unwrap();
                 let mut state = plan.spawn().unwrap();
                 for run in ["first", "second"] {
@@ -167,7 +167,7 @@ impl Net {
                 }
             }
         }
-        let ours = replace(&model, Isa::best(), &Threads::default()).unwrap().into_optimized().unwrap();
+        let ours = fuse(&model, Isa::best(), &Threads::default()).unwrap().into_optimized().unwrap();
         ours.nodes().iter().map(|node| node.op.name().to_string()).collect()
     }
 }
@@ -263,8 +263,8 @@ fn a_network_in_bytes_is_ours_from_end_to_end() {
     let head = net.numbers("head.numbers", 128, head);
     let output = net.wire("probabilities", sigmoid(), &[head]);
     let names = net.check(output, shape);
-    assert_eq!(count(&names, "NucleiByteConv"), 5, "{names:?}");
-    assert_eq!(count(&names, "NucleiByteMaxPool"), 1, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantizedConv"), 5, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantizedMaxPool"), 1, "{names:?}");
     assert_eq!(count(&names, "NucleiQuantize"), 1, "{names:?}");
     assert_eq!(names.len(), 9, "{names:?}");
 }
@@ -284,7 +284,7 @@ fn stacked_skips_stay_in_our_form() {
     let output = net.conv("output", pool(3, 1, 1, (13, 2)), 1, stacked);
     let names = net.check(output, shape);
     assert_eq!(count(&names, "NucleiConcat"), 2, "{names:?}");
-    assert_eq!(count(&names, "NucleiByteConv"), 3, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantizedConv"), 3, "{names:?}");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn bytes_of_an_unknown_kind_stay_tracts() {
     let (apart, wide) = (net.numbers("apart.numbers", 70, apart), net.numbers("wide.numbers", 70, wide));
     let output = net.wire("sum", add(), &[apart, wide]);
     let names = net.check(output, shape);
-    assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantizedConv"), 2, "{names:?}");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn levels_that_another_layer_has_taken_are_not_asked_for() {
     let other = net.byte_conv("other", pool(3, 1, 1, (4, 8)), (5, 70), levels);
     let output = net.squares_of_sum(one, other);
     let names = net.check(output, shape);
-    assert!(count(&names, "NucleiByteConv") >= 2, "{names:?}");
+    assert!(count(&names, "NucleiQuantizedConv") >= 2, "{names:?}");
 }
 
 #[test]
@@ -328,5 +328,5 @@ fn squares_of_a_sum_stay_tracts() {
     let other = net.byte_conv("other", pool(3, 1, 1, (8, 8)), (60, 70), one);
     let output = net.squares_of_sum(one, other);
     let names = net.check(output, shape);
-    assert_eq!(count(&names, "NucleiByteConv"), 2, "{names:?}");
+    assert_eq!(count(&names, "NucleiQuantizedConv"), 2, "{names:?}");
 }

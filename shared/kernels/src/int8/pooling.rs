@@ -2,19 +2,19 @@
 
 use super::kernel::put;
 use crate::layout::Layout;
-use crate::simd::{ByteTask, Isa, SimdBytes};
-use crate::threads::{Shared, Threads};
+use crate::simd::{Int8Task, Isa, SimdInt8};
+use crate::threads::{DisjointWrites, Threads};
 
 /// Halves height and width, keeping the greatest level of each four pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ByteMaxPooling {
+pub struct QuantizedMaxPool {
     input: Layout,
     output: Layout,
     isa: Isa,
 }
 
-impl ByteMaxPooling {
-    /// For an input that lies as [`byte_layout`](super::byte_layout) says; so does the output. An odd last row or
+impl QuantizedMaxPool {
+    /// For an input that lies as [`c4_layout`](super::c4_layout) says; so does the output. An odd last row or
     /// column is left out.
     ///
     /// # Panics
@@ -37,27 +37,27 @@ impl ByteMaxPooling {
     /// When a slice is not as long as its layout says.
     pub fn run(&self, input: &[u32], output: &mut [u32], threads: &Threads) {
         assert_eq!((input.len(), output.len()), (self.input.len(), self.output.len()));
-        let to = Shared::new(output.as_mut_ptr());
+        let to = DisjointWrites::new(output.as_mut_ptr());
         threads.each(self.output.height(), |y| {
             let row = Row { pooling: self, input, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each row is
             // written by one task, and nobody else has `output`.
-            unsafe { self.isa.run_bytes(row) }
+            unsafe { self.isa.run_int8(row) }
         });
     }
 }
 
 struct Row<'a> {
-    pooling: &'a ByteMaxPooling,
+    pooling: &'a QuantizedMaxPool,
     input: &'a [u32],
     output: *mut u32,
     y: usize,
 }
 
-impl ByteTask for Row<'_> {
+impl Int8Task for Row<'_> {
     #[inline(always)]
-    unsafe fn run<S: SimdBytes>(self) {
-        let ByteMaxPooling { input, output, .. } = self.pooling;
+    unsafe fn run<S: SimdInt8>(self) {
+        let QuantizedMaxPool { input, output, .. } = self.pooling;
         let line = input.line_stride();
         for group in 0..output.channels() {
             for x in (0..output.width()).step_by(S::LANES) {

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::{ByteConvolution, ByteSpec, End, GROUP, TILE};
-use crate::convolution::{Form, Place, Places};
+use super::{CHANNEL_BLOCK, Epilogue, QuantizedConv, QuantizedConvSpec, TILE};
+use crate::convolution::{ConvKind, PixelPosition, PixelTiles};
 use crate::layout::Layout;
-use crate::simd::{ByteTask, SimdBytes};
+use crate::simd::{Int8Task, SimdInt8};
 
 /// A share of a convolution: some tiles of output channels of some rows of the input.
 pub(super) struct Job<'a> {
-    pub(super) convolution: &'a ByteConvolution,
+    pub(super) convolution: &'a QuantizedConv,
     pub(super) input: &'a [u32],
     pub(super) skip: Option<&'a [u32]>,
     /// Words of levels, or floats.
@@ -18,9 +18,9 @@ pub(super) struct Job<'a> {
     pub(super) rows: Range<usize>,
 }
 
-impl ByteTask for Job<'_> {
+impl Int8Task for Job<'_> {
     #[inline(always)]
-    unsafe fn run<S: SimdBytes>(self) {
+    unsafe fn run<S: SimdInt8>(self) {
         // SAFETY: the caller's contract is the callee's.
         unsafe {
             match (S::TILE, S::PIXELS) {
@@ -33,18 +33,18 @@ impl ByteTask for Job<'_> {
 }
 
 /// The levels of a tile: `[channel of the tile, vector of pixels]`.
-type Levels<S, const P: usize> = [[<S as SimdBytes>::V; P]; TILE];
+type Levels<S, const P: usize> = [[<S as SimdInt8>::V; P]; TILE];
 
 impl Job<'_> {
     /// # Safety
-    /// As [`ByteTask::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
+    /// As [`Int8Task::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
     #[inline(always)]
-    unsafe fn tiles_of<S: SimdBytes, const T: usize, const P: usize>(&self) {
+    unsafe fn tiles_of<S: SimdInt8, const T: usize, const P: usize>(&self) {
         let [.., width] = self.convolution.spec.input;
         let vectors = self.rows.len() * width.div_ceil(S::LANES);
         let layouts = (self.convolution.spec.input_layout(), self.convolution.spec.output_layout());
         for tile in self.tiles.clone() {
-            let mut places = Places::from(self.rows.start, width, S::LANES);
+            let mut places = PixelTiles::from(self.rows.start, width, S::LANES);
             let mut left = vectors;
             // SAFETY: as above; the places taken are `vectors` in all, which end with the rows.
             unsafe {
@@ -64,14 +64,14 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::tiles_of`]; the places are within the rows and begin within the columns.
     #[inline(always)]
-    unsafe fn group<S: SimdBytes, const T: usize, const P: usize>(
+    unsafe fn group<S: SimdInt8, const T: usize, const P: usize>(
         &self,
         (from, to): &(Layout, Layout),
         tile: usize,
-        places: [Place; P],
+        places: [PixelPosition; P],
     ) {
-        let ByteConvolution { spec, bias, multipliers, .. } = self.convolution;
-        let zero = i32::from(spec.made.zero);
+        let QuantizedConv { spec, bias, multipliers, .. } = self.convolution;
+        let zero = i32::from(spec.made.zero_point);
         // SAFETY: as above; there are a bias and a multiplier for each channel of each tile.
         unsafe {
             let mut levels: Levels<S, P> = [[S::total(S::zero()); P]; TILE];
@@ -82,17 +82,19 @@ impl Job<'_> {
                     let bias = *bias.as_ptr().add(tile * TILE + at);
                     let multiplier = *multipliers.as_ptr().add(tile * TILE + at);
                     for (level, &sum) in levels[at].iter_mut().zip(sums) {
-                        *level = S::rescale(S::total(sum), bias, multiplier, zero);
+                        *level = S::requantize(S::total(sum), bias, multiplier, zero);
                     }
                 }
             }
-            match (spec.form, spec.end) {
-                (Form::Point | Form::Square, End::Floats) => {
+            match (spec.kind, spec.epilogue) {
+                (ConvKind::Conv1x1 | ConvKind::Conv3x3, Epilogue::Dequantize) => {
                     self.write_floats::<S, P>(to, tile, &places, &levels)
                 }
-                (Form::Point | Form::Square, _) => self.write::<S, P>(to, tile, &places, &levels),
-                (Form::Doubling, End::Floats) => self.double_floats::<S, P>(to, tile, &places, &levels),
-                (Form::Doubling, _) => self.double::<S, P>(to, tile, &places, &levels),
+                (ConvKind::Conv1x1 | ConvKind::Conv3x3, _) => self.write::<S, P>(to, tile, &places, &levels),
+                (ConvKind::ConvTranspose2x2, Epilogue::Dequantize) => {
+                    self.double_floats::<S, P>(to, tile, &places, &levels)
+                }
+                (ConvKind::ConvTranspose2x2, _) => self.double::<S, P>(to, tile, &places, &levels),
             }
         }
     }
@@ -100,13 +102,13 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::group`]; the part is one of the packed weights.
     #[inline(always)]
-    unsafe fn sums<S: SimdBytes, const T: usize, const P: usize>(
+    unsafe fn sums<S: SimdInt8, const T: usize, const P: usize>(
         &self,
         from: &Layout,
         part: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
     ) -> [[S::Sums; P]; T] {
-        let ByteConvolution { weights, taps, .. } = self.convolution;
+        let QuantizedConv { weights, taps, .. } = self.convolution;
         // SAFETY: the packed weights hold `T * S::WORDS` words for each tap and part. A place begins within the
         // columns: its vector and one pixel on either side lie within its stored row, and the rows above and below
         // are stored, too; taps reach no further than one row and one pixel from the place, in any channel.
@@ -144,15 +146,15 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::group`]; no other task writes these words and rows.
     #[inline(always)]
-    unsafe fn write<S: SimdBytes, const P: usize>(
+    unsafe fn write<S: SimdInt8, const P: usize>(
         &self,
         to: &Layout,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         levels: &Levels<S, P>,
     ) {
-        let groups = TILE / GROUP * tile..to.channels();
-        for (group, levels) in groups.zip(levels.chunks_exact(GROUP)) {
+        let groups = TILE / CHANNEL_BLOCK * tile..to.channels();
+        for (group, levels) in groups.zip(levels.chunks_exact(CHANNEL_BLOCK)) {
             for (at, place) in places.iter().enumerate() {
                 // SAFETY: the word is the output's and the place within its rows and columns; from there a whole
                 // vector of the skip, which lies as the output does, can be read.
@@ -171,11 +173,11 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::write`].
     #[inline(always)]
-    unsafe fn double<S: SimdBytes, const P: usize>(
+    unsafe fn double<S: SimdInt8, const P: usize>(
         &self,
         to: &Layout,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         levels: &Levels<S, P>,
     ) {
         let (row, group) = (tile / to.channels(), tile % to.channels());
@@ -206,11 +208,11 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::write`].
     #[inline(always)]
-    unsafe fn write_floats<S: SimdBytes, const P: usize>(
+    unsafe fn write_floats<S: SimdInt8, const P: usize>(
         &self,
         to: &Layout,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         levels: &Levels<S, P>,
     ) {
         for (channel, levels) in (tile * TILE..to.channels()).zip(levels) {
@@ -227,16 +229,16 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::write`].
     #[inline(always)]
-    unsafe fn double_floats<S: SimdBytes, const P: usize>(
+    unsafe fn double_floats<S: SimdInt8, const P: usize>(
         &self,
         to: &Layout,
         tile: usize,
-        places: &[Place; P],
+        places: &[PixelPosition; P],
         levels: &Levels<S, P>,
     ) {
-        let tiles = to.channels().div_ceil(GROUP);
-        let (row, first) = (tile / tiles, tile % tiles * GROUP);
-        let (left, right) = levels.split_at(GROUP);
+        let tiles = to.channels().div_ceil(CHANNEL_BLOCK);
+        let (row, first) = (tile / tiles, tile % tiles * CHANNEL_BLOCK);
+        let (left, right) = levels.split_at(CHANNEL_BLOCK);
         for ((channel, left), right) in (first..to.channels()).zip(left).zip(right) {
             for (at, place) in places.iter().enumerate() {
                 let (y, x) = (2 * place.y + row, 2 * place.x);
@@ -259,16 +261,16 @@ impl Job<'_> {
     /// # Safety
     /// The CPU has the set of `S`.
     #[inline(always)]
-    unsafe fn add<S: SimdBytes>(&self, levels: [S::V; GROUP], skip: S::V) -> [S::V; GROUP] {
-        let ByteSpec { made, end, .. } = self.convolution.spec;
-        let End::Sum { skip: other, sum } = end else { return levels };
+    unsafe fn add<S: SimdInt8>(&self, levels: [S::V; CHANNEL_BLOCK], skip: S::V) -> [S::V; CHANNEL_BLOCK] {
+        let QuantizedConvSpec { made, epilogue, .. } = self.convolution.spec;
+        let Epilogue::AddRequantize { skip: other, sum } = epilogue else { return levels };
         // SAFETY: the caller's contract.
         unsafe {
             let mut result = S::unpack(skip);
             for (skip, level) in result.iter_mut().zip(levels) {
-                let level = S::dequantize(S::cut(level), i32::from(made.zero), made.scale);
-                let added = S::dequantize(*skip, i32::from(other.zero), other.scale);
-                *skip = S::quantize(S::add(level, added), sum.inverse, i32::from(sum.zero));
+                let level = S::dequantize(S::saturate(level), i32::from(made.zero_point), made.scale);
+                let added = S::dequantize(*skip, i32::from(other.zero_point), other.scale);
+                *skip = S::quantize(S::add(level, added), sum.inverse, i32::from(sum.zero_point));
             }
             result
         }
@@ -279,10 +281,10 @@ impl Job<'_> {
     /// # Safety
     /// The CPU has the set of `S`.
     #[inline(always)]
-    unsafe fn number<S: SimdBytes>(&self, levels: S::V) -> S::V {
+    unsafe fn number<S: SimdInt8>(&self, levels: S::V) -> S::V {
         let made = self.convolution.spec.made;
         // SAFETY: the caller's contract.
-        unsafe { S::dequantize(S::cut(levels), i32::from(made.zero), made.scale) }
+        unsafe { S::dequantize(S::saturate(levels), i32::from(made.zero_point), made.scale) }
     }
 }
 
@@ -291,7 +293,7 @@ impl Job<'_> {
 /// # Safety
 /// The CPU has the set of `S`, and `to` is good for as many values.
 #[inline(always)]
-pub(super) unsafe fn put<S: SimdBytes>(to: *mut u32, inside: usize, values: S::V) {
+pub(super) unsafe fn put<S: SimdInt8>(to: *mut u32, inside: usize, values: S::V) {
     // SAFETY: the caller's contract; `cut` holds a vector of any set.
     unsafe {
         if inside >= S::LANES {

@@ -1,6 +1,6 @@
 //! Which nodes compute in bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tract_core::internal::*;
 use tract_core::ops::change_axes::AxisOp;
@@ -9,13 +9,13 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
-use super::recognise::{Layers, Window, added_to, only_reader, place, pooling_window, shape_of};
-use crate::bytes::{Affine, ByteSpec, ByteWeights, End, Rounding};
-use crate::convolution::Form;
+use super::patterns::{Window, added_to, is_max_pool_2x2, only_reader, place, shape_of};
+use crate::convolution::ConvKind;
+use crate::int8::{Epilogue, QuantParams, QuantizedConvSpec, QuantizedWeights, Quantizer};
 
 /// A convolution as the graph has it, with what follows it.
-pub(super) struct ByteSource {
-    pub(super) spec: ByteSpec,
+pub(super) struct QuantizedConvPattern {
+    pub(super) spec: QuantizedConvSpec,
     pub(super) values_oihw: Vec<i8>,
     pub(super) scales: Vec<f32>,
     pub(super) bias: Vec<i32>,
@@ -25,29 +25,39 @@ pub(super) struct ByteSource {
     pub(super) block: usize,
 }
 
-impl ByteSource {
-    pub(super) fn weights(&self) -> ByteWeights<'_> {
-        ByteWeights { values_oihw: &self.values_oihw, scales: &self.scales, bias: &self.bias }
+impl QuantizedConvPattern {
+    pub(super) fn weights(&self) -> QuantizedWeights<'_> {
+        QuantizedWeights { values_oihw: &self.values_oihw, scales: &self.scales, bias: &self.bias }
     }
 }
 
 /// Nodes that become one convolution in bytes.
-pub(super) struct ByteChain {
-    pub(super) source: ByteSource,
+pub(super) struct QuantizedChain {
+    pub(super) source: QuantizedConvPattern,
     pub(super) last: usize,
     pub(super) absorbed: Vec<usize>,
 }
 
 /// The levels of zero of values, by the convolutions that read them; all that read a value must agree.
-pub(super) type Zeros = HashMap<OutletId, u8>;
+pub(super) type ZeroPoints = HashMap<OutletId, u8>;
 
-impl ByteChain {
+/// What the layers that were found before a node have fused.
+pub(super) struct FusedSoFar<'a> {
+    /// Nodes that are part of a layer whose value another node makes.
+    pub(super) absorbed: &'a HashSet<usize>,
+    /// The zero points that those layers read their inputs by.
+    pub(super) zero_points: &'a ZeroPoints,
+    /// Whether a node makes a layer's value.
+    pub(super) makes_value: &'a dyn Fn(usize) -> bool,
+}
+
+impl QuantizedChain {
     /// The chain that begins at a node, if that is a convolution in bytes that our arithmetic fits.
     pub(super) fn of(
         model: &TypedModel,
         order: &[usize],
         node: &TypedNode,
-        layers: &Layers,
+        fused: &FusedSoFar<'_>,
     ) -> TractResult<Option<Self>> {
         let Some(source) = convolution(model, node)? else { return Ok(None) };
         let mut chain = Self { source, last: node.id, absorbed: Vec::new() };
@@ -57,34 +67,34 @@ impl ByteChain {
             // A sum of two convolutions goes to the later one, which the other's value is there for.
             && place_of(skip.node) < place_of(node.id)
             // Levels of which another layer makes floats are not there.
-            && !layers.absorbed.contains(&skip.node)
+            && !fused.absorbed.contains(&skip.node)
         {
             chain.absorbed.extend([chain.last, sum.dequantized, sum.added]);
             chain.absorbed.extend(sum.skip_dequantized);
             chain.last = sum.quantized;
             chain.source.skip = Some(skip);
-            chain.source.spec.end = sum.end;
+            chain.source.spec.epilogue = sum.epilogue;
         } else if let Some(numbers) = only_reader(model, chain.last)?
             && dequantization(numbers) == Some(chain.source.spec.made)
         {
             chain.absorbed.push(std::mem::replace(&mut chain.last, numbers.id));
-            chain.source.spec.end = End::Floats;
+            chain.source.spec.epilogue = Epilogue::Dequantize;
         }
-        let ByteSource { spec, input, block, .. } = &chain.source;
-        let agree = layers.zeros.get(input).is_none_or(|&zero| zero == spec.read.zero);
+        let QuantizedConvPattern { spec, input, block, .. } = &chain.source;
+        let agree = fused.zero_points.get(input).is_none_or(|&zero| zero == spec.read.zero_point);
         // Squares are made while numbers are rounded, which must not be a part of another layer.
         let is_rounding = quantization(model.node(input.node)).is_some();
-        let squares = *block == 1 || is_rounding && !layers.by_last.contains_key(&input.node);
+        let squares = *block == 1 || is_rounding && !(fused.makes_value)(input.node);
         Ok((agree && squares && chain.source.weights().fit(spec)).then_some(chain))
     }
 
     /// Takes in a shuffle of each four channels to 2x2 pixels: a transposed convolution.
     fn double(&mut self, model: &TypedModel) -> TractResult<()> {
-        let ByteSpec { form, channels, input: [_, height, width], .. } = self.source.spec;
+        let QuantizedConvSpec { kind, channels, input: [_, height, width], .. } = self.source.spec;
         let alike = |four: &[u32]| four.iter().all(|value| *value == four[0]);
         let scales: Vec<u32> = self.source.scales.iter().map(|scale| scale.to_bits()).collect();
         let bias: Vec<u32> = self.source.bias.iter().map(|bias| bias.cast_unsigned()).collect();
-        let fits = form == Form::Point
+        let fits = kind == ConvKind::Conv1x1
             && self.source.block == 1
             && channels.is_multiple_of(4)
             && scales.chunks(4).chain(bias.chunks(4)).all(alike);
@@ -103,15 +113,15 @@ impl ByteChain {
         source.scales = every_fourth(channels).map(|row| source.scales[row]).collect();
         source.bias = every_fourth(channels).map(|row| source.bias[row]).collect();
         source.spec.channels = channels / 4;
-        source.spec.form = Form::Doubling;
+        source.spec.kind = ConvKind::ConvTranspose2x2;
         for node in moves {
             self.absorbed.push(std::mem::replace(&mut self.last, node));
         }
         Ok(())
     }
 
-    /// The sum that is the only reader of these values, and the other summand.
-    fn sum(&self, model: &TypedModel) -> TractResult<Option<(Sum, OutletId)>> {
+    /// The sum that alone reads the numbers of these levels, and the levels of the other summand.
+    fn sum(&self, model: &TypedModel) -> TractResult<Option<(SumPattern, OutletId)>> {
         let Some(own) = only_reader(model, self.last)? else { return Ok(None) };
         if dequantization(own) != Some(self.source.spec.made) {
             return Ok(None);
@@ -129,12 +139,12 @@ impl ByteChain {
         }
         let alone = only_reader(model, other.id)?.map(|_| other.id);
         Ok(Some((
-            Sum {
+            SumPattern {
                 dequantized: own.id,
                 added: added.id,
                 skip_dequantized: alone,
                 quantized: quantized.id,
-                end: End::Sum { skip, sum },
+                epilogue: Epilogue::AddRequantize { skip, sum },
             },
             levels,
         )))
@@ -142,30 +152,31 @@ impl ByteChain {
 }
 
 /// The nodes of a sum of levels.
-struct Sum {
+struct SumPattern {
     dequantized: usize,
     added: usize,
     /// If nothing but the sum reads it.
     skip_dequantized: Option<usize>,
     quantized: usize,
-    end: End,
+    epilogue: Epilogue,
 }
 
 /// How a node rounds numbers to levels.
-pub(super) fn quantization(node: &TypedNode) -> Option<Rounding> {
+pub(super) fn quantization(node: &TypedNode) -> Option<Quantizer> {
     let op = node.op_as::<ElementWiseOp>()?.0.downcast_ref::<QuantizeLinearU8>()?;
-    (op.scale.is_finite() && op.scale > 0.0).then_some(Rounding { inverse: op.scale, zero: op.zero_point })
+    (op.scale.is_finite() && op.scale > 0.0)
+        .then_some(Quantizer { inverse: op.scale, zero_point: op.zero_point })
 }
 
 /// What numbers a node makes of levels.
-fn dequantization(node: &TypedNode) -> Option<Affine> {
+fn dequantization(node: &TypedNode) -> Option<QuantParams> {
     let op = node.op_as::<DequantizeLinearF32>()?;
-    Some(Affine { scale: op.scale, zero: u8::try_from(op.zero_point).ok()? })
+    Some(QuantParams { scale: op.scale, zero_point: u8::try_from(op.zero_point).ok()? })
 }
 
 /// The shape of what a pooling to the maximum of 2x2 levels reads.
 pub(super) fn pooling(model: &TypedModel, node: &TypedNode) -> TractResult<Option<[usize; 3]>> {
-    if !pooling_window(node) {
+    if !is_max_pool_2x2(node) {
         return Ok(None);
     }
     let shape = shape_of(model.node_input_facts(node.id)?[0], u8::datum_type());
@@ -181,19 +192,19 @@ fn is_point_product(op: &EinSum) -> bool {
 }
 
 /// A convolution of levels by signed bytes, without what follows it.
-fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<ByteSource>> {
-    let (form, block) = if let Some(op) = node.op_as::<Conv>() {
+fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<QuantizedConvPattern>> {
+    let (kind, block) = if let Some(op) = node.op_as::<Conv>() {
         if op.q_params.is_none() || op.group != 1 || op.kernel_fmt != KernelFormat::OIHW {
             return Ok(None);
         }
         match Window::of(&op.pool_spec) {
-            Some(Window { side: 1, stride: 1, padding: 0 }) => (Form::Point, 1),
-            Some(Window { side: 2, stride: 2, padding: 0 }) => (Form::Point, 2),
-            Some(Window { side: 3, stride: 1, padding: 1 }) => (Form::Square, 1),
+            Some(Window { side: 1, stride: 1, padding: 0 }) => (ConvKind::Conv1x1, 1),
+            Some(Window { side: 2, stride: 2, padding: 0 }) => (ConvKind::Conv1x1, 2),
+            Some(Window { side: 3, stride: 1, padding: 1 }) => (ConvKind::Conv3x3, 1),
             _ => return Ok(None),
         }
     } else if node.op_as::<EinSum>().is_some_and(|op| op.q_params.is_some() && is_point_product(op)) {
-        (Form::Point, 1)
+        (ConvKind::Conv1x1, 1)
     } else {
         return Ok(None);
     };
@@ -206,12 +217,12 @@ fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<ByteS
     if !(height.is_multiple_of(block) && width.is_multiple_of(block)) {
         return Ok(None);
     }
-    let affine = |zero: &TypedFact, scale: &TypedFact| -> TractResult<Option<Affine>> {
+    let affine = |zero: &TypedFact, scale: &TypedFact| -> TractResult<Option<QuantParams>> {
         let (Some([zero]), Some([scale])) = (one(numbers::<i32>(zero)?), one(numbers::<f32>(scale)?)) else {
             return Ok(None);
         };
-        let Ok(zero) = u8::try_from(zero) else { return Ok(None) };
-        Ok((scale.is_finite() && scale > 0.0).then_some(Affine { scale, zero }))
+        let Ok(zero_point) = u8::try_from(zero) else { return Ok(None) };
+        Ok((scale.is_finite() && scale > 0.0).then_some(QuantParams { scale, zero_point }))
     };
     let (Some(read), Some(made)) = (affine(read_zero, read_scale)?, affine(made_zero, made_scale)?) else {
         return Ok(None);
@@ -226,14 +237,14 @@ fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<ByteS
     let Some(bias) = self::spread(bias, channels) else { return Ok(None) };
     let centred = numbers::<i32>(weight_zero)?.is_some_and(|zeros| zeros.iter().all(|&zero| zero == 0));
     let values_oihw = weights.try_as_plain_ram()?.as_slice::<i8>()?.to_vec();
-    let side = form.side();
+    let side = kind.side();
     let input = [from * block * block, height / block, width / block];
     if !centred || values_oihw.len() != channels * input[0] * side * side {
         return Ok(None);
     }
-    let spec = ByteSpec { form, input, read, channels, made, end: End::Levels };
+    let spec = QuantizedConvSpec { kind, input, read, channels, made, epilogue: Epilogue::Requantize };
     let input = node.inputs[0];
-    Ok(Some(ByteSource { spec, values_oihw, scales, bias, input, skip: None, block }))
+    Ok(Some(QuantizedConvPattern { spec, values_oihw, scales, bias, input, skip: None, block }))
 }
 
 /// A constant's numbers.

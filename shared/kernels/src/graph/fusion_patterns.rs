@@ -5,86 +5,50 @@ use std::collections::{HashMap, HashSet};
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::binary::TypedBinOp;
-use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
-use tract_core::ops::math::{Add, Max};
-use tract_core::ops::nn::DataFormat;
+use tract_core::ops::cnn::{Conv, Deconv, KernelFormat};
+use tract_core::ops::math::Max;
 
-use super::bytes::{self, ByteChain, ByteSource, Zeros};
-use crate::bytes::GROUP;
-use crate::convolution::{Activation, Form, Spec};
+use super::int8::{self, FusedSoFar, QuantizedChain, QuantizedConvPattern, ZeroPoints};
+use super::patterns::{Shape, Window, added_to, is_max_pool_2x2, only_reader, other_input, place, shape_of};
+use crate::convolution::{Activation, ConvKind, ConvSpec};
+use crate::int8::CHANNEL_BLOCK;
 use crate::layout::Layout;
 
-/// Channels, height and width of a value of one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    channels: usize,
-    height: usize,
-    width: usize,
-}
-
-/// Channels, height and width of a value of one image of that type. `None` where it would take many times the memory
-/// in our form: images of a few pixels and very many channels.
-pub(super) fn shape_of(fact: &TypedFact, of: DatumType) -> Option<[usize; 3]> {
-    let (true, &[1, channels, height, width]) = (fact.datum_type == of, fact.shape.as_concrete()?) else {
-        return None;
-    };
-    let padded = Layout::padded(channels, height, width).len();
-    (padded <= 4 * channels * height * width + SMALL).then_some([channels, height, width])
-}
-
-/// Values that may be stored beside pixels whatever their number.
-const SMALL: usize = 1 << 20;
-
-impl Shape {
-    pub(super) fn of(fact: &TypedFact) -> Option<Self> {
-        let [channels, height, width] = shape_of(fact, f32::datum_type())?;
-        Some(Self { channels, height, width })
-    }
-
-    pub(super) const fn plain(&self) -> Layout {
-        Layout::plain(self.channels, self.height, self.width)
-    }
-
-    pub(super) const fn padded(&self) -> Layout {
-        Layout::padded(self.channels, self.height, self.width)
-    }
-}
-
 /// A convolution as the graph has it.
-pub(super) struct Source {
-    pub(super) spec: Spec,
+pub(super) struct ConvPattern {
+    pub(super) spec: ConvSpec,
     pub(super) weights_oihw: Vec<f32>,
     pub(super) bias: Vec<f32>,
 }
 
 /// Nodes that one of our operators replaces.
-pub(super) enum Layer {
-    Convolution {
+pub(super) enum FusedLayer {
+    Conv {
         name: String,
-        convolution: Source,
+        convolution: ConvPattern,
         input: OutletId,
         skip: Option<OutletId>,
         /// Side of the squares of the input's pixels that become channels.
         block: usize,
     },
-    Pooling {
+    MaxPool {
         name: String,
         input: OutletId,
         shape: Shape,
     },
-    ByteConvolution {
+    QuantizedConv {
         name: String,
-        source: ByteSource,
+        source: QuantizedConvPattern,
     },
     /// Of two values that are both floats, or both levels.
-    Stacking {
+    Concat {
         name: String,
         inputs: [OutletId; 2],
         /// Channels, height and width of each.
         shapes: [[usize; 3]; 2],
         of_bytes: bool,
     },
-    BytePooling {
+    QuantizedMaxPool {
         name: String,
         input: OutletId,
         shape: [usize; 3],
@@ -92,24 +56,24 @@ pub(super) enum Layer {
 }
 
 /// All layers of a graph.
-pub(super) struct Layers {
+pub(super) struct FusedLayers {
     /// By the node whose value they make.
-    pub(super) by_last: HashMap<usize, Layer>,
+    pub(super) by_last: HashMap<usize, FusedLayer>,
     /// Nodes that are part of a layer whose value another node makes.
     pub(super) absorbed: HashSet<usize>,
     /// Nodes that read padded values.
     readers: HashSet<usize>,
     /// The levels of zero of the bytes that convolutions read.
-    pub(super) zeros: Zeros,
+    pub(super) zero_points: ZeroPoints,
 }
 
-impl Layers {
+impl FusedLayers {
     pub(super) fn of(model: &TypedModel) -> TractResult<Self> {
         let mut layers = Self {
             by_last: HashMap::new(),
             absorbed: HashSet::new(),
             readers: HashSet::new(),
-            zeros: Zeros::new(),
+            zero_points: ZeroPoints::new(),
         };
         let order = model.eval_order()?;
         for &id in &order {
@@ -125,24 +89,25 @@ impl Layers {
                 }
                 layers.absorbed.extend(chain.absorbed);
                 let (name, input, skip) = (node.name.clone(), node.inputs[0], chain.skip);
-                let layer = Layer::Convolution { name, convolution, input, skip, block };
+                let layer = FusedLayer::Conv { name, convolution, input, skip, block };
                 layers.by_last.insert(chain.last, layer);
             } else if let Some(shape) = pooling(model, node)? {
                 layers.readers.insert(id);
-                let layer = Layer::Pooling { name: node.name.clone(), input: node.inputs[0], shape };
+                let layer = FusedLayer::MaxPool { name: node.name.clone(), input: node.inputs[0], shape };
                 layers.by_last.insert(id, layer);
-            } else if let Some(chain) = ByteChain::of(model, &order, node, &layers)? {
-                let ByteChain { source, last, absorbed } = chain;
-                layers.zeros.insert(source.input, source.spec.read.zero);
+            } else if let Some(chain) = layers.quantized(model, &order, node)? {
+                let QuantizedChain { source, last, absorbed } = chain;
+                layers.zero_points.insert(source.input, source.spec.read.zero_point);
                 layers.absorbed.extend(absorbed);
-                layers.by_last.insert(last, Layer::ByteConvolution { name: node.name.clone(), source });
-            } else if let Some(shape) = bytes::pooling(model, node)? {
-                let layer = Layer::BytePooling { name: node.name.clone(), input: node.inputs[0], shape };
+                layers.by_last.insert(last, FusedLayer::QuantizedConv { name: node.name.clone(), source });
+            } else if let Some(shape) = int8::pooling(model, node)? {
+                let layer =
+                    FusedLayer::QuantizedMaxPool { name: node.name.clone(), input: node.inputs[0], shape };
                 layers.by_last.insert(id, layer);
             }
         }
         for &id in &order {
-            if let Some(layer) = layers.stacking(model, model.node(id))? {
+            if let Some(layer) = layers.concat(model, model.node(id))? {
                 layers.readers.insert(id);
                 layers.by_last.insert(id, layer);
             }
@@ -150,8 +115,24 @@ impl Layers {
         Ok(layers)
     }
 
-    /// A stacking of two values that one of our convolutions reads.
-    fn stacking(&self, model: &TypedModel, node: &TypedNode) -> TractResult<Option<Layer>> {
+    /// The quantized convolution that begins at a node.
+    fn quantized(
+        &self,
+        model: &TypedModel,
+        order: &[usize],
+        node: &TypedNode,
+    ) -> TractResult<Option<QuantizedChain>> {
+        let makes_value = |id: usize| self.by_last.contains_key(&id);
+        let fused = FusedSoFar {
+            absorbed: &self.absorbed,
+            zero_points: &self.zero_points,
+            makes_value: &makes_value,
+        };
+        QuantizedChain::of(model, order, node, &fused)
+    }
+
+    /// A concatenation of two values that one of our convolutions reads.
+    fn concat(&self, model: &TypedModel, node: &TypedNode) -> TractResult<Option<FusedLayer>> {
         let (Some(op), &[first, second]) = (node.op_as::<TypedConcat>(), node.inputs.as_slice()) else {
             return Ok(None);
         };
@@ -164,11 +145,12 @@ impl Layers {
         let inputs = [first, second];
         if let Some(shapes) = shapes(f32::datum_type()) {
             let is_read = model.outlet_successors(node.id.into()).iter().any(|it| self.reads_padded(it.node));
-            return Ok(is_read.then_some(Layer::Stacking { name, inputs, shapes, of_bytes: false }));
+            return Ok(is_read.then_some(FusedLayer::Concat { name, inputs, shapes, of_bytes: false }));
         }
-        let is_read = self.zeros.contains_key(&node.id.into());
-        let shapes = shapes(u8::datum_type()).filter(|[first, _]| is_read && first[0].is_multiple_of(GROUP));
-        Ok(shapes.map(|shapes| Layer::Stacking { name, inputs, shapes, of_bytes: true }))
+        let is_read = self.zero_points.contains_key(&node.id.into());
+        let shapes =
+            shapes(u8::datum_type()).filter(|[first, _]| is_read && first[0].is_multiple_of(CHANNEL_BLOCK));
+        Ok(shapes.map(|shapes| FusedLayer::Concat { name, inputs, shapes, of_bytes: true }))
     }
 
     /// Whether a node of the old graph becomes a part of an operator that reads padded values.
@@ -211,28 +193,6 @@ impl Chain {
     }
 }
 
-pub(super) fn place(order: &[usize], id: usize) -> Option<usize> {
-    order.iter().position(|&other| other == id)
-}
-
-/// The only reader of a node's value, unless the value is an output of the graph.
-pub(super) fn only_reader(model: &TypedModel, id: usize) -> TractResult<Option<&TypedNode>> {
-    let is_output = model.output_outlets()?.contains(&id.into());
-    Ok(match model.outlet_successors(id.into()) {
-        [reader] if !is_output => Some(model.node(reader.node)),
-        _ => None,
-    })
-}
-
-/// The input of a sum or maximum beside the one from `id`.
-fn other_input(node: &TypedNode, id: usize) -> Option<OutletId> {
-    match node.inputs.as_slice() {
-        [a, b] if a.node == id && b.node != id => Some(*b),
-        [a, b] if b.node == id && a.node != id => Some(*a),
-        _ => None,
-    }
-}
-
 fn is_rectifier(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<bool> {
     let is_max = node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Max>());
     let Some(other) = other_input(node, id).filter(|_| is_max) else { return Ok(false) };
@@ -241,15 +201,8 @@ fn is_rectifier(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<
     Ok(zero == Some(0.0))
 }
 
-pub(super) fn added_to(model: &TypedModel, node: &TypedNode, id: usize) -> TractResult<Option<OutletId>> {
-    let is_sum = node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Add>());
-    let Some(other) = other_input(node, id).filter(|_| is_sum) else { return Ok(None) };
-    let (shape, own) = (Shape::of(model.outlet_fact(other)?), Shape::of(model.outlet_fact(id.into())?));
-    Ok((shape.is_some() && shape == own).then_some(other))
-}
-
 /// The convolution of a node, and the side of the squares of its input's pixels that become channels.
-fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Source, usize)>> {
+fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(ConvPattern, usize)>> {
     let transposed = node.op_as::<Deconv>();
     let (pool, format, group) = match (node.op_as::<Conv>(), transposed) {
         (Some(op), _) if op.q_params.is_none() => (&op.pool_spec, op.kernel_fmt, op.group),
@@ -259,11 +212,11 @@ fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Sour
         _ => return Ok(None),
     };
     let Some(window) = Window::of(pool) else { return Ok(None) };
-    let (form, block) = match (window, transposed.is_some()) {
-        (Window { side: 1, stride: 1, padding: 0 }, false) => (Form::Point, 1),
-        (Window { side: 2, stride: 2, padding: 0 }, false) => (Form::Point, 2),
-        (Window { side: 3, stride: 1, padding: 1 }, false) => (Form::Square, 1),
-        (Window { side: 2, stride: 2, padding: 0 }, true) => (Form::Doubling, 1),
+    let (kind, block) = match (window, transposed.is_some()) {
+        (Window { side: 1, stride: 1, padding: 0 }, false) => (ConvKind::Conv1x1, 1),
+        (Window { side: 2, stride: 2, padding: 0 }, false) => (ConvKind::Conv1x1, 2),
+        (Window { side: 3, stride: 1, padding: 1 }, false) => (ConvKind::Conv3x3, 1),
+        (Window { side: 2, stride: 2, padding: 0 }, true) => (ConvKind::ConvTranspose2x2, 1),
         _ => return Ok(None),
     };
     let facts = model.node_input_facts(node.id)?;
@@ -282,54 +235,15 @@ fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Sour
         return Ok(None);
     }
     let input = Layout::padded(from.channels * block * block, from.height / block, from.width / block);
-    let spec = Spec { form, activation: Activation::None, input, output: to.padded() };
-    Ok(Some((Source { spec, weights_oihw, bias }, block)))
+    let spec = ConvSpec { kind, activation: Activation::None, input, output: to.padded() };
+    Ok(Some((ConvPattern { spec, weights_oihw, bias }, block)))
 }
 
 /// The shape of what a pooling to the maximum of 2x2 reads.
 fn pooling(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Shape>> {
-    if !pooling_window(node) {
+    if !is_max_pool_2x2(node) {
         return Ok(None);
     }
     let shape = Shape::of(model.node_input_facts(node.id)?[0]);
     Ok(shape.filter(|shape| shape.height.is_multiple_of(2) && shape.width.is_multiple_of(2)))
-}
-
-/// Whether a node is a pooling to the maximum of 2x2 pixels.
-pub(super) fn pooling_window(node: &TypedNode) -> bool {
-    node.op_as::<MaxPool>().is_some_and(|op| {
-        let window = Window::of(&op.pool_spec);
-        op.with_index_outputs.is_none() && window == Some(Window { side: 2, stride: 2, padding: 0 })
-    })
-}
-
-/// The pixels that a square window covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) side: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-}
-
-impl Window {
-    /// `None` when the window is no square, or dilated, or padded unevenly.
-    pub(super) fn of(pool: &PoolSpec) -> Option<Self> {
-        let same = |values: &[usize]| match values {
-            &[a, b] if a == b => Some(a),
-            _ => None,
-        };
-        if pool.data_format != DataFormat::NCHW || same(&pool.dilations())? != 1 {
-            return None;
-        }
-        let padding = match &pool.padding {
-            PaddingSpec::Valid => 0,
-            PaddingSpec::Explicit(before, after) | PaddingSpec::ExplicitOnnxPool(before, after, false)
-                if before == after =>
-            {
-                same(before)?
-            }
-            _ => return None,
-        };
-        Some(Self { side: same(&pool.kernel_shape)?, stride: same(&pool.strides())?, padding })
-    }
 }

@@ -2,32 +2,32 @@
 
 use std::hint::black_box;
 
-use crate::simd::{ByteTask, Isa, PIXELS, Simd, SimdBytes, Task};
+use crate::simd::{Int8Task, Isa, PIXELS, Simd, SimdInt8, Task};
 
 /// Multiplies and adds in registers for some rounds with the best instruction set of this CPU, and returns how many
 /// multiply-accumulates that were: the time of it is the peak of the core that calls.
-pub fn multiply_add_burst(rounds: u32) -> u64 {
+pub fn peak_f32_macs(rounds: u32) -> u64 {
     let isa = Isa::best();
     // SAFETY: `best` is what this CPU has; the task's pointers are to its own arrays.
-    unsafe { isa.run(Burst { rounds }) };
+    unsafe { isa.run(PeakLoop { rounds }) };
     u64::from(rounds) * (isa.tile() * PIXELS * isa.lanes()) as u64
 }
 
 /// The same with bytes, of which four products are added to a sum at a time.
-pub fn byte_multiply_add_burst(rounds: u32) -> u64 {
+pub fn peak_int8_macs(rounds: u32) -> u64 {
     let isa = Isa::best();
     // SAFETY: `best` is what this CPU has; the task's pointers are to its own arrays.
-    unsafe { isa.run_bytes(Burst { rounds }) };
-    let format = isa.bytes();
+    unsafe { isa.run_int8(PeakLoop { rounds }) };
+    let format = isa.int8();
     // Two sets of pixels of four channels each.
     u64::from(rounds) * (2 * 4 * format.tile * format.pixels * format.lanes) as u64
 }
 
-struct Burst {
+struct PeakLoop {
     rounds: u32,
 }
 
-impl Burst {
+impl PeakLoop {
     /// # Safety
     /// As [`Task::run`]; `T` is `S::TILE`.
     #[inline(always)]
@@ -49,7 +49,7 @@ impl Burst {
     }
 }
 
-impl Task for Burst {
+impl Task for PeakLoop {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the caller's contract is the callee's.
@@ -62,11 +62,11 @@ impl Task for Burst {
     }
 }
 
-impl Burst {
+impl PeakLoop {
     /// # Safety
-    /// As [`ByteTask::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
+    /// As [`Int8Task::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
     #[inline(always)]
-    unsafe fn byte_tile<S: SimdBytes, const T: usize, const P: usize>(&self) {
+    unsafe fn int8_tile<S: SimdInt8, const T: usize, const P: usize>(&self) {
         // Four words a sum: two sets of weights, of two words each at most.
         let weights = black_box([[1_u32; 4]; T]);
         // SAFETY: the caller vouches for the CPU; there are as many words as are read.
@@ -81,15 +81,15 @@ impl Burst {
     }
 }
 
-impl ByteTask for Burst {
+impl Int8Task for PeakLoop {
     #[inline(always)]
-    unsafe fn run<S: SimdBytes>(self) {
+    unsafe fn run<S: SimdInt8>(self) {
         // SAFETY: the caller's contract is the callee's.
         unsafe {
             match (S::TILE, S::PIXELS) {
-                (8, 3) => self.byte_tile::<S, 8, 3>(),
-                (_, 3) => self.byte_tile::<S, 4, 3>(),
-                _ => self.byte_tile::<S, 4, 2>(),
+                (8, 3) => self.int8_tile::<S, 8, 3>(),
+                (_, 3) => self.int8_tile::<S, 4, 3>(),
+                _ => self.int8_tile::<S, 4, 2>(),
             }
         }
     }

@@ -6,12 +6,12 @@ pub(super) const GREATEST: f32 = (1 << 30) as f32;
 
 /// Work on bytes that is compiled once for each instruction set. Closures are not, unless the compiler happens to
 /// inline them: kernels are written in loops.
-pub(crate) trait ByteTask {
+pub(crate) trait Int8Task {
     /// Does it.
     ///
     /// # Safety
     /// This CPU has the set of `S`; the pointers that the task holds are good for what it reads and writes.
-    unsafe fn run<S: SimdBytes>(self);
+    unsafe fn run<S: SimdInt8>(self);
 }
 
 /// Vectors of one instruction set whose lanes are 32 bits wide: a lane holds four levels of a pixel, or one level
@@ -21,8 +21,8 @@ pub(crate) trait ByteTask {
 /// unsigned ones on others.
 ///
 /// # Safety of its functions
-/// This CPU has the set; pointers are good for [`SimdBytes::LANES`] values, unaligned.
-pub(crate) trait SimdBytes: Copy {
+/// This CPU has the set; pointers are good for [`SimdInt8::LANES`] values, unaligned.
+pub(crate) trait SimdInt8: Copy {
     /// A vector.
     type V: Copy;
     /// Sums under way, of a vector of pixels.
@@ -38,7 +38,7 @@ pub(crate) trait SimdBytes: Copy {
     /// Words that four weights take.
     const WORDS: usize;
 
-    /// Four weights as [`SimdBytes::multiply_add`] reads them; those beyond [`SimdBytes::WORDS`] are zero.
+    /// Four weights as [`SimdInt8::multiply_add`] reads them; those beyond [`SimdInt8::WORDS`] are zero.
     fn words(weights: [i8; 4]) -> [u32; 2];
 
     unsafe fn load(from: *const u32) -> Self::V;
@@ -51,7 +51,7 @@ pub(crate) trait SimdBytes: Copy {
         weights: *const u32,
         pixels: &[Self::V; P],
     );
-    /// [`SimdBytes::multiply_add`] for two sets of pixels, the weights for which follow each other.
+    /// [`SimdInt8::multiply_add`] for two sets of pixels, the weights for which follow each other.
     #[inline(always)]
     unsafe fn multiply_add_pair<const P: usize>(
         sums: &mut [[Self::Sums; P]],
@@ -68,15 +68,15 @@ pub(crate) trait SimdBytes: Copy {
     /// The sums, as `i32`.
     unsafe fn total(sums: Self::Sums) -> Self::V;
     /// `round(f32(sum + bias) * multiplier) + zero`, ties to even.
-    unsafe fn rescale(sum: Self::V, bias: i32, multiplier: f32, zero: i32) -> Self::V;
+    unsafe fn requantize(sum: Self::V, bias: i32, multiplier: f32, zero_point: i32) -> Self::V;
     /// Levels cut to `0..=255`.
-    unsafe fn cut(levels: Self::V) -> Self::V;
+    unsafe fn saturate(levels: Self::V) -> Self::V;
     /// `f32(level - zero) * scale`.
-    unsafe fn dequantize(levels: Self::V, zero: i32, scale: f32) -> Self::V;
+    unsafe fn dequantize(levels: Self::V, zero_point: i32, scale: f32) -> Self::V;
     /// The sums of floats.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `round(value * inverse) + zero`, ties to even; what is no number counts as a great one.
-    unsafe fn quantize(values: Self::V, inverse: f32, zero: i32) -> Self::V;
+    unsafe fn quantize(values: Self::V, inverse: f32, zero_point: i32) -> Self::V;
     /// Cuts the levels of four channels and puts them into the bytes of each pixel.
     unsafe fn pack(levels: [Self::V; 4]) -> Self::V;
     /// The levels of the channels in the bytes of each pixel.

@@ -1,24 +1,24 @@
 //! Two values stacked along their channels.
 
 use crate::layout::Layout;
-use crate::threads::{Shared, Threads};
+use crate::threads::{DisjointWrites, Threads};
 
 /// Stacks two padded values of one height and width: of floats, or of words of levels, where the first fills its
 /// words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stacking {
+pub struct Concat {
     first: Layout,
     second: Layout,
     output: Layout,
 }
 
-impl Stacking {
+impl Concat {
     /// For inputs that lie like this; the output is padded as well.
     ///
     /// # Panics
     /// When an input is not padded, or they differ in height or width.
     pub fn new(first: Layout, second: Layout) -> Self {
-        assert!(first.is_padded() && second.is_padded(), "the inputs of a stacking are padded");
+        assert!(first.is_padded() && second.is_padded(), "the inputs of a concat are padded");
         assert_eq!((first.height(), first.width()), (second.height(), second.width()));
         let output = Layout::padded(first.channels() + second.channels(), first.height(), first.width());
         Self { first, second, output }
@@ -36,7 +36,7 @@ impl Stacking {
     pub fn run<T: Copy + Send + Sync>(&self, first: &[T], second: &[T], output: &mut [T], threads: &Threads) {
         let Self { first: from, second: and, output: to } = self;
         assert_eq!((first.len(), second.len(), output.len()), (from.len(), and.len(), to.len()));
-        let pixels = Shared::new(output.as_mut_ptr());
+        let pixels = DisjointWrites::new(output.as_mut_ptr());
         threads.each(to.height(), |y| {
             for channel in 0..to.channels() {
                 let row = match channel.checked_sub(from.channels()) {
@@ -72,12 +72,12 @@ mod tests {
                 padded
             };
             let (lower, upper) = values.split_at(from.len());
-            let stacking =
-                Stacking::new(Layout::padded(first, height, width), Layout::padded(second, height, width));
-            let mut output = vec![0.0; stacking.output().len()];
-            stacking.run(&padded(lower, &from), &padded(upper, &and), &mut output, &Threads::default());
+            let concat =
+                Concat::new(Layout::padded(first, height, width), Layout::padded(second, height, width));
+            let mut output = vec![0.0; concat.output().len()];
+            concat.run(&padded(lower, &from), &padded(upper, &and), &mut output, &Threads::default());
             let mut found = vec![0.0; both.len()];
-            unpack(&output, stacking.output(), &mut found, &both);
+            unpack(&output, concat.output(), &mut found, &both);
             assert_eq!(found, values);
             assert_eq!(output, padded(&values, &both), "something was written beside the pixels");
         }

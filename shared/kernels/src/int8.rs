@@ -13,108 +13,110 @@
 //! in a word of 32 bits, so that a vector holds as many pixels as one of `f32`, and a dot product of bytes adds four
 //! channels to the sum of each. The padding around the pixels is the level of zero.
 
-mod forms;
 mod kernel;
+mod pack_c4;
 mod pooling;
 
 use std::fmt;
 
-use crate::convolution::Form;
+use crate::convolution::ConvKind;
 use crate::layout::Layout;
 use crate::simd::Isa;
-use crate::threads::{Shared, Threads};
+use crate::threads::{DisjointWrites, Threads};
 
 use self::kernel::Job;
 
-pub use self::forms::{Quantization, pack_levels, unpack_levels};
-pub use self::pooling::ByteMaxPooling;
+pub use self::pack_c4::{QuantizeInput, pack_c4, unpack_c4};
+pub use self::pooling::QuantizedMaxPool;
 
 /// Channels of a word.
-pub(crate) const GROUP: usize = 4;
+pub(crate) const CHANNEL_BLOCK: usize = 4;
 /// Output channels of a tile.
 const TILE: usize = 8;
 /// What sums and rescaled sums stay below, so that no conversion overflows.
 const MOST: f64 = (1 << 30) as f64;
 
-/// Where the levels of an image lie: as [`Layout::padded`] of words of four channels. Bytes of channels that a
-/// image does not have hold any level.
-pub const fn byte_layout(channels: usize, height: usize, width: usize) -> Layout {
-    Layout::padded(channels.div_ceil(GROUP), height, width)
+/// Where the levels of a picture lie: as [`Layout::padded`] of words of four channels. Bytes of channels that a
+/// picture does not have hold any level.
+pub const fn c4_layout(channels: usize, height: usize, width: usize) -> Layout {
+    Layout::padded(channels.div_ceil(CHANNEL_BLOCK), height, width)
 }
 
 /// How levels stand for numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Affine {
-    /// Between neighboring levels, positive.
+pub struct QuantParams {
+    /// Between neighbouring levels, positive.
     pub scale: f32,
     /// The level of zero.
-    pub zero: u8,
+    pub zero_point: u8,
 }
 
 /// How numbers become levels: `round(number * inverse) + zero`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rounding {
+pub struct Quantizer {
     /// One over the scale, positive.
     pub inverse: f32,
     /// The level of zero.
-    pub zero: u8,
+    pub zero_point: u8,
 }
 
 /// What becomes of the levels that a convolution makes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum End {
+pub enum Epilogue {
     /// They are the output.
-    Levels,
+    Requantize,
     /// Those of a skip are added, number by number, and the sum is rounded to levels of its own:
-    /// `round((f32(level - zero) * scale + f32(other - skip.zero) * skip.scale) * inverse) + sum.zero`.
-    Sum {
+    /// `round((f32(level - zero) * scale + f32(other - skip.zero_point) * skip.scale) * inverse) + sum.zero_point`.
+    AddRequantize {
         /// The skip's.
-        skip: Affine,
+        skip: QuantParams,
         /// The output's.
-        sum: Rounding,
+        sum: Quantizer,
     },
     /// The numbers that they stand for, row-major.
-    Floats,
+    Dequantize,
 }
 
 /// A convolution's size and settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ByteSpec {
+pub struct QuantizedConvSpec {
     /// The pixels read.
-    pub form: Form,
+    pub kind: ConvKind,
     /// Channels, height and width read.
     pub input: [usize; 3],
     /// The input's levels.
-    pub read: Affine,
+    pub read: QuantParams,
     /// Output channels.
     pub channels: usize,
-    /// The levels made, before what [`End`] says.
-    pub made: Affine,
+    /// The levels made, before what [`Epilogue`] says.
+    pub made: QuantParams,
     /// What becomes of them.
-    pub end: End,
+    pub epilogue: Epilogue,
 }
 
-impl ByteSpec {
+impl QuantizedConvSpec {
     /// Where the input lies.
     pub const fn input_layout(&self) -> Layout {
         let [channels, height, width] = self.input;
-        byte_layout(channels, height, width)
+        c4_layout(channels, height, width)
     }
 
     /// Where the output lies.
     pub const fn output_layout(&self) -> Layout {
         let [_, height, width] = self.input;
-        let scale = self.form.scale();
-        match self.end {
-            End::Levels | End::Sum { .. } => byte_layout(self.channels, height * scale, width * scale),
-            End::Floats => Layout::plain(self.channels, height * scale, width * scale),
+        let scale = self.kind.scale();
+        match self.epilogue {
+            Epilogue::Requantize | Epilogue::AddRequantize { .. } => {
+                c4_layout(self.channels, height * scale, width * scale)
+            }
+            Epilogue::Dequantize => Layout::plain(self.channels, height * scale, width * scale),
         }
     }
 }
 
 /// A convolution's numbers.
 #[derive(Debug, Clone, Copy)]
-pub struct ByteWeights<'a> {
+pub struct QuantizedWeights<'a> {
     /// `[output channels, input channels, side, side]`; greater than -128.
     pub values_oihw: &'a [i8],
     /// One an output channel, positive.
@@ -123,14 +125,16 @@ pub struct ByteWeights<'a> {
     pub bias: &'a [i32],
 }
 
-impl ByteWeights<'_> {
+impl QuantizedWeights<'_> {
     /// Whether a convolution of these numbers fits the arithmetic: no sum, rescaled sum or product of weights can
     /// overflow, whatever the input.
-    pub fn fit(&self, spec: &ByteSpec) -> bool {
+    pub fn fit(&self, spec: &QuantizedConvSpec) -> bool {
         let per_output = self.values_oihw.len() / spec.channels.max(1);
-        let factors = match spec.end {
-            End::Sum { skip, sum } => [spec.made.scale, skip.scale].map(|scale| scale * sum.inverse),
-            End::Levels | End::Floats => [1.0; 2],
+        let factors = match spec.epilogue {
+            Epilogue::AddRequantize { skip, sum } => {
+                [spec.made.scale, skip.scale].map(|scale| scale * sum.inverse)
+            }
+            Epilogue::Requantize | Epilogue::Dequantize => [1.0; 2],
         };
         let rows = self.values_oihw.chunks(per_output.max(1)).zip(self.scales).zip(self.bias);
         factors.iter().all(|&factor| factor > 0.0 && f64::from(factor) * 512.0 < MOST)
@@ -145,14 +149,14 @@ impl ByteWeights<'_> {
 }
 
 /// From a sum to a level.
-fn multiplier(spec: &ByteSpec, weight_scale: f32) -> f32 {
+fn multiplier(spec: &QuantizedConvSpec, weight_scale: f32) -> f32 {
     spec.read.scale * weight_scale / spec.made.scale
 }
 
 /// A convolution in bytes, its weights packed for one instruction set.
 #[derive(Clone, PartialEq)]
-pub struct ByteConvolution {
-    spec: ByteSpec,
+pub struct QuantizedConv {
+    spec: QuantizedConvSpec,
     isa: Isa,
     /// From the word of a pixel's first channels to each word that is read for it, in bytes.
     taps: Vec<isize>,
@@ -164,19 +168,19 @@ pub struct ByteConvolution {
     multipliers: Vec<f32>,
 }
 
-impl ByteConvolution {
+impl QuantizedConv {
     /// Packs weights.
     ///
     /// # Panics
-    /// When lengths do not fit, the numbers do not ([`ByteWeights::fit`]), or this CPU lacks the instruction set.
-    pub fn new(spec: ByteSpec, weights: &ByteWeights<'_>, isa: Isa) -> Self {
-        let ByteSpec { form, input: [channels, ..], .. } = spec;
-        let side = form.side();
+    /// When lengths do not fit, the numbers do not ([`QuantizedWeights::fit`]), or this CPU lacks the instruction set.
+    pub fn new(spec: QuantizedConvSpec, weights: &QuantizedWeights<'_>, isa: Isa) -> Self {
+        let QuantizedConvSpec { kind, input: [channels, ..], .. } = spec;
+        let side = kind.side();
         assert!(isa.is_available(), "this CPU has no {isa}");
         assert_eq!(weights.values_oihw.len(), spec.channels * channels * side * side);
         assert_eq!((weights.scales.len(), weights.bias.len()), (spec.channels, spec.channels));
         assert!(weights.fit(&spec), "a sum could overflow");
-        let format = isa.bytes();
+        let format = isa.int8();
         let reads = Reads::of(&spec);
         let weight = |o: usize, i: usize, (y, x): (usize, usize)| {
             let exists = o < spec.channels && i < channels;
@@ -188,15 +192,16 @@ impl ByteConvolution {
             for read in &reads.0 {
                 for output in part {
                     let place = output.place.unwrap_or(read.place);
-                    let four =
-                        core::array::from_fn(|at| weight(output.channel, GROUP * read.group + at, place));
+                    let four = core::array::from_fn(|at| {
+                        weight(output.channel, CHANNEL_BLOCK * read.group + at, place)
+                    });
                     packed.extend(&(format.words)(four)[..format.word_count]);
                 }
             }
         }
         // What is stored for a level is as much less than what is summed.
         let stored = if format.sign == 0 { 0 } else { 128 };
-        let shift = stored - i64::from(spec.read.zero);
+        let shift = stored - i64::from(spec.read.zero_point);
         let mut bias = Vec::new();
         let mut multipliers = Vec::new();
         for output in &outputs {
@@ -204,10 +209,10 @@ impl ByteConvolution {
             let sum: i64 = reads
                 .0
                 .iter()
-                .flat_map(|read| (0..GROUP).map(move |at| (read, at)))
+                .flat_map(|read| (0..CHANNEL_BLOCK).map(move |at| (read, at)))
                 .map(|(read, at)| {
                     let place = output.place.unwrap_or(read.place);
-                    i64::from(weight(output.channel, GROUP * read.group + at, place))
+                    i64::from(weight(output.channel, CHANNEL_BLOCK * read.group + at, place))
                 })
                 .sum();
             let of_channel = if exists { i64::from(weights.bias[output.channel]) } else { 0 };
@@ -220,19 +225,19 @@ impl ByteConvolution {
     }
 
     /// Size and settings.
-    pub const fn spec(&self) -> &ByteSpec {
+    pub const fn spec(&self) -> &QuantizedConvSpec {
         &self.spec
     }
 
     /// Multiply-accumulates of a run.
     pub const fn macs(&self) -> usize {
-        let ByteSpec { form, input: [channels, height, width], .. } = self.spec;
-        channels * height * width * self.spec.channels * form.side() * form.side()
+        let QuantizedConvSpec { kind, input: [channels, height, width], .. } = self.spec;
+        channels * height * width * self.spec.channels * kind.side() * kind.side()
     }
 
     /// What a word of zeros is in the input.
     pub fn padding(&self) -> u32 {
-        self.isa.bytes().stored(self.spec.read.zero)
+        self.isa.int8().stored(self.spec.read.zero_point)
     }
 
     /// Reads `input` and writes the levels of `output`; `skip` lies as the output does.
@@ -241,16 +246,16 @@ impl ByteConvolution {
     /// When a slice is not as long as its layout says, there is a skip without a sum or the other way round, or the
     /// output is one of floats.
     pub fn run(&self, input: &[u32], skip: Option<&[u32]>, output: &mut [u32], threads: &Threads) {
-        assert!(self.spec.end != End::Floats, "levels are asked for");
+        assert!(self.spec.epilogue != Epilogue::Dequantize, "levels are asked for");
         self.run_any(input, skip, output.len(), output.as_mut_ptr(), threads);
     }
 
-    /// As [`ByteConvolution::run`], for an output of floats.
+    /// As [`QuantizedConv::run`], for an output of floats.
     ///
     /// # Panics
     /// When a slice is not as long as its layout says, or the output is one of levels.
     pub fn run_to_floats(&self, input: &[u32], output: &mut [f32], threads: &Threads) {
-        assert!(self.spec.end == End::Floats, "floats are asked for");
+        assert!(self.spec.epilogue == Epilogue::Dequantize, "floats are asked for");
         self.run_any(input, None, output.len(), output.as_mut_ptr().cast(), threads);
     }
 
@@ -265,13 +270,13 @@ impl ByteConvolution {
         let (from, to) = (self.spec.input_layout(), self.spec.output_layout());
         assert_eq!((input.len(), length), (from.len(), to.len()));
         assert!(skip.is_none_or(|skip| skip.len() == to.len()));
-        assert_eq!(skip.is_some(), matches!(self.spec.end, End::Sum { .. }));
+        assert_eq!(skip.is_some(), matches!(self.spec.epilogue, Epilogue::AddRequantize { .. }));
         let tiles = self.bias.len() / TILE;
         // Where weights outweigh pixels, a thread keeps its weights and walks over all pixels.
         let by_tile = self.weights.len() > input.len();
         let rows = if by_tile { from.height() } else { self.rows_at_once() };
         let blocks = if by_tile { tiles } else { from.height().div_ceil(rows) };
-        let to = Shared::new(output);
+        let to = DisjointWrites::new(output);
         threads.each(blocks, |block| {
             let (tiles, first) = if by_tile { (block..block + 1, 0) } else { (0..tiles, block * rows) };
             let rows = first..(first + rows).min(from.height());
@@ -279,21 +284,21 @@ impl ByteConvolution {
             // SAFETY: `new` made sure that this CPU has the set. Lengths were compared with the layouts that the
             // kernel's indices come from. Blocks are apart in tiles, which write words (and for `Doubling` rows) of
             // their own, or in rows, so no two write the same value; nobody else has the output.
-            unsafe { self.isa.run_bytes(job) }
+            unsafe { self.isa.run_int8(job) }
         });
     }
 
     /// Rows whose vectors fill the registers without a rest.
     fn rows_at_once(&self) -> usize {
-        let format = self.isa.bytes();
+        let format = self.isa.int8();
         let vectors = self.spec.input[2].div_ceil(format.lanes);
         if vectors.is_multiple_of(format.pixels) { 1 } else { format.pixels }
     }
 }
 
-impl fmt::Debug for ByteConvolution {
+impl fmt::Debug for QuantizedConv {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ByteConvolution").field("spec", &self.spec).finish_non_exhaustive()
+        formatter.debug_struct("QuantizedConv").field("spec", &self.spec).finish_non_exhaustive()
     }
 }
 
@@ -311,10 +316,10 @@ struct Read {
 struct Reads(Vec<Read>);
 
 impl Reads {
-    fn of(spec: &ByteSpec) -> Self {
+    fn of(spec: &QuantizedConvSpec) -> Self {
         let layout = spec.input_layout();
         // A doubling reads the pixel itself, and the output says which place of the window that is.
-        let side = if spec.form == Form::Square { 3 } else { 1 };
+        let side = if spec.kind == ConvKind::Conv3x3 { 3 } else { 1 };
         let reach = side / 2;
         let offset = |group: usize, y: usize, x: usize| {
             let to = layout.index(group, y, x).cast_signed();
@@ -339,21 +344,21 @@ struct Output {
     place: Option<(usize, usize)>,
 }
 
-/// The sums of all tiles, in their order: eight channels each, or for [`Form::Doubling`] four channels of a row of
+/// The sums of all tiles, in their order: eight channels each, or for [`ConvKind::ConvTranspose2x2`] four channels of a row of
 /// the output, first those of the left column, then those of the right one.
-fn outputs(spec: &ByteSpec) -> Vec<Output> {
+fn outputs(spec: &QuantizedConvSpec) -> Vec<Output> {
     let tiles = |size: usize| spec.channels.div_ceil(size);
-    match spec.form {
-        Form::Point | Form::Square => {
+    match spec.kind {
+        ConvKind::Conv1x1 | ConvKind::Conv3x3 => {
             (0..tiles(TILE) * TILE).map(|channel| Output { channel, place: None }).collect()
         }
-        Form::Doubling => {
+        ConvKind::ConvTranspose2x2 => {
             let columns = |y: usize, first: usize| {
                 [0, 1].into_iter().flat_map(move |x| {
-                    (first..first + GROUP).map(move |channel| Output { channel, place: Some((y, x)) })
+                    (first..first + CHANNEL_BLOCK).map(move |channel| Output { channel, place: Some((y, x)) })
                 })
             };
-            let firsts = (0..tiles(GROUP)).map(|tile| GROUP * tile);
+            let firsts = (0..tiles(CHANNEL_BLOCK)).map(|tile| CHANNEL_BLOCK * tile);
             [0, 1].into_iter().flat_map(|y| firsts.clone().flat_map(move |first| columns(y, first))).collect()
         }
     }

@@ -2,28 +2,28 @@
 
 use std::arch::x86_64::*;
 
-use super::bytes::{ByteTask, GREATEST, SimdBytes};
+use super::int8::{GREATEST, Int8Task, SimdInt8};
 
 /// # Safety
-/// As [`ByteTask::run`].
+/// As [`Int8Task::run`].
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn run_avx2<T: ByteTask>(task: T) {
+pub(super) unsafe fn run_avx2<T: Int8Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
     unsafe { task.run::<Avx2>() }
 }
 
 /// # Safety
-/// As [`ByteTask::run`].
+/// As [`Int8Task::run`].
 #[target_feature(enable = "avx2,fma,avxvnni")]
-pub(super) unsafe fn run_avx_vnni<T: ByteTask>(task: T) {
+pub(super) unsafe fn run_avx_vnni<T: Int8Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
     unsafe { task.run::<AvxVnni>() }
 }
 
 /// # Safety
-/// As [`ByteTask::run`].
+/// As [`Int8Task::run`].
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn run_avx512<T: ByteTask>(task: T) {
+pub(super) unsafe fn run_avx512<T: Int8Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
     unsafe { task.run::<Avx512Vnni>() }
 }
@@ -63,17 +63,17 @@ macro_rules! of_256_bits {
         }
 
         #[inline(always)]
-        unsafe fn rescale(sum: __m256i, bias: i32, multiplier: f32, zero: i32) -> __m256i {
+        unsafe fn requantize(sum: __m256i, bias: i32, multiplier: f32, zero_point: i32) -> __m256i {
             // SAFETY: see above.
             unsafe {
                 let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(bias)));
                 let level = _mm256_cvtps_epi32(_mm256_mul_ps(sum, _mm256_set1_ps(multiplier)));
-                _mm256_add_epi32(level, _mm256_set1_epi32(zero))
+                _mm256_add_epi32(level, _mm256_set1_epi32(zero_point))
             }
         }
 
         #[inline(always)]
-        unsafe fn cut(levels: __m256i) -> __m256i {
+        unsafe fn saturate(levels: __m256i) -> __m256i {
             // SAFETY: see above.
             unsafe {
                 let least = _mm256_max_epi32(levels, _mm256_setzero_si256());
@@ -82,10 +82,10 @@ macro_rules! of_256_bits {
         }
 
         #[inline(always)]
-        unsafe fn dequantize(levels: __m256i, zero: i32, scale: f32) -> __m256i {
+        unsafe fn dequantize(levels: __m256i, zero_point: i32, scale: f32) -> __m256i {
             // SAFETY: see above.
             unsafe {
-                let levels = _mm256_cvtepi32_ps(_mm256_sub_epi32(levels, _mm256_set1_epi32(zero)));
+                let levels = _mm256_cvtepi32_ps(_mm256_sub_epi32(levels, _mm256_set1_epi32(zero_point)));
                 _mm256_castps_si256(_mm256_mul_ps(levels, _mm256_set1_ps(scale)))
             }
         }
@@ -97,12 +97,12 @@ macro_rules! of_256_bits {
         }
 
         #[inline(always)]
-        unsafe fn quantize(values: __m256i, inverse: f32, zero: i32) -> __m256i {
+        unsafe fn quantize(values: __m256i, inverse: f32, zero_point: i32) -> __m256i {
             // SAFETY: see above.
             unsafe {
                 let scaled = _mm256_mul_ps(_mm256_castsi256_ps(values), _mm256_set1_ps(inverse));
                 let scaled = _mm256_min_ps(scaled, _mm256_set1_ps(GREATEST));
-                _mm256_add_epi32(_mm256_cvtps_epi32(scaled), _mm256_set1_epi32(zero))
+                _mm256_add_epi32(_mm256_cvtps_epi32(scaled), _mm256_set1_epi32(zero_point))
             }
         }
 
@@ -165,7 +165,7 @@ macro_rules! of_256_bits {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
 
-impl SimdBytes for Avx2 {
+impl SimdInt8 for Avx2 {
     of_256_bits!();
     const PIXELS: usize = 2;
     const WORDS: usize = 2;
@@ -207,7 +207,7 @@ impl SimdBytes for Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct AvxVnni;
 
-impl SimdBytes for AvxVnni {
+impl SimdInt8 for AvxVnni {
     of_256_bits!();
     const PIXELS: usize = 3;
     const WORDS: usize = 1;
@@ -238,7 +238,7 @@ impl SimdBytes for AvxVnni {
 pub(super) struct Avx512Vnni;
 
 // SAFETY of every block below: the trait's contract gives the CPU's features and pointers good for a vector.
-impl SimdBytes for Avx512Vnni {
+impl SimdInt8 for Avx512Vnni {
     type V = __m512i;
     type Sums = __m512i;
     const LANES: usize = 16;
@@ -292,17 +292,17 @@ impl SimdBytes for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn rescale(sum: __m512i, bias: i32, multiplier: f32, zero: i32) -> __m512i {
+    unsafe fn requantize(sum: __m512i, bias: i32, multiplier: f32, zero_point: i32) -> __m512i {
         // SAFETY: see above.
         unsafe {
             let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(bias)));
             let level = _mm512_cvtps_epi32(_mm512_mul_ps(sum, _mm512_set1_ps(multiplier)));
-            _mm512_add_epi32(level, _mm512_set1_epi32(zero))
+            _mm512_add_epi32(level, _mm512_set1_epi32(zero_point))
         }
     }
 
     #[inline(always)]
-    unsafe fn cut(levels: __m512i) -> __m512i {
+    unsafe fn saturate(levels: __m512i) -> __m512i {
         // SAFETY: see above.
         unsafe {
             let least = _mm512_max_epi32(levels, _mm512_setzero_si512());
@@ -311,10 +311,10 @@ impl SimdBytes for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn dequantize(levels: __m512i, zero: i32, scale: f32) -> __m512i {
+    unsafe fn dequantize(levels: __m512i, zero_point: i32, scale: f32) -> __m512i {
         // SAFETY: see above.
         unsafe {
-            let levels = _mm512_cvtepi32_ps(_mm512_sub_epi32(levels, _mm512_set1_epi32(zero)));
+            let levels = _mm512_cvtepi32_ps(_mm512_sub_epi32(levels, _mm512_set1_epi32(zero_point)));
             _mm512_castps_si512(_mm512_mul_ps(levels, _mm512_set1_ps(scale)))
         }
     }
@@ -326,12 +326,12 @@ impl SimdBytes for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn quantize(values: __m512i, inverse: f32, zero: i32) -> __m512i {
+    unsafe fn quantize(values: __m512i, inverse: f32, zero_point: i32) -> __m512i {
         // SAFETY: see above.
         unsafe {
             let scaled = _mm512_mul_ps(_mm512_castsi512_ps(values), _mm512_set1_ps(inverse));
             let scaled = _mm512_min_ps(scaled, _mm512_set1_ps(GREATEST));
-            _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(zero))
+            _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(zero_point))
         }
     }
 

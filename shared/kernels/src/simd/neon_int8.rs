@@ -6,12 +6,12 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::bytes::{ByteTask, GREATEST, SimdBytes};
+use super::int8::{GREATEST, Int8Task, SimdInt8};
 
 /// # Safety
-/// As [`ByteTask::run`].
+/// As [`Int8Task::run`].
 #[target_feature(enable = "dotprod")]
-pub(super) unsafe fn run_dot<T: ByteTask>(task: T) {
+pub(super) unsafe fn run_dot<T: Int8Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
     unsafe { task.run::<NeonDot>() }
 }
@@ -44,25 +44,25 @@ macro_rules! all_but_products {
         }
 
         #[inline(always)]
-        unsafe fn rescale(sum: int32x4_t, bias: i32, multiplier: f32, zero: i32) -> int32x4_t {
+        unsafe fn requantize(sum: int32x4_t, bias: i32, multiplier: f32, zero_point: i32) -> int32x4_t {
             // SAFETY: see above.
             unsafe {
                 let sum = vcvtq_f32_s32(vaddq_s32(sum, vdupq_n_s32(bias)));
-                vaddq_s32(vcvtnq_s32_f32(vmulq_n_f32(sum, multiplier)), vdupq_n_s32(zero))
+                vaddq_s32(vcvtnq_s32_f32(vmulq_n_f32(sum, multiplier)), vdupq_n_s32(zero_point))
             }
         }
 
         #[inline(always)]
-        unsafe fn cut(levels: int32x4_t) -> int32x4_t {
+        unsafe fn saturate(levels: int32x4_t) -> int32x4_t {
             // SAFETY: see above.
             unsafe { vminq_s32(vmaxq_s32(levels, vdupq_n_s32(0)), vdupq_n_s32(255)) }
         }
 
         #[inline(always)]
-        unsafe fn dequantize(levels: int32x4_t, zero: i32, scale: f32) -> int32x4_t {
+        unsafe fn dequantize(levels: int32x4_t, zero_point: i32, scale: f32) -> int32x4_t {
             // SAFETY: see above.
             unsafe {
-                let levels = vcvtq_f32_s32(vsubq_s32(levels, vdupq_n_s32(zero)));
+                let levels = vcvtq_f32_s32(vsubq_s32(levels, vdupq_n_s32(zero_point)));
                 vreinterpretq_s32_f32(vmulq_n_f32(levels, scale))
             }
         }
@@ -74,12 +74,12 @@ macro_rules! all_but_products {
         }
 
         #[inline(always)]
-        unsafe fn quantize(values: int32x4_t, inverse: f32, zero: i32) -> int32x4_t {
+        unsafe fn quantize(values: int32x4_t, inverse: f32, zero_point: i32) -> int32x4_t {
             // SAFETY: see above.
             unsafe {
                 let scaled = vmulq_n_f32(vreinterpretq_f32_s32(values), inverse);
                 let scaled = vminnmq_f32(scaled, vdupq_n_f32(GREATEST));
-                vaddq_s32(vcvtnq_s32_f32(scaled), vdupq_n_s32(zero))
+                vaddq_s32(vcvtnq_s32_f32(scaled), vdupq_n_s32(zero_point))
             }
         }
 
@@ -138,7 +138,7 @@ macro_rules! all_but_products {
 #[derive(Clone, Copy)]
 pub(super) struct Neon;
 
-impl SimdBytes for Neon {
+impl SimdInt8 for Neon {
     all_but_products!();
     /// Of the first two pixels, and of the others: two sums each, of two channels.
     type Sums = [int32x4_t; 2];
@@ -238,7 +238,7 @@ unsafe fn add_products<const P: usize>(
 #[derive(Clone, Copy)]
 pub(super) struct NeonDot;
 
-impl SimdBytes for NeonDot {
+impl SimdInt8 for NeonDot {
     all_but_products!();
     type Sums = int32x4_t;
     const TILE: usize = 8;

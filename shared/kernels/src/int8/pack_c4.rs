@@ -1,36 +1,36 @@
 //! From tract's forms to words of levels, and back.
 
 use super::kernel::put;
-use super::{GROUP, Rounding, byte_layout};
+use super::{CHANNEL_BLOCK, Quantizer, c4_layout};
 use crate::layout::Layout;
-use crate::simd::{ByteTask, Isa, SimdBytes};
-use crate::threads::{Shared, Threads};
+use crate::simd::{Int8Task, Isa, SimdInt8};
+use crate::threads::{DisjointWrites, Threads};
 
 /// Rounds row-major floats to words of levels. With a block of 2, the four pixels of each 2x2 square become channels,
 /// `[channel, y, x]`: a convolution of such squares is then one of points.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quantization {
+pub struct QuantizeInput {
     from: Layout,
     /// Channels that there are, counting those of squares.
     channels: usize,
     to: Layout,
     block: usize,
-    rounding: Rounding,
+    rounding: Quantizer,
     isa: Isa,
 }
 
-impl Quantization {
+impl QuantizeInput {
     /// For `[channels, height, width]` floats and a block of 1 or 2.
     ///
     /// # Panics
     /// When this CPU lacks the instruction set.
-    pub fn new([channels, height, width]: [usize; 3], block: usize, rounding: Rounding, isa: Isa) -> Self {
+    pub fn new([channels, height, width]: [usize; 3], block: usize, rounding: Quantizer, isa: Isa) -> Self {
         assert!(isa.is_available(), "this CPU has no {isa}");
         let squares = channels * block * block;
         Self {
             from: Layout::plain(channels, height, width),
             channels: squares,
-            to: byte_layout(squares, height / block, width / block),
+            to: c4_layout(squares, height / block, width / block),
             block,
             rounding,
             isa,
@@ -44,7 +44,7 @@ impl Quantization {
 
     /// What a word of zeros is in the output.
     pub fn padding(&self) -> u32 {
-        self.isa.bytes().stored(self.rounding.zero)
+        self.isa.int8().stored(self.rounding.zero_point)
     }
 
     /// Reads `plain_chw` and writes the pixels of `words`.
@@ -53,18 +53,18 @@ impl Quantization {
     /// When a slice is not as long as its layout says.
     pub fn run(&self, plain_chw: &[f32], words: &mut [u32], threads: &Threads) {
         assert_eq!((plain_chw.len(), words.len()), (self.from.len(), self.to.len()));
-        let to = Shared::new(words.as_mut_ptr());
+        let to = DisjointWrites::new(words.as_mut_ptr());
         threads.each(self.to.height(), |y| {
             let row = Row { quantization: self, plain_chw, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each row is
             // written by one task, and nobody else has `words`.
-            unsafe { self.isa.run_bytes(row) }
+            unsafe { self.isa.run_int8(row) }
         });
     }
 }
 
 struct Row<'a> {
-    quantization: &'a Quantization,
+    quantization: &'a QuantizeInput,
     plain_chw: &'a [f32],
     output: *mut u32,
     y: usize,
@@ -76,8 +76,8 @@ impl Row<'_> {
     /// # Safety
     /// The CPU has the set of `S`.
     #[inline(always)]
-    unsafe fn load<S: SimdBytes>(&self, channel: usize, x: usize) -> S::V {
-        let Quantization { from, channels, to, block, .. } = self.quantization;
+    unsafe fn load<S: SimdInt8>(&self, channel: usize, x: usize) -> S::V {
+        let QuantizeInput { from, channels, to, block, .. } = self.quantization;
         let (source, place) = (channel / (block * block), channel % (block * block));
         let inside = (to.width() - x) * block;
         // SAFETY: the caller's contract; of the plain row, only floats within it are read.
@@ -102,19 +102,19 @@ impl Row<'_> {
     }
 }
 
-impl ByteTask for Row<'_> {
+impl Int8Task for Row<'_> {
     #[inline(always)]
-    unsafe fn run<S: SimdBytes>(self) {
-        let Quantization { to, rounding, .. } = self.quantization;
-        let (inverse, zero) = (rounding.inverse, i32::from(rounding.zero));
+    unsafe fn run<S: SimdInt8>(self) {
+        let QuantizeInput { to, rounding, .. } = self.quantization;
+        let (inverse, zero) = (rounding.inverse, i32::from(rounding.zero_point));
         for group in 0..to.channels() {
             for x in (0..to.width()).step_by(S::LANES) {
                 // SAFETY: the caller's contract; the pixel is the output's, and of a vector that is cut only pixels
                 // of the row are written.
                 unsafe {
-                    let mut levels = [S::total(S::zero()); GROUP];
+                    let mut levels = [S::total(S::zero()); CHANNEL_BLOCK];
                     for (at, levels) in levels.iter_mut().enumerate() {
-                        *levels = S::quantize(self.load::<S>(GROUP * group + at, x), inverse, zero);
+                        *levels = S::quantize(self.load::<S>(CHANNEL_BLOCK * group + at, x), inverse, zero);
                     }
                     let words = S::pack(levels);
                     put::<S>(self.output.add(to.index(group, self.y, x)), to.width() - x, words);
@@ -128,17 +128,17 @@ impl ByteTask for Row<'_> {
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn pack_levels(plain_chw: &[u8], shape: [usize; 3], words: &mut [u32], isa: Isa) {
+pub fn pack_c4(plain_chw: &[u8], shape: [usize; 3], words: &mut [u32], isa: Isa) {
     let [channels, height, width] = shape;
-    let (from, to) = (Layout::plain(channels, height, width), byte_layout(channels, height, width));
+    let (from, to) = (Layout::plain(channels, height, width), c4_layout(channels, height, width));
     assert_eq!((plain_chw.len(), words.len()), (from.len(), to.len()));
-    let sign = isa.bytes().sign;
+    let sign = isa.int8().sign;
     for y in 0..height {
         for group in 0..to.channels() {
             let row = &mut words[to.index(group, y, 0)..][..width];
             row.fill(sign);
-            for at in 0..GROUP.min(channels - GROUP * group) {
-                let levels = &plain_chw[from.index(GROUP * group + at, y, 0)..][..width];
+            for at in 0..CHANNEL_BLOCK.min(channels - CHANNEL_BLOCK * group) {
+                let levels = &plain_chw[from.index(CHANNEL_BLOCK * group + at, y, 0)..][..width];
                 for (word, &level) in row.iter_mut().zip(levels) {
                     *word ^= u32::from(level) << (8 * at);
                 }
@@ -151,17 +151,17 @@ pub fn pack_levels(plain_chw: &[u8], shape: [usize; 3], words: &mut [u32], isa: 
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn unpack_levels(words: &[u32], shape: [usize; 3], plain_chw: &mut [u8], isa: Isa) {
+pub fn unpack_c4(words: &[u32], shape: [usize; 3], plain_chw: &mut [u8], isa: Isa) {
     let [channels, height, width] = shape;
-    let (from, to) = (byte_layout(channels, height, width), Layout::plain(channels, height, width));
+    let (from, to) = (c4_layout(channels, height, width), Layout::plain(channels, height, width));
     assert_eq!((words.len(), plain_chw.len()), (from.len(), to.len()));
-    let sign = isa.bytes().sign;
+    let sign = isa.int8().sign;
     for channel in 0..channels {
         for y in 0..height {
-            let row = &words[from.index(channel / GROUP, y, 0)..][..width];
+            let row = &words[from.index(channel / CHANNEL_BLOCK, y, 0)..][..width];
             let levels = &mut plain_chw[to.index(channel, y, 0)..][..width];
             for (level, &word) in levels.iter_mut().zip(row) {
-                *level = ((word ^ sign) >> (8 * (channel % GROUP))) as u8;
+                *level = ((word ^ sign) >> (8 * (channel % CHANNEL_BLOCK))) as u8;
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Vectors of bytes as arrays.
 
-use super::bytes::{GREATEST, SimdBytes};
+use super::int8::{GREATEST, SimdInt8};
 
 #[derive(Clone, Copy)]
-pub(super) struct PortableBytes;
+pub(super) struct PortableInt8;
 
 const LANES: usize = 8;
 type V = [u32; LANES];
@@ -12,11 +12,11 @@ fn each(vector: V, change: impl Fn(u32) -> u32) -> V {
     vector.map(change)
 }
 
-fn rounded(value: f32, zero: i32) -> u32 {
-    (value.round_ties_even() as i32).wrapping_add(zero).cast_unsigned()
+fn rounded(value: f32, zero_point: i32) -> u32 {
+    (value.round_ties_even() as i32).wrapping_add(zero_point).cast_unsigned()
 }
 
-impl SimdBytes for PortableBytes {
+impl SimdInt8 for PortableInt8 {
     type V = V;
     type Sums = V;
     const LANES: usize = LANES;
@@ -66,18 +66,18 @@ impl SimdBytes for PortableBytes {
     }
 
     #[inline(always)]
-    unsafe fn rescale(sum: V, bias: i32, multiplier: f32, zero: i32) -> V {
-        each(sum, |sum| rounded(sum.cast_signed().wrapping_add(bias) as f32 * multiplier, zero))
+    unsafe fn requantize(sum: V, bias: i32, multiplier: f32, zero_point: i32) -> V {
+        each(sum, |sum| rounded(sum.cast_signed().wrapping_add(bias) as f32 * multiplier, zero_point))
     }
 
     #[inline(always)]
-    unsafe fn cut(levels: V) -> V {
+    unsafe fn saturate(levels: V) -> V {
         each(levels, |level| level.cast_signed().clamp(0, 255).cast_unsigned())
     }
 
     #[inline(always)]
-    unsafe fn dequantize(levels: V, zero: i32, scale: f32) -> V {
-        each(levels, |level| (level.cast_signed().wrapping_sub(zero) as f32 * scale).to_bits())
+    unsafe fn dequantize(levels: V, zero_point: i32, scale: f32) -> V {
+        each(levels, |level| (level.cast_signed().wrapping_sub(zero_point) as f32 * scale).to_bits())
     }
 
     #[inline(always)]
@@ -90,14 +90,14 @@ impl SimdBytes for PortableBytes {
     }
 
     #[inline(always)]
-    unsafe fn quantize(values: V, inverse: f32, zero: i32) -> V {
-        each(values, |value| rounded((f32::from_bits(value) * inverse).min(GREATEST), zero))
+    unsafe fn quantize(values: V, inverse: f32, zero_point: i32) -> V {
+        each(values, |value| rounded((f32::from_bits(value) * inverse).min(GREATEST), zero_point))
     }
 
     #[inline(always)]
     unsafe fn pack(levels: [V; 4]) -> V {
         // SAFETY: any CPU has this set.
-        let levels = levels.map(|levels| unsafe { Self::cut(levels) });
+        let levels = levels.map(|levels| unsafe { Self::saturate(levels) });
         core::array::from_fn(|at| u32::from_le_bytes(levels.map(|levels| levels[at] as u8)))
     }
 
