@@ -1,5 +1,5 @@
 //! Runs the layers of a network shaped as the station's for one tile, as often as asked: `tile RUNS`, or `tile RUNS
-//! bytes` for the one that computes in bytes.
+//! bytes` for the one that computes in int8.
 //!
 //! Of two counts of instructions for different runs, the difference is what a tile executes.
 

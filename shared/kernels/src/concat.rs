@@ -1,9 +1,9 @@
-//! Two values stacked along their channels.
+//! Two values concatenated along their channels.
 
 use crate::layout::Layout;
 use crate::threads::{DisjointWrites, Threads};
 
-/// Stacks two padded values of one height and width: of floats, or of words of levels, where the first fills its
+/// Concatenates two padded values of one height and width: of floats, or of C4 blocks, where the first fills its
 /// words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Concat {

@@ -80,7 +80,7 @@ pub struct DirectConv {
 }
 
 impl DirectConv {
-    /// Packs `weights`, `[output channels, input channels, side, side]`, and `bias`, one an output channel.
+    /// Packs `weights`, `[output channels, input channels, side, side]`, and `bias`, one per output channel.
     ///
     /// # Panics
     /// When the lengths do not fit the layouts, the input is not padded, or this CPU lacks the instruction set.

@@ -61,7 +61,7 @@ struct Forms {
     plain: Option<OutletId>,
     /// Padded floats.
     padded: Option<OutletId>,
-    /// Words of levels.
+    /// C4 blocks.
     c4: Option<OutletId>,
 }
 
@@ -157,7 +157,7 @@ impl Rewriter<'_> {
         self.wire_c4(id, name, convolution, &inputs)
     }
 
-    /// Wires what makes words of levels.
+    /// Wires what makes C4 blocks.
     fn wire_c4<K: Kernel>(
         &mut self,
         id: usize,
@@ -171,7 +171,7 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// What stands around the pixels of levels: zero, as those who read them have it.
+    /// What stands around the pixels of quantized values: zero, as those who read them have it.
     fn padding(&self, outlet: OutletId) -> u32 {
         self.isa.int8().stored(self.layers.zero_points.get(&outlet).copied().unwrap_or(0))
     }
@@ -182,7 +182,7 @@ impl Rewriter<'_> {
         shape_of(fact, f32::datum_type())
     }
 
-    /// The value in words of levels.
+    /// The value in C4 blocks.
     fn c4(&mut self, outlet: OutletId) -> TractResult<OutletId> {
         if let Some(c4) = self.forms.get(&outlet).and_then(|forms| forms.c4) {
             return Ok(c4);
@@ -203,7 +203,7 @@ impl Rewriter<'_> {
         Ok(c4)
     }
 
-    /// Numbers that a node rounds, in words of levels of squares of pixels.
+    /// Numbers that a node rounds, in C4 blocks after space-to-depth.
     fn space_to_depth(&mut self, name: &str, outlet: OutletId, block: usize) -> TractResult<OutletId> {
         self.quantized(&format!("{name}.space_to_depth"), outlet, block)
     }
@@ -278,7 +278,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// The value in the form between our operators.
+    /// The value in the layout between our operators.
     fn padded(&mut self, outlet: OutletId) -> TractResult<OutletId> {
         if let Some(padded) = self.forms.get(&outlet).and_then(|forms| forms.padded) {
             return Ok(padded);
@@ -291,7 +291,7 @@ impl Rewriter<'_> {
         Ok(padded)
     }
 
-    /// As [`Rewriter::padded`], with squares of pixels as channels.
+    /// As [`Rewriter::padded`], with blocks of pixels as channels.
     fn packed(&mut self, name: &str, outlet: OutletId, block: usize, to: &Layout) -> TractResult<OutletId> {
         if block == 1 {
             return self.padded(outlet);

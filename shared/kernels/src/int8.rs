@@ -1,17 +1,17 @@
-//! Convolutions in bytes: levels in, sums of 32 bits, levels or floats out.
+//! Quantized convolutions: quantized values in, sums of 32 bits, quantized values or floats out.
 //!
-//! A level `q` of 0 to 255 stands for the number `(q - zero) * scale` (Jacob et al. 2018, section 2.1). Weights are
+//! A quantized value `q` of 0 to 255 stands for the number `(q - zero_point) * scale` (Jacob et al. 2018, section 2.1). Weights are
 //! signed bytes with a scale for each output channel. The arithmetic is that of ONNX's `QLinearConv`, with one
-//! rounding that is defined to the bit, so that every CPU makes the same levels:
+//! rounding that is defined to the bit, so that every CPU makes the same quantized values:
 //!
 //! ```text
-//! sum   = bias + Σ weight * (level - zero of the input)          32 bits, exact
-//! level = round(f32(sum) * multiplier) + zero, cut to 0..=255    f32, ties to even
+//! sum   = bias + Σ weight * (level - zero_point)          32 bits, exact
+//! level = round(f32(sum) * multiplier) + zero_point, saturated to 0..=255    f32, ties to even
 //! ```
 //!
 //! where `multiplier` is the input's scale times the weight's, divided by the output's. Four channels of a pixel lie
-//! in a word of 32 bits, so that a vector holds as many pixels as one of `f32`, and a dot product of bytes adds four
-//! channels to the sum of each. The padding around the pixels is the level of zero.
+//! in a word of 32 bits (a C4 block, as in MNN), so that a vector holds as many pixels as one of `f32`, and an int8 dot product adds four
+//! channels to the sum of each. The padding around the pixels is the zero point.
 
 mod kernel;
 mod pack_c4;
@@ -36,36 +36,36 @@ const TILE: usize = 8;
 /// What sums and rescaled sums stay below, so that no conversion overflows.
 const MOST: f64 = (1 << 30) as f64;
 
-/// Where the levels of a picture lie: as [`Layout::padded`] of words of four channels. Bytes of channels that a
-/// picture does not have hold any level.
+/// Where the quantized values of an image lie: as [`Layout::padded`] of C4 blocks. Bytes of channels that a
+/// image does not have hold any quantized value.
 pub const fn c4_layout(channels: usize, height: usize, width: usize) -> Layout {
     Layout::padded(channels.div_ceil(CHANNEL_BLOCK), height, width)
 }
 
-/// How levels stand for numbers.
+/// How quantized values stand for numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantParams {
-    /// Between neighbouring levels, positive.
+    /// Between neighbouring quantized values, positive.
     pub scale: f32,
-    /// The level of zero.
+    /// The zero point.
     pub zero_point: u8,
 }
 
-/// How numbers become levels: `round(number * inverse) + zero`.
+/// How numbers become quantized values: `round(number * inverse) + zero_point`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantizer {
     /// One over the scale, positive.
     pub inverse: f32,
-    /// The level of zero.
+    /// The zero point.
     pub zero_point: u8,
 }
 
-/// What becomes of the levels that a convolution makes.
+/// What becomes of the quantized values that a convolution makes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Epilogue {
     /// They are the output.
     Requantize,
-    /// Those of a skip are added, number by number, and the sum is rounded to levels of its own:
+    /// Those of a skip are added, number by number, and the sum is rounded to quantized values of its own:
     /// `round((f32(level - zero) * scale + f32(other - skip.zero_point) * skip.scale) * inverse) + sum.zero_point`.
     AddRequantize {
         /// The skip's.
@@ -84,11 +84,11 @@ pub struct QuantizedConvSpec {
     pub kind: ConvKind,
     /// Channels, height and width read.
     pub input: [usize; 3],
-    /// The input's levels.
+    /// The input's quantized values.
     pub read: QuantParams,
     /// Output channels.
     pub channels: usize,
-    /// The levels made, before what [`Epilogue`] says.
+    /// The quantized values made, before what [`Epilogue`] says.
     pub made: QuantParams,
     /// What becomes of them.
     pub epilogue: Epilogue,
@@ -119,9 +119,9 @@ impl QuantizedConvSpec {
 pub struct QuantizedWeights<'a> {
     /// `[output channels, input channels, side, side]`; greater than -128.
     pub values_oihw: &'a [i8],
-    /// One an output channel, positive.
+    /// One per output channel, positive.
     pub scales: &'a [f32],
-    /// One an output channel, in units of the input's scale times the weight's.
+    /// One per output channel, in units of the input's scale times the weight's.
     pub bias: &'a [i32],
 }
 
@@ -148,12 +148,12 @@ impl QuantizedWeights<'_> {
     }
 }
 
-/// From a sum to a level.
+/// From a sum to a quantized value.
 fn multiplier(spec: &QuantizedConvSpec, weight_scale: f32) -> f32 {
     spec.read.scale * weight_scale / spec.made.scale
 }
 
-/// A convolution in bytes, its weights packed for one instruction set.
+/// A quantized convolution, its weights packed for one instruction set.
 #[derive(Clone, PartialEq)]
 pub struct QuantizedConv {
     spec: QuantizedConvSpec,
@@ -199,7 +199,7 @@ impl QuantizedConv {
                 }
             }
         }
-        // What is stored for a level is as much less than what is summed.
+        // What is stored for a quantized value is as much less than what is summed.
         let stored = if format.sign == 0 { 0 } else { 128 };
         let shift = stored - i64::from(spec.read.zero_point);
         let mut bias = Vec::new();
@@ -240,7 +240,7 @@ impl QuantizedConv {
         self.isa.int8().stored(self.spec.read.zero_point)
     }
 
-    /// Reads `input` and writes the levels of `output`; `skip` lies as the output does.
+    /// Reads `input` and writes the quantized values of `output`; `skip` lies as the output does.
     ///
     /// # Panics
     /// When a slice is not as long as its layout says, there is a skip without a sum or the other way round, or the
@@ -253,7 +253,7 @@ impl QuantizedConv {
     /// As [`QuantizedConv::run`], for an output of floats.
     ///
     /// # Panics
-    /// When a slice is not as long as its layout says, or the output is one of levels.
+    /// When a slice is not as long as its layout says, or the output is one of quantized values.
     pub fn run_to_floats(&self, input: &[u32], output: &mut [f32], threads: &Threads) {
         assert!(self.spec.epilogue == Epilogue::Dequantize, "floats are asked for");
         self.run_any(input, None, output.len(), output.as_mut_ptr().cast(), threads);

@@ -25,7 +25,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The form between kernels.
+    /// The layout between kernels.
     pub const fn padded(channels: usize, height: usize, width: usize) -> Self {
         // A vector that begins within the row and one more pixel are within the row as stored.
         let row = width.next_multiple_of(WIDEST) + WIDEST;
@@ -53,7 +53,7 @@ impl Layout {
         self.width
     }
 
-    /// Whether this is the form between kernels.
+    /// Whether this is the layout between kernels.
     pub const fn is_padded(&self) -> bool {
         self.padded
     }

@@ -2,7 +2,7 @@
 //!
 //! After tract has loaded and simplified a network, [`fuse`] puts the operators of this crate in the place of
 //! its convolutions, rectifiers, sums and poolings; what it does not know stays tract's. Between its own
-//! operators values keep the form that kernels read, [`Layout::padded`], of floats or of words of levels
+//! operators values keep the form that kernels read, [`Layout::padded`], of floats or of C4 blocks
 //! ([`c4_layout`]). Kernels exist for several instruction sets, [`Isa`], one of which is picked at run time. Weights are
 //! packed once, and memory is kept between runs.
 

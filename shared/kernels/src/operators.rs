@@ -201,7 +201,7 @@ impl Kernel for QuantizedConv {
     }
 }
 
-/// A convolution in bytes whose result is floats.
+/// A quantized convolution whose result is floats.
 #[derive(Debug)]
 pub(crate) struct ConvToFloats(pub(crate) QuantizedConv);
 
@@ -251,7 +251,7 @@ impl Kernel for QuantizeInput {
     }
 }
 
-/// Two values of one type stacked.
+/// Two concatenated values of one type.
 #[derive(Debug)]
 pub(crate) struct ConcatOf<T> {
     pub(crate) concat: Concat,
@@ -277,7 +277,7 @@ impl<T: Element> Kernel for ConcatOf<T> {
 pub(crate) struct Conversion {
     pub(crate) from: Layout,
     pub(crate) to: Layout,
-    /// Side of the squares of pixels that become channels.
+    /// Side of the space-to-depth blocks of pixels that become channels.
     pub(crate) block: usize,
 }
 
@@ -300,7 +300,7 @@ impl Kernel for Conversion {
     }
 }
 
-/// From tract's levels to words of them.
+/// From tract's quantized values to C4 blocks.
 #[derive(Debug)]
 pub(crate) struct PackC4 {
     /// Channels, height and width.
@@ -323,7 +323,7 @@ impl Kernel for PackC4 {
     }
 }
 
-/// From words of levels to tract's.
+/// From C4 blocks to tract's.
 #[derive(Debug)]
 pub(crate) struct UnpackC4 {
     /// Channels, height and width.

@@ -36,7 +36,7 @@ pub enum Isa {
     /// Advanced SIMD, which every aarch64 CPU has.
     #[cfg(target_arch = "aarch64")]
     Neon,
-    /// Advanced SIMD with dot products of bytes.
+    /// Advanced SIMD with int8 dot products.
     #[cfg(target_arch = "aarch64")]
     NeonDot,
 }
@@ -131,7 +131,7 @@ impl Isa {
         }
     }
 
-    /// How bytes are computed with.
+    /// How int8 is computed.
     pub(crate) fn int8(self) -> Int8Format {
         match self {
             Self::Portable => Int8Format::of::<portable_int8::PortableInt8>(),
@@ -148,7 +148,7 @@ impl Isa {
         }
     }
 
-    /// Runs a task on bytes compiled for this set.
+    /// Runs an int8 task compiled for this set.
     ///
     /// # Safety
     /// This CPU has the set, and what the task asks for holds.
@@ -192,7 +192,7 @@ impl fmt::Display for Isa {
     }
 }
 
-/// How an instruction set computes with bytes, by the constants of [`SimdInt8`].
+/// How an instruction set computes in int8, by the constants of [`SimdInt8`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Int8Format {
     /// [`SimdInt8::LANES`]
@@ -221,7 +221,7 @@ impl Int8Format {
         }
     }
 
-    /// Four levels that are alike, as they are stored.
+    /// Four quantized values that are alike, as they are stored.
     pub(crate) const fn stored(self, level: u8) -> u32 {
         u32::from_le_bytes([level; 4]) ^ self.sign
     }

@@ -28,7 +28,7 @@ pub(super) enum FusedLayer {
         convolution: ConvPattern,
         input: OutletId,
         skip: Option<OutletId>,
-        /// Side of the squares of the input's pixels that become channels.
+        /// Side of the space-to-depth blocks of the input's pixels that become channels.
         block: usize,
     },
     MaxPool {
@@ -40,7 +40,7 @@ pub(super) enum FusedLayer {
         name: String,
         source: QuantizedConvPattern,
     },
-    /// Of two values that are both floats, or both levels.
+    /// Of two values that are both floats, or both quantized values.
     Concat {
         name: String,
         inputs: [OutletId; 2],
@@ -63,7 +63,7 @@ pub(super) struct FusedLayers {
     pub(super) absorbed: HashSet<usize>,
     /// Nodes that read padded values.
     readers: HashSet<usize>,
-    /// The levels of zero of the bytes that convolutions read.
+    /// The zero points of the bytes that convolutions read.
     pub(super) zero_points: ZeroPoints,
 }
 

@@ -1,4 +1,4 @@
-//! Which nodes compute in bytes.
+//! Which nodes compute in int8.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ pub(super) struct QuantizedConvPattern {
     pub(super) bias: Vec<i32>,
     pub(super) input: OutletId,
     pub(super) skip: Option<OutletId>,
-    /// Side of the squares of the input's pixels that become channels.
+    /// Side of the space-to-depth blocks of the input's pixels that become channels.
     pub(super) block: usize,
 }
 
@@ -31,14 +31,14 @@ impl QuantizedConvPattern {
     }
 }
 
-/// Nodes that become one convolution in bytes.
+/// Nodes that become one quantized convolution.
 pub(super) struct QuantizedChain {
     pub(super) source: QuantizedConvPattern,
     pub(super) last: usize,
     pub(super) absorbed: Vec<usize>,
 }
 
-/// The levels of zero of values, by the convolutions that read them; all that read a value must agree.
+/// The zero points of values, by the convolutions that read them; all that read a value must agree.
 pub(super) type ZeroPoints = HashMap<OutletId, u8>;
 
 /// What the layers that were found before a node have fused.
@@ -52,7 +52,7 @@ pub(super) struct FusedSoFar<'a> {
 }
 
 impl QuantizedChain {
-    /// The chain that begins at a node, if that is a convolution in bytes that our arithmetic fits.
+    /// The chain that begins at a node, if that is a quantized convolution that our arithmetic fits.
     pub(super) fn of(
         model: &TypedModel,
         order: &[usize],
@@ -66,7 +66,7 @@ impl QuantizedChain {
         if let Some((sum, skip)) = chain.sum(model)?
             // A sum of two convolutions goes to the later one, which the other's value is there for.
             && place_of(skip.node) < place_of(node.id)
-            // Levels of which another layer makes floats are not there.
+            // Quantized values of which another layer makes floats are not there.
             && !fused.absorbed.contains(&skip.node)
         {
             chain.absorbed.extend([chain.last, sum.dequantized, sum.added]);
@@ -120,7 +120,7 @@ impl QuantizedChain {
         Ok(())
     }
 
-    /// The sum that alone reads the numbers of these levels, and the levels of the other summand.
+    /// The sum that alone reads the numbers of these quantized values, and the quantized values of the other summand.
     fn sum(&self, model: &TypedModel) -> TractResult<Option<(SumPattern, OutletId)>> {
         let Some(own) = only_reader(model, self.last)? else { return Ok(None) };
         if dequantization(own) != Some(self.source.spec.made) {
@@ -151,7 +151,7 @@ impl QuantizedChain {
     }
 }
 
-/// The nodes of a sum of levels.
+/// The nodes of a sum of quantized values.
 struct SumPattern {
     dequantized: usize,
     added: usize,
@@ -161,20 +161,20 @@ struct SumPattern {
     epilogue: Epilogue,
 }
 
-/// How a node rounds numbers to levels.
+/// How a node rounds numbers to quantized values.
 pub(super) fn quantization(node: &TypedNode) -> Option<Quantizer> {
     let op = node.op_as::<ElementWiseOp>()?.0.downcast_ref::<QuantizeLinearU8>()?;
     (op.scale.is_finite() && op.scale > 0.0)
         .then_some(Quantizer { inverse: op.scale, zero_point: op.zero_point })
 }
 
-/// What numbers a node makes of levels.
+/// What numbers a node makes of quantized values.
 fn dequantization(node: &TypedNode) -> Option<QuantParams> {
     let op = node.op_as::<DequantizeLinearF32>()?;
     Some(QuantParams { scale: op.scale, zero_point: u8::try_from(op.zero_point).ok()? })
 }
 
-/// The shape of what a pooling to the maximum of 2x2 levels reads.
+/// The shape of what a pooling to the maximum of 2x2 quantized values reads.
 pub(super) fn pooling(model: &TypedModel, node: &TypedNode) -> TractResult<Option<[usize; 3]>> {
     if !is_max_pool_2x2(node) {
         return Ok(None);
@@ -191,7 +191,7 @@ fn is_point_product(op: &EinSum) -> bool {
     read.next() == Some("NIHW") && read.next() == Some("OI")
 }
 
-/// A convolution of levels by signed bytes, without what follows it.
+/// A convolution of quantized values by signed bytes, without what follows it.
 fn convolution(model: &TypedModel, node: &TypedNode) -> TractResult<Option<QuantizedConvPattern>> {
     let (kind, block) = if let Some(op) = node.op_as::<Conv>() {
         if op.q_params.is_none() || op.group != 1 || op.kernel_fmt != KernelFormat::OIHW {

@@ -8,7 +8,7 @@ use tract_core::ops::nn::DataFormat;
 
 use crate::layout::Layout;
 
-/// Channels, height and width of a value of one picture.
+/// Channels, height and width of a value of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) channels: usize,
@@ -16,8 +16,8 @@ pub(super) struct Shape {
     pub(super) width: usize,
 }
 
-/// Channels, height and width of a value of one picture of that type. `None` where it would take many times the memory
-/// in our form: pictures of a few pixels and very many channels.
+/// Channels, height and width of a value of one image of that type. `None` where it would take many times the memory
+/// in our form: images of a few pixels and very many channels.
 pub(super) fn shape_of(fact: &TypedFact, of: DatumType) -> Option<[usize; 3]> {
     let (true, &[1, channels, height, width]) = (fact.datum_type == of, fact.shape.as_concrete()?) else {
         return None;

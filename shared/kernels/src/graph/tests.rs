@@ -76,7 +76,7 @@ impl Net {
         self.0.add_const(name, value.into()).unwrap()
     }
 
-    /// A convolution of levels whose zeros are at `zeros`, read and made, with scales that keep the levels spread.
+    /// A convolution of quantized values whose zeros are at `zeros`, read and made, with scales that keep the quantized values spread.
     fn byte_conv(&mut self, name: &str, pool_spec: PoolSpec, zeros: (i32, i32), input: OutletId) -> OutletId {
         self.byte_conv_alike(name, pool_spec, zeros, 4, input)
     }
@@ -138,7 +138,7 @@ impl Net {
         self.wire(name, quantize_linear_u8(1.0 / MADE_SCALE, zero), &[input])
     }
 
-    /// What a convolution of squares makes of the sum of levels whose zeros are at 60 and 70, eight channels each.
+    /// What a convolution of squares makes of the sum of quantized values whose zeros are at 60 and 70, eight channels each.
     fn squares_of_sum(&mut self, one: OutletId, other: OutletId) -> OutletId {
         let one = self.numbers("one.numbers", 60, one);
         let other = self.numbers("other.numbers", 70, other);
@@ -172,7 +172,7 @@ impl Net {
     }
 }
 
-/// Of the levels that test convolutions make.
+/// Of the quantized values that test convolutions make.
 const MADE_SCALE: f32 = 0.25;
 
 /// Within 1e-4 of each value, and of a hundredth of the greatest: sums cancel out, and tract's

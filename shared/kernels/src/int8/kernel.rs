@@ -1,4 +1,4 @@
-//! The sums of a tile of output channels for a few vectors of pixels, and the levels that they become.
+//! The sums of a tile of output channels for a few vectors of pixels, and the quantized values that they become.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub(super) struct Job<'a> {
     pub(super) convolution: &'a QuantizedConv,
     pub(super) input: &'a [u32],
     pub(super) skip: Option<&'a [u32]>,
-    /// Words of levels, or floats.
+    /// C4 blocks, or floats.
     pub(super) output: *mut u32,
     pub(super) tiles: Range<usize>,
     pub(super) rows: Range<usize>,
@@ -32,7 +32,7 @@ impl Int8Task for Job<'_> {
     }
 }
 
-/// The levels of a tile: `[channel of the tile, vector of pixels]`.
+/// The quantized values of a tile: `[channel of the tile, vector of pixels]`.
 type Levels<S, const P: usize> = [[<S as SimdInt8>::V; P]; TILE];
 
 impl Job<'_> {
@@ -141,7 +141,7 @@ impl Job<'_> {
         }
     }
 
-    /// Writes words of four channels.
+    /// Writes C4 blocks.
     ///
     /// # Safety
     /// As [`Job::group`]; no other task writes these words and rows.
@@ -256,7 +256,7 @@ impl Job<'_> {
         }
     }
 
-    /// Levels of the sum with a skip.
+    /// Quantized values of the sum with a skip.
     ///
     /// # Safety
     /// The CPU has the set of `S`.
@@ -276,7 +276,7 @@ impl Job<'_> {
         }
     }
 
-    /// What levels stand for.
+    /// What quantized values stand for.
     ///
     /// # Safety
     /// The CPU has the set of `S`.

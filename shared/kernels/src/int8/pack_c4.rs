@@ -1,4 +1,4 @@
-//! From tract's forms to words of levels, and back.
+//! From tract's forms to C4 blocks, and back.
 
 use super::kernel::put;
 use super::{CHANNEL_BLOCK, Quantizer, c4_layout};
@@ -6,7 +6,7 @@ use crate::layout::Layout;
 use crate::simd::{Int8Task, Isa, SimdInt8};
 use crate::threads::{DisjointWrites, Threads};
 
-/// Rounds row-major floats to words of levels. With a block of 2, the four pixels of each 2x2 square become channels,
+/// Rounds row-major floats to C4 blocks. With a block of 2, the four pixels of each 2x2 square become channels,
 /// `[channel, y, x]`: a convolution of such squares is then one of points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantizeInput {
@@ -124,7 +124,7 @@ impl Int8Task for Row<'_> {
     }
 }
 
-/// Copies row-major `[channels, height, width]` levels into words.
+/// Copies row-major `[channels, height, width]` quantized values into words.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -147,7 +147,7 @@ pub fn pack_c4(plain_chw: &[u8], shape: [usize; 3], words: &mut [u32], isa: Isa)
     }
 }
 
-/// Copies words into row-major `[channels, height, width]` levels.
+/// Copies words into row-major `[channels, height, width]` quantized values.
 ///
 /// # Panics
 /// When the lengths do not fit.

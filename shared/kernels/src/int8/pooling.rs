@@ -1,11 +1,11 @@
-//! Maximum of 2x2 pixels in bytes, stride 2.
+//! Maximum of 2x2 pixels of quantized values, stride 2.
 
 use super::kernel::put;
 use crate::layout::Layout;
 use crate::simd::{Int8Task, Isa, SimdInt8};
 use crate::threads::{DisjointWrites, Threads};
 
-/// Halves height and width, keeping the greatest level of each four pixels.
+/// Halves height and width, keeping the greatest quantized value of each four pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QuantizedMaxPool {
     input: Layout,

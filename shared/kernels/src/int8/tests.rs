@@ -74,7 +74,7 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// Levels, or the bits of floats.
+/// Quantized values, or the bits of floats.
 #[derive(Debug, Clone, PartialEq)]
 enum Made {
     Levels(Vec<u8>),
@@ -273,7 +273,7 @@ fn every_kernel_keeps_the_greatest_of_four() {
     }
 }
 
-/// Weights at the ends of their range, levels at the ends of theirs, and as many channels as a network has at most.
+/// Weights at the ends of their range, quantized values at the ends of theirs, and as many channels as a network has at most.
 #[test]
 fn the_greatest_sums_are_exact() {
     for (level, weight) in [(255, 127), (255, -127), (0, 127), (0, -127)] {

@@ -1,10 +1,10 @@
 //! Vectors of four bytes per pixel, and of the sums of their products.
 
-/// Numbers beyond it are taken for it when they are rounded, far above any level: CPUs differ in what they make of
-/// floats that no integer holds.
+/// Numbers beyond it are taken for it when they are rounded, far above any quantized value: CPUs differ in what they make of floats
+/// that no integer holds.
 pub(super) const GREATEST: f32 = (1 << 30) as f32;
 
-/// Work on bytes that is compiled once for each instruction set. Closures are not, unless the compiler happens to
+/// Work in int8 that is compiled once for each instruction set. Closures are not, unless the compiler happens to
 /// inline them: kernels are written in loops.
 pub(crate) trait Int8Task {
     /// Does it.
@@ -14,10 +14,10 @@ pub(crate) trait Int8Task {
     unsafe fn run<S: SimdInt8>(self);
 }
 
-/// Vectors of one instruction set whose lanes are 32 bits wide: a lane holds four levels of a pixel, or one level
+/// Vectors of one instruction set whose lanes are 32 bits wide: a lane holds four quantized values of a pixel, or one quantized value
 /// or sum as `i32`, or an `f32`.
 ///
-/// A level is stored as `level ^ (SIGN & 0xff)`: dot products take the one operand as signed bytes on some CPUs, as
+/// A quantized value is stored as `level ^ (SIGN & 0xff)`: dot products take the one operand as signed bytes on some CPUs, as
 /// unsigned ones on others.
 ///
 /// # Safety of its functions
@@ -33,7 +33,7 @@ pub(crate) trait SimdInt8: Copy {
     const TILE: usize;
     /// Vectors of pixels whose sums stay in registers for each of them, at most 3.
     const PIXELS: usize;
-    /// What each byte of a lane differs in from the level that it stands for.
+    /// What each byte of a lane differs in from the quantized value that it stands for.
     const SIGN: u32;
     /// Words that four weights take.
     const WORDS: usize;
@@ -69,7 +69,7 @@ pub(crate) trait SimdInt8: Copy {
     unsafe fn total(sums: Self::Sums) -> Self::V;
     /// `round(f32(sum + bias) * multiplier) + zero`, ties to even.
     unsafe fn requantize(sum: Self::V, bias: i32, multiplier: f32, zero_point: i32) -> Self::V;
-    /// Levels cut to `0..=255`.
+    /// Quantized values saturated to `0..=255`.
     unsafe fn saturate(levels: Self::V) -> Self::V;
     /// `f32(level - zero) * scale`.
     unsafe fn dequantize(levels: Self::V, zero_point: i32, scale: f32) -> Self::V;
@@ -77,11 +77,11 @@ pub(crate) trait SimdInt8: Copy {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `round(value * inverse) + zero`, ties to even; what is no number counts as a great one.
     unsafe fn quantize(values: Self::V, inverse: f32, zero_point: i32) -> Self::V;
-    /// Cuts the levels of four channels and puts them into the bytes of each pixel.
+    /// Saturates the quantized values of four channels and puts them into the bytes of each pixel.
     unsafe fn pack(levels: [Self::V; 4]) -> Self::V;
-    /// The levels of the channels in the bytes of each pixel.
+    /// The quantized values of the channels in the bytes of each pixel.
     unsafe fn unpack(bytes: Self::V) -> [Self::V; 4];
-    /// The greater level, byte by byte.
+    /// The greater quantized value, byte by byte.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// `a0 b0 a1 b1 ...`, in two vectors.
     unsafe fn interleave(a: Self::V, b: Self::V) -> [Self::V; 2];

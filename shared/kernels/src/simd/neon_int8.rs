@@ -1,6 +1,6 @@
 //! Bytes by Advanced SIMD, with and without its dot products.
 //!
-//! Levels are stored as signed bytes, `level - 128`: these are what both multiply. Whoever packs weights takes the
+//! Quantized values are stored as signed bytes, `level - 128`: these are what both multiply. Whoever packs weights takes the
 //! difference into account.
 
 use std::arch::aarch64::*;
