@@ -7,7 +7,7 @@ use host_modelling::{
     Convolution, Encoding, GraphBuilder, ModelDraft, Tensor4, ValueId, ValueShape, export_model,
 };
 use shared::{
-    Channels, ColourOrder, Extraction, Image, InputSpec, Model, OutputChannel, Probability, Scale,
+    Channels, ColourOrder, ExtractionParams, Image, InputSpec, Model, OutputChannel, Probability, Scale,
     ScaleChoice, ScaleRule, Scaling, Scores,
 };
 
@@ -46,7 +46,7 @@ pub fn draft(architecture: &str, tile: usize, overlap: u32) -> ModelDraft {
             scale: ScaleRule::Native,
         },
         outputs: vec![OutputChannel::Nucleus, OutputChannel::Interior],
-        extraction: Extraction::Watershed {
+        extraction: ExtractionParams::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
             distance_share: Probability::ZERO,

@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use crate::image::{Channels, Image};
 use crate::label_image::LabelImage;
 use crate::preprocess::{Scaling, histogram};
-use crate::scale::Limited;
+use crate::scale::ScaleFit;
 use crate::wire::QcFlags;
 
 /// Quality metrics of an image.
@@ -39,7 +39,7 @@ impl Evidence {
     ///
     /// # Panics
     /// When image and labels differ in size.
-    pub fn of(image: &Image, labels: &LabelImage, limited: Limited, confidence: Option<f32>) -> Self {
+    pub fn of(image: &Image, labels: &LabelImage, scale_fit: ScaleFit, confidence: Option<f32>) -> Self {
         let luma_hw = match image.channels() {
             Channels::Grey => Cow::Borrowed(image.samples_hwc()),
             Channels::Rgb => Cow::Owned(image.luma_hw()),
@@ -60,7 +60,7 @@ impl Evidence {
             (nuclear_saturated as f32 > MAX_SATURATED * nuclear as f32, QcFlags::SATURATED),
             (blank, QcFlags::BLANK),
             (confluence > MAX_CONFLUENCE, QcFlags::TOO_DENSE),
-            (limited == Limited::Yes, QcFlags::OFF_SCALE),
+            (scale_fit == ScaleFit::Clamped, QcFlags::OFF_SCALE),
             (
                 confidence.is_some_and(|confidence| confidence.is_nan() || confidence < MIN_CONFIDENCE),
                 QcFlags::OUT_OF_DISTRIBUTION,
@@ -259,7 +259,7 @@ mod tests {
             let nuclear = labels.iter().filter(|&&label| label != 0).count();
             let image = Image::new(97, 31, channels, samples.clone()).unwrap();
             let labels = LabelImage::new(97, 31, labels).unwrap();
-            let evidence = Evidence::of(&image, &labels, Limited::No, None);
+            let evidence = Evidence::of(&image, &labels, ScaleFit::WithinLimits, None);
             let share = |count: usize| count as f32 / (97 * 31) as f32;
             assert_eq!(
                 (evidence.saturated, evidence.confluence),
@@ -277,23 +277,23 @@ mod tests {
         let white = Image::new(128, 128, Channels::Grey, vec![255; 128 * 128]).unwrap();
         let sharp = Image::new(128, 128, Channels::Grey, discs(1)).unwrap();
         let cases = [
-            (&blank, &background, Limited::No, None, QcFlags::BLANK),
-            (&sharp, &background, Limited::No, None, QcFlags::NONE),
-            (&sharp, &background, Limited::No, Some(0.95), QcFlags::NONE),
-            (&sharp, &background, Limited::No, Some(0.7), QcFlags::OUT_OF_DISTRIBUTION),
-            (&sharp, &background, Limited::No, Some(f32::NAN), QcFlags::OUT_OF_DISTRIBUTION),
-            (&sharp, &background, Limited::Yes, None, QcFlags::OFF_SCALE),
-            (&sharp, &full, Limited::No, None, QcFlags::TOO_DENSE),
+            (&blank, &background, ScaleFit::WithinLimits, None, QcFlags::BLANK),
+            (&sharp, &background, ScaleFit::WithinLimits, None, QcFlags::NONE),
+            (&sharp, &background, ScaleFit::WithinLimits, Some(0.95), QcFlags::NONE),
+            (&sharp, &background, ScaleFit::WithinLimits, Some(0.7), QcFlags::OUT_OF_DISTRIBUTION),
+            (&sharp, &background, ScaleFit::WithinLimits, Some(f32::NAN), QcFlags::OUT_OF_DISTRIBUTION),
+            (&sharp, &background, ScaleFit::Clamped, None, QcFlags::OFF_SCALE),
+            (&sharp, &full, ScaleFit::WithinLimits, None, QcFlags::TOO_DENSE),
             (
                 &white,
                 &full,
-                Limited::No,
+                ScaleFit::WithinLimits,
                 None,
                 QcFlags::BLANK.union(QcFlags::SATURATED).union(QcFlags::TOO_DENSE),
             ),
         ];
-        for (image, labels, limited, confidence, qc_flags) in cases {
-            assert_eq!(Evidence::of(image, labels, limited, confidence).qc_flags, qc_flags);
+        for (image, labels, scale_fit, confidence, qc_flags) in cases {
+            assert_eq!(Evidence::of(image, labels, scale_fit, confidence).qc_flags, qc_flags);
         }
     }
 }

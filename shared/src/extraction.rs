@@ -14,7 +14,7 @@ use crate::watershed::Watershed;
 /// How nuclei are extracted from the network's maps. Areas are in pixels of the maps, at the network's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
-pub enum Extraction {
+pub enum ExtractionParams {
     /// Connected components of the thresholded nucleus map: touching nuclei become one.
     Components {
         /// Nucleus probability above which a pixel is a nucleus.
@@ -42,8 +42,9 @@ const fn none() -> Probability {
     Probability::ZERO
 }
 
-impl Extraction {
-    /// The seed map, from the maps that a model has, `[height, width]`; if there is only one, it is used as is.
+impl ExtractionParams {
+    /// The map that seeds are taken from, out of those that a model has, `[height, width]`; one of the two alone
+    /// serves for both.
     ///
     /// # Panics
     /// When the maps differ in length.

@@ -10,20 +10,20 @@ use crate::label_image::LabelImage;
 use crate::manifest::{Manifest, OutputChannel};
 use crate::objects::area_weighted_median_diameter;
 use crate::preprocess::Planes;
-use crate::scale::{Limited, ScaleRule};
-use crate::tile::Blend;
+use crate::scale::{ScaleFit, ScaleRule};
+use crate::tile::TileBlender;
 use crate::units::Scale;
 use crate::watershed::Watershed;
 
 /// The network's maps of an image, `[channels, scaled height, scaled width]`.
 #[derive(Debug)]
-pub struct Maps {
-    canvas: Blend,
+pub struct ProbabilityMaps {
+    canvas: TileBlender,
     scale: Scale,
 }
 
-impl Maps {
-    pub(crate) const fn new(canvas: Blend, scale: Scale) -> Self {
+impl ProbabilityMaps {
+    pub(crate) const fn new(canvas: TileBlender, scale: Scale) -> Self {
         Self { canvas, scale }
     }
 
@@ -37,7 +37,7 @@ impl Maps {
         self.scale
     }
 
-    pub(crate) fn into_canvas(self) -> Blend {
+    pub(crate) fn into_canvas(self) -> TileBlender {
         self.canvas
     }
 
@@ -58,7 +58,7 @@ pub struct Segmentation {
     /// The scale that suits them best, if the model's rule gives one.
     pub suggested_scale: Option<Scale>,
     /// Whether the model's limits cut that scale.
-    pub limited: Limited,
+    pub scale_fit: ScaleFit,
     /// Area-weighted median equivalent diameter, px.
     pub median_diameter_px: Option<f32>,
     /// The network's confidence, 0 to 1, if it found anything: see [`soft_dice_confidence`].
@@ -91,8 +91,8 @@ impl Extractor {
     /// Extracts the nuclei of an image from its maps.
     ///
     /// # Errors
-    /// [`SizeError`] when the image is over the limits.
-    pub fn segmentation(&mut self, image: &Image, maps: &Maps) -> Result<Segmentation, SizeError> {
+    /// [`SizeError`] when the picture is over the limits.
+    pub fn segmentation(&mut self, image: &Image, maps: &ProbabilityMaps) -> Result<Segmentation, SizeError> {
         let confidence = soft_dice_confidence(maps.planes().plane(self.nucleus_channel()));
         let (labels, areas) = self.labels_and_areas(image, maps.scale(), maps.planes())?;
         let median_diameter_px = area_weighted_median_diameter(&areas[1..]);
@@ -102,7 +102,7 @@ impl Extractor {
             count: areas.len() as u32 - 1,
             scale: maps.scale(),
             suggested_scale: suggestion.map(|(scale, _)| scale),
-            limited: suggestion.map_or(Limited::No, |(_, limited)| limited),
+            scale_fit: suggestion.map_or(ScaleFit::WithinLimits, |(_, scale_fit)| scale_fit),
             median_diameter_px,
             // A model with a lower threshold may find objects with no pixel above one half.
             confidence: confidence.or((areas.len() > 1).then_some(0.0)),

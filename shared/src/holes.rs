@@ -5,9 +5,9 @@ use core::ops::Range;
 
 use crate::components::{ComponentRows, Components, Run};
 
-/// What is known of a piece of background.
+/// What is known of a region of background.
 #[derive(Clone, Copy, PartialEq)]
-enum Piece {
+enum BackgroundRegion {
     /// Nothing yet.
     Unknown,
     /// Every neighbor so far has this label.
@@ -16,10 +16,10 @@ enum Piece {
     Open,
 }
 
-impl Piece {
-    /// What is known with these neighbors as well.
+impl BackgroundRegion {
+    /// What is known with these neighbours as well.
     fn beside(self, labels: &[u32]) -> Self {
-        labels.iter().fold(self, |piece, &near| match piece {
+        labels.iter().fold(self, |region, &near| match region {
             Self::Unknown if near != 0 => Self::Within(near),
             Self::Within(label) if near != 0 && near != label => Self::Open,
             known => known,
@@ -27,9 +27,9 @@ impl Piece {
     }
 }
 
-/// Fills every 4-connected region of background that is surrounded by a single instance, in labels `[height, width]`
-/// whose instances are the runs of `mask`; returns the pixels of those regions. Regions at the image's border remain
-/// background.
+/// Gives every 4-connected region of background that one instance alone surrounds to that instance, in
+/// labels `[height, width]` whose instances are the runs of `mask`; gives the pixels of those regions. What reaches the
+/// picture's edge stays background.
 pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> Vec<Range<usize>> {
     let mut rows = ComponentRows::new(width);
     let mut rest = mask.iter().map(|run| run.pixels.clone()).peekable();
@@ -52,17 +52,17 @@ pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> V
         }));
     }
     let Components { runs, count } = rows.finish();
-    let mut pieces = vec![Piece::Unknown; count as usize + 1];
+    let mut regions = vec![BackgroundRegion::Unknown; count as usize + 1];
     for Run { pixels: Range { start, end }, component } in &runs {
         let is_at_edge = start % width == 0 || end % width == 0;
         if is_at_edge || *start < width || end + width > labels_hw.len() {
-            pieces[*component as usize] = Piece::Open;
+            regions[*component as usize] = BackgroundRegion::Open;
         }
     }
     for Run { pixels: Range { start, end }, component } in runs.iter().cloned() {
-        let piece = &mut pieces[component as usize];
-        if *piece != Piece::Open {
-            *piece = piece
+        let region = &mut regions[component as usize];
+        if *region != BackgroundRegion::Open {
+            *region = region
                 .beside(&[labels_hw[start - 1], labels_hw[end]])
                 .beside(&labels_hw[start - width..end - width])
                 .beside(&labels_hw[start + width..end + width]);
@@ -70,7 +70,7 @@ pub(crate) fn fill_holes(labels_hw: &mut [u32], width: usize, mask: &[Run]) -> V
     }
     let mut filled = Vec::new();
     for Run { pixels, component } in runs {
-        if let Piece::Within(instance) = pieces[component as usize] {
+        if let BackgroundRegion::Within(instance) = regions[component as usize] {
             labels_hw[pixels.clone()].fill(instance);
             filled.push(pixels);
         }

@@ -36,13 +36,13 @@ mod model;
 #[cfg(feature = "tract")]
 mod network;
 mod objects;
+mod parallel;
 mod picture_path;
 mod preprocess;
 mod runs;
 mod scale;
 mod segmenter;
 pub mod slots;
-mod spread;
 
 mod tile;
 pub mod trust;
@@ -61,8 +61,8 @@ pub use decode::{
 #[cfg(feature = "decode")]
 pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
-pub use extraction::Extraction;
-pub use extractor::{Extractor, Maps, Segmentation};
+pub use extraction::ExtractionParams;
+pub use extractor::{Extractor, ProbabilityMaps, Segmentation};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};
 pub use golden::{Golden, GoldenError, MAX_GOLDEN_PIXELS};
 pub use image::{Channels, Image, MAX_PIXELS, MAX_SIDE, SizeError, ValueScale, checked_pixels};
@@ -86,13 +86,13 @@ pub use objects::{
     BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
     measure_objects,
 };
+pub use parallel::{ParallelFor, Sequential};
 pub use picture_path::{
     bare_stem, is_image_file, is_image_folder, is_picture, is_truth_folder, picture_stem, truth_stem,
 };
 pub use preprocess::{Planes, Scaling, rgb_samples, scaled_side};
-pub use scale::{Limited, ScaleEstimator, ScaleRule, same_scale};
+pub use scale::{ScaleEstimator, ScaleFit, ScaleRule, same_scale};
 pub use segmenter::{Network, ScaleChoice, SegmentError, Segmenter, Stage};
-pub use spread::{InTurn, Spread};
 pub use tile::TilePlan;
 pub use units::{
     DutyCycle, IouThreshold, Microseconds, Milliseconds, PixelSize, Probability, Scale, UnitError,

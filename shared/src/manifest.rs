@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::extraction::Extraction;
+use crate::extraction::ExtractionParams;
 use crate::golden::Golden;
 use crate::metric::SetScore;
 use crate::preprocess::Scaling;
@@ -78,8 +78,8 @@ pub struct Manifest {
     pub input: InputSpec,
     /// The network's output channels in order.
     pub outputs: Vec<OutputChannel>,
-    /// Extraction parameters, tuned on validation.
-    pub extraction: Extraction,
+    /// How nuclei are extracted, as tuned on validation.
+    pub extraction: ExtractionParams,
     /// Area-weighted median diameter of the training nuclei, in pixels at the network's scale.
     pub native_nucleus_px: f32,
     /// SHA-256 of the training data, hexadecimal.
@@ -171,7 +171,7 @@ impl Manifest {
         if self.channel(OutputChannel::Nucleus).is_none() {
             return contradiction("no output channel predicts nuclei");
         }
-        if matches!(self.extraction, Extraction::Watershed { .. })
+        if matches!(self.extraction, ExtractionParams::Watershed { .. })
             && self.channel(OutputChannel::Interior).is_none()
             && self.channel(OutputChannel::Distance).is_none()
         {

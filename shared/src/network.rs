@@ -17,8 +17,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Cost;
 use tract_onnx::tract_core::plan::eval;
 
+use crate::parallel::ParallelFor;
 use crate::segmenter::Network;
-use crate::spread::Spread;
 
 /// The kernels that compute the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -200,8 +200,8 @@ fn input_of(tensor: &mut Arc<Tensor>, cut: impl Fn(&mut [f32])) -> TractResult<T
     Ok(core::iter::once(TValue::from_const(Arc::clone(tensor))).collect())
 }
 
-impl Spread for TractNetwork {
-    fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+impl ParallelFor for TractNetwork {
+    fn for_each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
         if parts.len() > 1 {
             self.threads.map(parts, work);
         } else {

@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Channels, Image};
-use crate::spread::{InTurn, Spread};
+use crate::parallel::{ParallelFor, Sequential};
 use crate::units::Scale;
 
 /// How samples of 0 to 255 become network input.
@@ -31,10 +31,10 @@ impl Scaling {
 
     /// The network input for each sample value of this image.
     pub fn table(self, image: &Image) -> [f32; 256] {
-        self.table_by(image, &InTurn)
+        self.table_by(image, &Sequential)
     }
 
-    fn table_by(self, image: &Image, threads: &impl Spread) -> [f32; 256] {
+    fn table_by(self, image: &Image, threads: &impl ParallelFor) -> [f32; 256] {
         let (low, span) = match self {
             Self::UnitRange => (0, 255),
             Self::Stretch { low, high, min_span } => {
@@ -52,11 +52,11 @@ impl Scaling {
 /// Minimum samples per thread.
 const PART: usize = 1 << 16;
 
-/// The sample values at two quantiles of all samples of an image.
-fn quantiles(image: &Image, low: f32, high: f32, threads: &impl Spread) -> (u32, u32) {
+/// The sample values at two quantiles of all samples of a picture.
+fn quantiles(image: &Image, low: f32, high: f32, threads: &impl ParallelFor) -> (u32, u32) {
     let parts = image.samples_hwc().chunks(PART);
     let mut histograms = vec![[0; 256]; parts.len()];
-    threads.each(histograms.iter_mut().zip(parts).collect(), |(counts, samples)| {
+    threads.for_each(histograms.iter_mut().zip(parts).collect(), |(counts, samples)| {
         *counts = histogram(samples);
     });
     let histogram: [u32; 256] =
@@ -111,7 +111,7 @@ impl Planes {
 
     /// The image's values as the network's, one plane for gray and three (red, green, blue) for color.
     pub fn from_image(image: &Image, scaling: Scaling) -> Self {
-        Self::from_image_within(image, scaling, Vec::new(), &InTurn)
+        Self::from_image_within(image, scaling, Vec::new(), &Sequential)
     }
 
     /// The same, in memory that planes had before, see [`Planes::into_values`].
@@ -119,7 +119,7 @@ impl Planes {
         image: &Image,
         scaling: Scaling,
         memory: Vec<f32>,
-        threads: &impl Spread,
+        threads: &impl ParallelFor,
     ) -> Self {
         let table = scaling.table_by(image, threads);
         let channels = image.channels().count();
@@ -210,13 +210,13 @@ fn look_up<const CHANNELS: usize>(
     table: &[f32; 256],
     pixels: &[[u8; CHANNELS]],
     values_chw: &mut [f32],
-    threads: &impl Spread,
+    threads: &impl ParallelFor,
 ) {
     let planes = values_chw.chunks_exact_mut(pixels.len()).enumerate();
     let parts = planes.flat_map(|(channel, plane)| {
         plane.chunks_mut(PART).zip(pixels.chunks(PART)).map(move |(values, pixels)| (channel, values, pixels))
     });
-    threads.each(parts.collect(), |(channel, values, pixels)| {
+    threads.for_each(parts.collect(), |(channel, values, pixels)| {
         for (value, pixel) in values.iter_mut().zip(pixels) {
             *value = table[usize::from(pixel[channel])];
         }

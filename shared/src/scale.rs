@@ -29,24 +29,24 @@ const SAME: f32 = 1.15;
 impl ScaleRule {
     /// The scale for nuclei of this median diameter in the image's own pixels, and whether it is within the rule's
     /// limits. `None` without nuclei or without a rule.
-    pub fn suggest(self, median_diameter_px: Option<f32>) -> Option<(Scale, Limited)> {
+    pub fn suggest(self, median_diameter_px: Option<f32>) -> Option<(Scale, ScaleFit)> {
         let (Self::Nucleus { target_px, min, max }, Some(diameter)) = (self, median_diameter_px) else {
             return None;
         };
         let wanted = target_px / diameter;
         let scale = Scale::try_from(wanted.clamp(min.get(), max.get())).ok()?;
         let far = wanted * SAME < min.get() || wanted > max.get() * SAME;
-        Some((scale, if far { Limited::Yes } else { Limited::No }))
+        Some((scale, if far { ScaleFit::Clamped } else { ScaleFit::WithinLimits }))
     }
 }
 
 /// Whether a scale was clamped to the rule's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limited {
+pub enum ScaleFit {
     /// It was: the nuclei are too small or too large for the model.
-    Yes,
+    Clamped,
     /// It was not.
-    No,
+    WithinLimits,
 }
 
 /// Whether two scales are close enough to count as equal.
@@ -92,10 +92,14 @@ mod tests {
 
     #[test]
     fn suggests_within_limits_and_says_when_cut() {
-        let cases = [(24.0, 1.0, Limited::No), (48.0, 0.5, Limited::No), (4.0, 3.0, Limited::Yes)];
-        for (diameter, scale, limited) in cases {
+        let cases = [
+            (24.0, 1.0, ScaleFit::WithinLimits),
+            (48.0, 0.5, ScaleFit::WithinLimits),
+            (4.0, 3.0, ScaleFit::Clamped),
+        ];
+        for (diameter, scale, scale_fit) in cases {
             let (suggested, was) = RULE().suggest(Some(diameter)).unwrap();
-            assert_eq!((suggested.get(), was), (scale, limited), "{diameter}");
+            assert_eq!((suggested.get(), was), (scale, scale_fit), "{diameter}");
         }
         assert_eq!(RULE().suggest(None), None);
         assert_eq!(ScaleRule::Native.suggest(Some(10.0)), None);

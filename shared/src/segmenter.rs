@@ -4,20 +4,20 @@ use alloc::vec::Vec;
 use core::mem::take;
 use thiserror::Error;
 
-use crate::extraction::Extraction;
-use crate::extractor::{Extractor, Maps, Segmentation};
+use crate::extraction::ExtractionParams;
+use crate::extractor::{Extractor, ProbabilityMaps, Segmentation};
 use crate::golden::GoldenError;
 use crate::image::{Image, SizeError};
 use crate::label_image::LabelImage;
 use crate::manifest::Manifest;
+use crate::parallel::ParallelFor;
 use crate::preprocess::{Planes, scaled_side};
 use crate::scale::{ScaleRule, same_scale};
-use crate::spread::Spread;
-use crate::tile::{Blend, TilePlan};
+use crate::tile::{TileBlender, TilePlan};
 use crate::units::Scale;
 
 /// A network that maps tiles to probabilities, with the threads for the work around it.
-pub trait Network: Spread {
+pub trait Network: ParallelFor {
     /// Why it did not.
     type Error;
 
@@ -98,7 +98,7 @@ pub struct Segmenter<N> {
 struct Buffers {
     picture_chw: Vec<f32>,
     maps_nchw: Vec<f32>,
-    canvas: Option<Blend>,
+    canvas: Option<TileBlender>,
 }
 
 impl<N: Network> Segmenter<N> {
@@ -159,7 +159,7 @@ impl<N: Network> Segmenter<N> {
     }
 
     /// Changes the extraction parameters, as tuning does.
-    pub const fn set_extraction(&mut self, extraction: Extraction) {
+    pub const fn set_extraction(&mut self, extraction: ExtractionParams) {
         self.manifest_mut().extraction = extraction;
     }
 
@@ -177,7 +177,7 @@ impl<N: Network> Segmenter<N> {
     }
 
     /// Recycles the buffers of used maps.
-    pub fn recycle(&mut self, maps: Maps) {
+    pub fn recycle(&mut self, maps: ProbabilityMaps) {
         self.buffers.canvas = Some(maps.into_canvas());
     }
 
@@ -203,7 +203,7 @@ impl<N: Network> Segmenter<N> {
         image: &Image,
         scale: Scale,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<Maps, SegmentError<N::Error>> {
+    ) -> Result<ProbabilityMaps, SegmentError<N::Error>> {
         observe(Stage::Preprocess);
         let Self { network, extractor, buffers } = self;
         let input = extractor.manifest().input;
@@ -223,7 +223,7 @@ impl<N: Network> Segmenter<N> {
         let plan = TilePlan::new(width, height, tile, input.overlap as usize);
         // A canvas of another size goes before there is a new one.
         let kept = canvas.take().filter(|canvas| canvas.fits(&plan, channels, width, height));
-        let mut canvas = kept.unwrap_or_else(|| Blend::new(plan.clone(), channels, width, height));
+        let mut canvas = kept.unwrap_or_else(|| TileBlender::new(plan.clone(), channels, width, height));
         let area = tile * tile;
         for first in (0..plan.len()).step_by(BATCH) {
             observe(Stage::Network);
@@ -238,7 +238,7 @@ impl<N: Network> Segmenter<N> {
             canvas.add(maps_nchw, &*network);
         }
         *picture_chw = picture.into_values();
-        Ok(Maps::new(canvas, scale))
+        Ok(ProbabilityMaps::new(canvas, scale))
     }
 
     /// The labels of an image from its maps at `scale`. Maps smaller than the image are enlarged

@@ -3,8 +3,8 @@
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
+use crate::parallel::ParallelFor;
 use crate::preprocess::Planes;
-use crate::spread::Spread;
 
 /// The tile layout of an image: equal tiles, evenly spaced, overlapping by at least `overlap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn reflect(x: usize, side: usize) -> usize {
 
 /// Blends tiles with weights that fall linearly towards their edges. Reusable for images of the same plan.
 #[derive(Debug)]
-pub(crate) struct Blend {
+pub(crate) struct TileBlender {
     plan: TilePlan,
     sums: Planes,
     /// Sum of the tiles' weights at every pixel.
@@ -118,8 +118,8 @@ const BLOCK: usize = 32;
 /// Rows of an image that are blended together: few enough to stay in a core's cache.
 const BAND: usize = 16;
 
-impl Blend {
-    /// A canvas of `planes` planes of the image's size.
+impl TileBlender {
+    /// A canvas of `planes` planes of the picture's size.
     pub(crate) fn new(plan: TilePlan, planes: usize, width: usize, height: usize) -> Self {
         let reach = plan.overlap + 1;
         let ramp: Vec<f32> =
@@ -147,8 +147,8 @@ impl Blend {
     /// the next image.
     ///
     /// # Panics
-    /// When they are more than are left of the image.
-    pub(crate) fn add(&mut self, tiles_nchw: &[f32], threads: &impl Spread) {
+    /// When they are more than are left of the picture.
+    pub(crate) fn add(&mut self, tiles_nchw: &[f32], threads: &impl ParallelFor) {
         let Self { plan, sums, weights, ramp, next } = self;
         let tile_values = sums.count() * plan.tile * plan.tile;
         let tiles = *next..*next + tiles_nchw.len() / tile_values;
@@ -167,7 +167,7 @@ impl Blend {
         }
         bands.retain(|band| band.top < rows.end && band.bottom() > rows.start);
         *next = tiles.end % plan.len();
-        threads.each(bands, |mut band| {
+        threads.for_each(bands, |mut band| {
             for (index, tile_chw) in tiles.clone().zip(tiles_nchw.chunks_exact(tile_values)) {
                 band.add(plan, ramp, index, tile_chw);
             }
@@ -249,7 +249,7 @@ impl Band<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spread::InTurn;
+    use crate::parallel::Sequential;
 
     #[test]
     fn tiles_cover_with_overlap() {
@@ -267,13 +267,13 @@ mod tests {
             let values: Vec<f32> = (0..width * height).map(|i| (1 + i * 7919 % 101) as f32).collect();
             let picture = Planes::new(width, height, values);
             let plan = TilePlan::new(width, height, 16, 4);
-            let mut blend = Blend::new(plan.clone(), 3, width, height);
+            let mut blend = TileBlender::new(plan.clone(), 3, width, height);
             let mut tile = vec![0.0; 3 * 16 * 16];
             // The second image must not show what is left of the first.
             for picture in [Planes::new(width, height, vec![1e6; width * height]), picture] {
                 for index in 0..plan.len() {
                     plan.cut(&picture, index, &mut tile);
-                    blend.add(&tile, &InTurn);
+                    blend.add(&tile, &Sequential);
                 }
                 for (got, want) in blend.planes().plane(2).iter().zip(picture.plane(0)) {
                     assert!((got / want - 1.0).abs() < 1e-5, "{width}x{height}: {got} is not {want}");
@@ -285,8 +285,8 @@ mod tests {
     /// Does the parts from the last to the first.
     struct Backwards;
 
-    impl Spread for Backwards {
-        fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    impl ParallelFor for Backwards {
+        fn for_each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
             parts.into_iter().rev().for_each(work);
         }
     }
@@ -299,7 +299,7 @@ mod tests {
         let tiles: Vec<f32> = (0..plan.len() * area).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
         // The definition: every tile times its weights, in their order, over the sum of weights.
         let mut expected = Planes::zeros(2, width, height);
-        let canvas = Blend::new(plan.clone(), 2, width, height);
+        let canvas = TileBlender::new(plan.clone(), 2, width, height);
         for plane in 0..2 {
             for (index, tile) in tiles.chunks_exact(area).enumerate() {
                 let (left, top) = plan.corner(index);
@@ -316,7 +316,7 @@ mod tests {
                 .for_each(|(sum, weight)| *sum /= weight);
         }
         for at_once in [1, 3, plan.len()] {
-            let mut blend = Blend::new(plan.clone(), 2, width, height);
+            let mut blend = TileBlender::new(plan.clone(), 2, width, height);
             tiles.chunks(at_once * area).for_each(|tiles| blend.add(tiles, &Backwards));
             assert_eq!(blend.into_planes(), expected, "{at_once} at once");
         }
@@ -327,9 +327,9 @@ mod tests {
         // Two tiles of 16 over 28 pixels share columns 12 to 15.
         let plan = TilePlan::new(28, 16, 16, 4);
         assert_eq!(plan.len(), 2);
-        let mut blend = Blend::new(plan, 1, 28, 16);
-        blend.add(&[0.0; 256], &InTurn);
-        blend.add(&[1.0; 256], &InTurn);
+        let mut blend = TileBlender::new(plan, 1, 28, 16);
+        blend.add(&[0.0; 256], &Sequential);
+        blend.add(&[1.0; 256], &Sequential);
         for row in blend.planes().plane(0).chunks_exact(28) {
             for (x, &value) in row.iter().enumerate() {
                 let expected = (x as f32 - 11.0).clamp(0.0, 5.0) / 5.0;

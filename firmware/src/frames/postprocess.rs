@@ -37,7 +37,7 @@ pub(super) struct PostprocessJob {
 /// What is left of a job.
 pub(super) struct PostprocessDone {
     pub(super) finisher: Box<PostprocessStage>,
-    pub(super) maps: Option<Maps>,
+    pub(super) maps: Option<ProbabilityMaps>,
 }
 
 impl ResultPublisher {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{Acquisition, FrameReport, ModelDigest, StageTimes};
 use shared::{
-    Channels, DutyCycle, Evidence, Extractor, Image, LabelImage, Maps, Model, NetworkError, Scale,
+    Channels, DutyCycle, Evidence, Extractor, Image, LabelImage, Model, NetworkError, ProbabilityMaps, Scale,
     ScaleChoice, ScaleEstimator, ScaleRule, SegmentError, Segmentation, Segmenter, Stage, TractNetwork,
     encode_jpeg, encode_labels,
 };
@@ -102,7 +102,7 @@ pub(crate) struct InferenceOutput {
 #[derive(Debug)]
 enum InferenceResult {
     /// Maps of a single pass.
-    Maps(Maps),
+    Maps(ProbabilityMaps),
     /// The segmentation, if it determined the number of passes.
     Segmentation(Segmentation),
 }
@@ -157,7 +157,7 @@ impl InferenceStage {
     }
 
     /// Recycles the buffers of used maps.
-    pub(crate) fn recycle(&mut self, maps: Option<Maps>) {
+    pub(crate) fn recycle(&mut self, maps: Option<ProbabilityMaps>) {
         if let Some(maps) = maps {
             self.segmenter.recycle(maps);
         }
@@ -166,7 +166,7 @@ impl InferenceStage {
 
 impl InferenceOutput {
     /// Maps that are no longer needed.
-    pub(crate) fn into_buffers(self) -> Option<Maps> {
+    pub(crate) fn into_buffers(self) -> Option<ProbabilityMaps> {
         match self.found {
             InferenceResult::Maps(maps) => Some(maps),
             InferenceResult::Segmentation(_) => None,
@@ -199,7 +199,7 @@ impl PostprocessStage {
     pub(crate) fn postprocess(
         &mut self,
         seen: InferredFrame,
-    ) -> Result<(FrameResult, Option<Maps>), PipelineError> {
+    ) -> Result<(FrameResult, Option<ProbabilityMaps>), PipelineError> {
         let InferredFrame { number, frame, illumination, acquisition, sight } = seen;
         let InferenceOutput { mut stages, found } = sight;
         stages.enter(Stage::Extraction);
@@ -216,7 +216,7 @@ impl PostprocessStage {
         }
 
         let start = Instant::now();
-        let evidence = Evidence::of(&frame.image, &found.labels, found.limited, found.confidence);
+        let evidence = Evidence::of(&frame.image, &found.labels, found.scale_fit, found.confidence);
         let evidence_time = start.elapsed();
         let start = Instant::now();
         let masks = encode_labels(&found.labels);

@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 
 use host_console::Failure;
 use shared::{
-    Extraction, Golden, GoldenError, Image, InputSpec, LabelImage, MANIFEST_FORMAT, MANIFEST_KEY, Manifest,
-    ManifestError, Model, ModelError, NetworkError, OutputChannel, Scale, ScaleChoice, Scores, SegmentError,
-    SizeError,
+    ExtractionParams, Golden, GoldenError, Image, InputSpec, LabelImage, MANIFEST_FORMAT, MANIFEST_KEY,
+    Manifest, ManifestError, Model, ModelError, NetworkError, OutputChannel, Scale, ScaleChoice, Scores,
+    SegmentError, SizeError,
 };
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub struct ModelDraft {
     /// The network's output channels in order.
     pub outputs: Vec<OutputChannel>,
     /// How nuclei are extracted.
-    pub extraction: Extraction,
+    pub extraction: ExtractionParams,
     /// Area-weighted median diameter of the training nuclei, in pixels at the network's scale.
     pub native_nucleus_px: f32,
     /// SHA-256 of the training data, hexadecimal.

@@ -15,7 +15,7 @@ mod shape;
 
 pub use builder::GraphBuilder;
 pub use cost::NodeMacs;
-pub use integer::{Affine, IntegerPlan, Range};
+pub use integer::{AffineQuantization, IntegerPlan, Range};
 pub use op::{BatchNorm, Convolution, Op, PoolWindow, Tensor4};
 pub use quantize::{QuantizedLayer, QuantizedWeight};
 pub use shape::{ValueShape, conv_output, conv_transpose_output};
@@ -119,22 +119,12 @@ impl Graph {
         self.output
     }
 
-    /// Shape of the result.
-    pub fn output_shape(&self) -> ValueShape {
-        self.shapes[self.output.0]
-    }
-
     /// Shape of `value`.
     ///
     /// # Panics
     /// If `value` is of another, larger graph.
     pub fn shape(&self, value: ValueId) -> ValueShape {
         self.shapes[value.0]
-    }
-
-    /// The input's shape, the nodes and the output, as [`Graph::new`] takes them.
-    pub fn into_parts(self) -> (ValueShape, Vec<Node>, ValueId) {
-        (self.shapes[0], self.nodes, self.output)
     }
 }
 

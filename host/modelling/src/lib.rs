@@ -18,8 +18,8 @@ pub use dataset::{
 };
 pub use export::{ExportError, ModelDraft, export_model};
 pub use graph::{
-    Affine, BatchNorm, Convolution, Graph, GraphBuilder, GraphError, IntegerPlan, Node, NodeMacs, Op,
-    PoolWindow, QuantizedLayer, QuantizedWeight, Range, Tensor4, ValueId, ValueShape, conv_output,
+    AffineQuantization, BatchNorm, Convolution, Graph, GraphBuilder, GraphError, IntegerPlan, Node, NodeMacs,
+    Op, PoolWindow, QuantizedLayer, QuantizedWeight, Range, Tensor4, ValueId, ValueShape, conv_output,
     conv_transpose_output,
 };
 pub use image_type::ImageType;

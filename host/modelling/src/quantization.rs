@@ -5,7 +5,6 @@ use host_console::Failure;
 
 mod accuracy_check;
 mod activation_ranges;
-
 mod histogram;
 mod layers;
 mod trace;

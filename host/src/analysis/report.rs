@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use host_console::Progress;
 use serde::Serialize;
 use shared::{
-    Channels, Evidence, Image, Limited, Object, PixelSize, equivalent_diameter_px, measure_objects,
+    Channels, Evidence, Image, Object, PixelSize, ScaleFit, equivalent_diameter_px, measure_objects,
 };
 
 use crate::records::gates::{Border, Gates};
@@ -176,7 +176,7 @@ fn count(
         (Some(evidence_of), _) => Some(evidence_of.reasons()),
         (None, _) if folder.has_evidence() => Some(vec!["no evidence for this frame".to_owned()]),
         (None, Some(image)) => {
-            let doubts = Evidence::of(image, &field.labels, Limited::No, None).qc_flags;
+            let doubts = Evidence::of(image, &field.labels, ScaleFit::WithinLimits, None).qc_flags;
             Some(doubts.reasons().map(str::to_owned).collect())
         }
         (None, None) => None,

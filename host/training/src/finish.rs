@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use host_console::Failure;
 use host_modelling::{Encoding, Graph, ModelDraft, export_model};
 use serde::Serialize;
-use shared::{Extraction, ImageScore, LabelImage, SetScore};
+use shared::{ExtractionParams, ImageScore, LabelImage, SetScore};
 
 use super::config::TrainConfig;
 use super::golden_scene::golden_scene;
@@ -28,7 +28,7 @@ pub struct FinishedModel {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The extraction as tuned.
-    pub extraction: Extraction,
+    pub extraction: ExtractionParams,
     /// With the trained float weights, all images.
     pub float: Option<SetScore>,
     /// With the weights in the file, all images.

@@ -1,7 +1,7 @@
 //! The training recipe: ours, or the classic tutorial's as a baseline.
 
 use serde::{Deserialize, Serialize};
-use shared::{Extraction, OutputChannel, Probability, Scale, ScaleRule, Scaling, UnitError};
+use shared::{ExtractionParams, OutputChannel, Probability, Scale, ScaleRule, Scaling, UnitError};
 
 use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
@@ -61,17 +61,17 @@ impl Recipe {
     ///
     /// # Errors
     /// [`UnitError`], never in practice: the thresholds are in range.
-    pub fn extraction(self) -> Result<Extraction, UnitError> {
+    pub fn extraction(self) -> Result<ExtractionParams, UnitError> {
         let half = Probability::try_from(0.5)?;
         Ok(match self {
-            Self::Nuclei => Extraction::Watershed {
+            Self::Nuclei => ExtractionParams::Watershed {
                 nucleus_threshold: half,
                 seed_threshold: half,
                 distance_share: half,
                 min_seed_area: 8.0,
                 min_area: 20.0,
             },
-            Self::Tutorial => Extraction::Components { nucleus_threshold: half, min_area: 0.0 },
+            Self::Tutorial => ExtractionParams::Components { nucleus_threshold: half, min_area: 0.0 },
         })
     }
 

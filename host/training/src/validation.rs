@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use host_console::Progress;
 use host_modelling::ImageType;
 use shared::{
-    Extraction, Image, ImageScore, LabelImage, MetricError, Model, ModelError, NetworkError, Planes,
+    ExtractionParams, Image, ImageScore, LabelImage, MetricError, Model, ModelError, NetworkError, Planes,
     Probability, Scale, ScaleChoice, SegmentError, Segmenter, SetScore, Stage, TractNetwork, UnitError,
     evaluate,
 };
@@ -91,7 +91,7 @@ pub fn tune_extraction(
     onnx: &[u8],
     pictures: &[ValidationPicture],
     threads: NonZeroUsize,
-) -> Result<Extraction, ValidationError> {
+) -> Result<ExtractionParams, ValidationError> {
     let mut segmenter = Model::load(onnx, threads)?.into_segmenter();
     let maps = maps(&mut segmenter, pictures)?;
     let mut best = Search::START;
@@ -142,9 +142,9 @@ impl Search {
     const START: Self = Self([5, 5, 2, 2, 4]);
     const CANDIDATES: u64 = 20;
 
-    fn extraction(self) -> Result<Extraction, ValidationError> {
+    fn extraction(self) -> Result<ExtractionParams, ValidationError> {
         let Self([nucleus, seed, share, seed_area, area]) = self;
-        Ok(Extraction::Watershed {
+        Ok(ExtractionParams::Watershed {
             nucleus_threshold: Probability::try_from(Self::THRESHOLDS[nucleus])?,
             seed_threshold: Probability::try_from(Self::THRESHOLDS[seed])?,
             distance_share: Probability::try_from(Self::SHARES[share])?,

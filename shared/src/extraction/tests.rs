@@ -3,7 +3,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn labels(extraction: Extraction, nucleus: &[f32], seed: &[f32], width: usize, area_factor: f32) -> Vec<u32> {
+fn labels(
+    extraction: ExtractionParams,
+    nucleus: &[f32],
+    seed: &[f32],
+    width: usize,
+    area_factor: f32,
+) -> Vec<u32> {
     let (labels, areas) =
         extraction.labels(nucleus, SeedMap::One(seed), width, area_factor, &mut Watershed::default());
     assert_eq!(areas, counted(&labels));
@@ -40,8 +46,8 @@ fn touching_discs() -> (Vec<f32>, Vec<f32>, usize) {
 #[test]
 fn watershed_separates_what_components_join() {
     let (nucleus, interior, width) = touching_discs();
-    let joined = Extraction::Components { nucleus_threshold: probability(0.5), min_area: 10.0 };
-    let apart = Extraction::Watershed {
+    let joined = ExtractionParams::Components { nucleus_threshold: probability(0.5), min_area: 10.0 };
+    let apart = ExtractionParams::Watershed {
         nucleus_threshold: probability(0.5),
         seed_threshold: probability(0.5),
         distance_share: Probability::ZERO,
@@ -65,7 +71,7 @@ fn watershed_separates_what_components_join() {
 #[test]
 fn small_things_go_and_areas_follow_the_scale() {
     let nucleus = [0.9, 0.0, 0.9, 0.9, 0.0, 0.9, 0.9, 0.9, 0.9];
-    let extraction = Extraction::Components { nucleus_threshold: probability(0.5), min_area: 2.0 };
+    let extraction = ExtractionParams::Components { nucleus_threshold: probability(0.5), min_area: 2.0 };
     assert_eq!(labels(extraction, &nucleus, &nucleus, 9, 1.0), [0, 0, 1, 1, 0, 2, 2, 2, 2]);
     assert_eq!(labels(extraction, &nucleus, &nucleus, 9, 2.0), [0, 0, 0, 0, 0, 1, 1, 1, 1]);
 }
@@ -73,7 +79,7 @@ fn small_things_go_and_areas_follow_the_scale() {
 #[test]
 fn a_nucleus_without_interior_still_counts() {
     let nucleus = [0.0, 0.9, 0.9, 0.0];
-    let extraction = Extraction::Watershed {
+    let extraction = ExtractionParams::Watershed {
         nucleus_threshold: probability(0.5),
         seed_threshold: probability(0.5),
         distance_share: Probability::ZERO,
@@ -85,7 +91,7 @@ fn a_nucleus_without_interior_still_counts() {
 
 #[test]
 fn seeds_come_from_the_maps_that_there_are() {
-    let of = |distance_share| Extraction::Watershed {
+    let of = |distance_share| ExtractionParams::Watershed {
         nucleus_threshold: probability(0.5),
         seed_threshold: probability(0.5),
         distance_share: probability(distance_share),
@@ -120,20 +126,26 @@ mod slow {
     use crate::components::{components, neighbours};
 
     pub(super) fn labels(
-        extraction: Extraction,
+        extraction: ExtractionParams,
         nucleus: &[f32],
         seed: &[f32],
         width: usize,
         area_factor: f32,
     ) -> Vec<u32> {
         match extraction {
-            Extraction::Components { nucleus_threshold, min_area } => {
+            ExtractionParams::Components { nucleus_threshold, min_area } => {
                 let mask: Vec<bool> = nucleus.iter().map(|&value| value > nucleus_threshold.get()).collect();
                 let (mut labels, _) = components(&mask, width);
                 keep_large(&mut labels, min_area * area_factor);
                 labels
             }
-            Extraction::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area, .. } => {
+            ExtractionParams::Watershed {
+                nucleus_threshold,
+                seed_threshold,
+                min_seed_area,
+                min_area,
+                ..
+            } => {
                 let mask: Vec<bool> = nucleus.iter().map(|&value| value > nucleus_threshold.get()).collect();
                 let seeds: Vec<bool> = seed
                     .iter()
@@ -245,8 +257,8 @@ proptest! {
         let mut watershed = Watershed::default();
         for (nucleus, seed, width) in all {
             for extraction in [
-                Extraction::Components { nucleus_threshold, min_area },
-                Extraction::Watershed {
+                ExtractionParams::Components { nucleus_threshold, min_area },
+                ExtractionParams::Watershed {
                     nucleus_threshold,
                     seed_threshold: probability(seed_threshold),
                     distance_share: Probability::ZERO,

@@ -1,7 +1,7 @@
 use alloc::string::ToString;
 
 use super::*;
-use crate::extraction::Extraction;
+use crate::extraction::ExtractionParams;
 use crate::golden::Golden;
 use crate::image::Channels;
 use crate::manifest::{ColourOrder, InputSpec, MANIFEST_FORMAT, OutputChannel, Scores};
@@ -14,7 +14,7 @@ struct Brightness {
     runs: usize,
 }
 
-impl Spread for Brightness {}
+impl ParallelFor for Brightness {}
 
 impl Network for Brightness {
     type Error = core::convert::Infallible;
@@ -56,7 +56,7 @@ fn manifest(scale: ScaleRule) -> Manifest {
             scale,
         },
         outputs: vec![OutputChannel::Nucleus, OutputChannel::Interior],
-        extraction: Extraction::Watershed {
+        extraction: ExtractionParams::Watershed {
             nucleus_threshold: probability(0.5),
             seed_threshold: probability(0.5),
             distance_share: Probability::ZERO,

@@ -7,7 +7,7 @@ impl Graph {
     ///
     /// # Shapes
     /// `image_chw` is `[c, h, w]` of [`Graph::input_shape`]; the result is `[c, h, w]` of
-    /// [`Graph::output_shape`].
+    /// [`Graph::output`].
     ///
     /// # Errors
     /// If `image_chw` has another length.

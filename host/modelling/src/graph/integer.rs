@@ -6,8 +6,8 @@ use super::{Graph, Node, Op, ValueId};
 
 /// A number as `(level - zero_point) * scale` of a level 0 ..= 255 (Jacob et al. 2018, section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Affine {
-    /// Between neighboring levels, positive.
+pub struct AffineQuantization {
+    /// Between neighbouring levels, positive.
     pub scale: f32,
     /// The level of zero.
     pub zero_point: u8,
@@ -16,7 +16,7 @@ pub struct Affine {
 /// The greatest level.
 const LEVELS: f32 = 255.0;
 
-impl Affine {
+impl AffineQuantization {
     /// Levels spread over `range`, widened to hold zero, which has a level of its own.
     pub fn of_range(range: Range) -> Self {
         let (low, high) = (range.low.min(0.0), range.high.max(0.0));
@@ -52,7 +52,7 @@ pub struct Range {
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegerPlan {
     /// By [`ValueId`].
-    affine: Vec<Affine>,
+    affine: Vec<AffineQuantization>,
     /// Nodes that compute in float.
     float: BTreeSet<usize>,
 }
@@ -87,14 +87,14 @@ impl IntegerPlan {
                 let widest = members
                     .map(|member| ranges[member])
                     .reduce(|a, b| Range { low: a.low.min(b.low), high: a.high.max(b.high) });
-                Affine::of_range(widest.unwrap_or(ranges[value]))
+                AffineQuantization::of_range(widest.unwrap_or(ranges[value]))
             })
             .collect();
         Self { affine, float }
     }
 
     /// How `value` is rounded.
-    pub fn affine(&self, value: ValueId) -> Affine {
+    pub fn affine(&self, value: ValueId) -> AffineQuantization {
         self.affine[value.index()]
     }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn zero_keeps_its_level_and_rounding_is_off_by_half_a_step_at_most() {
         for (low, high) in [(0.0, 6.0), (-1.0, 3.0), (2.0, 5.0), (-4.0, -1.0), (-0.01, 1000.0)] {
-            let affine = Affine::of_range(Range { low, high });
+            let affine = AffineQuantization::of_range(Range { low, high });
             assert_eq!(affine.round(0.0), 0.0);
             for step in 0..=100 {
                 let x = low + (high - low) * step as f32 / 100.0;
@@ -145,8 +145,8 @@ mod tests {
             assert_eq!(affine.round(f32::MAX), affine.value(255));
             assert_eq!(affine.round(f32::MIN), affine.value(0));
         }
-        assert_eq!(Affine::of_range(Range { low: 0.0, high: 0.0 }).round(0.0), 0.0);
-        assert_eq!(Affine::of_range(Range { low: 0.0, high: 6.0 }).zero_point, 0);
+        assert_eq!(AffineQuantization::of_range(Range { low: 0.0, high: 0.0 }).round(0.0), 0.0);
+        assert_eq!(AffineQuantization::of_range(Range { low: 0.0, high: 6.0 }).zero_point, 0);
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn operations_match_values_worked_by_hand() {
     ];
     for (op, expected_shape, expected) in cases {
         let graph = single(square, op.clone()).unwrap();
-        assert_eq!(graph.output_shape(), expected_shape, "{op:?}");
+        assert_eq!(graph.shape(graph.output()), expected_shape, "{op:?}");
         assert_eq!(graph.evaluate(&input).unwrap(), expected, "{op:?}");
     }
     let sigmoid = single(shape(1, 1, 2), Op::Sigmoid).unwrap();
@@ -233,8 +233,7 @@ fn wiring_is_checked() {
     }
     assert!(matches!(b.concat("cat", []), Err(GraphError::InputCount { .. })));
     let graph = b.finish(pooled).unwrap();
-    let (input, nodes, output) = graph.clone().into_parts();
-    assert_eq!(Graph::new(input, nodes, output).unwrap(), graph);
+    assert_eq!(Graph::new(graph.input_shape(), graph.nodes().to_vec(), graph.output()).unwrap(), graph);
     let length = GraphError::InputLength { expected: 16, actual: 3 };
     assert_eq!(graph.evaluate(&[0.0; 3]).unwrap_err(), length);
 }
@@ -270,8 +269,7 @@ fn folding_keeps_the_function() {
     };
     assert_eq!(norms(&graph).len(), 8);
     assert_eq!(norms(&folded), ["skip2.norm"]);
-    let (input, nodes, output) = folded.clone().into_parts();
-    assert_eq!(Graph::new(input, nodes, output).unwrap(), folded);
+    assert_eq!(Graph::new(folded.input_shape(), folded.nodes().to_vec(), folded.output()).unwrap(), folded);
 
     let image = sampler.values(graph.input_shape().elements(), 0.0, 1.0);
     let difference = largest_difference(&graph.evaluate(&image).unwrap(), &folded.evaluate(&image).unwrap());

@@ -7,7 +7,7 @@
 
 use super::proto::{attribute_ints, tensor_f32_scalar, tensor_i8, tensor_i32, tensor_i64, tensor_u8_scalar};
 use super::{Writer, bytes_name};
-use crate::graph::{Affine, Convolution, IntegerPlan, Node, Op, QuantizedWeight, ValueId};
+use crate::graph::{AffineQuantization, Convolution, IntegerPlan, Node, Op, QuantizedWeight, ValueId};
 
 /// Writes a graph's nodes in the order that makes every value before it is read.
 pub(super) struct IntegerWriter<'w, 'g> {
@@ -205,7 +205,7 @@ impl<'w, 'g> IntegerWriter<'w, 'g> {
 
     /// Stores the rounding of `value`, once, and names its scale and its zero point.
     fn affine(&mut self, value: ValueId) -> [String; 2] {
-        let Affine { scale, zero_point } = self.plan.affine(value);
+        let AffineQuantization { scale, zero_point } = self.plan.affine(value);
         let bytes = bytes_name(self.writer.graph, value);
         let [scale_name, zero_name] = ["scale", "zero"].map(|what| format!("{bytes}/{what}"));
         if !self.writer.proto.initializer.iter().any(|stored| stored.name == scale_name) {

@@ -29,7 +29,7 @@ fn run_tract(file: &[u8], graph: &Graph, image: &[f32]) -> Vec<f32> {
     let shape = [1, shape.channels, shape.height, shape.width];
     let input = Tensor::from_shape(&shape, image).unwrap();
     let result = plan.run(tvec!(input.into())).unwrap();
-    let expected = graph.output_shape();
+    let expected = graph.shape(graph.output());
     assert_eq!(result[0].shape(), [1, expected.channels, expected.height, expected.width]);
     result[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
 }

@@ -147,8 +147,8 @@ mod tests {
         many.push((5, 5, 4));
         let found = verdict(&many);
         assert_eq!(found.misses.len(), 1, "{found:?}");
-        assert!(found.misses[0].contains("lost 0.200"), "{found:?}");
-        // Only the count: equally many nuclei appear and disappear.
+        assert!(found.misses[0].contains("loses 0.200"), "{found:?}");
+        // The count alone: as many wrong as right ones appear.
         let gained = verdict(&[(1000, 980, 1000)]);
         assert!(gained.mean_ap_lost < 0.0);
         assert_eq!(gained.misses.len(), 1, "{gained:?}");

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::graph::{Affine, Range};
+use crate::graph::{AffineQuantization, Range};
 
 /// How the range of a value is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -107,7 +107,7 @@ impl Histogram {
     }
 
     fn squared_error(&self, range: Range) -> f64 {
-        let (affine, width) = (Affine::of_range(range), self.width());
+        let (affine, width) = (AffineQuantization::of_range(range), self.width());
         self.counts
             .iter()
             .enumerate()
@@ -157,7 +157,7 @@ mod tests {
         let mut histogram = Histogram::new(Range { low: 0.0, high: 0.0 });
         histogram.count(&[0.0; 10]);
         for method in RangeMethod::ALL {
-            assert_eq!(Affine::of_range(histogram.range(method)).round(0.0), 0.0);
+            assert_eq!(AffineQuantization::of_range(histogram.range(method)).round(0.0), 0.0);
         }
     }
 

@@ -7,7 +7,7 @@ use tract_onnx::prelude::{
     Framework as _, InferenceModelExt as _, IntoRunnable as _, Tensor, TractResult, TypedRunnableModel,
 };
 
-use crate::graph::{Affine, Graph, ValueId};
+use crate::graph::{AffineQuantization, Graph, ValueId};
 use crate::onnx::{Encoding, OnnxError, OnnxOptions, bytes_name, value_name, write_onnx};
 
 /// Why inner values were not seen.
@@ -27,7 +27,7 @@ pub struct Trace {
     runnable: Arc<TypedRunnableModel>,
     input_shape: [usize; 4],
     /// For each value watched, its rounding where the file holds it in bytes.
-    affine: Vec<Option<Affine>>,
+    affine: Vec<Option<AffineQuantization>>,
 }
 
 impl Trace {
@@ -73,11 +73,11 @@ impl Trace {
     }
 }
 
-type Planned = (Arc<TypedRunnableModel>, Vec<Option<Affine>>);
+type Planned = (Arc<TypedRunnableModel>, Vec<Option<AffineQuantization>>);
 
 fn plan(onnx: &[u8], graph: &Graph, encoding: Encoding<'_>, watched: &[ValueId]) -> TractResult<Planned> {
     let model = tract_onnx::onnx().model_for_read(&mut &*onnx)?;
-    let (names, affine): (Vec<String>, Vec<Option<Affine>>) = watched
+    let (names, affine): (Vec<String>, Vec<Option<AffineQuantization>>) = watched
         .iter()
         .map(|&value| {
             let (float, bytes) = (value_name(graph, value), bytes_name(graph, value));

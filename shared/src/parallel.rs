@@ -3,15 +3,15 @@
 use alloc::vec::Vec;
 
 /// Runs independent parts of work. This crate starts no threads; the caller may provide them.
-pub trait Spread {
+pub trait ParallelFor {
     /// Does `work` for each part, in any order or at once; one after the other unless it is overridden.
-    fn each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    fn for_each<T: Send>(&self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
         parts.into_iter().for_each(work);
     }
 }
 
 /// Does one part after the other.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct InTurn;
+pub struct Sequential;
 
-impl Spread for InTurn {}
+impl ParallelFor for Sequential {}
