@@ -17,7 +17,7 @@ mod machine;
 mod power_cuts;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod process;
-#[path = "emulator/wires.rs"]
-mod wires;
+#[path = "emulator/qemu_channels.rs"]
+mod qemu_channels;
 #[path = "emulator/write_log.rs"]
 mod write_log;

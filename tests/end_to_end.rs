@@ -2,12 +2,8 @@
 //! 921,600 baud. Run by tests/run, which builds the programs first.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a target of tests: helpers fail as tests do")]
 
-#[path = "end_to_end/absence.rs"]
-mod absence;
 #[path = "end_to_end/bad_input.rs"]
 mod bad_input;
-#[path = "end_to_end/bench.rs"]
-mod bench;
 #[path = "end_to_end/broker.rs"]
 mod broker;
 #[path = "end_to_end/browser.rs"]
@@ -29,12 +25,16 @@ mod flashing;
 mod fleet;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
+#[path = "end_to_end/harness.rs"]
+mod harness;
+#[path = "end_to_end/live.rs"]
+mod live;
+#[path = "end_to_end/missing_station.rs"]
+mod missing_station;
 #[path = "end_to_end/offline.rs"]
 mod offline;
 #[path = "end_to_end/page.rs"]
 mod page;
-#[path = "end_to_end/place.rs"]
-mod place;
 #[allow(dead_code, reason = "shared with the emulator")]
 mod process;
 #[path = "end_to_end/publish.rs"]
@@ -49,13 +49,13 @@ mod soak;
 mod speeds;
 #[path = "end_to_end/station_bench.rs"]
 mod station_bench;
-#[path = "end_to_end/strangers.rs"]
-mod strangers;
 #[path = "end_to_end/terminal.rs"]
 mod terminal;
 #[path = "end_to_end/training.rs"]
 mod training;
+#[path = "end_to_end/trusted_keys.rs"]
+mod trusted_keys;
 #[path = "end_to_end/viewers.rs"]
 mod viewers;
-#[path = "end_to_end/watching.rs"]
-mod watching;
+#[path = "end_to_end/workdir.rs"]
+mod workdir;

@@ -13,10 +13,10 @@
 #[path = "line_faults/conversation.rs"]
 mod conversation;
 mod fixture;
-#[path = "line_faults/ledger.rs"]
-mod ledger;
 #[path = "line_faults/line.rs"]
 mod line;
+#[path = "line_faults/received_counts.rs"]
+mod received_counts;
 #[path = "line_faults/schedule.rs"]
 mod schedule;
 

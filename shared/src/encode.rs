@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_come_back_from_png() {
+    fn images_round_trip_through_png() {
         for (width, height, channels) in
             [(1, 1, Channels::Grey), (1, 1, Channels::Rgb), (31, 7, Channels::Grey), (7, 31, Channels::Rgb)]
         {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_come_back_from_png_and_tiff() {
+    fn labels_round_trip_through_png_and_tiff() {
         for labels in [vec![0, 1, 2, 3, 65_535, 0], vec![0; 6], vec![7; 6]] {
             let labels = LabelImage::new(3, 2, labels).unwrap();
             assert_eq!(decode_label_image(&encode_label_png(&labels).unwrap()).unwrap(), labels);

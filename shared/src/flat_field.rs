@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_even_looks_even_again_and_brightness_stays() {
+    fn flat_field_evens_illumination_and_keeps_brightness() {
         for channels in [Channels::Grey, Channels::Rgb] {
             let mut picture = seen(|_, _| 120.0, channels);
             let before = picture.clone();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_back_and_damaged_ones_do_not() {
+    fn flat_field_files_round_trip_and_damage_is_detected() {
         let field = field(Channels::Rgb);
         let bytes = field.encode();
         assert_eq!(FlatField::decode(&bytes).unwrap(), field);

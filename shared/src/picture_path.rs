@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_and_what_is_none() {
+    fn image_file_names_are_recognised() {
         for path in [
             "a.png",
             "A.PNG",

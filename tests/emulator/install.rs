@@ -9,7 +9,7 @@ use crate::counting::scenes;
 use crate::fixture::brightness_model;
 use crate::machine::{LAMP, LIGHT, Machine, guest};
 use crate::process::until_within;
-use crate::wires::PATIENCE;
+use crate::qemu_channels::PATIENCE;
 
 /// Maximum exposure level of `systemd-analyze security`: 0 is confined, 10 is not at all.
 const EXPOSURE: f64 = 1.5;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::{Process, json_lines, program, text, until_within};
-use crate::wires::{GrowingText, Monitor, PATIENCE, Shell, Socket};
+use crate::qemu_channels::{GrowingText, Monitor, PATIENCE, Shell, Socket};
 
 /// Lines of the GPIO chip that the settings below name.
 pub const LIGHT: u32 = 5;

@@ -13,8 +13,8 @@ use rumqttc::v5::{Client, Event, Incoming, MqttOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::bench::{Process, until};
 use crate::browser::in_path;
+use crate::harness::{Process, until};
 
 /// Debian's path, which is not in every user's PATH.
 const DEBIAN: &str = "/usr/sbin/mosquitto";

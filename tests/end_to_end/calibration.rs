@@ -6,8 +6,8 @@ use std::process::Output;
 use serde_json::Value;
 use shared::{Channels, FlatField, Image, decode_image, encode_picture_png};
 
-use crate::bench::{Bench, json_lines, text};
 use crate::fixture::{brightness_model, discs};
+use crate::harness::{Harness, json_lines, text};
 
 /// A ruling of dark lines, 25 pixels apart, a little turned.
 fn ruling() -> Vec<u8> {
@@ -22,7 +22,7 @@ fn ruling() -> Vec<u8> {
 }
 
 /// A host whose calibrations are stored in the test's folder.
-fn run(bench: &Bench, words: &str) -> Output {
+fn run(bench: &Harness, words: &str) -> Output {
     let arguments: Vec<&str> = words.split_whitespace().collect();
     let mut command = bench.host(&arguments);
     command.current_dir(bench.folder.path()).env("XDG_CONFIG_HOME", bench.path("config"));
@@ -30,7 +30,7 @@ fn run(bench: &Bench, words: &str) -> Output {
 }
 
 #[track_caller]
-fn done(bench: &Bench, words: &str) -> Vec<Value> {
+fn done(bench: &Harness, words: &str) -> Vec<Value> {
     let output = run(bench, words);
     assert_eq!(output.status.code(), Some(0), "{words}: {}", text(&output.stderr));
     json_lines(&output)
@@ -38,7 +38,7 @@ fn done(bench: &Bench, words: &str) -> Vec<Value> {
 
 #[test]
 fn a_micrometer_gives_the_pixel_size_and_records_say_who_measured_it() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.write("ruling.png", &ruling());
     let measured =
         &done(&bench, "station calibrate --micrometer ruling.png --spacing-um 10 --by ana --json")[0];
@@ -79,7 +79,7 @@ fn the_station_takes_the_micrometers_picture_itself() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ruling.png"), ruling()).unwrap();
     let path = folder.path().to_str().unwrap();
-    let bench = Bench::new(&format!("kind = \"pictures\"\npath = {path:?}\nframes_per_second = 20.0"));
+    let bench = Harness::new(&format!("kind = \"pictures\"\npath = {path:?}\nframes_per_second = 20.0"));
     let measured = &done(&bench, "station calibrate --micrometer --spacing-um 50 --by ana --json")[0];
     assert!((measured["um_per_px"].as_f64().unwrap() / 2.0 - 1.0).abs() < 2e-3, "{measured}");
     let settings = &done(&bench, "station settings --json")[0];
@@ -105,7 +105,7 @@ fn a_flat_field_makes_the_station_count_what_the_light_hid() {
     let specimen = discs(320, 192);
     fs::write(path.join("field.png"), seen(&specimen)).unwrap();
     let camera = format!("kind = \"pictures\"\npath = {path:?}\nframes_per_second = 20.0");
-    let mut bench = Bench::new(&camera);
+    let mut bench = Harness::new(&camera);
     bench.flash("model.onnx", &brightness_model(0.4));
     let even = |value| Image::new(320, 192, Channels::Grey, vec![value; 320 * 192]).unwrap();
     for (kind, value) in [("bright", 200), ("dark", 0)] {
@@ -141,7 +141,7 @@ fn a_flat_field_makes_the_station_count_what_the_light_hid() {
     assert_eq!(read(bench.path("after/pictures/field.png")), corrected);
     let sample = path.to_str().unwrap();
     let words = format!("segment --model model.onnx --flat-field flat-field.nff --out found {sample}");
-    let mut command = std::process::Command::new(crate::bench::program("nuclei-host"));
+    let mut command = std::process::Command::new(crate::harness::program("nuclei-host"));
     let output = command.args(words.split_whitespace()).current_dir(bench.folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(

@@ -6,8 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
-use crate::bench::{Bench, json_lines, program, text};
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, json_lines, program, text};
 
 /// An image of discs, some too dark to be found or merged, and its true labels.
 fn scene(seed: u32, width: u32, height: u32, channels: Channels) -> (Image, LabelImage) {
@@ -76,7 +76,7 @@ fn captures_score_as_the_model_itself_does() {
     let truth = folder.path().join("pictures");
     let count = write_scenes(&truth);
     let truth = truth.to_str().unwrap();
-    let bench = Bench::new(&format!("kind = \"pictures\"\npath = {truth:?}\nframes_per_second = 20.0"));
+    let bench = Harness::new(&format!("kind = \"pictures\"\npath = {truth:?}\nframes_per_second = 20.0"));
     let onnx = brightness_model(0.4);
     let digest = bench.flash("model.onnx", &onnx);
     let (captures, model) = (bench.path("captures"), bench.path("model.onnx"));
@@ -103,7 +103,7 @@ fn captures_score_as_the_model_itself_does() {
 
 #[test]
 fn captures_of_a_simulated_scene_bring_their_truth() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let (captures, model) = (bench.path("captures"), bench.path("model.onnx"));
     let evidence = bench.json(&["capture", "--count", "3", "--out", captures.to_str().unwrap(), "--json"]);

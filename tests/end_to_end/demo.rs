@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Process, json_lines, next_line, program, text};
+use crate::harness::{Process, json_lines, next_line, program, text};
 
 #[test]
 fn the_demo_flashes_counts_and_ends_cleanly() {

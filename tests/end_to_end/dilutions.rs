@@ -4,8 +4,8 @@ use std::fs;
 
 use shared::{LabelImage, encode_label_png};
 
-use crate::bench::text;
-use crate::place::{Place, assert_prints, json};
+use crate::harness::text;
+use crate::workdir::{Workdir, assert_prints, json};
 
 /// A field of this many nuclei of four pixels.
 fn field(count: u32) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn field(count: u32) -> Vec<u8> {
 
 #[test]
 fn a_series_is_judged_from_folders_recordings_and_tables() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let steps = [
         (1, [402, 380, 415, 397]),
         (2, [204, 188, 199, 211]),
@@ -33,7 +33,7 @@ fn a_series_is_judged_from_folders_recordings_and_tables() {
         for (at, count) in counts.into_iter().enumerate() {
             table += &format!("{dilution},{at},{count}\n");
             if dilution < 8 {
-                place.write(&format!("d{dilution}/{at}.png"), &field(count));
+                workdir.write(&format!("d{dilution}/{at}.png"), &field(count));
             }
         }
         words += &match dilution {
@@ -47,25 +47,25 @@ fn a_series_is_judged_from_folders_recordings_and_tables() {
         )
     };
     let lines: String = steps[3].1.into_iter().map(|count| line(count, true)).collect();
-    place.write("eighth.jsonl", (lines + &line(999, false)).as_bytes());
-    place.write("counts.csv", table.as_bytes());
-    let output = place.run(&format!("dilution-series{words} --json --html series.html"), 0);
+    workdir.write("eighth.jsonl", (lines + &line(999, false)).as_bytes());
+    workdir.write("counts.csv", table.as_bytes());
+    let output = workdir.run(&format!("dilution-series{words} --json --html series.html"), 0);
     assert_prints(&output, &["excluded: frame 999 of eighth.jsonl: out of focus"]);
     let judged = json(&output);
     assert_eq!((&judged["verdict"], &judged["steps"][3]["fields"]), (&"proportional".into(), &4.into()));
-    assert_eq!(judged, json(&place.run("dilution-series --csv counts.csv --json", 0)));
+    assert_eq!(judged, json(&workdir.run("dilution-series --csv counts.csv --json", 0)));
     assert!((judged["slope"].as_f64().unwrap() / 400.0 - 1.0).abs() < 0.05, "{judged}");
     assert!(
         judged["r_squared"].as_f64().unwrap() > 0.99 && judged["index"].as_f64().unwrap() < 0.03,
         "{judged}"
     );
-    let page = fs::read_to_string(place.path("series.html")).unwrap();
+    let page = fs::read_to_string(workdir.path("series.html")).unwrap();
     assert!(page.contains("Counts follow the dilution") && page.contains("<svg"));
 }
 
 #[test]
 fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let mut table = "dilution,count\n".to_owned();
     for dilution in [1.0, 2.0, 4.0, 8.0, 16.0] {
         let truth = 400.0 / dilution;
@@ -74,8 +74,8 @@ fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
             table += &format!("{dilution},{count:.0}\n");
         }
     }
-    place.write("counts.csv", table.as_bytes());
-    let output = place.run("dilution-series --csv counts.csv", 3);
+    workdir.write("counts.csv", table.as_bytes());
+    let output = workdir.run("dilution-series --csv counts.csv", 3);
     let message = text(&output.stdout);
     assert!(
         message.contains("do not follow the dilution") && message.contains("dilute further"),
@@ -86,10 +86,10 @@ fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
 
 #[test]
 fn what_makes_no_series_is_named() {
-    let place = Place::new();
-    place.write("one/a.png", &field(5));
-    place.write("bad.csv", b"times,n\n1,2\n");
-    place.write("worse.csv", b"dilution,count\n1,2\n2,some\n");
+    let workdir = Workdir::new();
+    workdir.write("one/a.png", &field(5));
+    workdir.write("bad.csv", b"times,n\n1,2\n");
+    workdir.write("worse.csv", b"dilution,count\n1,2\n2,some\n");
     for (words, code, message) in [
         ("--at 1 one", 2, "at least two dilutions"),
         ("--at 0.5 one --at 1 one", 2, "\"0.5\" is not a dilution factor"),
@@ -98,6 +98,6 @@ fn what_makes_no_series_is_named() {
         ("--csv worse.csv", 1, "line 3"),
         ("", 2, "--at"),
     ] {
-        assert_prints(&place.run(&format!("dilution-series {words}"), code), &[message]);
+        assert_prints(&workdir.run(&format!("dilution-series {words}"), code), &[message]);
     }
 }

@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use shared::{LabelImage, encode_label_png};
 
-use crate::bench::Bench;
 use crate::fixture::brightness_model;
-use crate::place::{Place, assert_prints, json};
+use crate::harness::Harness;
+use crate::workdir::{Workdir, assert_prints, json};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.py");
 /// The script's exit code where a module is missing.
@@ -46,14 +46,14 @@ fn labels(rows: &[&str]) -> Vec<u8> {
 const FORMATS: &str = "png,tiff,csv,parquet,coco,geojson,imagej,kaggle";
 
 #[test]
-fn odd_nuclei_come_back_from_every_format() {
-    let place = Place::new();
-    // A hole, an island within it, parts that meet at a corner, a single pixel, touching neighbors, a gap in
+fn odd_nuclei_round_trip_through_every_format() {
+    let workdir = Workdir::new();
+    // A hole, an island within it, parts that meet at a corner, a single pixel, touching neighbours, a gap in
     // the numbers, and nuclei at every edge.
     let odd =
         ["1111102", "1000102", "1030122", "1000100", "1111100", "0440050", "4400505", "0000050", "7000088"];
-    place.write("labels/odd, in a way_masks.png", &labels(&odd));
-    place.write("labels/none_masks.png", &labels(&["000", "000"]));
+    workdir.write("labels/odd, in a way_masks.png", &labels(&odd));
+    workdir.write("labels/none_masks.png", &labels(&["000", "000"]));
     let discs: Vec<u32> = (0..200 * 130_u32)
         .map(|at| {
             let (x, y) = (at % 200, at / 200);
@@ -63,12 +63,12 @@ fn odd_nuclei_come_back_from_every_format() {
         })
         .collect();
     let discs = LabelImage::new(200, 130, discs).unwrap();
-    place.write("labels/discs_masks.png", &encode_label_png(&discs).unwrap());
-    let message = json(&place.run(&format!("convert labels --out out --format {FORMATS} --json"), 0));
+    workdir.write("labels/discs_masks.png", &encode_label_png(&discs).unwrap());
+    let message = json(&workdir.run(&format!("convert labels --out out --format {FORMATS} --json"), 0));
     assert_eq!((&message["pictures"], &message["pixel_size_um"]), (&3.into(), &Value::Null));
-    assert_eq!(place.labels("out/png/discs_masks.png"), discs);
-    assert_eq!(place.labels("out/tiff/discs_masks.tif"), discs);
-    let Some(read) = read_back(&place.path("out")) else { return };
+    assert_eq!(workdir.labels("out/png/discs_masks.png"), discs);
+    assert_eq!(workdir.labels("out/tiff/discs_masks.tif"), discs);
+    let Some(read) = read_back(&workdir.path("out")) else { return };
     let pixels = odd.concat().bytes().filter(|&byte| byte != b'0').count()
         + discs.labels_hw().iter().filter(|&&label| label > 0).count();
     assert_eq!((&read["pictures"], &read["nuclei"]), (&3.into(), &message["nuclei"]));
@@ -81,12 +81,12 @@ fn odd_nuclei_come_back_from_every_format() {
 
 #[test]
 fn segment_and_convert_write_the_same() {
-    let place = Place::new();
-    place.picture("pictures/a.png", 96, 64);
-    place.picture("pictures/b.png", 200, 130);
+    let workdir = Workdir::new();
+    workdir.picture("pictures/a.png", 96, 64);
+    workdir.picture("pictures/b.png", 200, 130);
     let formats = format!("{FORMATS},overlay --pixel-size 0.5");
-    place.run(&format!("segment --model model.onnx --out found --format {formats} pictures"), 0);
-    place.run(&format!("convert found --images pictures --out out --format {formats}"), 0);
+    workdir.run(&format!("segment --model model.onnx --out found --format {formats} pictures"), 0);
+    workdir.run(&format!("convert found --images pictures --out out --format {formats}"), 0);
     let files = [
         "png/a_masks.png",
         "tiff/b_masks.tif",
@@ -99,10 +99,10 @@ fn segment_and_convert_write_the_same() {
         "overlays/a.png",
     ];
     for file in files {
-        let read = |top: &str| std::fs::read(place.path(&format!("{top}/{file}"))).unwrap();
+        let read = |top: &str| std::fs::read(workdir.path(&format!("{top}/{file}"))).unwrap();
         assert_eq!(read("found"), read("out"), "{file}");
     }
-    if let Some(read) = read_back(&place.path("found")) {
+    if let Some(read) = read_back(&workdir.path("found")) {
         assert_eq!(read["nuclei"], 30);
         assert!(read["columns"].as_array().unwrap().contains(&"area_um2".into()));
     }
@@ -110,14 +110,14 @@ fn segment_and_convert_write_the_same() {
 
 #[test]
 fn captures_are_converted_with_their_pictures() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let captures = bench.path("captures");
     let out = bench.path("out");
     let taken = bench.json(&["capture", "--count", "2", "--out", captures.to_str().unwrap(), "--json"]);
     let count: u64 = taken.iter().map(|frame| frame["count"].as_u64().unwrap()).sum();
     let formats = format!("{FORMATS},overlay");
-    let mut command = Command::new(crate::bench::program("nuclei-host"));
+    let mut command = Command::new(crate::harness::program("nuclei-host"));
     command.args(["convert", captures.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
     let message = json(&command.args(["--format", &formats]).output().unwrap());
     assert_eq!((&message["nuclei"], &message["failed"]), (&count.into(), &serde_json::json!([])));
@@ -130,11 +130,11 @@ fn captures_are_converted_with_their_pictures() {
 
 #[test]
 fn a_recording_becomes_a_table_with_its_evidence() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let (record, out) = (bench.path("counts.jsonl"), bench.path("out"));
     let frames = bench.json(&["live", "--json", "--frames", "12", "--record", record.to_str().unwrap()]);
-    let host = crate::bench::program("nuclei-host");
+    let host = crate::harness::program("nuclei-host");
     let convert = |format: &str| {
         let mut command = Command::new(&host);
         command.args(["convert", record.to_str().unwrap(), "--out", out.to_str().unwrap(), "--json"]);
@@ -155,18 +155,18 @@ fn a_recording_becomes_a_table_with_its_evidence() {
 
 #[test]
 fn what_cannot_be_converted_is_named() {
-    let place = Place::new();
-    place.write("labels/a.png", &labels(&["11", "00"]));
-    place.write("labels/b.png", b"no picture");
-    let output = place.run("convert labels --out out --format coco", 1);
+    let workdir = Workdir::new();
+    workdir.write("labels/a.png", &labels(&["11", "00"]));
+    workdir.write("labels/b.png", b"no picture");
+    let output = workdir.run("convert labels --out out --format coco", 1);
     assert_prints(&output, &["b.png cannot be used", "label images not written: 1 (listed above)"]);
-    let output = place.run("convert labels --out out --format overlay", 1);
+    let output = workdir.run("convert labels --out out --format overlay", 1);
     assert_prints(&output, &["a: there is no source image to draw on", "--images"]);
-    place.picture("pictures/a.png", 96, 64);
-    let output = place.run("convert labels --images pictures --out out --format csv", 1);
+    workdir.picture("pictures/a.png", 96, 64);
+    let output = workdir.run("convert labels --images pictures --out out --format csv", 1);
     assert_prints(&output, &["a: the image has 96x64 pixels, but its labels have 2x2"]);
-    place.write("out/png/a.png", &labels(&["1"]));
-    let output = place.run("convert out/png --out out --format png", 2);
+    workdir.write("out/png/a.png", &labels(&["1"]));
+    let output = workdir.run("convert out/png --out out --format png", 2);
     assert_prints(&output, &["out/png contains input images or labels"]);
-    place.run("convert labels --out out --format word", 2);
+    workdir.run("convert labels --out out --format word", 2);
 }

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Bench, Process, json_lines, next_line, rest, text, until};
 use crate::fixture::{brightness_model, padded};
+use crate::harness::{Harness, Process, json_lines, next_line, rest, text, until};
 
 fn replaced(mut onnx: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     let at = onnx.windows(from.len()).position(|window| window == from).unwrap();
@@ -15,7 +15,7 @@ fn replaced(mut onnx: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_refused_model_leaves_the_old_one_running() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let good = brightness_model(0.4);
     let digest = bench.flash("good.onnx", &good);
     let other = brightness_model(0.5);
@@ -49,7 +49,7 @@ fn a_refused_model_leaves_the_old_one_running() {
 
 #[test]
 fn the_same_model_is_not_sent_twice_and_a_revert_goes_back() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let factory = bench.running_model();
     let onnx = brightness_model(0.4);
     let digest = bench.flash("model.onnx", &onnx);
@@ -72,11 +72,11 @@ fn the_same_model_is_not_sent_twice_and_a_revert_goes_back() {
 #[test]
 fn an_upload_outlives_the_host_and_the_station() {
     const LENGTH: usize = 900_000;
-    let mut bench = Bench::simulated();
+    let mut bench = Harness::simulated();
     let onnx = padded(brightness_model(0.3), LENGTH);
     let path = bench.write("long.onnx", &onnx);
-    let carried = |bench: &Bench| bench.line.carried().0;
-    let sent_of = |bench: &Bench, bytes: u64, process: &mut Process| {
+    let carried = |bench: &Harness| bench.line.carried().0;
+    let sent_of = |bench: &Harness, bytes: u64, process: &mut Process| {
         let start = carried(bench);
         until("bytes are sent", || (carried(bench) - start > bytes || !process.is_running()).then_some(()));
     };
@@ -117,7 +117,7 @@ fn a_dry_run_opens_no_port() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, brightness_model(0.4)).unwrap();
-    let output = std::process::Command::new(crate::bench::program("nuclei-host"))
+    let output = std::process::Command::new(crate::harness::program("nuclei-host"))
         .args(["flash", path.to_str().unwrap(), "--dry-run", "--json", "--port", "/dev/ttyNotThere7"])
         .output()
         .unwrap();

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, SIMULATED, next_line, program, rest, text, until};
 use crate::browser::Browser;
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, SIMULATED, next_line, program, rest, text, until};
 
 /// Two stations, the second on a port that appears later.
 struct Fleet {
-    bench: Bench,
-    hood: Bench,
+    bench: Harness,
+    hood: Harness,
 }
 
 impl Fleet {
     fn new() -> Self {
         let fewer = SIMULATED.replace("nuclei = 20", "nuclei = 9");
-        let fleet = Self { bench: Bench::simulated(), hood: Bench::named("hood 2", &fewer) };
+        let fleet = Self { bench: Harness::simulated(), hood: Harness::named("hood 2", &fewer) };
         for bench in [&fleet.bench, &fleet.hood] {
             bench.flash("model.onnx", &brightness_model(0.4));
         }

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use shared::encode_picture_png;
 
-use crate::bench::{Bench, program, text};
 use crate::fixture::{brightness_model, discs};
+use crate::harness::{Harness, program, text};
 
 /// A small disk, unmounted at the end.
 struct SmallDisk<'a>(&'a Path);
@@ -78,7 +78,7 @@ fn a_full_disk_is_told_and_what_was_written_before_stays() {
 
 #[test]
 fn a_station_whose_disk_is_full_refuses_the_model_and_runs_the_old_one() {
-    let mut bench = Bench::simulated();
+    let mut bench = Harness::simulated();
     let place = bench.path("storage");
     let Some(disk) = SmallDisk::mount(&place) else { return };
     bench.restart_station();

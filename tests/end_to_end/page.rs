@@ -11,19 +11,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use shared::wire::ModelDigest;
 
-use crate::bench::{Bench, Process, next_line, until};
 use crate::browser::Browser;
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, next_line, until};
 
 /// A bench whose station is watched by a page.
 pub struct Watched {
-    pub bench: Bench,
+    pub bench: Harness,
     pub address: String,
     pub live: Process,
 }
 
 impl Watched {
-    pub fn new(bench: Bench, listen: &str) -> Self {
+    pub fn new(bench: Harness, listen: &str) -> Self {
         let mut command =
             bench.host(&["live", "--view", "page", "--listen", listen, "--record", "counts.jsonl"]);
         command.current_dir(bench.folder.path()).env("XDG_CONFIG_HOME", bench.path("config"));
@@ -62,7 +62,7 @@ fn numbers(value: &Value) -> Vec<u64> {
 #[test]
 fn the_page_shows_what_the_station_counts() {
     let Some(mut browser) = Browser::start() else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let mut watched = Watched::new(bench, "127.0.0.1:0");
     browser.resize(1280, 860);
@@ -177,7 +177,7 @@ fn buttons(browser: &mut Browser, watched: &Watched) {
 
 #[test]
 fn beyond_this_machine_the_page_asks_for_its_token() {
-    let watched = Watched::new(Bench::simulated(), "0.0.0.0:0");
+    let watched = Watched::new(Harness::simulated(), "0.0.0.0:0");
     let (before, token) = watched.address.split_once("?token=").unwrap();
     let port = before.trim_end_matches('/').rsplit_once(':').unwrap().1;
     let status = |path: &str, more: &str| {
@@ -202,11 +202,11 @@ fn beyond_this_machine_the_page_asks_for_its_token() {
 
 #[test]
 fn a_page_that_cannot_be_served_says_what_to_do() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = bench.run(&["live", "--view", "page", "--listen", &address]);
     assert_eq!(output.status.code(), Some(2));
-    let message = crate::bench::text(&output.stderr);
+    let message = crate::harness::text(&output.stderr);
     assert!(message.contains(&address) && message.contains("--listen"), "{message}");
 }

@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, next_line, program, rest, text, until};
 use crate::broker::{Broker, Gate, Memory, Subscriber};
 use crate::browser::in_path;
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, next_line, program, rest, text, until};
 
 /// A host that publishes.
 struct Publisher {
@@ -104,7 +104,7 @@ fn assert_whole(counts: &[Value]) {
 /// Repeatedly kills and restarts the broker while a station's counts are published to it.
 fn outages(memory: Memory) {
     let Some(mut broker) = Broker::start(memory) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let gate = Gate::new(broker.port);
     let subscriber = Subscriber::new(broker.port);
@@ -150,14 +150,14 @@ fn a_broker_that_is_killed_costs_no_count() {
 }
 
 #[test]
-fn nor_does_one_that_forgets_everything() {
+fn counts_survive_a_broker_that_forgets_everything() {
     outages(Memory::None);
 }
 
 #[test]
 fn several_stations_are_published_with_their_state() {
     let Some(broker) = Broker::start(Memory::None) else { return };
-    let (mut bench, mut other) = (Bench::simulated(), Bench::simulated());
+    let (mut bench, mut other) = (Harness::simulated(), Harness::simulated());
     let digest = bench.flash("model.onnx", &brightness_model(0.4));
     other.flash("model.onnx", &brightness_model(0.4));
     let second = other.line.host_end();
@@ -222,7 +222,7 @@ fn several_stations_are_published_with_their_state() {
 #[test]
 fn what_a_full_queue_drops_is_counted_and_told() {
     let Some(mut broker) = Broker::start(Memory::None) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let mut publisher =
         Publisher::start(&mut bench.host(&["publish"]), broker.port, &["--queue-capacity", "5"]);
@@ -243,7 +243,7 @@ fn what_a_full_queue_drops_is_counted_and_told() {
 #[test]
 fn a_host_that_is_killed_is_told_to_be_away() {
     let Some(broker) = Broker::start(Memory::None) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let subscriber = Subscriber::new(broker.port);
     let mut publisher = Publisher::start(&mut bench.host(&["publish"]), broker.port, &["--client", "pc"]);
     subscriber.wait_for("nuclei/host/pc/status", "online");
@@ -253,7 +253,7 @@ fn a_host_that_is_killed_is_told_to_be_away() {
 
 #[test]
 fn what_cannot_be_published_says_why() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let strict = format!("mqtt://{}", strict_broker());
@@ -301,7 +301,7 @@ fn strict_broker() -> SocketAddr {
 #[test]
 fn a_publisher_that_is_killed_loses_no_count() {
     let Some(mut broker) = Broker::start(Memory::Persistent) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let subscriber = Subscriber::new(broker.port);
     broker.wait_until_saved();
@@ -347,7 +347,7 @@ fn a_publisher_that_is_killed_loses_no_count() {
 #[test]
 fn a_broker_and_a_station_that_come_later_are_joined() {
     let Some(mut broker) = Broker::start(Memory::None) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     broker.kill();
     let port = bench.path("port");
@@ -413,7 +413,7 @@ fn an_encrypted_connection_is_made_with_those_alone_who_are_trusted() {
         path("broker.key")
     );
     let Some(broker) = Broker::with(Memory::None, &listener) else { return };
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let with = |authority: &str, host: &str, login: &str| {
         let (certificate, key) = (path(&format!("{host}.pem")), path(&format!("{host}.key")));

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{Bench, json_lines, program, text};
+use crate::harness::{Harness, json_lines, program, text};
 
 fn score(truth: &str, way: &str, of: &str) -> serde_json::Value {
     let arguments = ["score", "--truth", truth, way, of, "--json"];
@@ -30,7 +30,7 @@ fn real_pictures_score_the_same_by_capture_and_by_the_model() {
         eprintln!("SKIPPED: set NUCLEI_PICTURES and NUCLEI_MODEL to images and a model");
         return;
     };
-    let bench = Bench::new(&format!("kind = \"pictures\"\npath = {pictures:?}\nframes_per_second = 20.0"));
+    let bench = Harness::new(&format!("kind = \"pictures\"\npath = {pictures:?}\nframes_per_second = 20.0"));
     let captures = bench.path("captures");
     let captures = captures.to_str().unwrap();
     for arguments in [vec!["flash", &model], vec!["capture", "--all", "--out", captures]] {

@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
-use crate::bench::{Bench, program, text};
 use crate::fixture::brightness_model;
-use crate::place::{Place, assert_prints, json as object};
+use crate::harness::{Harness, program, text};
+use crate::workdir::{Workdir, assert_prints, json as object};
 
 /// A field of squares of 10 pixels at these places.
 fn squares(places: &[[u32; 2]]) -> LabelImage {
@@ -33,45 +33,45 @@ fn near(value: &Value, expected: f64) {
 
 #[test]
 fn fields_are_summed_up_with_units_and_doubts() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     for (at, count) in [8, 9, 10, 11, 12].into_iter().enumerate() {
-        place.write(&format!("fields/{at}.png"), &encode_label_png(&row_of(count)).unwrap());
+        workdir.write(&format!("fields/{at}.png"), &encode_label_png(&row_of(count)).unwrap());
     }
-    let plain = object(&place.run("report fields --json", 0));
+    let plain = object(&workdir.run("report fields --json", 0));
     assert_eq!((&plain["counts"]["fields"], &plain["counts"]["total"]), (&5.into(), &50.into()));
     near(&plain["counts"]["mean"]["interval"][0], 8.0368);
     assert_eq!(plain["counts"]["more_fields"], 36);
     assert_eq!((&plain["density_per_mm2"], &plain["sizes"]["areas_um2"]), (&Value::Null, &Value::Null));
-    let lines = text(&place.run("report fields", 0).stdout);
+    let lines = text(&workdir.run("report fields", 0).stdout);
     assert!(!lines.contains("µm²") && !lines.contains("mm²"), "no µm without a pixel size: {lines}");
     assert!(lines.contains("Student's t") && lines.contains("focus, light and density were not checked"));
 
     // 200 x 100 pixels of 0.5 µm are 0.005 mm²: 10 nuclei are 2000 per mm², and with a depth of 100 µm 2e7 per mL.
     let words = "--pixel-size 0.5 --chamber-depth-um 100 --dilution 2 --border two-edges --html report.html";
-    let scaled = object(&place.run(&format!("report fields --json {words}"), 0));
+    let scaled = object(&workdir.run(&format!("report fields --json {words}"), 0));
     near(&scaled["density_per_mm2"]["value"], 2000.0);
     near(&scaled["density_per_mm2"]["interval"][1], 11.9632 / 0.005);
     near(&scaled["concentration_per_ml"]["value"], 4e7);
     near(&scaled["sizes"]["areas_um2"][2], 25.0);
-    let page = fs::read_to_string(place.path("report.html")).unwrap();
-    assert!(page.contains("nuclei per mL") && page.contains("Farthest from the mean"));
+    let page = fs::read_to_string(workdir.path("report.html")).unwrap();
+    assert!(page.contains("nuclei a mL") && page.contains("Farthest from the mean"));
     assert!(
         !page.contains("http://")
             || page.matches("http://").count() == page.matches("http://www.w3.org").count()
     );
     assert_prints(
-        &place.run("report fields --chamber-depth-um 100", 2),
+        &workdir.run("report fields --chamber-depth-um 100", 2),
         &["a concentration needs the pixel size", "--pixel-size"],
     );
-    place.run("report fields --min-area-px 9 --max-area-px 8", 2);
+    workdir.run("report fields --min-area-px 9 --max-area-px 8", 2);
 }
 
 #[test]
 fn borders_and_areas_decide_what_counts() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     // One at the left edge, one at the right, one at the lower, one within; the right one is cut to half.
     let field = squares(&[[0, 40], [195, 40], [100, 90], [50, 50]]);
-    place.write("fields/a_masks.png", &encode_label_png(&field).unwrap());
+    workdir.write("fields/a_masks.png", &encode_label_png(&field).unwrap());
     for (words, count) in [
         ("", 4),
         ("--border exclude", 1),
@@ -80,7 +80,7 @@ fn borders_and_areas_decide_what_counts() {
         ("--max-area-px 60", 1),
         ("--border two-edges --max-area-px 60", 0),
     ] {
-        let report = object(&place.run(&format!("report fields --json {words}"), 0));
+        let report = object(&workdir.run(&format!("report fields --json {words}"), 0));
         assert_eq!(
             (&report["fields"][0]["count"], &report["fields"][0]["found"]),
             (&count.into(), &4.into()),
@@ -91,33 +91,33 @@ fn borders_and_areas_decide_what_counts() {
 
 #[test]
 fn fields_that_cannot_be_trusted_are_left_out_and_named() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let labels = row_of(12);
-    place.write("found/sharp.png", &encode_label_png(&labels).unwrap());
-    place.write("found/bright.png", &encode_label_png(&labels).unwrap());
+    workdir.write("found/sharp.png", &encode_label_png(&labels).unwrap());
+    workdir.write("found/bright.png", &encode_label_png(&labels).unwrap());
     let picture = |nucleus: u8| {
         let sample = |&label: &u32| if label == 0 { 20 } else { nucleus };
         let samples = labels.labels_hw().iter().map(sample).collect();
         encode_picture_png(&Image::new(200, 100, Channels::Grey, samples).unwrap()).unwrap()
     };
-    place.write("pictures/sharp.png", &picture(200));
-    place.write("pictures/bright.png", &picture(255));
-    let report = object(&place.run("report found --images pictures --json", 0));
+    workdir.write("pictures/sharp.png", &picture(200));
+    workdir.write("pictures/bright.png", &picture(255));
+    let report = object(&workdir.run("report found --images pictures --json", 0));
     assert_eq!((&report["counts"]["fields"], &report["fields"][0]["name"]), (&1.into(), &"sharp".into()));
     assert_eq!(report["left_out"][0]["name"], "bright");
     assert_eq!(report["left_out"][0]["doubts"].as_array().unwrap().len(), 1);
-    fs::remove_file(place.path("found/sharp.png")).unwrap();
-    let output = place.run("report found --pictures pictures", 1);
+    fs::remove_file(workdir.path("found/sharp.png")).unwrap();
+    let output = workdir.run("report found --pictures pictures", 1);
     assert_prints(&output, &["excluded: bright:  ", "none of the fields in found has a reliable count"]);
 }
 
 #[test]
 fn a_score_shows_its_worst_pictures_first() {
-    let place = Place::new();
-    place.bowl("truth");
+    let workdir = Workdir::new();
+    workdir.bowl("truth");
     let words = "score --truth truth --model model.onnx --html score.html --json --per-image";
-    let scored = object(&place.run(words, 0));
-    let page = fs::read_to_string(place.path("score.html")).unwrap();
+    let scored = object(&workdir.run(words, 0));
+    let page = fs::read_to_string(workdir.path("score.html")).unwrap();
     let mut pictures: Vec<(f64, &str)> = scored["per_image"]
         .as_array()
         .unwrap()
@@ -133,7 +133,7 @@ fn a_score_shows_its_worst_pictures_first() {
 
 #[test]
 fn a_capture_is_audited_and_reported() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     assert_eq!(bench.run(&["station", "set", "pixel-size", "0.5"]).status.code(), Some(0));
     let captures = bench.path("captures");

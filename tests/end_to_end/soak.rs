@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, next_line};
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, next_line};
 
 /// Small images at nearly the simulated camera's maximum rate.
 const CAMERA: &str = "kind = \"simulated\"\nwidth = 96\nheight = 64\nnuclei = 5\nframes_per_second = 200.0";
@@ -23,7 +23,7 @@ const MOST_GROWTH_KIB: f64 = 512.0;
 #[ignore = "takes minutes: cargo's --ignored runs it"]
 fn memory_stays_flat_and_no_count_is_missed() {
     let frames: u64 = std::env::var("NUCLEI_SOAK_FRAMES").map_or(20_000, |frames| frames.parse().unwrap());
-    let bench = Bench::new(CAMERA);
+    let bench = Harness::new(CAMERA);
     bench.flash("model.onnx", &brightness_model(0.4));
     let count = frames.to_string();
     let mut live = Process::start(bench.host(&["live", "--json", "--frames", &count]).stdout(Stdio::piped()));

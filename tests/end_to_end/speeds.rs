@@ -6,11 +6,11 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bench::{BAUD, Bench, Process, SIMULATED, json_lines, next_line, rest, text, until};
+use crate::harness::{BAUD, Harness, Process, SIMULATED, json_lines, next_line, rest, text, until};
 
 #[test]
 fn a_station_follows_the_speed_that_it_is_asked_at() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     for baud in ["115200", "460800", "921600"] {
         let status = &bench.json(&["station", "status", "--json", "--baud", baud])[0];
         assert!(status["model"].is_string(), "{status}");
@@ -19,7 +19,7 @@ fn a_station_follows_the_speed_that_it_is_asked_at() {
 
 #[test]
 fn a_host_falls_back_to_what_the_line_is_good_for_and_says_so() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.line.garble_above(230_400);
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
     let message = text(&output.stderr);
@@ -34,7 +34,7 @@ fn a_host_falls_back_to_what_the_line_is_good_for_and_says_so() {
 
 #[test]
 fn the_best_speed_of_a_line_that_answers_and_loses_is_looked_for() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     // A chunk's round trip is 8 kB: hardly any succeeds.
     bench.line.garble_some_above(230_400, 3000);
     let output = bench.run(&["link-test", "--seconds", "1", "--json"]);
@@ -49,7 +49,7 @@ fn the_best_speed_of_a_line_that_answers_and_loses_is_looked_for() {
 
 #[test]
 fn every_count_comes_over_a_line_that_garbles_some() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     // A result is about 150 bytes: one in ten is lost.
     bench.line.garble_some_above(0, 1500);
     let numbers: Vec<u64> = bench.json(&["live", "--json", "--frames", "200"]).iter().map(number).collect();
@@ -59,7 +59,7 @@ fn every_count_comes_over_a_line_that_garbles_some() {
 
 #[test]
 fn ctrl_c_ends_the_search_for_a_speed_at_once() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     bench.line.garble_above(0);
     let sent = || bench.line.carried().0;
     let before = sent();
@@ -81,13 +81,13 @@ fn watching_goes_on_slower_on_a_line_that_gets_bad_and_climbs_when_it_is_good_ag
 }
 
 #[test]
-fn the_same_on_a_line_that_is_faster_than_the_common_speeds() {
+fn baud_rate_falls_back_from_a_nonstandard_maximum() {
     falls_and_climbs(3_000_000, 921_600);
 }
 
 /// Watches a line of maximum rate `top` that only works at `good` for a while.
 fn falls_and_climbs(top: u32, good: u32) {
-    let bench = Bench::at(top, SIMULATED);
+    let bench = Harness::at(top, SIMULATED);
     let baud = top.to_string();
     let command = &mut bench.host(&["live", "--json", "--baud", &baud]);
     let mut live = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));

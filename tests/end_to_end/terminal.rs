@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::pty::{Winsize, openpty};
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, SIMULATED, text, until};
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, SIMULATED, text, until};
 
 const COLUMNS: u16 = 110;
 const ROWS: u16 = 34;
@@ -40,7 +40,7 @@ struct Terminal {
 
 impl Terminal {
     /// A terminal, and a program on it.
-    fn with(bench: &Bench, arguments: &[&str]) -> (Self, Process) {
+    fn with(bench: &Harness, arguments: &[&str]) -> (Self, Process) {
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(&size, None).unwrap();
         let mut command = bench.host(arguments);
@@ -165,7 +165,7 @@ fn character_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-fn recorded(bench: &Bench, file: &str) -> HashMap<u64, u64> {
+fn recorded(bench: &Harness, file: &str) -> HashMap<u64, u64> {
     let recorded = std::fs::read_to_string(bench.path(file)).unwrap();
     let whole = recorded.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -174,7 +174,7 @@ fn recorded(bench: &Bench, file: &str) -> HashMap<u64, u64> {
 
 #[test]
 fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
-    let mut bench = Bench::simulated();
+    let mut bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
     let (mut terminal, mut live) =
         Terminal::with(&bench, &["live", "--view", "terminal", "--record", "counts.jsonl"]);
@@ -225,7 +225,7 @@ fn the_terminal_shows_what_the_station_counts_and_takes_keys() {
 
 #[test]
 fn of_several_stations_the_terminal_shows_the_chosen_one() {
-    let (bench, mut hood) = (Bench::simulated(), Bench::named("hood 2", SIMULATED));
+    let (bench, mut hood) = (Harness::simulated(), Harness::named("hood 2", SIMULATED));
     let port = hood.line.host_end();
     let arguments = ["live", "--view", "terminal", "--record", "fleet", "--port", port.to_str().unwrap()];
     let (mut terminal, mut live) = Terminal::with(&bench, &arguments);
@@ -265,7 +265,7 @@ fn of_several_stations_the_terminal_shows_the_chosen_one() {
 
 #[test]
 fn a_terminal_is_the_view_where_there_is_no_browser_and_refused_where_there_is_none() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let (mut terminal, mut live) = Terminal::with(&bench, &["live"]);
     terminal.wait_for("can be trusted");
     terminal.press("\x03");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tungstenite::{Message, client};
 
-use crate::bench::Bench;
 use crate::browser::Browser;
+use crate::harness::Harness;
 use crate::page::{CONNECTED, Watched};
 
 /// For every painted count, records the time since exposure, ms, and the station's part of it.
@@ -60,7 +60,7 @@ fn follow(address: &str, draws: bool, stop: &AtomicBool) -> Vec<u64> {
 #[test]
 fn ten_viewers_see_every_count_as_soon_as_one_does() {
     let Some(mut browser) = Browser::start() else { return };
-    let watched = Watched::new(Bench::simulated(), "127.0.0.1:0");
+    let watched = Watched::new(Harness::simulated(), "127.0.0.1:0");
     browser.resize(1280, 860);
     browser.open(&watched.address);
     browser.wait_for(CONNECTED);

@@ -26,8 +26,8 @@ use shared::wire::{
 use shared::{DutyCycle, Execution, Image, Kernels, PixelSize, decode_image};
 
 use crate::fixture::{brightness_model, padded};
-use crate::ledger::Ledger;
 use crate::line::{FaultyLine, HostEnd};
+use crate::received_counts::ReceivedCounts;
 use crate::schedule::FAULTS;
 
 /// A line of this rate takes no time.
@@ -126,7 +126,7 @@ pub fn converse(seed: u64) -> Outcome {
         key,
         random: SmallRng::seed_from_u64(seed),
         settings: SETTINGS,
-        ledger: Ledger::default(),
+        ledger: ReceivedCounts::default(),
         outcome: Outcome::default(),
         until: Instant::now() + PATIENCE,
     };
@@ -226,7 +226,7 @@ struct Talk {
     random: SmallRng,
     /// As the station must have them.
     settings: Settings,
-    ledger: Ledger,
+    ledger: ReceivedCounts,
     outcome: Outcome,
     until: Instant,
 }

@@ -154,7 +154,7 @@ fn hello_is_answered_whatever_version_is_asked_for() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_and_what_is_no_request_is_passed_over() {
+fn unknown_requests_are_refused_and_other_messages_ignored() {
     let mut bench = Bench::new();
     let unknown = |kind| Err(PacketError::UnknownMessage { kind, sequence: 4 });
     let version = |kind| Err(PacketError::ProtocolVersion { found: 9, kind, sequence: 4 });

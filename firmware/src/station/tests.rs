@@ -272,7 +272,7 @@ fn frames_come_a_model_is_flashed_and_reverted_and_pictures_are_captured() {
 }
 
 #[test]
-fn what_is_no_model_is_refused_and_the_old_one_runs_on() {
+fn an_invalid_model_is_refused_and_the_active_one_keeps_running() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &MemoryStorage::default(), SIMULATED);
     let mut host = running.host();

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_have_a_next_step_and_errors_fail_the_check() {
+    fn missing_hardware_has_a_next_step_and_broken_hardware_fails() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.link.port = folder.path().join("no-port").display().to_string();

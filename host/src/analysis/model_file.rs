@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_model_is_named() {
+    fn invalid_model_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         let message = |path: &Path| OpenModel::load(path, NonZeroUsize::MIN).unwrap_err().to_string();

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn there_and_back_is_the_same() {
+    fn pack_and_unpack_round_trip() {
         let (plain, padded) = (Layout::plain(3, 5, 17), Layout::padded(3, 5, 17));
         let values: Vec<f32> = (0..plain.len()).map(|index| index as f32).collect();
         let (mut there, mut back) = (vec![0.0; padded.len()], vec![0.0; plain.len()]);

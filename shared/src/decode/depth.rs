@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_within_half_a_step() {
+    fn depth_conversion_is_within_half_a_step() {
         let ramp: Vec<f64> = (0..10_000).map(f64::from).collect();
         let (bytes, scale) = to_bytes(&ramp, 1, true);
         for (&value, &byte) in ramp.iter().zip(&bytes).skip(10).take(9_900) {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_black() {
+    fn non_finite_samples_are_black() {
         let (bytes, _) = to_bytes(&[f64::NAN, 0.0, 1.0, f64::INFINITY], 1, false);
         assert_eq!((bytes[0], bytes[1], bytes[2], bytes[3]), (0, 0, 255, 255));
         assert_eq!(to_bytes(&[f64::NAN], 1, false).0, [0]);

@@ -186,7 +186,7 @@ fn masks_are_whatever_is_not_black() {
 }
 
 #[test]
-fn what_is_no_picture_is_named() {
+fn undecodable_images_are_named() {
     for bytes in [&b""[..], b"P", b"hello, this is text", b"GIF89a\x01\0\x01\0\0\0\0", &[0; 64]] {
         assert!(matches!(decode_image(bytes), Err(DecodeError::UnknownFormat)), "{bytes:?}");
     }

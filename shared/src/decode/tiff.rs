@@ -53,7 +53,7 @@ impl TiffPlane {
 
 /// Maximum projection of two planes of equal size.
 fn brighter(a: Raster, b: Raster) -> Raster {
-    fn for_each<T: PartialOrd + Copy>(a: Vec<T>, b: &[T]) -> Vec<T> {
+    fn each<T: PartialOrd + Copy>(a: Vec<T>, b: &[T]) -> Vec<T> {
         a.into_iter().zip(b).map(|(a, &b)| if b > a { b } else { a }).collect()
     }
     let samples = match (a.samples, b.samples) {
@@ -193,7 +193,7 @@ impl<'a> Pages<'a> {
 }
 
 fn samples_of(decoded: DecodingResult) -> Samples {
-    fn for_each<T: Into<f64>>(values: Vec<T>) -> Vec<f64> {
+    fn each<T: Into<f64>>(values: Vec<T>) -> Vec<f64> {
         values.into_iter().map(Into::into).collect()
     }
     match decoded {

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_chunk() {
+    fn invalid_chunks_are_refused() {
         let length = 2 * CHUNK + 10;
         let mut map = ChunkMap::new(model(length));
         let full = CHUNK as usize;

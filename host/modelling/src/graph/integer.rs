@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_about_shares_a_rounding() {
+    fn moved_values_share_quantization_parameters() {
         let graph = Sampler::new(3).unet(32, 32).fold_batch_norm();
         let ranges: Vec<Range> =
             (0..=graph.nodes().len()).map(|at| Range { low: 0.0, high: 1.0 + at as f32 }).collect();

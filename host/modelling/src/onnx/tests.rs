@@ -192,7 +192,7 @@ fn files_are_the_same_every_time_and_named_throughout() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_onnx_reads_back() {
     let graph = Sampler::new(10).unet(32, 48).fold_batch_norm();
     assert_eq!(read_graph(&write(&graph, Encoding::F32)).unwrap(), graph);
     let rounded = graph.clone().round_weights();
@@ -203,7 +203,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn what_is_of_another_kind_is_named() {
+fn unsupported_onnx_is_named() {
     let mut sampler = Sampler::new(11);
     let graph = sampler.unet(32, 32).fold_batch_norm();
     let image = sampler.values(graph.input_shape().elements(), 0.0, 1.0);

@@ -148,7 +148,7 @@ fn twice_the_uncertainty_holds_the_true_period_in_95_of_100_scenes() {
 }
 
 #[test]
-fn what_is_no_ruling_is_refused() {
+fn images_without_a_ruling_are_refused() {
     let few = Scene { period: 200.0, ..PLAIN };
     assert!(measure(&drawn(&few, 1)).is_err());
     let faint = Scene { ink: 190.0, ..PLAIN };

@@ -188,7 +188,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_a_number_stays_so() {
+fn nan_is_preserved() {
     let case = Case {
         kind: ConvKind::Conv3x3,
         activation: Activation::None,

@@ -216,7 +216,7 @@ fn a_small_network_is_ours_from_end_to_end() {
 }
 
 #[test]
-fn what_is_unknown_stays_tracts() {
+fn unknown_operators_are_left_to_tract() {
     let shape = [1, 4, 16, 16];
     let (mut net, image) = Net::new(shape);
     let known = net.conv("known", pool(3, 1, 1, (4, 8)), 1, image);

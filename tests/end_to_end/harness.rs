@@ -16,13 +16,13 @@ pub const SIMULATED: &str =
     "kind = \"simulated\"\nwidth = 320\nheight = 240\nnuclei = 20\nframes_per_second = 20.0";
 
 /// A station on a line.
-pub struct Bench {
+pub struct Harness {
     pub station: Process,
     pub line: VirtualLine,
     pub folder: TempDir,
 }
 
-impl Bench {
+impl Harness {
     /// A ready station with this `[camera]` and other settings.
     pub fn new(camera: &str) -> Self {
         Self::open("bench", BAUD, camera)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use host::{Line as _, SerialLine, VirtualLine};
 use shared::wire::{Accumulator, Identity, Name, PROTOCOL_VERSION, Packet, Refusal, Response};
 
-use crate::bench::{BAUD, program, text};
+use crate::harness::{BAUD, program, text};
 
 fn status(port: &str) -> Output {
     let mut command = Command::new(program("nuclei-host"));

@@ -8,17 +8,17 @@ use serde_json::Value;
 use shared::{Channels, Image, LabelImage, decode_label_image, encode_picture_png};
 use tempfile::TempDir;
 
-use crate::bench::{program, text};
 use crate::fixture::{brightness_model, discs};
+use crate::harness::{program, text};
 
 /// A folder with a model, and room for data.
-pub struct Place(TempDir);
+pub struct Workdir(TempDir);
 
-impl Place {
+impl Workdir {
     pub fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("model.onnx", &brightness_model(0.4));
-        place
+        let workdir = Self(tempfile::tempdir().unwrap());
+        workdir.write("model.onnx", &brightness_model(0.4));
+        workdir
     }
 
     pub fn folder(&self) -> &Path {

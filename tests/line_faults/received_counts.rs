@@ -6,7 +6,7 @@ use shared::wire::{FrameReport, ModelDigest};
 
 /// Counts of one station.
 #[derive(Default)]
-pub struct Ledger {
+pub struct ReceivedCounts {
     seen: BTreeSet<u32>,
     /// The last count.
     last: Option<u32>,
@@ -17,7 +17,7 @@ pub struct Ledger {
     pub model: Option<ModelDigest>,
 }
 
-impl Ledger {
+impl ReceivedCounts {
     /// Listening begins: counts before may have been taken by nobody.
     pub fn listen(&mut self) {
         (self.is_listening, self.is_whole) = (true, false);

@@ -5,12 +5,12 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bench::{Bench, Process, next_line, text};
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, Process, next_line, text};
 
 #[test]
 fn live_shows_and_records_every_frame() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let digest = bench.flash("model.onnx", &brightness_model(0.4));
     let record = bench.path("counts.jsonl");
     let frames = bench.json(&["live", "--json", "--frames", "8", "--record", record.to_str().unwrap()]);
@@ -40,7 +40,7 @@ fn live_shows_and_records_every_frame() {
 
 #[test]
 fn live_waits_for_a_station_that_went_away() {
-    let mut bench = Bench::simulated();
+    let mut bench = Harness::simulated();
     let mut live =
         Process::start(bench.host(&["live", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut lines = live.stdout();
@@ -56,7 +56,7 @@ fn live_waits_for_a_station_that_went_away() {
 
 #[test]
 fn the_line_is_measured() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let quality = &bench.json(&["link-test", "--seconds", "1", "--json"])[0];
     assert_eq!((&quality["lost"], &quality["altered"]), (&0.into(), &0.into()), "{quality}");
     let share = quality["line_share"].as_f64().unwrap();
@@ -65,7 +65,7 @@ fn the_line_is_measured() {
 
 #[test]
 fn doctor_asks_the_station() {
-    let bench = Bench::simulated();
+    let bench = Harness::simulated();
     let report = &bench.json(&["doctor", "--json"])[0];
     assert_eq!(report["ok"], true, "{report}");
     let findings = report["findings"].as_array().unwrap();

@@ -5,14 +5,14 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, json_lines, text};
 use crate::fixture::brightness_model;
+use crate::harness::{Harness, json_lines, text};
 
 const CAMERA: &str = "kind = \"simulated\"\nwidth = 320\nheight = 240\nnuclei = 20\nframes_per_second = 20.0";
 
 /// Two users on one machine, and a station that trusts the first.
 struct Lab {
-    bench: Bench,
+    bench: Harness,
     people: tempfile::TempDir,
 }
 
@@ -21,7 +21,7 @@ impl Lab {
         let people = tempfile::tempdir().unwrap();
         let line = key_line(people.path().join("ana"), "ana");
         key_line(people.path().join("eve"), "eve");
-        Self { bench: Bench::new(&format!("{CAMERA}\n[trust.keys]\n{line}")), people }
+        Self { bench: Harness::new(&format!("{CAMERA}\n[trust.keys]\n{line}")), people }
     }
 
     fn run(&self, person: &str, arguments: &[&str]) -> Output {
@@ -66,7 +66,7 @@ impl Lab {
 }
 
 fn keys_of(folder: PathBuf) -> std::process::Command {
-    let mut command = std::process::Command::new(crate::bench::program("nuclei-host"));
+    let mut command = std::process::Command::new(crate::harness::program("nuclei-host"));
     command.env("XDG_CONFIG_HOME", folder);
     command
 }
@@ -131,7 +131,7 @@ fn an_older_model_is_refused_and_then_wanted() {
         let signature = shared::trust::ModelSignature::at_end(&std::fs::read(path).unwrap()).unwrap();
         signature.signed.0
     };
-    let new = crate::bench::until("a second goes by", || {
+    let new = crate::harness::until("a second goes by", || {
         let new = lab.signed("ana", "new.onnx", &brightness_model(0.4));
         (signed_at(&new) > signed_at(&old)).then_some(new)
     });
