@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use shared::Maps;
+use shared::ProbabilityMaps;
 use shared::wire::{ModelDigest, Stream};
 
 use super::{Counters, FrameRequest};
