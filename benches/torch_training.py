@@ -1,6 +1,6 @@
 """Trains the network of `nuclei-host bench` in PyTorch and prints its speed, for comparison.
 
-    nuclei-host bench --json | python3 tests/torch_training.py
+    nuclei-host bench --json | python3 benches/torch_training.py
 
 Needs torch (PyPI). The same layers, loss, optimiser, batch and crop; steps of both are timed by their median.
 """

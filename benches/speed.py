@@ -12,7 +12,7 @@ With --float, MODEL computes in bytes and the other one is the same network with
 ONNX Runtime then runs MODEL, and the form in bytes that its own tool makes of the other (QDQ, weights
 by channel), and ratios are to the faster of these; the float network is timed beside them.
 
---rten adds rten on floats, by a program that cargo builds from tests/rten; rten reads lists of
+--rten adds rten on floats, by a program that cargo builds from benches/rten; rten reads lists of
 numbers only as the onnx package writes them, and rewrites the model. Needs onnxruntime,
 onnx, opencv-python-headless and numpy from PyPI. Exit code 77: a module is missing.
 """
@@ -142,7 +142,7 @@ def build_rten() -> Path:
     root = Path(__file__).resolve().parent.parent
     target = root / "target" / "rten"
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(target)]
-    command += ["--manifest-path", str(root / "tests" / "rten" / "Cargo.toml")]
+    command += ["--manifest-path", str(root / "benches" / "rten" / "Cargo.toml")]
     try:
         built = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
