@@ -336,20 +336,20 @@ fn the_same_token_gives_the_same_frame() {
 #[test]
 fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
     let mut bench = Bench::new();
-    let report = |bench: &mut Bench, state| {
+    let send_state = |bench: &mut Bench, state| {
         bench.service.handle(ServiceEvent::Camera { state, name: String::new(), generation: 0 });
     };
-    report(&mut bench, CameraState::Absent);
+    send_state(&mut bench, CameraState::Absent);
     // Another host opens a conversation: nothing that waited comes by itself.
     bench.ask(Request::Hello { protocol: PROTOCOL_VERSION });
-    report(&mut bench, CameraState::Running);
+    send_state(&mut bench, CameraState::Running);
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Running));
     let nack = |boot_id| Request::Resend(Nack::new(boot_id, 1, 1..2));
     let Response::Resend(range) = bench.ask(nack(BootId(2))) else { panic!() };
     assert_eq!((range.boot_id, range.first_available, range.next_unsent), (BootId(1), 0, 3));
     assert_eq!(bench.ask(nack(range.boot_id)), Response::Resend(range));
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Absent));
-    report(&mut bench, CameraState::Finished);
+    send_state(&mut bench, CameraState::Finished);
     assert_eq!(bench.notice(), Notice::Camera(CameraState::Finished));
 }
 
