@@ -12,6 +12,8 @@ mod browser;
 mod calibration;
 #[path = "end_to_end/captures.rs"]
 mod captures;
+#[path = "end_to_end/companions.rs"]
+mod companions;
 #[path = "end_to_end/demo.rs"]
 mod demo;
 #[path = "end_to_end/dilutions.rs"]

@@ -68,6 +68,28 @@ fn burn_lives_in_training_alone() {
     }
 }
 
+/// The packages that are compiled for a build, each with its features.
+fn compiled(arguments: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--prefix=none", "--format={p} {f}"])
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.trim_end_matches(" (*)").trim().to_owned()).collect()
+}
+
+#[test]
+fn the_demo_compiles_dependencies_as_the_tests_do() {
+    let demo = compiled(&["--edges=normal,build", "-p", "host", "-p", "firmware"]);
+    let all = compiled(&["--edges=normal,build,dev", "--workspace"]);
+    // Burn's reader of PyTorch's files asks for every form of compression, which would cost the demo more.
+    let apart: Vec<&String> = demo.difference(&all).filter(|package| !package.starts_with("zip ")).collect();
+    assert!(apart.is_empty(), "state their features in the root manifest: {apart:#?}");
+}
+
 #[test]
 fn the_shared_crate_needs_std_for_its_two_features_only() {
     let shared = metadata().into_iter().find(|package| package["name"] == "shared").unwrap();

@@ -1,6 +1,7 @@
 //! A model's network: a graph planned by tract, with layers computed by this project's kernels.
 
 mod limits;
+mod operators;
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -94,7 +95,7 @@ impl TractNetwork {
     pub(crate) fn plan(proto: &pb::ModelProto, tile: usize, execution: Execution) -> TractResult<Self> {
         let threads = Threads::new(execution.threads)?;
         limits::check_graph(proto.graph.as_ref().unwrap_or(&pb::GraphProto::default()))?;
-        let model = tract_onnx::onnx()
+        let model = operators::reader()
             .model_for_proto_model(proto)?
             .with_input_fact(0, f32::fact([1, 3, tile, tile]).into())?
             .into_typed()?;

@@ -8,7 +8,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{Cost, bail};
 
 /// The operators that `nuclei-host` writes. tract supports many more, some of which expand small inputs enormously.
-const OPERATORS: [&str; 13] = [
+pub(super) const OPERATORS: [&str; 13] = [
     "Add",
     "BatchNormalization",
     "Concat",
