@@ -352,7 +352,7 @@ pub struct HostEnd {
     hang_ups: u32,
 }
 
-impl host::Line for HostEnd {
+impl host::Transport for HostEnd {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.line.write(Direction::ToStation, self.hang_ups, bytes, SEND_PATIENCE)? {
             Some(_) => Ok(()),

@@ -7,20 +7,21 @@ use host_console::Failure;
 use shared::wire::{CameraState, Change, Downgrade, ModelDigest, ModelRefusal, Refusal, StageProgress};
 use thiserror::Error;
 
-use super::upload::{Sending, send};
-use super::{Line, LinkError, OperationUpdate, Station, Uploaded};
+use super::deadline::Deadline;
+use super::upload::{UploadOutcome, send};
+use super::{LinkError, OperationUpdate, StationClient, Transport, UploadStats};
 
 /// Loading and trying a model on a small processor takes its time.
-const VERIFY_PATIENCE: Duration = Duration::from_secs(180);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(180);
 /// A trial goes on as long as frames come.
-const FRAME_PATIENCE: Duration = Duration::from_secs(30);
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a station may lose an announced model before that counts as a failure.
-const MAX_ANNOUNCEMENTS: u32 = 5;
+const MAX_STAGE_REQUESTS: u32 = 5;
 
 /// The progress of a flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlashStep {
+pub enum FlashProgress {
     /// The station holds so many bytes from an earlier try.
     Resumed {
         /// Bytes that need not be sent.
@@ -32,7 +33,7 @@ pub enum FlashStep {
         stored: u32,
     },
     /// All bytes are there.
-    Sent(Uploaded),
+    Sent(UploadStats),
     /// The station checks, loads and tries the model.
     Verifying,
     /// The model runs on trial.
@@ -44,9 +45,9 @@ pub enum FlashStep {
 
 /// How a flash ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flashed {
+pub enum FlashOutcome {
     /// The model is confirmed and runs.
-    Confirmed(Uploaded),
+    Confirmed(UploadStats),
     /// The user cancelled; the station keeps the bytes it has.
     Stopped {
         /// Bytes that it holds.
@@ -67,8 +68,8 @@ pub enum FlashError {
     #[error("the station rejected the model and keeps running the previous one")]
     Model(#[source] ModelRefusal),
     /// The verification does not end.
-    #[error("the station did not verify the model within {} s", VERIFY_PATIENCE.as_secs())]
-    Unverified,
+    #[error("the station did not verify the model within {} s", VERIFY_TIMEOUT.as_secs())]
+    VerifyTimeout,
     /// The trial needs frames, but none arrive.
     #[error("the model is on trial, but no frames arrive to confirm it: {}", match camera {
         CameraState::Running => "the camera delivers no frames",
@@ -80,8 +81,8 @@ pub enum FlashError {
         camera: CameraState,
     },
     /// The station forgets the model again and again.
-    #[error("the station lost the model {MAX_ANNOUNCEMENTS} times, so its storage may not be persistent")]
-    Forgotten,
+    #[error("the station lost the model {MAX_STAGE_REQUESTS} times, so its storage may not be persistent")]
+    UploadLost,
 }
 
 impl FlashError {
@@ -115,7 +116,7 @@ impl FlashError {
                 self,
                 "connect a working camera to the station; the trial then continues and confirms or reverts the model",
             ),
-            Self::Unverified | Self::Forgotten => Failure::failed(self, again),
+            Self::VerifyTimeout | Self::UploadLost => Failure::failed(self, again),
         }
     }
 }
@@ -128,20 +129,20 @@ impl FlashError {
 ///
 /// # Errors
 /// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].
-pub fn flash<L: Line>(
-    station: &mut Station<L>,
+pub fn flash<T: Transport>(
+    station: &mut StationClient<T>,
     onnx: &[u8],
     downgrade: Downgrade,
     stop: &AtomicBool,
-    mut on_update: impl FnMut(OperationUpdate<FlashStep>),
-) -> Result<Flashed, FlashError> {
+    mut on_update: impl FnMut(OperationUpdate<FlashProgress>),
+) -> Result<FlashOutcome, FlashError> {
     let length = u32::try_from(onnx.len()).map_err(|_| FlashError::TooLong)?;
     let digest = ModelDigest::of(onnx);
     let announce = Change::Stage { length, digest };
     let mut progress = staging(station.stage(announce))?;
     let mut announcements = 1;
-    let mut uploaded = Uploaded::default();
-    let mut patience = Patience::new(VERIFY_PATIENCE);
+    let mut uploaded = UploadStats::default();
+    let mut deadline = Deadline::after(VERIFY_TIMEOUT);
     let mut seen = None;
     let mut activations = 0;
     loop {
@@ -149,46 +150,46 @@ pub fn flash<L: Line>(
         match progress {
             StageProgress::Verifying { .. } => {
                 if is_new {
-                    patience = Patience::new(VERIFY_PATIENCE);
+                    deadline = Deadline::after(VERIFY_TIMEOUT);
                 }
-                on_update(OperationUpdate::Progress(FlashStep::Verifying));
+                on_update(OperationUpdate::Progress(FlashProgress::Verifying));
             }
             StageProgress::Trial { frames_left, .. } => {
                 if is_new {
-                    patience = Patience::new(FRAME_PATIENCE);
+                    deadline = Deadline::after(FRAME_TIMEOUT);
                 }
-                on_update(OperationUpdate::Progress(FlashStep::Trial { frames_left }));
+                on_update(OperationUpdate::Progress(FlashProgress::Trial { frames_left }));
             }
             _ => {}
         }
         let stopped = stop.load(Ordering::Relaxed);
         progress = match progress {
             StageProgress::Receiving { digest: of, received, .. } if of == digest && received < length => {
-                if received > 0 && uploaded == Uploaded::default() {
-                    on_update(OperationUpdate::Progress(FlashStep::Resumed { held: received }));
+                if received > 0 && uploaded == UploadStats::default() {
+                    on_update(OperationUpdate::Progress(FlashProgress::Resumed { held: received }));
                 }
                 match send(station, onnx, digest, received, stop, &mut uploaded, &mut on_update)? {
-                    Sending::Complete => {
-                        on_update(OperationUpdate::Progress(FlashStep::Sent(uploaded)));
+                    UploadOutcome::Complete => {
+                        on_update(OperationUpdate::Progress(FlashProgress::Sent(uploaded)));
                         StageProgress::Receiving { digest, received: length, length }
                     }
-                    Sending::Forgotten => StageProgress::Idle,
-                    Sending::Stopped { held } => return Ok(Flashed::Stopped { held }),
+                    UploadOutcome::Lost => StageProgress::Idle,
+                    UploadOutcome::Stopped { held } => return Ok(FlashOutcome::Stopped { held }),
                 }
             }
             // Also after a restart in the middle of the verification.
             StageProgress::Receiving { digest: of, .. } if of == digest => {
                 if activations > 0 {
-                    station.wait(ASK_AGAIN)?;
+                    station.wait(POLL_INTERVAL)?;
                 }
                 if stopped {
-                    return Ok(Flashed::Stopped { held: length });
+                    return Ok(FlashOutcome::Stopped { held: length });
                 }
                 activations += 1;
                 staging(station.stage(Change::Activate { digest, downgrade }))?
             }
             StageProgress::Confirmed { digest: of } if of == digest => {
-                return Ok(Flashed::Confirmed(uploaded));
+                return Ok(FlashOutcome::Confirmed(uploaded));
             }
             StageProgress::Failed { digest: of, reason } if of == digest => {
                 return Err(FlashError::Model(reason));
@@ -196,23 +197,23 @@ pub fn flash<L: Line>(
             StageProgress::Verifying { digest: of } | StageProgress::Trial { digest: of, .. }
                 if of == digest && stopped =>
             {
-                return Ok(Flashed::Stopped { held: length });
+                return Ok(FlashOutcome::Stopped { held: length });
             }
             StageProgress::Verifying { digest: of } if of == digest => {
-                if patience.is_over() {
-                    return Err(FlashError::Unverified);
+                if deadline.is_over() {
+                    return Err(FlashError::VerifyTimeout);
                 }
-                station.wait(ASK_AGAIN)?;
+                station.wait(POLL_INTERVAL)?;
                 ask(station)?
             }
             StageProgress::Trial { digest: of, .. } if of == digest => {
-                if patience.is_over() {
+                if deadline.is_over() {
                     return Err(FlashError::NoFrames { camera: station.status()?.camera });
                 }
-                station.wait(ASK_AGAIN)?;
+                station.wait(POLL_INTERVAL)?;
                 ask(station)?
             }
-            _ if announcements == MAX_ANNOUNCEMENTS => return Err(FlashError::Forgotten),
+            _ if announcements == MAX_STAGE_REQUESTS => return Err(FlashError::UploadLost),
             _ => {
                 announcements += 1;
                 staging(station.stage(announce))?
@@ -231,27 +232,12 @@ fn staging(answer: Result<StageProgress, LinkError>) -> Result<StageProgress, Fl
 }
 
 /// How far it is now. A station that loads a model may be slow to answer, and may restart.
-fn ask<L: Line>(station: &mut Station<L>) -> Result<StageProgress, FlashError> {
-    let patience = Patience::new(station.waits.restart);
+fn ask<T: Transport>(station: &mut StationClient<T>) -> Result<StageProgress, FlashError> {
+    let deadline = Deadline::after(station.timeouts.restart);
     loop {
         match staging(station.stage_status()) {
-            Err(FlashError::Link(LinkError::Silent { .. })) if !patience.is_over() => {}
+            Err(FlashError::Link(LinkError::Timeout { .. })) if !deadline.is_over() => {}
             result => return result,
         }
-    }
-}
-
-/// A time that runs out.
-pub(super) struct Patience {
-    until: Instant,
-}
-
-impl Patience {
-    pub(super) fn new(time: Duration) -> Self {
-        Self { until: Instant::now() + time }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        Instant::now() >= self.until
     }
 }

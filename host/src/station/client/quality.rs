@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use shared::wire::{CHUNK, Request, Response};
 
-use super::{Line, LinkError, Station};
+use super::{LinkError, StationClient, Transport};
 
 /// Packets echoed one by one, to measure the round-trip time.
 const PINGS: u32 = 40;
@@ -51,13 +51,13 @@ impl LineQuality {
 ///
 /// # Errors
 /// [`LinkError`] when the line is lost or the station refuses.
-pub fn measure<L: Line>(
-    station: &mut Station<L>,
+pub fn measure<T: Transport>(
+    station: &mut StationClient<T>,
     time: Duration,
     stop: &AtomicBool,
     mut on_step: impl FnMut(f64),
 ) -> Result<LineQuality, LinkError> {
-    let damaged = station.traffic().damaged;
+    let damaged = station.stats().damaged;
     let mut tally = Tally::default();
     let mut round_trips = Vec::new();
     for _ in 0..PINGS {
@@ -92,7 +92,7 @@ pub fn measure<L: Line>(
         lost: tally.lost,
         altered: tally.altered,
         error_rate: f64::from(tally.lost + tally.altered) / f64::from(tally.packets.max(1)),
-        damaged: station.traffic().damaged - damaged,
+        damaged: station.stats().damaged - damaged,
         round_trip_min_ms: round_trips.first().copied(),
         round_trip_median_ms: round_trips.get(round_trips.len() / 2).copied(),
         round_trip_max_ms: round_trips.last().copied(),
@@ -111,7 +111,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn send<L: Line>(&mut self, station: &mut Station<L>, length: usize) -> Result<(), LinkError> {
+    fn send<T: Transport>(&mut self, station: &mut StationClient<T>, length: usize) -> Result<(), LinkError> {
         let bytes = pattern(self.packets, length);
         self.packets += 1;
         let sequence = station.send(&Request::Echo, &bytes)?;
@@ -121,8 +121,8 @@ impl Tally {
 
     /// Waits for a packet to come back; the bytes of those that did, whole. The line keeps order: those
     /// sent before it are lost.
-    fn hear<L: Line>(&mut self, station: &mut Station<L>) -> Result<usize, LinkError> {
-        let Some(reply) = station.next_reply(station.reply_wait())? else {
+    fn hear<T: Transport>(&mut self, station: &mut StationClient<T>) -> Result<usize, LinkError> {
+        let Some(reply) = station.next_reply(station.response_timeout())? else {
             self.lost += self.asked.len() as u32;
             self.asked.clear();
             return Ok(0);

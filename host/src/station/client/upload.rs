@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use shared::wire::{ModelDigest, Refusal, Request, Response, SendWindow, StageProgress, WindowConfig};
 
-use super::flash::{FlashError, FlashStep, Patience};
-use super::{Line, LinkError, OperationUpdate, Station};
+use super::deadline::Deadline;
+use super::flash::{FlashError, FlashProgress};
+use super::{LinkError, OperationUpdate, StationClient, Transport};
 
 /// The statistics of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Uploaded {
+pub struct UploadStats {
     /// Bytes of the file sent in this upload; resent bytes count once.
     pub bytes: u32,
     /// How long that took.
@@ -19,7 +20,7 @@ pub struct Uploaded {
     pub resent: u32,
 }
 
-impl Uploaded {
+impl UploadStats {
     /// Bytes of the file per second.
     pub fn bytes_per_second(&self) -> f64 {
         f64::from(self.bytes) / self.time.as_secs_f64().max(1e-9)
@@ -33,11 +34,11 @@ impl Uploaded {
 }
 
 /// How sending ended.
-pub(super) enum Sending {
+pub(super) enum UploadOutcome {
     /// The station holds all.
     Complete,
     /// The station does not know the model.
-    Forgotten,
+    Lost,
     /// The user wants to stop.
     Stopped {
         /// Bytes that the station holds.
@@ -46,22 +47,22 @@ pub(super) enum Sending {
 }
 
 /// Sends the missing bytes of a model, and updates `uploaded`.
-pub(super) fn send<L: Line>(
-    station: &mut Station<L>,
+pub(super) fn send<T: Transport>(
+    station: &mut StationClient<T>,
     onnx: &[u8],
     digest: ModelDigest,
     received: u32,
     stop: &AtomicBool,
-    uploaded: &mut Uploaded,
-    on_update: &mut impl FnMut(OperationUpdate<FlashStep>),
-) -> Result<Sending, FlashError> {
+    uploaded: &mut UploadStats,
+    on_update: &mut impl FnMut(OperationUpdate<FlashProgress>),
+) -> Result<UploadOutcome, FlashError> {
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis() as u64;
-    let answer_ms = u32::try_from(station.waits.answer.as_millis()).unwrap_or(u32::MAX);
-    let config = WindowConfig::for_baud(station.baud(), answer_ms);
+    let response_ms = u32::try_from(station.timeouts.response.as_millis()).unwrap_or(u32::MAX);
+    let config = WindowConfig::for_baud(station.baud(), response_ms);
     let mut window = SendWindow::new(onnx.len() as u32, received, config);
     let mut offsets: Vec<(u16, u32)> = Vec::new();
-    let mut patience = Patience::new(station.waits.restart);
+    let mut deadline = Deadline::after(station.timeouts.restart);
     let ended = loop {
         while let Some(offset) = window.next_to_send(now_ms()) {
             let request = Request::StageChunk { digest, offset };
@@ -69,14 +70,14 @@ pub(super) fn send<L: Line>(
             offsets.push((station.send(&request, &onnx[window.range(offset)])?, offset));
         }
         if stop.load(Ordering::Relaxed) {
-            break Sending::Stopped { held: window.acked_bytes() };
+            break UploadOutcome::Stopped { held: window.acked_bytes() };
         }
         let wait = window.next_timeout_ms().map_or(0, |wake| wake.saturating_sub(now_ms())).clamp(1, 250);
         match station.next_reply(Duration::from_millis(wait))? {
             Some(reply) => {
-                patience = Patience::new(station.waits.restart);
+                deadline = Deadline::after(station.timeouts.restart);
                 let Some(at) = offsets.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
-                    station.traffic.late += 1;
+                    station.stats.late_responses += 1;
                     continue;
                 };
                 let (_, offset) = offsets.swap_remove(at);
@@ -85,31 +86,31 @@ pub(super) fn send<L: Line>(
                         if of == digest =>
                     {
                         window.on_ack(offset, received);
-                        on_update(OperationUpdate::Progress(FlashStep::Stored {
+                        on_update(OperationUpdate::Progress(FlashProgress::Stored {
                             stored: window.acked_bytes(),
                         }));
                     }
                     Some(Response::Refused(Refusal::Model(reason))) => return Err(FlashError::Model(reason)),
                     Some(Response::Stage(_) | Response::Refused(Refusal::NotFound)) => {
-                        break Sending::Forgotten;
+                        break UploadOutcome::Lost;
                     }
                     Some(Response::Refused(refusal)) => return Err(LinkError::from(refusal).into()),
-                    Some(_) | None => return Err(station.unfitting().into()),
+                    Some(_) | None => return Err(station.unexpected().into()),
                 }
             }
-            None if patience.is_over() => {
-                return Err(LinkError::Silent { port: station.port().to_owned() }.into());
+            None if deadline.is_over() => {
+                return Err(LinkError::Timeout { port: station.port().to_owned() }.into());
             }
             None => {}
         }
         station.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut *on_update);
         if window.is_done() {
-            break Sending::Complete;
+            break UploadOutcome::Complete;
         }
     };
     uploaded.bytes += window.acked_bytes().saturating_sub(received);
     uploaded.time += start.elapsed();
     uploaded.resent += window.resent();
-    station.traffic.retried += window.resent();
+    station.stats.retransmits += window.resent();
     Ok(ended)
 }
