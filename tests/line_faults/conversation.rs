@@ -38,7 +38,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     restart: Duration::from_secs(3),
 };
 /// No conversation takes this long, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TALK_TIMEOUT: Duration = Duration::from_secs(180);
 const CAPTURES: usize = 3;
 const CAMERA: CameraSource =
     CameraSource::Simulated { width: 96, height: 64, seed: 5, nuclei: 4, frames_per_second: 60.0 };
@@ -128,7 +128,7 @@ pub fn converse(seed: u64) -> Outcome {
         settings: SETTINGS,
         ledger: Ledger::default(),
         outcome: Outcome::default(),
-        until: Instant::now() + PATIENCE,
+        until: Instant::now() + TALK_TIMEOUT,
     };
 
     talk.set_all();
@@ -168,7 +168,7 @@ impl Running {
             camera: Box::new(|| CAMERA.open()),
             source_kind: SourceKind::Replayable,
             flat_field: None,
-            link: Box::new(line),
+            connector: Box::new(line),
             baud: BAUD,
             storage: Box::new(FolderStorage::open(folder).unwrap()),
             illumination: IlluminationConfig::open_optional(None).unwrap(),
@@ -239,7 +239,7 @@ impl Talk {
         mut act: impl FnMut(&mut Self, &mut StationClient<HostEnd>) -> Result<T, E>,
     ) -> T {
         loop {
-            assert!(Instant::now() < self.until, "{what} is not done in {PATIENCE:?}");
+            assert!(Instant::now() < self.until, "{what} is not done in {TALK_TIMEOUT:?}");
             let mut host = match self.host.take() {
                 Some(host) => host,
                 None => match self.open() {
