@@ -443,31 +443,26 @@ impl<T: Transport> StationClient<T> {
                     self.stats.late_responses += 1;
                     return;
                 }
-                self.session.reorder_buffer.on_range(range);
-                self.take_reliable_events();
+                let events = &mut self.events;
+                self.session.reorder_buffer.on_range(range, |event| enqueue(events, Incoming::Event(event)));
+                self.add_receive_stats();
             }
             Message::Response(response) => {
                 self.replies.push_back(Reply { sequence, response: Some(response), bulk });
             }
             Message::Event(Event::Sequenced(event)) => {
-                self.session.reorder_buffer.on_event(event);
-                self.take_reliable_events();
+                let events = &mut self.events;
+                self.session.reorder_buffer.on_event(event, |event| enqueue(events, Incoming::Event(event)));
+                self.add_receive_stats();
             }
             Message::Event(Event::Masks(fragment)) if !self.session.is_duplicate(sequence) => {
-                self.enqueue(Incoming::Masks(fragment, bulk));
+                enqueue(&mut self.events, Incoming::Masks(fragment, bulk));
             }
             Message::Event(Event::Preview(fragment)) if !self.session.is_duplicate(sequence) => {
-                self.enqueue(Incoming::Preview(fragment, bulk));
+                enqueue(&mut self.events, Incoming::Preview(fragment, bulk));
             }
             Message::Event(_) => self.stats.events_duplicate += 1,
         }
-    }
-
-    fn take_reliable_events(&mut self) {
-        while let Some(event) = self.session.reorder_buffer.pop() {
-            self.enqueue(Incoming::Event(event));
-        }
-        self.add_receive_stats();
     }
 
     fn add_receive_stats(&mut self) {
@@ -475,13 +470,6 @@ impl<T: Transport> StationClient<T> {
         self.stats.events_lost = self.stats.events_lost.saturating_add(lost);
         self.stats.events_duplicate += duplicates;
         self.stats.events_recovered += recovered;
-    }
-
-    fn enqueue(&mut self, event: Incoming) {
-        if self.events.len() >= MAX_EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
     }
 
     fn dispatch_undecoded(&mut self, error: PacketError) {
@@ -510,4 +498,11 @@ impl<T: Transport> StationClient<T> {
     fn unexpected(&self) -> LinkError {
         LinkError::UnexpectedResponse { port: self.port.clone() }
     }
+}
+
+fn enqueue(events: &mut VecDeque<Incoming>, event: Incoming) {
+    if events.len() >= MAX_EVENTS {
+        events.pop_front();
+    }
+    events.push_back(event);
 }
