@@ -151,6 +151,6 @@ fn a_stranger_is_refused_and_then_waits() {
         assert!(told.contains("[trust.keys]"), "{told}");
     }
     let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
-    assert!(told.contains("accepts no changes for 30 s") && told.contains("again after 30 s"), "{told}");
+    assert!(told.contains("accepts no changes for 30 s") && told.contains("again in 30 s"), "{told}");
     assert_eq!(guarded.borrow().done, 0);
 }
