@@ -5,6 +5,7 @@ mod capture;
 mod deadline;
 mod error;
 mod flash;
+mod in_flight;
 mod names;
 mod ports;
 mod quality;

@@ -9,6 +9,7 @@ use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, R
 use shared::{LabelImage, MaskCodecError, decode_masks};
 use thiserror::Error;
 
+use super::in_flight::InFlight;
 use super::{LinkError, OperationUpdate, REQUEST_ATTEMPTS, StationClient, Transport};
 
 /// Requests in flight, which keep the line busy while the station prepares the next chunk.
@@ -187,31 +188,30 @@ impl<T: Transport> StationClient<T> {
         }
         let mut bytes = vec![0; length as usize];
         let mut wanted: VecDeque<u32> = (0..length).step_by(CHUNK as usize).collect();
-        let mut asked: VecDeque<(u16, u32)> = VecDeque::new();
+        let mut in_flight = InFlight::new();
         let (mut silences, mut read) = (0, 0);
-        while !(wanted.is_empty() && asked.is_empty()) {
-            while asked.len() < WINDOW
+        while !wanted.is_empty() || in_flight.len() > 0 {
+            while in_flight.len() < WINDOW
                 && let Some(offset) = wanted.pop_front()
             {
-                asked.push_back((self.send(&Request::ReadCapture { token, part, offset }, &[])?, offset));
+                in_flight.push(self.send(&Request::ReadCapture { token, part, offset }, &[])?, offset);
             }
             let Some(reply) = self.next_reply(self.response_timeout())? else {
                 silences += 1;
                 if silences == REQUEST_ATTEMPTS {
                     return Err(LinkError::Timeout { port: self.port.clone() });
                 }
-                self.stats.retransmits += asked.len() as u32;
-                wanted.extend(asked.drain(..).map(|(_, offset)| offset));
+                self.stats.retransmits += in_flight.len() as u32;
+                wanted.extend(in_flight.clear());
                 continue;
             };
-            let Some(at) = asked.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
+            let Some((offset, lost)) = in_flight.acknowledge(reply.sequence) else {
                 self.stats.late_responses += 1;
                 continue;
             };
             silences = 0;
-            self.stats.retransmits += at as u32;
-            wanted.extend(asked.drain(..at).map(|(_, offset)| offset));
-            let Some((_, offset)) = asked.pop_front() else { continue };
+            self.stats.retransmits += lost.len() as u32;
+            wanted.extend(lost);
             let place = offset as usize..offset.saturating_add(CHUNK).min(length) as usize;
             match reply.response {
                 Some(Response::CaptureData { token: of, offset: at })
