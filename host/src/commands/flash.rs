@@ -1,6 +1,7 @@
 //! `nuclei-host flash`: puts a model file on a station.
 
 use std::fs;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -248,24 +249,13 @@ impl Watched<'_> {
         let mut before = None;
         let flashed = flash(station, onnx, self.downgrade, stop, |update| {
             let OperationUpdate::Progress(step) = update else { return };
-            let before = before.replace(step);
             match step {
-                FlashProgress::Resumed { held } => {
-                    print(&format!(
-                        "the station already has {} from an earlier attempt",
-                        DecimalBytes(u64::from(held))
-                    ));
+                FlashProgress::Sending { held, .. } => progress.reach(u64::from(held)),
+                // Once each, and not every frame of the trial.
+                step if before.replace(discriminant(&step)) != Some(discriminant(&step)) => {
+                    print(&step.to_string());
                 }
-                FlashProgress::Stored { stored } => progress.reach(u64::from(stored)),
-                FlashProgress::Verifying if before != Some(step) => {
-                    print("the station is verifying the model");
-                }
-                FlashProgress::Trial { frames_left }
-                    if !matches!(before, Some(FlashProgress::Trial { .. })) =>
-                {
-                    print(&format!("trial run: {frames_left} real frames left"));
-                }
-                FlashProgress::Sent(_) | FlashProgress::Verifying | FlashProgress::Trial { .. } => {}
+                _ => {}
             }
         });
         flashed.map_err(|error| error.into_failure(&self.file.display().to_string()))

@@ -16,8 +16,8 @@ use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
-    CaptureError, CaptureProgress, FlashError, FlashOutcome, FlashProgress, LinkError, OperationUpdate,
-    RevertError, SerialTransport, StationClient, flash, revert_running, slot_name,
+    CaptureError, CaptureProgress, FlashError, FlashOutcome, LinkError, OperationUpdate, RevertError,
+    SerialTransport, StationClient, flash, revert_running, slot_name,
 };
 use crate::station::model_check::check_model;
 use crate::support::brightness::from_percent;
@@ -130,16 +130,8 @@ pub(super) fn flash_model(
             next,
         )
     })?;
-    let length = u32::try_from(onnx.len()).unwrap_or(u32::MAX);
     let flashed = flash(station, onnx, Downgrade::Refused, stop, |update| {
-        on_update(update.map(|step| match step {
-            FlashProgress::Resumed { held: stored } | FlashProgress::Stored { stored } => {
-                format!("sending {name}: {} %", percent(stored, length))
-            }
-            FlashProgress::Sent(_) => format!("{name} is sent"),
-            FlashProgress::Verifying => format!("the station is verifying {name}"),
-            FlashProgress::Trial { frames_left } => format!("{name}: trial run, {frames_left} frames left"),
-        }));
+        on_update(update.map(|progress| format!("{name}: {progress}")));
     });
     match flashed {
         Ok(FlashOutcome::Confirmed(_)) => Ok(format!("{name} is confirmed and active")),

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 use proptest::prelude::*;
 use shared::wire::{
     BootId, CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, ModelDigest, ModelRefusal,
-    Name, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
+    Name, Notice, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
 };
 use shared::{DutyCycle, LabelImage, encode_masks};
 
@@ -399,6 +399,23 @@ fn a_flash_passes_on_every_count_and_reports_progress_with_every_answer() {
 }
 
 #[test]
+fn an_old_announcement_is_not_mistaken_for_the_present_state() {
+    let onnx = file(1);
+    let digest = ModelDigest::of(&onnx);
+    let mut flashable = Flashable::new(&onnx, Ok(()));
+    let failed = StageProgress::Failed { digest, reason: ModelRefusal::NotOnnx };
+    let line = memory_line(move |request, bulk| {
+        let events = match request {
+            Request::Activate { .. } => vec![ReliableEvent::Notice(Notice::Stage(failed))],
+            _ => vec![],
+        };
+        (events, Some((flashable.answer(&request, bulk), vec![])))
+    });
+    let flashed = flash(&mut station(line), &onnx, Downgrade::Refused, &GO_ON, |_| {});
+    assert!(matches!(flashed, Ok(FlashOutcome::Confirmed(_))), "{flashed:?}");
+}
+
+#[test]
 fn flashes_over_a_bad_line_and_through_a_restart() {
     let onnx = file(30);
     for (lose, restart, resent) in [
@@ -445,7 +462,7 @@ fn a_stop_leaves_what_the_station_holds() {
     let stop = AtomicBool::new(false);
     let mut station = Flashable::new(&onnx, Ok(())).into_station(vec![]);
     let flashed = flash(&mut station, &onnx, Downgrade::Refused, &stop, |update| {
-        if matches!(step(update), Some(FlashProgress::Stored { stored }) if stored >= 6 * CHUNK) {
+        if matches!(step(update), Some(FlashProgress::Sending { held, .. }) if held >= 6 * CHUNK) {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     });
