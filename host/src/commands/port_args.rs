@@ -78,8 +78,8 @@ impl PortArgs {
 pub fn open(port: &str, baud: u32) -> Result<(StationClient<SerialTransport>, Identity), LinkError> {
     let (station, identity) = StationClient::open(port, baud)?;
     let BaudRate { max, current } = station.baud_rate();
-    if now < top {
-        eprintln!("the station on {port} answers at {now} baud, but not at {top}");
+    if current < max {
+        eprintln!("the station on {port} answers at {current} baud, but not at {max}");
     }
     Ok((station, identity))
 }
