@@ -462,7 +462,7 @@ impl<T: Transport> StationClient<T> {
             Message::Event(Event::Preview(fragment)) if !self.session.is_duplicate(sequence) => {
                 enqueue(&mut self.events, Incoming::Preview(fragment, bulk));
             }
-            Message::Event(_) => self.stats.events_duplicate += 1,
+            Message::Event(Event::Masks(_) | Event::Preview(_)) => self.stats.events_duplicate += 1,
         }
     }
 
