@@ -20,7 +20,7 @@ use crate::inbox::ServiceEvent;
 use crate::inference::{
     InferenceOutput, InferenceStage, InferredFrame, Pipeline, PipelineError, PostprocessStage,
 };
-use crate::link::Outbox;
+use crate::link::TxQueue;
 use crate::runtime::ErrorChain;
 use crate::runtime::watchdog::ThreadHeartbeat;
 
@@ -103,7 +103,7 @@ pub struct FrameLoopParts {
     /// Requests from the service.
     pub control: Arc<FrameControl>,
     /// Where results go.
-    pub outbox: Arc<Outbox>,
+    pub queue: Arc<TxQueue>,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Receives events about cameras, frames and captures.
@@ -121,9 +121,9 @@ pub struct FrameLoopParts {
 impl FrameLoop {
     /// A loop ready to run, and its second thread's work if pipelined.
     pub fn new(parts: FrameLoopParts) -> (Self, Option<PostprocessWorker>) {
-        let FrameLoopParts { open, source_kind, control, outbox, counters, service, heartbeat, .. } = parts;
+        let FrameLoopParts { open, source_kind, control, queue, counters, service, heartbeat, .. } = parts;
         let Pipeline { inference, finisher } = parts.pipeline;
-        let results = Arc::new(ResultPublisher { outbox, counters, service, last_fault: Mutex::default() });
+        let results = Arc::new(ResultPublisher { queue, counters, service, last_fault: Mutex::default() });
         let (beside, results_loop) = match parts.scheduling {
             Scheduling::Sequential => (None, None),
             Scheduling::Pipelined => {

@@ -3,13 +3,13 @@
 use shared::wire::{CameraState, ModelDigest, ModelRefusal, QcFlags};
 
 use crate::inference::{Capture, Pipeline};
-use crate::link::LineEvent;
+use crate::link::LinkEvent;
 
 /// An event for the service.
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
 pub enum ServiceEvent {
     /// Something arrived from the link.
-    Link(LineEvent),
+    Link(LinkEvent),
     /// The camera was opened, lost, or came to its end.
     Camera {
         /// Its state now.

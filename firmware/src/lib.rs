@@ -17,7 +17,7 @@
 //! A frame's thread grabs it and runs the network. A second thread extracts and publishes the result meanwhile, where
 //! the network may use more than one thread. The service, the model loader and the line have threads of their own;
 //! `station` lists them all. What is wired or plugged in stands behind four traits, so that a simulator can take its
-//! place: [`Camera`], [`Illumination`] with [`StatusLight`]'s pin, [`SlotStorage`] and [`Link`].
+//! place: [`Camera`], [`Illumination`] with [`StatusLight`]'s pin, [`SlotStorage`] and [`Connector`].
 //!
 //! What station and host must agree on, from the wire's messages to the extraction, is in `shared`.
 #![forbid(unsafe_code)]
@@ -43,7 +43,7 @@ pub use io::{
     Illumination, IlluminationConfig, IlluminationError, LitAt, Signal, StatusLight, StatusLightConfig,
     StatusLightError,
 };
-pub use link::{Line, Link, PATIENCE, SerialLink};
+pub use link::{Connection, Connector, IO_TIMEOUT, SerialConnector};
 pub use runtime::CancellationToken;
 pub use station::{
     Config, ConfigError, DEFAULT_CONFIG, LinkConfig, RunError, Station, StorageConfig, TrustConfig,

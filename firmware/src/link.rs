@@ -1,20 +1,20 @@
-//! The serial line to the host: opened, and reopened when lost, without ever blocking a frame.
+//! The connection to the host: opened, lost and opened again, without ever delaying a frame.
 //!
-//! One thread reads and one writes while the line is open. What the station has to say waits in the
-//! [`Outbox`]; what the host asks goes to the service as [`LineEvent`]s.
+//! One thread reads and one writes while the connection is open. What the station sends waits in the [`TxQueue`]. What the
+//! host requests goes to the service as [`LinkEvent`]s.
 //!
-//! On a bad line nothing that counts is lost. An answer that does not arrive is asked for again; frame results and
-//! notices are kept and told again to a host that lacks them, also after the line was lost or went on at another speed.
-//! Masks and previews are neither: a slow line has fewer of them. A line that nobody is understood on goes on at
-//! another speed.
+//! A bad line loses nothing that counts. The host repeats a request whose response does not arrive, and the station buffers
+//! frame results and notices and resends those that a host is missing, also after the line was lost or switched to another
+//! baud rate. Masks and previews are not resent: a slow line carries fewer of them. When the station cannot decode what
+//! arrives, it switches to another baud rate.
 
-mod babble;
+mod baud_mismatch_detector;
 #[cfg(test)]
 mod memory;
-mod outbox;
 mod serial;
 #[cfg(test)]
 mod tests;
+mod tx_queue;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -24,164 +24,164 @@ use std::time::{Duration, Instant};
 use shared::wire::{Accumulator, Packet, PacketError};
 
 use crate::runtime::{CancellationToken, log};
-use babble::Babble;
+use baud_mismatch_detector::BaudMismatchDetector;
 
 #[cfg(test)]
-pub use memory::MemoryLink;
-pub use outbox::{Bulk, Outbox};
-pub use serial::SerialLink;
+pub use memory::MemoryConnector;
+pub use serial::SerialConnector;
+pub use tx_queue::{FramePayload, TxQueue};
 
-/// A place where a connection to a host can be opened.
-pub trait Link: Send {
-    /// Its name for the operator.
+/// Opens connections to a host.
+pub trait Connector: Send {
+    /// What the operator calls it.
     fn name(&self) -> &str;
 
-    /// Opens the line.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// What the system says, such as that there is no such port at present.
-    fn open(&mut self) -> io::Result<Line>;
+    /// What the system reports, such as that there is no such port at present.
+    fn open(&mut self) -> io::Result<Connection>;
 }
 
-/// An open line.
+/// An open connection.
 ///
-/// Either end returns [`io::ErrorKind::TimedOut`] after [`PATIENCE`] at most in which no byte could be moved;
-/// any other error, or no bytes, means that the line is lost.
-pub struct Line {
-    /// Bytes of the host.
+/// Either end returns [`io::ErrorKind::TimedOut`] after at most [`IO_TIMEOUT`] without a byte. Any other error, or the end
+/// of input, means that the connection is lost.
+pub struct Connection {
+    /// Bytes from the host.
     pub reader: Box<dyn Read + Send>,
     /// Bytes to the host.
     pub writer: Box<dyn Write + Send>,
-    /// Switches to the line's next baud rate; `None` if it has only one.
-    pub next_speed: Option<NextSpeed>,
+    /// Switches the baud rate; `None` where there is only one.
+    pub baud_cycler: Option<BaudCycler>,
 }
 
-/// Switches to the next lower baud rate, or from the lowest to the highest, and returns it.
-pub type NextSpeed = Box<dyn FnMut() -> io::Result<u32> + Send>;
+/// Switches to the next slower baud rate of a line, and from the slowest to the fastest; returns it, bits per second.
+pub type BaudCycler = Box<dyn FnMut() -> io::Result<u32> + Send>;
 
-/// How long either end waits for a byte before it checks whether to stop.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+/// How long either end of a connection waits for a byte before it checks whether to stop.
+pub const IO_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The result of opening the port.
+/// What came of opening the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Port {
+pub enum PortState {
     /// It is open.
     Open,
-    /// It currently cannot be opened.
+    /// It cannot be opened at present.
     Absent,
 }
 
-/// What comes from the line.
+/// What arrives on the connection.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "most are the large one; a box would cost an allocation each")]
-pub enum LineEvent {
-    /// A packet, or an intact packet that cannot be decoded.
+pub enum LinkEvent {
+    /// A packet, or the reason why received bytes are none of this version.
     Packet(Result<Packet, PacketError>),
-    /// The line is lost.
+    /// The connection is lost.
     Lost,
 }
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Keeps the line open until `stop`, and reports what arrives. `on_opening` is called on every attempt.
+/// Keeps a connection open until `stop`, and passes on what arrives. `on_port` receives the result of every attempt.
 ///
-/// `on_event` may block; then only the host waits.
+/// `on_event` may block: then the host waits, and nobody else.
 pub fn keep_open(
-    mut link: Box<dyn Link>,
-    outbox: &Arc<Outbox>,
+    mut connector: Box<dyn Connector>,
+    queue: &Arc<TxQueue>,
     damaged: &AtomicU32,
     stop: &CancellationToken,
-    on_opening: impl Fn(Port),
-    on_event: impl Fn(LineEvent) + Sync,
+    on_port: impl Fn(PortState),
+    on_event: impl Fn(LinkEvent) + Sync,
 ) {
     let mut accumulator = Accumulator::new();
-    let mut retry = FIRST_RETRY;
-    let mut told = false;
+    let mut retry_delay = FIRST_RETRY_DELAY;
+    let mut logged = false;
     while !stop.is_cancelled() {
-        match link.open() {
-            Ok(line) => {
-                on_opening(Port::Open);
-                (told, retry) = (false, FIRST_RETRY);
+        match connector.open() {
+            Ok(connection) => {
+                on_port(PortState::Open);
+                (logged, retry_delay) = (false, FIRST_RETRY_DELAY);
                 accumulator.reset();
-                serve(line, outbox, &mut accumulator, damaged, stop, &on_event);
-                on_event(LineEvent::Lost);
+                serve(connection, queue, &mut accumulator, damaged, stop, &on_event);
+                on_event(LinkEvent::Lost);
                 if !stop.is_cancelled() {
-                    log!("serial port {} disconnected; reconnecting when it is available", link.name());
+                    log!("serial port {} disconnected; reconnecting when it is available", connector.name());
                 }
             }
             Err(error) => {
-                on_opening(Port::Absent);
-                if !told {
-                    log!("cannot open serial port {} ({error}); retrying", link.name());
-                    told = true;
+                on_port(PortState::Absent);
+                if !logged {
+                    log!("cannot open serial port {} ({error}); retrying", connector.name());
+                    logged = true;
                 }
             }
         }
-        stop.wait_timeout(retry);
-        retry = (retry * 2).min(LAST_RETRY);
+        stop.wait_timeout(retry_delay);
+        retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
     }
 }
 
 fn serve(
-    line: Line,
-    outbox: &Arc<Outbox>,
+    connection: Connection,
+    queue: &Arc<TxQueue>,
     accumulator: &mut Accumulator,
     damaged: &AtomicU32,
     stop: &CancellationToken,
-    on_event: &(impl Fn(LineEvent) + Sync),
+    on_event: &(impl Fn(LinkEvent) + Sync),
 ) {
-    let Line { mut reader, mut writer, mut next_speed } = line;
-    outbox.open();
+    let Connection { mut reader, mut writer, mut baud_cycler } = connection;
+    queue.open();
     let lost = AtomicBool::new(false);
-    let over = || stop.is_cancelled() || lost.load(Ordering::Relaxed);
+    let is_over = || stop.is_cancelled() || lost.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let next_speed = next_speed.as_mut();
-            read_packets(&mut *reader, next_speed, outbox, accumulator, damaged, &over, on_event);
+            let baud_cycler = baud_cycler.as_mut();
+            read_packets(&mut *reader, baud_cycler, queue, accumulator, damaged, &is_over, on_event);
             lost.store(true, Ordering::Relaxed);
-            outbox.close();
+            queue.close();
         });
-        write_packets(&mut *writer, outbox, &over);
+        write_packets(&mut *writer, queue, &is_over);
         lost.store(true, Ordering::Relaxed);
-        outbox.close();
+        queue.close();
     });
 }
 
 fn read_packets(
     reader: &mut dyn Read,
-    mut next_speed: Option<&mut NextSpeed>,
-    outbox: &Outbox,
+    mut baud_cycler: Option<&mut BaudCycler>,
+    queue: &TxQueue,
     accumulator: &mut Accumulator,
     damaged: &AtomicU32,
-    over: &impl Fn() -> bool,
-    on_event: &impl Fn(LineEvent),
+    is_over: &impl Fn() -> bool,
+    on_event: &impl Fn(LinkEvent),
 ) {
-    let mut bytes = [0; 4096];
-    let (mut babble, mut untold) = (Babble::default(), None);
-    while !over() {
-        match reader.read(&mut bytes) {
+    let mut buffer = [0; 4096];
+    let (mut mismatch, mut unlogged_baud) = (BaudMismatchDetector::default(), None);
+    while !is_over() {
+        match reader.read(&mut buffer) {
             Ok(0) => return,
-            Ok(read) => {
-                let mut understood = false;
-                accumulator.push(&bytes[..read], |packet| {
-                    understood |= !matches!(packet, Err(PacketError::Damaged | PacketError::Oversize));
-                    on_event(LineEvent::Packet(packet));
+            Ok(count) => {
+                let mut decoded = false;
+                accumulator.push(&buffer[..count], |packet| {
+                    decoded |= !matches!(packet, Err(PacketError::Damaged | PacketError::Oversize));
+                    on_event(LinkEvent::Packet(packet));
                 });
                 damaged.store(accumulator.damaged(), Ordering::Relaxed);
-                if let Some(speed) = untold.take_if(|_| understood) {
-                    log!("receiving from the host at {speed} baud");
+                if let Some(baud) = unlogged_baud.take_if(|_| decoded) {
+                    log!("receiving from the host at {baud} baud");
                 }
-                babble.hear(read, understood, Instant::now());
-                outbox.wait_for_room();
+                mismatch.record(count, decoded, Instant::now());
+                queue.wait_for_capacity();
             }
             Err(error) if is_pause(&error) => {
-                if let Some(next_speed) = next_speed.as_mut()
-                    && babble.is_over(Instant::now())
+                if let Some(switch) = baud_cycler.as_mut()
+                    && mismatch.should_switch(Instant::now())
                 {
-                    let Ok(speed) = next_speed() else { return };
-                    untold = Some(speed);
-                    outbox.set_speed(speed);
+                    let Ok(baud) = switch() else { return };
+                    unlogged_baud = Some(baud);
+                    queue.set_baud(baud);
                     accumulator.reset();
                 }
             }
@@ -190,25 +190,25 @@ fn read_packets(
     }
 }
 
-fn write_packets(writer: &mut dyn Write, outbox: &Outbox, over: &impl Fn() -> bool) {
+fn write_packets(writer: &mut dyn Write, queue: &TxQueue, is_over: &impl Fn() -> bool) {
     let mut bytes = Vec::new();
-    while let Some(packet) = outbox.next() {
-        // A lone zero first, so that noise on the line becomes a packet of its own.
+    while let Some(packet) = queue.next() {
+        // A lone zero first: what noise left on the line is then a packet of its own.
         bytes.clear();
         bytes.push(0);
         if let Err(error) = packet.encode(&mut bytes) {
-            log!("cannot encode a response: {error}");
+            log!("cannot encode a packet: {error}");
             continue;
         }
-        if write_all(writer, &bytes, over).is_err() {
+        if write_all(writer, &bytes, is_over).is_err() {
             return;
         }
     }
 }
 
-fn write_all(writer: &mut dyn Write, mut bytes: &[u8], over: &impl Fn() -> bool) -> io::Result<()> {
+fn write_all(writer: &mut dyn Write, mut bytes: &[u8], is_over: &impl Fn() -> bool) -> io::Result<()> {
     while !bytes.is_empty() {
-        if over() {
+        if is_over() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         match writer.write(bytes) {

@@ -27,7 +27,7 @@ use crate::frames::{Counters, FrameControl};
 use crate::inbox::ServiceEvent;
 use crate::inference::Pipeline;
 use crate::io::{Illumination, Signal, StatusLight};
-use crate::link::{LineEvent, Outbox};
+use crate::link::{LinkEvent, TxQueue};
 use crate::runtime::log;
 use crate::runtime::watchdog::ThreadHeartbeat;
 use crate::update::{LoaderJob, SlotStore};
@@ -51,7 +51,7 @@ pub struct ServiceParts {
     /// The frames' thread.
     pub control: Arc<FrameControl>,
     /// Where answers go.
-    pub outbox: Arc<Outbox>,
+    pub queue: Arc<TxQueue>,
     /// The frames thread's counters.
     pub counters: Arc<Counters>,
     /// The settings at the start.
@@ -139,8 +139,8 @@ impl Service {
 
     fn handle(&mut self, input: ServiceEvent) {
         match input {
-            ServiceEvent::Link(LineEvent::Packet(packet)) => self.packet(packet),
-            ServiceEvent::Link(LineEvent::Lost) => {
+            ServiceEvent::Link(LinkEvent::Packet(packet)) => self.packet(packet),
+            ServiceEvent::Link(LinkEvent::Lost) => {
                 self.rotate_nonce();
                 self.host_left();
             }
@@ -185,13 +185,13 @@ impl Service {
         if let Response::Stage(progress) = response {
             self.reported_progress = progress;
         }
-        self.parts.outbox.answer(sequence, response, bulk);
+        self.parts.queue.respond(sequence, response, bulk);
     }
 
     fn answer(&mut self, request: Request, bulk: Vec<u8>) -> Answer {
         let response = match request {
             Request::Hello { .. } => {
-                self.parts.outbox.greeted();
+                self.parts.queue.on_hello();
                 Response::Hello(self.identity())
             }
             Request::Status => Response::Status(self.status()),
@@ -223,7 +223,7 @@ impl Service {
             Request::Challenge => Response::Challenge(self.parts.guard.challenge()),
             Request::Change(signed) => return self.signed(&signed),
             Request::FlatField => Response::FlatField(self.parts.flat_field),
-            Request::Resend(nack) => Response::Resend(self.parts.outbox.tell_again(&nack)),
+            Request::Resend(nack) => Response::Resend(self.parts.queue.resend(&nack)),
         };
         Ok((response, Vec::new()))
     }
@@ -237,7 +237,7 @@ impl Service {
     }
 
     fn status(&self) -> Status {
-        let ServiceParts { counters, outbox, running, threads, .. } = &self.parts;
+        let ServiceParts { counters, queue, running, threads, .. } = &self.parts;
         Status {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             camera: self.camera,
@@ -245,7 +245,7 @@ impl Service {
             model: *running,
             frames: counters.frames.load(Ordering::Relaxed),
             frames_skipped: counters.skipped.load(Ordering::Relaxed),
-            frames_unsent: outbox.unsent(),
+            frames_unsent: queue.unsent(),
             damaged_packets: counters.damaged.load(Ordering::Relaxed),
             threads: *threads,
         }
@@ -343,7 +343,7 @@ impl Service {
                 CameraState::Finished => log!("the camera has reached its last image"),
                 CameraState::Absent => {}
             }
-            self.parts.outbox.notice(Notice::Camera(state));
+            self.parts.queue.notice(Notice::Camera(state));
         }
         self.camera = state;
         self.camera_name = name;
@@ -362,7 +362,7 @@ impl Service {
         let progress = self.parts.slots.progress();
         if progress != self.reported_progress {
             self.reported_progress = progress;
-            self.parts.outbox.notice(Notice::Stage(progress));
+            self.parts.queue.notice(Notice::Stage(progress));
         }
     }
 

@@ -38,7 +38,7 @@ use crate::inference::Pipeline;
 use crate::io::{
     Illumination, IlluminationConfig, IlluminationError, StatusLight, StatusLightConfig, StatusLightError,
 };
-use crate::link::{Link, Outbox, SerialLink, keep_open};
+use crate::link::{Connector, SerialConnector, TxQueue, keep_open};
 use crate::runtime::watchdog::{self, STALL_LIMIT, ThreadHeartbeat};
 use crate::runtime::{CancellationToken, log};
 use crate::service::{ReadyNotifier, Service, ServiceParts, draw_nonce};
@@ -92,7 +92,7 @@ pub struct Station {
     /// The flat field that the camera's frames are corrected by.
     pub flat_field: Option<FlatFieldDigest>,
     /// Its line.
-    pub link: Box<dyn Link>,
+    pub connector: Box<dyn Connector>,
     /// Baud rate of the line.
     pub baud: u32,
     /// Its storage.
@@ -156,7 +156,7 @@ impl Station {
             }),
             source_kind,
             flat_field: loaded.map(|loaded| loaded.digest),
-            link: Box::new(SerialLink::new(config.link.port.clone(), config.link.baud)),
+            connector: Box::new(SerialConnector::new(config.link.port.clone(), config.link.baud)),
             baud: config.link.baud,
             storage,
             illumination,
@@ -179,16 +179,16 @@ impl Station {
         stop: &CancellationToken,
         on_ready: impl FnOnce(&str) + Send + 'static,
     ) -> Result<(), RunError> {
-        let Self { settings, execution, link, keyring, .. } = self;
+        let Self { settings, execution, connector, keyring, .. } = self;
         log_trust(&keyring);
         let guard = ReplayGuard::new(keyring.clone(), draw_nonce()?);
         let mut slots = SlotStore::open(self.storage, self.factory);
         let pipeline = load_active_model(&mut slots, execution, &keyring)?;
         let running = pipeline.digest();
-        let outbox = Arc::new(Outbox::new(self.baud, BootId(getrandom::u32()?)));
+        let queue = Arc::new(TxQueue::new(self.baud, BootId(getrandom::u32()?)));
         let control = Arc::new(FrameControl::new(&settings));
         let counters = Arc::new(Counters::default());
-        let readiness = Arc::new(ReadyNotifier::new(link.name(), running, on_ready));
+        let readiness = Arc::new(ReadyNotifier::new(connector.name(), running, on_ready));
         let (inbox, inputs) = sync_channel(INBOX);
         let (loader, work) = sync_channel(LOADER_INBOX);
         let heartbeats = ["service", "frames", "results"].map(|name| (name, ThreadHeartbeat::default()));
@@ -197,7 +197,7 @@ impl Station {
             open: self.camera,
             source_kind: self.source_kind,
             control: Arc::clone(&control),
-            outbox: Arc::clone(&outbox),
+            queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             service: inbox.clone(),
             heartbeat: frames_heartbeat.clone(),
@@ -211,7 +211,7 @@ impl Station {
             running,
             loader,
             control: Arc::clone(&control),
-            outbox: Arc::clone(&outbox),
+            queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             settings,
             flat_field: self.flat_field,
@@ -224,15 +224,15 @@ impl Station {
         });
         let (loaded, linked) = (inbox.clone(), inbox.clone());
         scope(|all| {
-            let shutdown = ShutdownGuard { stop, control: &control, outbox: &outbox, inbox };
-            let (outbox, damaged, keyring) = (&outbox, &counters.damaged, &keyring);
+            let shutdown = ShutdownGuard { stop, control: &control, queue: &queue, inbox };
+            let (queue, damaged, keyring) = (&queue, &counters.damaged, &keyring);
             let mut spawned = vec![
                 spawn(all, "service", stop, move || service.run(&inputs))?,
                 spawn(all, "loader", stop, move || load_models(&work, execution, keyring, &loaded))?,
                 spawn(all, "frames", stop, move || drop(frames.run()))?,
                 spawn(all, "line", stop, move || {
                     let forward = |event| drop(linked.send(ServiceEvent::Link(event)));
-                    keep_open(link, outbox, damaged, stop, |port| readiness.port(port), forward);
+                    keep_open(connector, queue, damaged, stop, |port| readiness.port(port), forward);
                 })?,
             ];
             if let Some(results) = results {
@@ -299,7 +299,7 @@ fn load_active_model(
 struct ShutdownGuard<'a> {
     stop: &'a CancellationToken,
     control: &'a FrameControl,
-    outbox: &'a Outbox,
+    queue: &'a TxQueue,
     inbox: SyncSender<ServiceEvent>,
 }
 
@@ -307,7 +307,7 @@ impl Drop for ShutdownGuard<'_> {
     fn drop(&mut self) {
         self.stop.cancel();
         self.control.end();
-        self.outbox.close();
+        self.queue.close();
         // A stopped service receives nothing, and needs nothing.
         let _ = self.inbox.send(ServiceEvent::Stop);
     }

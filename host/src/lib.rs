@@ -20,7 +20,8 @@ mod support;
 
 pub use cli::run;
 pub use station::client::{
-    CaptureError, CaptureProgress, Captured, FlashError, FlashStep, Flashed, Line, LinkError, Numbering,
-    OperationUpdate, SerialLine, Shot, Station, Told, Traffic, Uploaded, Waits, flash,
+    CaptureError, CaptureOutcome, CaptureProgress, CapturedFrame, FlashError, FlashOutcome, FlashProgress,
+    Incoming, LinkError, LinkStats, OperationUpdate, SerialTransport, SessionState, StationClient, Timeouts,
+    Transport, UploadStats, flash,
 };
 pub use station::virtual_line::VirtualLine;

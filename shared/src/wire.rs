@@ -24,7 +24,7 @@ mod retransmit_buffer;
 mod send_window;
 
 pub use accumulator::Accumulator;
-pub use baud_rates::{MIN_UNDECODABLE_BYTES, baud_rates, wake_preamble_len};
+pub use baud_rates::{MIN_UNDECODABLE_BYTES, baud_rates, line_share, wake_preamble_len};
 pub use message::*;
 pub use packet::{
     CHUNK, EncodeError, Kind, MAX_MESSAGE, MAX_PACKET, Message, Packet, PacketError, encode_packet,

@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use host::{Line as _, SerialLine, VirtualLine};
+use host::{SerialTransport, Transport as _, VirtualLine};
 use shared::wire::{Accumulator, Identity, Name, PROTOCOL_VERSION, Packet, Refusal, Response};
 
 use crate::harness::{BAUD, program, text};
@@ -43,7 +43,7 @@ fn a_port_that_is_no_station() {
 /// The result of `work` if every packet gets the same response.
 fn answered_by<T>(response: &Response, work: impl FnOnce(&str) -> T) -> T {
     let line = VirtualLine::new(BAUD).unwrap();
-    let mut end = SerialLine::open(line.station_end().to_str().unwrap(), BAUD).unwrap();
+    let mut end = SerialTransport::open(line.station_end().to_str().unwrap(), BAUD).unwrap();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -8,9 +8,9 @@ use host_modelling::{
 use shared::trust::{Keyring, SecretKey};
 use shared::wire::{
     BootId, CameraState, CaptureInfo, CapturePart, CaptureState, Challenge, Change, Downgrade, Event,
-    EventRange, Fragment, FrameReport, Identity, Message, ModelDigest, Nack, Name, Nonce, Notice, Packet,
-    QcFlags, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting, Slot, SlotContent,
-    SlotReport, SlotState, StageProgress, StageTimes, Status, Stream, UnixSeconds,
+    EventRange, Fragment, FrameReport, Identity, Message, ModelDigest, Nack, Name, Nonce, Notice,
+    PROTOCOL_VERSION, Packet, QcFlags, Refusal, ReliableEvent, Request, Response, SequencedEvent, Setting,
+    Slot, SlotContent, SlotReport, SlotState, StageProgress, StageTimes, Status, Stream, UnixSeconds,
 };
 use shared::{
     Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_labels, encode_picture_png,
@@ -75,7 +75,7 @@ fn all_messages() -> Vec<Message> {
     };
     let info = CaptureInfo { report: report(), picture_length: 9000, labels_length: 300, truth_length: 0 };
     let requests = [
-        Request::Hello { protocol: 2 },
+        Request::Hello { protocol: PROTOCOL_VERSION },
         Request::Status,
         Request::Stage { length: 100_000, digest },
         Request::StageChunk { digest, offset: 4096 },
@@ -87,25 +87,21 @@ fn all_messages() -> Vec<Message> {
         Request::Resend(Nack::new(BootId(7), 69_990, [69_990, 69_999].into_iter())),
     ];
     let responses = [
-        Response::Hello(Identity { protocol: 2, version: name.clone(), name }),
+        Response::Hello(Identity { protocol: PROTOCOL_VERSION, version: name.clone(), name }),
         Response::Status(status),
         Response::Slots(SlotReport { active: Slot::B, factory: digest, a: content, b: content }),
         Response::Stage(StageProgress::Receiving { digest, received: 4096, length: 100_000 }),
         Response::Capture(CaptureState::Ready(info)),
         Response::CaptureData { token: 7, offset: 8192 },
-        Response::Refused(Refusal::Protocol { station: 2 }),
+        Response::Refused(Refusal::Protocol { station: PROTOCOL_VERSION }),
         Response::Challenge(challenge),
         Response::Resend(EventRange { boot_id: BootId(7), first_available: 68_976, next_unsent: 70_000 }),
     ];
+    let sequenced = |event| Event::Sequenced(SequencedEvent { boot_id: BootId(7), sequence: 70_000, event });
     let events = [
-        Event::Frame(report()),
         Event::Masks(Fragment { frame: 300, offset: 0, total: 500 }),
-        Event::Notice(Notice::Stage(StageProgress::Trial { digest, frames_left: 3 })),
-        Event::Sequenced(SequencedEvent {
-            boot_id: BootId(7),
-            sequence: 70_000,
-            event: ReliableEvent::Frame(report()),
-        }),
+        sequenced(ReliableEvent::Notice(Notice::Stage(StageProgress::Trial { digest, frames_left: 3 }))),
+        sequenced(ReliableEvent::Frame(report())),
     ];
     let requests = requests.into_iter().map(Message::from);
     requests

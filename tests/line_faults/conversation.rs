@@ -13,8 +13,8 @@ use firmware::{
     SourceKind, Station as Appliance, StatusLight,
 };
 use host::{
-    CaptureError, FlashError, Flashed, LinkError, Numbering, OperationUpdate, Shot, Station, Told, Traffic,
-    Waits, flash,
+    CaptureError, CaptureOutcome, FlashError, FlashOutcome, Incoming, LinkError, LinkStats, OperationUpdate,
+    SessionState, StationClient, Timeouts, flash,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -32,13 +32,13 @@ use crate::schedule::FAULTS;
 
 /// A line of this rate takes no time.
 const BAUD: u32 = 12_000_000;
-const WAITS: Waits = Waits {
-    greeting: Duration::from_millis(150),
-    answer: Duration::from_millis(150),
+const TIMEOUTS: Timeouts = Timeouts {
+    handshake: Duration::from_millis(150),
+    response: Duration::from_millis(150),
     restart: Duration::from_secs(3),
 };
 /// No conversation takes this long, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TALK_TIMEOUT: Duration = Duration::from_secs(180);
 const CAPTURES: usize = 3;
 const CAMERA: CameraSource =
     CameraSource::Simulated { width: 96, height: 64, seed: 5, nuclei: 4, frames_per_second: 60.0 };
@@ -62,7 +62,7 @@ pub struct Outcome {
     counts: u32,
     conversations: u32,
     damaged_at_station: u32,
-    traffic: Traffic,
+    link: LinkStats,
 }
 
 impl Outcome {
@@ -73,42 +73,42 @@ impl Outcome {
         self.counts += other.counts;
         self.conversations += other.conversations;
         self.damaged_at_station += other.damaged_at_station;
-        self.sum(other.traffic);
+        self.sum(other.link);
     }
 
     /// Results and notices that were lost and resent.
     pub const fn regained(&self) -> u32 {
-        self.traffic.events_regained
+        self.link.events_recovered
     }
 
-    fn sum(&mut self, other: Traffic) {
-        let sum = &mut self.traffic;
+    fn sum(&mut self, other: LinkStats) {
+        let sum = &mut self.link;
         sum.sent += other.sent;
         sum.received += other.received;
         sum.damaged += other.damaged;
-        sum.retried += other.retried;
-        sum.late += other.late;
+        sum.retransmits += other.retransmits;
+        sum.late_responses += other.late_responses;
         sum.events_lost += other.events_lost;
-        sum.events_regained += other.events_regained;
-        sum.events_stale += other.events_stale;
+        sum.events_recovered += other.events_recovered;
+        sum.events_duplicate += other.events_duplicate;
     }
 }
 
 impl Display for Outcome {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { counts, conversations, damaged_at_station, traffic, .. } = self;
+        let Self { counts, conversations, damaged_at_station, link, .. } = self;
         write!(
             f,
             "{counts} counts came once each, over {conversations} openings of the line; {} bytes to stations and {} \
              to hosts, {damaged_at_station} and {} packets of them damaged; {} requests resent, {} late responses ignored; {} results and notices resent, {} lost, {} duplicate or late events ignored",
-            traffic.sent,
-            traffic.received,
-            traffic.damaged,
-            traffic.retried,
-            traffic.late,
-            traffic.events_regained,
-            traffic.events_lost,
-            traffic.events_stale
+            link.sent,
+            link.received,
+            link.damaged,
+            link.retransmits,
+            link.late_responses,
+            link.events_recovered,
+            link.events_lost,
+            link.events_duplicate
         )
     }
 }
@@ -117,18 +117,18 @@ impl Display for Outcome {
 pub fn converse(seed: u64) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let key = (seed % 2 == 1).then(|| SecretKey::from_seed(&[7; 32]));
-    let line = FaultyLine::new(seed, WAITS.answer);
+    let line = FaultyLine::new(seed, TIMEOUTS.response);
     let appliance = Running::start(line.clone(), folder.path(), key.as_ref());
     let mut talk = Talk {
         line,
         host: None,
-        numbering: Numbering::default(),
+        session: SessionState::default(),
         key,
         random: SmallRng::seed_from_u64(seed),
         settings: SETTINGS,
         ledger: ReceivedCounts::default(),
         outcome: Outcome::default(),
-        until: Instant::now() + PATIENCE,
+        until: Instant::now() + TALK_TIMEOUT,
     };
 
     talk.set_all();
@@ -168,7 +168,7 @@ impl Running {
             camera: Box::new(|| CAMERA.open()),
             source_kind: SourceKind::Replayable,
             flat_field: None,
-            link: Box::new(line),
+            connector: Box::new(line),
             baud: BAUD,
             storage: Box::new(FolderStorage::open(folder).unwrap()),
             illumination: IlluminationConfig::open_optional(None).unwrap(),
@@ -196,32 +196,32 @@ impl Drop for Running {
 
 /// Why an operation must be retried, or has failed.
 trait Passing: fmt::Debug {
-    fn is_passing(&self) -> bool;
+    fn is_transient(&self) -> bool;
 }
 
 impl Passing for LinkError {
-    fn is_passing(&self) -> bool {
-        self.is_passing()
+    fn is_transient(&self) -> bool {
+        self.is_transient()
     }
 }
 
 impl Passing for FlashError {
-    fn is_passing(&self) -> bool {
-        matches!(self, Self::Link(error) if error.is_passing())
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_transient())
     }
 }
 
 impl Passing for CaptureError {
-    fn is_passing(&self) -> bool {
-        matches!(self, Self::Link(error) if error.is_passing())
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_transient())
     }
 }
 
 /// A host's side of the conversation.
 struct Talk {
     line: FaultyLine,
-    host: Option<Station<HostEnd>>,
-    numbering: Numbering,
+    host: Option<StationClient<HostEnd>>,
+    session: SessionState,
     key: Option<SecretKey>,
     random: SmallRng,
     /// As the station must have them.
@@ -236,10 +236,10 @@ impl Talk {
     fn insist<T, E: Passing>(
         &mut self,
         what: &str,
-        mut act: impl FnMut(&mut Self, &mut Station<HostEnd>) -> Result<T, E>,
+        mut act: impl FnMut(&mut Self, &mut StationClient<HostEnd>) -> Result<T, E>,
     ) -> T {
         loop {
-            assert!(Instant::now() < self.until, "{what} is not done in {PATIENCE:?}");
+            assert!(Instant::now() < self.until, "{what} is not done in {TALK_TIMEOUT:?}");
             let mut host = match self.host.take() {
                 Some(host) => host,
                 None => match self.open() {
@@ -253,7 +253,7 @@ impl Talk {
                     return done;
                 }
                 Err(error) => {
-                    assert!(error.is_passing(), "{what}: {error:?}");
+                    assert!(error.is_transient(), "{what}: {error:?}");
                     self.close(host);
                 }
             }
@@ -261,21 +261,22 @@ impl Talk {
     }
 
     /// The line opened and the station greeted, where that works.
-    fn open(&mut self) -> Option<Station<HostEnd>> {
+    fn open(&mut self) -> Option<StationClient<HostEnd>> {
         let Ok(end) = self.line.open_host() else {
             std::thread::sleep(Duration::from_millis(5));
             return None;
         };
-        let mut host =
-            Station::new(end, "memory", BAUD).with_waits(WAITS).with_numbering(self.numbering.clone());
+        let mut host = StationClient::new(end, "memory", BAUD)
+            .with_timeouts(TIMEOUTS)
+            .with_session(self.session.clone());
         if let Some(key) = &self.key {
             host.sign_with(Ok(key.clone()));
         }
         self.outcome.conversations += 1;
-        match host.greet() {
+        match host.handshake() {
             Ok(identity) => assert_eq!(identity.name.as_str(), "faulty"),
             Err(error) => {
-                assert!(error.is_passing(), "greeting: {error:?}");
+                assert!(error.is_transient(), "greeting: {error:?}");
                 self.close(host);
                 return None;
             }
@@ -283,10 +284,10 @@ impl Talk {
         Some(host)
     }
 
-    fn close(&mut self, mut host: Station<HostEnd>) {
+    fn close(&mut self, mut host: StationClient<HostEnd>) {
         host.take_events().iter().for_each(|told| self.take(told));
-        self.numbering = host.numbering();
-        self.outcome.sum(host.traffic());
+        self.session = host.session();
+        self.outcome.sum(host.stats());
     }
 
     /// Changes every setting; the station then has these and no others.
@@ -340,7 +341,7 @@ impl Talk {
             let mut listened = Ok(());
             while listened.is_ok() && talk.ledger.counts() < target {
                 assert!(Instant::now() < talk.until, "no counts come");
-                listened = match host.next_event(WAITS.answer) {
+                listened = match host.next_event(TIMEOUTS.response) {
                     Ok(Some(told)) => {
                         talk.take(&told);
                         Ok(())
@@ -355,8 +356,8 @@ impl Talk {
         self.ledger.leave();
     }
 
-    fn take(&mut self, told: &Told) {
-        if let Told::ReliableEvent(ReliableEvent::Frame(report)) = told {
+    fn take(&mut self, told: &Incoming) {
+        if let Incoming::Event(ReliableEvent::Frame(report)) = told {
             self.ledger.enter(report);
         }
     }
@@ -379,7 +380,7 @@ impl Talk {
             })
         });
         self.ledger.leave();
-        assert!(matches!(flashed, Flashed::Confirmed(_)), "{flashed:?}");
+        assert!(matches!(flashed, FlashOutcome::Confirmed(_)), "{flashed:?}");
         let (status, slots) =
             self.insist("asking", |_, host| Ok::<_, LinkError>((host.status()?, host.slots()?)));
         assert_eq!(status.model, digest);
@@ -420,9 +421,9 @@ impl Talk {
             while captured.len() < CAPTURES {
                 token = token.wrapping_add(1);
                 match host.capture(token, &GO_ON, |_| {})? {
-                    Shot::Taken(shot) => captured.push(shot),
+                    CaptureOutcome::Taken(shot) => captured.push(shot),
                     // The camera is being reopened.
-                    Shot::CameraAbsent => {}
+                    CaptureOutcome::CameraAbsent => {}
                     other => panic!("{other:?}"),
                 }
             }
@@ -450,7 +451,7 @@ impl Talk {
         assert!(!thread.is_finished(), "the station ended by itself");
         appliance.stop.cancel();
         thread.join().unwrap().unwrap();
-        assert_eq!(self.outcome.traffic.events_lost, 0, "results or notices were lost that the station kept");
+        assert_eq!(self.outcome.link.events_lost, 0, "results or notices were lost that the station kept");
         self.outcome.damaged_at_station = status.damaged_packets;
         self.outcome.counts = self.ledger.counts();
         self.outcome.faults = self.line.tally();

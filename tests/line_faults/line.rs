@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use firmware::PATIENCE;
+use firmware::IO_TIMEOUT;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
@@ -14,7 +14,7 @@ use crate::schedule::{Direction, FAULTS, Fault, Planned, Schedule};
 /// Bytes that a direction holds before its sender waits.
 const ROOM: usize = 1 << 16;
 /// How long the host's end may refuse bytes before it counts as lost, as that of a serial port.
-const SEND_PATIENCE: Duration = Duration::from_secs(5);
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Packets that may come again.
 const KEPT_PACKETS: usize = 4;
 
@@ -352,9 +352,9 @@ pub struct HostEnd {
     hang_ups: u32,
 }
 
-impl host::Line for HostEnd {
+impl host::Transport for HostEnd {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.line.write(Direction::ToStation, self.hang_ups, bytes, SEND_PATIENCE)? {
+        match self.line.write(Direction::ToStation, self.hang_ups, bytes, SEND_TIMEOUT)? {
             Some(_) => Ok(()),
             None => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -365,15 +365,15 @@ impl host::Line for HostEnd {
     }
 }
 
-impl firmware::Link for FaultyLine {
+impl firmware::Connector for FaultyLine {
     fn name(&self) -> &str {
         "memory"
     }
 
-    fn open(&mut self) -> io::Result<firmware::Line> {
+    fn open(&mut self) -> io::Result<firmware::Connection> {
         let hang_ups = self.lock().opened()?;
         let end = || StationEnd { line: self.clone(), hang_ups };
-        Ok(firmware::Line { reader: Box::new(end()), writer: Box::new(end()), next_speed: None })
+        Ok(firmware::Connection { reader: Box::new(end()), writer: Box::new(end()), baud_cycler: None })
     }
 }
 
@@ -384,14 +384,14 @@ struct StationEnd {
 
 impl Read for StationEnd {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let count = self.line.read(Direction::ToStation, self.hang_ups, room, PATIENCE)?;
+        let count = self.line.read(Direction::ToStation, self.hang_ups, room, IO_TIMEOUT)?;
         count.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 }
 
 impl Write for StationEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.line.write(Direction::ToHost, self.hang_ups, bytes, PATIENCE)?;
+        let count = self.line.write(Direction::ToHost, self.hang_ups, bytes, IO_TIMEOUT)?;
         count.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 

@@ -14,13 +14,13 @@ use super::{Counters, FrameRequest};
 use crate::camera::microseconds;
 use crate::inbox::ServiceEvent;
 use crate::inference::{Capture, FrameResult, InferredFrame, PostprocessStage, preview_jpeg};
-use crate::link::{Bulk, Outbox};
+use crate::link::{FramePayload, TxQueue};
 use crate::runtime::log;
 use crate::runtime::watchdog::ThreadHeartbeat;
 
 /// Where results go.
 pub(super) struct ResultPublisher {
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) queue: Arc<TxQueue>,
     pub(super) counters: Arc<Counters>,
     pub(super) service: SyncSender<ServiceEvent>,
     /// The last logged fault, so that a persistent fault is logged once.
@@ -76,16 +76,16 @@ impl ResultPublisher {
             report.times.encode.0 = report.times.encode.0.saturating_add(microseconds(start.elapsed()).0);
             jpeg
         });
-        self.outbox.frame(report.clone());
+        self.queue.frame(report.clone());
         let (digest, qc_flags) = (report.model, report.qc_flags);
         let capture = shot.token.map(|token| {
             (token, Capture::new(report, &result.frame.image, &result.masks, result.frame.truth.as_ref()))
         });
         if shot.masks == Stream::On {
-            self.outbox.masks(Bulk { frame: number, bytes: result.masks });
+            self.queue.masks(FramePayload { frame: number, bytes: result.masks });
         }
         if let Some(bytes) = preview {
-            self.outbox.preview(Bulk { frame: number, bytes });
+            self.queue.preview(FramePayload { frame: number, bytes });
         }
         // One passed frame more or less does not matter; a full inbox must not hold up the camera.
         let _ = self.service.try_send(ServiceEvent::FramePassed(digest, qc_flags));

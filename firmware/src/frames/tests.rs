@@ -53,7 +53,7 @@ impl Camera for Known {
 /// A loop with what a test sees of it.
 struct Rig {
     control: Arc<FrameControl>,
-    outbox: Arc<Outbox>,
+    queue: Arc<TxQueue>,
     counters: Arc<Counters>,
     printed: Receiver<ServiceEvent>,
     frames: FrameLoop,
@@ -69,8 +69,8 @@ impl Rig {
         at_grab: impl FnOnce(&Self) -> AtGrab,
     ) -> Self {
         let control = Arc::new(FrameControl::new(&SETTINGS));
-        let outbox = Arc::new(Outbox::new(921_600, BootId(1)));
-        outbox.open();
+        let queue = Arc::new(TxQueue::new(921_600, BootId(1)));
+        queue.open();
         let counters = Arc::new(Counters::default());
         let (service, printed) = sync_channel(inbox);
         let (give, camera) = sync_channel::<Known>(1);
@@ -78,7 +78,7 @@ impl Rig {
             open: Box::new(move || Ok(Box::new(camera.recv().unwrap()))),
             source_kind: SourceKind::Live,
             control: Arc::clone(&control),
-            outbox: Arc::clone(&outbox),
+            queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             service,
             heartbeat: ThreadHeartbeat::default(),
@@ -86,7 +86,7 @@ impl Rig {
             scheduling,
             pipeline: pipeline(MODEL),
         });
-        let rig = Self { control, outbox, counters, printed, frames: frame_loop, results };
+        let rig = Self { control, queue, counters, printed, frames: frame_loop, results };
         let at_grab = at_grab(&rig);
         give.send(Known { frames, grabbed: 0, at_grab }).unwrap();
         rig
@@ -163,12 +163,12 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
             }
         })
     });
-    let Rig { control, outbox, printed, frames, results, .. } = rig;
+    let Rig { control, queue, printed, frames, results, .. } = rig;
     scope(|all| {
-        let _ends_all = EndsAll(&control, &outbox);
+        let _ends_all = EndsAll(&control, &queue);
         // A camera that came to its end hears of no more previews.
         let line = all.spawn(|| {
-            receive(&outbox, count, || {
+            receive(&queue, count, || {
                 let _ = bulk_out.send(());
             })
         });
@@ -194,7 +194,7 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
 }
 
 /// Lets the threads of a test that fails end.
-struct EndsAll<'a>(&'a FrameControl, &'a Outbox);
+struct EndsAll<'a>(&'a FrameControl, &'a TxQueue);
 
 impl Drop for EndsAll<'_> {
     fn drop(&mut self) {
@@ -203,10 +203,10 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-/// What comes out of an outbox up to the last preview, telling of each.
-fn receive(outbox: &Outbox, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
+/// What comes out of an queue up to the last preview, telling of each.
+fn receive(queue: &TxQueue, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
-    while let Some(packet) = outbox.next() {
+    while let Some(packet) = queue.next() {
         match packet.message {
             Message::Event(Event::Sequenced(SequencedEvent {
                 event: ReliableEvent::Frame(report), ..

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Line, Link, PATIENCE};
+use super::{Connection, Connector, IO_TIMEOUT};
 
-/// A line in memory of so many bytes each way. Clones are the same line.
+/// A line in memory. Clones are the same line.
 #[derive(Debug, Clone)]
-pub struct MemoryLink {
+pub struct MemoryConnector {
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -17,16 +17,21 @@ struct State {
     is_plugged: bool,
     /// How often it was unplugged: ends of an earlier connection stay closed.
     pulls: u32,
-    room: usize,
+    capacity: usize,
     to_station: VecDeque<u8>,
     to_host: VecDeque<u8>,
 }
 
-impl MemoryLink {
-    /// A line that holds `room` bytes each way.
-    pub fn new(room: usize) -> Self {
-        let state =
-            State { is_plugged: true, pulls: 0, room, to_station: VecDeque::new(), to_host: VecDeque::new() };
+impl MemoryConnector {
+    /// A line that holds `capacity` bytes each way.
+    pub fn new(capacity: usize) -> Self {
+        let state = State {
+            is_plugged: true,
+            pulls: 0,
+            capacity,
+            to_station: VecDeque::new(),
+            to_host: VecDeque::new(),
+        };
         Self { state: Arc::new((Mutex::new(state), Condvar::new())) }
     }
 
@@ -68,24 +73,24 @@ impl MemoryLink {
     }
 }
 
-impl Link for MemoryLink {
+impl Connector for MemoryConnector {
     fn name(&self) -> &str {
         "memory"
     }
 
-    fn open(&mut self) -> io::Result<Line> {
+    fn open(&mut self) -> io::Result<Connection> {
         let state = self.lock();
         if !state.is_plugged {
             return Err(io::ErrorKind::NotFound.into());
         }
         let pulls = state.pulls;
-        let end = |link: &Self| End { link: link.clone(), pulls };
-        Ok(Line { reader: Box::new(end(self)), writer: Box::new(end(self)), next_speed: None })
+        let end = |line: &Self| End { line: line.clone(), pulls };
+        Ok(Connection { reader: Box::new(end(self)), writer: Box::new(end(self)), baud_cycler: None })
     }
 }
 
 struct End {
-    link: MemoryLink,
+    line: MemoryConnector,
     pulls: u32,
 }
 
@@ -93,10 +98,10 @@ impl End {
     fn when(&self, is_ready: impl Fn(&State) -> bool) -> io::Result<MutexGuard<'_, State>> {
         let waiting = |state: &mut State| state.pulls == self.pulls && !is_ready(state);
         let (state, waited) = self
-            .link
+            .line
             .state
             .1
-            .wait_timeout_while(self.link.lock(), PATIENCE, waiting)
+            .wait_timeout_while(self.line.lock(), IO_TIMEOUT, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         if state.pulls != self.pulls {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -109,17 +114,17 @@ impl Read for End {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut state = self.when(|state| !state.to_station.is_empty())?;
         let read = state.to_station.read(bytes)?;
-        self.link.state.1.notify_all();
+        self.line.state.1.notify_all();
         Ok(read)
     }
 }
 
 impl Write for End {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.when(|state| state.to_host.len() < state.room)?;
-        let written = bytes.len().min(state.room - state.to_host.len());
+        let mut state = self.when(|state| state.to_host.len() < state.capacity)?;
+        let written = bytes.len().min(state.capacity - state.to_host.len());
         state.to_host.extend(&bytes[..written]);
-        self.link.state.1.notify_all();
+        self.line.state.1.notify_all();
         Ok(written)
     }
 

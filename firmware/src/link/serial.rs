@@ -11,53 +11,53 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serialport::{SerialPort as _, TTYPort};
 use shared::wire::baud_rates;
 
-use super::{Line, Link, NextSpeed, PATIENCE};
+use super::{BaudCycler, Connection, Connector, IO_TIMEOUT};
 
 /// A serial port by its path, such as `/dev/ttyUSB0`.
 #[derive(Debug)]
-pub struct SerialLink {
+pub struct SerialConnector {
     path: String,
     baud: u32,
 }
 
-impl SerialLink {
+impl SerialConnector {
     /// An unopened port with its highest baud rate and the common rates below it.
     pub const fn new(path: String, baud: u32) -> Self {
         Self { path, baud }
     }
 }
 
-impl Link for SerialLink {
+impl Connector for SerialConnector {
     fn name(&self) -> &str {
         &self.path
     }
 
-    fn open(&mut self) -> io::Result<Line> {
+    fn open(&mut self) -> io::Result<Connection> {
         // A blocking write to a port that nobody reads never returns, not even to end the program, so bytes go through
         // our own non-blocking handle. serialport sets the line's parameters and locks the port for this program.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(&self.path)?;
         // By its descriptor, since the path may refer to another device by now.
         let same = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(PATIENCE))?;
+        let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(IO_TIMEOUT))?;
         let port = Arc::new((file, Mutex::new(settings)));
         let end = || End { port: Arc::clone(&port) };
-        Ok(Line {
+        Ok(Connection {
             reader: Box::new(end()),
             writer: Box::new(end()),
-            next_speed: next_speed(end(), self.baud),
+            baud_cycler: baud_cycler(end(), self.baud),
         })
     }
 }
 
 /// Restarts with the baud rates below `baud`; `None` if there are none.
-fn next_speed(end: End, baud: u32) -> Option<NextSpeed> {
+fn baud_cycler(end: End, baud: u32) -> Option<BaudCycler> {
     let mut next = baud_rates(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
-    (baud_rates(baud).count() > 1).then(|| -> NextSpeed {
+    (baud_rates(baud).count() > 1).then(|| -> BaudCycler {
         Box::new(move || {
-            let speed = next.next().unwrap_or(baud);
-            end.port.1.lock().unwrap_or_else(PoisonError::into_inner).set_baud_rate(speed)?;
-            Ok(speed)
+            let rate = next.next().unwrap_or(baud);
+            end.port.1.lock().unwrap_or_else(PoisonError::into_inner).set_baud_rate(rate)?;
+            Ok(rate)
         })
     })
 }
@@ -70,8 +70,8 @@ struct End {
 impl End {
     fn wait(&self, ready: PollFlags) -> io::Result<()> {
         let mut polled = [PollFd::new(self.port.0.as_fd(), ready)];
-        let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut polled, patience)? {
+        let timeout = PollTimeout::try_from(IO_TIMEOUT).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut polled, timeout)? {
             0 => Err(io::ErrorKind::TimedOut.into()),
             _ => Ok(()),
         }

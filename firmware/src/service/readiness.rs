@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::wire::{CameraState, ModelDigest};
 
-use crate::link::Port;
+use crate::link::PortState;
 
 /// Reports once that the station is ready, after it has tried camera and port.
 pub struct ReadyNotifier {
@@ -16,7 +16,7 @@ pub struct ReadyNotifier {
 type OnReady = Box<dyn FnOnce(&str) + Send>;
 
 struct First {
-    port: Option<Port>,
+    port: Option<PortState>,
     camera: Option<String>,
     on_ready: Option<OnReady>,
 }
@@ -29,7 +29,7 @@ impl ReadyNotifier {
     }
 
     /// The port was tried.
-    pub fn port(&self, port: Port) {
+    pub fn port(&self, port: PortState) {
         self.update(|first| first.port = Some(port));
     }
 
@@ -50,7 +50,7 @@ impl ReadyNotifier {
         }
         update(&mut first);
         if let (Some(port), Some(camera)) = (first.port, first.camera.as_ref()) {
-            let absent = if port == Port::Absent { " (absent)" } else { "" };
+            let absent = if port == PortState::Absent { " (absent)" } else { "" };
             let line = format!(
                 "station ready: port {}{absent}, camera {camera}, model {}",
                 self.port_name, self.model
@@ -74,8 +74,8 @@ mod tests {
         let readiness = ReadyNotifier::new("/dev/ttyX", ModelDigest([0xAB; 32]), move |line: &str| {
             send.send(line.to_owned()).unwrap();
         });
-        readiness.port(Port::Absent);
-        readiness.port(Port::Open);
+        readiness.port(PortState::Absent);
+        readiness.port(PortState::Open);
         assert!(lines.try_recv().is_err());
         readiness.camera(CameraState::Running, "simulated");
         readiness.camera(CameraState::Absent, "");

@@ -41,8 +41,8 @@ impl Bench {
             masks: Stream::On,
             preview: Stream::On,
         };
-        let outbox = Arc::new(Outbox::new(921_600, BootId(1)));
-        outbox.open();
+        let queue = Arc::new(TxQueue::new(921_600, BootId(1)));
+        queue.open();
         let running = slots.active_digest();
         let mut service = Service::new(ServiceParts {
             slots,
@@ -50,7 +50,7 @@ impl Bench {
             running,
             loader,
             control: Arc::new(FrameControl::new(&settings)),
-            outbox,
+            queue,
             counters: Arc::new(Counters::default()),
             settings,
             flat_field: None,
@@ -71,9 +71,9 @@ impl Bench {
         bench
     }
 
-    /// The next packet of the outbox.
+    /// The next packet of the queue.
     fn sent(&self) -> Message {
-        self.service.parts.outbox.next().unwrap().message
+        self.service.parts.queue.next().unwrap().message
     }
 
     /// The same, a notice.
@@ -87,12 +87,12 @@ impl Bench {
     }
 
     fn ask_with(&mut self, request: Request, bulk: Vec<u8>) -> (Response, Vec<u8>) {
-        self.service.handle(ServiceEvent::Link(LineEvent::Packet(Ok(Packet {
+        self.service.handle(ServiceEvent::Link(LinkEvent::Packet(Ok(Packet {
             sequence: 9,
             message: request.into(),
             bulk,
         }))));
-        let packet = self.service.parts.outbox.next().unwrap();
+        let packet = self.service.parts.queue.next().unwrap();
         assert_eq!(packet.sequence, 9);
         match packet.message {
             Message::Response(response) => (response, packet.bulk),
@@ -393,7 +393,7 @@ fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
         pending,
         "word of the old generation does not count"
     );
-    for lost in [ServiceEvent::Link(LineEvent::Lost), ServiceEvent::Stop] {
+    for lost in [ServiceEvent::Link(LinkEvent::Lost), ServiceEvent::Stop] {
         bench.ask(Request::Set(Setting::Acquisition(Acquisition::Triggered)));
         match lost {
             ServiceEvent::Stop => bench.service.host_left(),

@@ -56,7 +56,7 @@ impl Running {
             camera: Box::new(move || source.open()),
             source_kind: SourceKind::Replayable,
             flat_field: None,
-            link: Box::new(SerialLink::new(port.display().to_string(), 921_600)),
+            connector: Box::new(SerialConnector::new(port.display().to_string(), 921_600)),
             baud: 921_600,
             storage: Box::new(storage.clone()),
             illumination: IlluminationConfig::open_optional(None).unwrap(),

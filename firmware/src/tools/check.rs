@@ -11,7 +11,7 @@ use shared::wire::{ModelDigest, Slot};
 
 use crate::camera::CameraSource;
 use crate::io::{IlluminationConfig, StatusLightConfig};
-use crate::link::{Link as _, SerialLink};
+use crate::link::{Connector as _, SerialConnector};
 use crate::runtime::ErrorChain;
 use crate::station::{Config, LinkConfig};
 use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, stored_table, verify};
@@ -125,7 +125,7 @@ fn flat_field(config: &Config) -> Finding {
 }
 
 fn port(LinkConfig { port, baud }: &LinkConfig) -> Finding {
-    match SerialLink::new(port.clone(), *baud).open() {
+    match SerialConnector::new(port.clone(), *baud).open() {
         Ok(_) => ok("port", format!("{port} at {baud} baud")),
         Err(error) => {
             let next = match error.kind() {

@@ -15,7 +15,7 @@ use super::port_args::PortArgs;
 use crate::records::capture_folder::{CaptureFolder, EVIDENCE, first_token};
 use crate::records::gates::Gates;
 use crate::records::provenance::Provenance;
-use crate::station::client::{SerialLine, Shot, Station};
+use crate::station::client::{CaptureOutcome, SerialTransport, StationClient};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host capture --port /dev/ttyUSB0 --out captures --count 10
@@ -61,7 +61,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     }
     let (mut station, identity) = args.port.open()?;
     let start = Instant::now();
-    let before = station.quieten()?;
+    let before = station.pause_streams()?;
     let provenance = Provenance::of(&mut station, &identity, &before, Gates::saved()?)?;
     let taken = capture(args, &mut station, &provenance, stop);
     // Also after a failure, if the line still works.
@@ -76,7 +76,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
     }
     if !args.json {
         output::line(&summary)?;
-        for line in taken.table(station.traffic().received, start.elapsed()) {
+        for line in taken.table(station.stats().received, start.elapsed()) {
             output::line(&line)?;
         }
     }
@@ -86,7 +86,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, Failure> {
 /// Takes the frames.
 fn capture(
     args: &CaptureArgs,
-    station: &mut Station<SerialLine>,
+    station: &mut StationClient<SerialTransport>,
     provenance: &Provenance,
     stop: &AtomicBool,
 ) -> Result<CaptureCost, Failure> {
@@ -101,8 +101,8 @@ fn capture(
     while (args.all || taken.frames() < args.count) && !stop.load(Ordering::Relaxed) {
         let outcome = station.capture(token.wrapping_add(taken.frames()), stop, |_| {})?;
         let captured = match outcome {
-            Shot::Stopped => break,
-            Shot::Finished => {
+            CaptureOutcome::Stopped => break,
+            CaptureOutcome::Finished => {
                 if !args.all {
                     eprintln!("the station reached its last image before {} frames", args.count);
                 }

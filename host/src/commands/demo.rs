@@ -15,7 +15,7 @@ use super::flash::{Watched, cost};
 use super::view_args::ViewArgs;
 use crate::monitor::live::{CountSummary, StationMonitor, StopCondition, StopReason};
 use crate::station::bundled::BUNDLED_MODEL;
-use crate::station::client::{DEFAULT_BAUD, Flashed, LinkError, SerialLine, Station};
+use crate::station::client::{DEFAULT_BAUD, FlashOutcome, LinkError, SerialTransport, StationClient};
 use crate::station::model_check::check_model;
 use crate::station::station_process::StationProcess;
 use crate::station::virtual_line::VirtualLine;
@@ -111,8 +111,8 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
     let watched =
         Watched { file: &name, length: model.len(), downgrade: Downgrade::Refused, quiet: args.view.json };
     let uploaded = match watched.flash(&mut station, &model, stop) {
-        Ok(Flashed::Confirmed(uploaded)) => uploaded,
-        Ok(Flashed::Stopped { .. }) => return Ok(Exit::Done),
+        Ok(FlashOutcome::Confirmed(uploaded)) => uploaded,
+        Ok(FlashOutcome::Stopped { .. }) => return Ok(Exit::Done),
         Err(failure) => {
             if process.ended().is_some() {
                 eprintln!("{}", process.last_words());
@@ -165,7 +165,7 @@ fn open(
     port: &Path,
     process: &mut StationProcess,
     stop: &AtomicBool,
-) -> Result<Option<(Station<SerialLine>, Identity)>, Failure> {
+) -> Result<Option<(StationClient<SerialTransport>, Identity)>, Failure> {
     let until = Instant::now() + START_TIMEOUT;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -177,9 +177,9 @@ fn open(
                 "run nuclei-station check to see why",
             ));
         }
-        match Station::open(&port.to_string_lossy(), DEFAULT_BAUD) {
+        match StationClient::open(&port.to_string_lossy(), DEFAULT_BAUD) {
             Ok(opened) => return Ok(Some(opened)),
-            Err(LinkError::Stopped { .. }) => return Ok(None),
+            Err(LinkError::Cancelled { .. }) => return Ok(None),
             Err(LinkError::NoStation { .. } | LinkError::Lost { .. }) if Instant::now() < until => {}
             Err(error) => return Err(error.into()),
         }

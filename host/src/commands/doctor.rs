@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use crate::station::bundled::BUNDLED_MODEL;
-use crate::station::client::{DEFAULT_BAUD, Station, camera_word, list_ports};
+use crate::station::client::{DEFAULT_BAUD, StationClient, camera_word, list_ports};
 use crate::station::model_check::check_model;
 
 const EXAMPLES: &str = "Examples:
@@ -188,7 +188,7 @@ fn ports() -> Vec<Diagnosis> {
 
 fn station(port: &str, baud: u32) -> Diagnosis {
     let asked =
-        Station::open(port, baud).and_then(|(mut station, identity)| Ok((identity, station.status()?)));
+        StationClient::open(port, baud).and_then(|(mut station, identity)| Ok((identity, station.status()?)));
     match asked {
         Ok((identity, status)) => Diagnosis::new(
             "station",

@@ -1,6 +1,7 @@
 //! `nuclei-host flash`: puts a model file on a station.
 
 use std::fs;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +14,8 @@ use shared::wire::{Downgrade, ModelDigest, SlotReport, SlotState, Trust};
 
 use super::port_args::PortArgs;
 use crate::station::client::{
-    FlashStep, Flashed, OperationUpdate, SerialLine, Station, Uploaded, content, flash, running, slot_name,
+    FlashOutcome, FlashProgress, OperationUpdate, SerialTransport, StationClient, UploadStats, content,
+    flash, running, slot_name,
 };
 use crate::station::model_check::check_model;
 
@@ -76,7 +78,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     let digest = ModelDigest::of(&onnx);
     let name = args.file.display();
     let print = |line: &str| if args.json { Ok(()) } else { output::line(line) };
-    let ended = |outcome, uploaded: Uploaded, baud| {
+    let ended = |outcome, uploaded: UploadStats, baud| {
         let ended = Ended {
             digest: format!("{digest:#}"),
             length: onnx.len(),
@@ -106,7 +108,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     if args.dry_run {
         let seconds = onnx.len() as f64 * 10.0 / f64::from(args.port.baud);
         print(&format!("it would take about {seconds:.0} s at {} baud; nothing was sent", args.port.baud))?;
-        ended("checked", Uploaded::default(), args.port.baud)?;
+        ended("checked", UploadStats::default(), args.port.baud)?;
         return Ok(Exit::Done);
     }
 
@@ -115,7 +117,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     let slots = station.slots()?;
     if args.verify {
         return verify(&args.file, digest, &slots, |outcome, line| {
-            ended(outcome, Uploaded::default(), baud)?;
+            ended(outcome, UploadStats::default(), baud)?;
             print(line)
         });
     }
@@ -127,7 +129,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
             "the station already runs this model, from {}; nothing was sent",
             slot_name(slots.active)
         ))?;
-        ended("already active", Uploaded::default(), baud)?;
+        ended("already active", UploadStats::default(), baud)?;
         return Ok(Exit::Done);
     }
     if !args.force && ModelSignature::at_end(&onnx).is_none() && station.trust()? != Trust::Open {
@@ -139,7 +141,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
     let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
     let watched = Watched { file: &args.file, length: onnx.len(), downgrade, quiet: args.json };
     match watched.flash(&mut station, &onnx, stop)? {
-        Flashed::Confirmed(uploaded) => {
+        FlashOutcome::Confirmed(uploaded) => {
             let slots = station.slots()?;
             let sent =
                 if uploaded.bytes > 0 { cost(&uploaded, baud) } else { "nothing had to be sent".into() };
@@ -147,8 +149,8 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
             ended("confirmed", uploaded, baud)?;
             Ok(Exit::Done)
         }
-        Flashed::Stopped { held } => {
-            ended("stopped", Uploaded::default(), baud)?;
+        FlashOutcome::Stopped { held } => {
+            ended("stopped", UploadStats::default(), baud)?;
             Err(Failure::failed(
                 format!(
                     "stopped; the station has {} of {}, and keeps running the previous model",
@@ -162,7 +164,7 @@ pub fn run(args: &FlashArgs) -> Result<Exit, Failure> {
 }
 
 /// Bytes, time, and fraction of the line used.
-pub fn cost(uploaded: &Uploaded, baud: u32) -> String {
+pub fn cost(uploaded: &UploadStats, baud: u32) -> String {
     format!(
         "sent {} in {:.1} s: {}/s, {:.0} % of the line, {} chunks resent",
         DecimalBytes(u64::from(uploaded.bytes)),
@@ -234,10 +236,10 @@ impl Watched<'_> {
     /// [`Failure`] with what to do about it.
     pub fn flash(
         &self,
-        station: &mut Station<SerialLine>,
+        station: &mut StationClient<SerialTransport>,
         onnx: &[u8],
         stop: &AtomicBool,
-    ) -> Result<Flashed, Failure> {
+    ) -> Result<FlashOutcome, Failure> {
         let progress = Progress::of_bytes("sending", self.length as u64);
         let print = |line: &str| {
             if !self.quiet {
@@ -247,22 +249,13 @@ impl Watched<'_> {
         let mut before = None;
         let flashed = flash(station, onnx, self.downgrade, stop, |update| {
             let OperationUpdate::Progress(step) = update else { return };
-            let before = before.replace(step);
             match step {
-                FlashStep::Resumed { held } => {
-                    print(&format!(
-                        "the station already has {} from an earlier attempt",
-                        DecimalBytes(u64::from(held))
-                    ));
+                FlashProgress::Sending { held, .. } => progress.reach(u64::from(held)),
+                // Once each, and not every frame of the trial.
+                step if before.replace(discriminant(&step)) != Some(discriminant(&step)) => {
+                    print(&step.to_string());
                 }
-                FlashStep::Stored { stored } => progress.reach(u64::from(stored)),
-                FlashStep::Verifying if before != Some(step) => {
-                    print("the station is verifying the model");
-                }
-                FlashStep::Trial { frames_left } if !matches!(before, Some(FlashStep::Trial { .. })) => {
-                    print(&format!("trial run: {frames_left} real frames left"));
-                }
-                FlashStep::Sent(_) | FlashStep::Verifying | FlashStep::Trial { .. } => {}
+                _ => {}
             }
         });
         flashed.map_err(|error| error.into_failure(&self.file.display().to_string()))

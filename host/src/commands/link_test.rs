@@ -8,7 +8,7 @@ use host_console::{Exit, Failure, Progress, interrupt, output};
 use serde::Serialize;
 
 use super::port_args::PortArgs;
-use crate::station::client::{LineQuality, LinkError, SerialLine, Station, measure};
+use crate::station::client::{LineQuality, LinkError, SerialTransport, StationClient, measure};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host link-test --port /dev/ttyUSB0
@@ -38,7 +38,7 @@ pub struct LinkTestArgs {
 pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
     let stop = interrupt::flag()?;
     let (mut station, _) = args.port.open()?;
-    let before = station.quieten()?;
+    let before = station.pause_streams()?;
     let progress = Progress::new("testing the line, % of the time", 100);
     let time = Duration::from_secs(args.seconds);
     let baud = station.baud();
@@ -84,19 +84,19 @@ struct Tested {
 
 /// The fastest of the lower rates without losses, each measured for the same time.
 fn fastest_clean(
-    station: &mut Station<SerialLine>,
+    station: &mut StationClient<SerialTransport>,
     time: Duration,
     stop: &AtomicBool,
 ) -> Result<Option<u32>, Failure> {
-    for speed in station.speed().slower() {
+    for speed in station.baud_rate().slower() {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        match station.move_to(speed) {
+        match station.try_baud(speed) {
             Ok(true) if measure(station, time, stop, |_| ())?.is_clean() && !stop.load(Ordering::Relaxed) => {
                 return Ok(Some(speed));
             }
-            Ok(_) | Err(LinkError::Silent { .. }) => {}
+            Ok(_) | Err(LinkError::Timeout { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -7,7 +7,7 @@ use shared::wire::Identity;
 
 use crate::monitor::fleet::{PendingStation, StationRegistry, connect_all};
 use crate::station::client::{
-    DEFAULT_BAUD, LineSpeed, LinkError, PortKind, SerialLine, Station, describe_ports, list_ports,
+    BaudRate, DEFAULT_BAUD, LinkError, PortKind, SerialTransport, StationClient, describe_ports, list_ports,
 };
 use crate::station::key_store::{KeyName, KeyStore, KeyStoreError};
 
@@ -66,7 +66,7 @@ impl PortArgs {
     ///
     /// # Errors
     /// [`Failure`], mostly of [`Exit::StationAbsent`].
-    pub fn open(&self) -> Result<(Station<SerialLine>, Identity), Failure> {
+    pub fn open(&self) -> Result<(StationClient<SerialTransport>, Identity), Failure> {
         let key = self.signing.key()?;
         let (mut station, identity) = open(&self.path()?, self.baud)?;
         station.sign_with(key);
@@ -75,11 +75,11 @@ impl PortArgs {
 }
 
 /// Opens a port, performs the handshake, and reports if that only works at a slower baud rate.
-pub fn open(port: &str, baud: u32) -> Result<(Station<SerialLine>, Identity), LinkError> {
-    let (station, identity) = Station::open(port, baud)?;
-    let LineSpeed { top, now } = station.speed();
-    if now < top {
-        eprintln!("the station on {port} answers at {now} baud, but not at {top}");
+pub fn open(port: &str, baud: u32) -> Result<(StationClient<SerialTransport>, Identity), LinkError> {
+    let (station, identity) = StationClient::open(port, baud)?;
+    let BaudRate { max, current } = station.baud_rate();
+    if current < max {
+        eprintln!("the station on {port} answers at {current} baud, but not at {max}");
     }
     Ok((station, identity))
 }

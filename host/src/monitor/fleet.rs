@@ -8,14 +8,14 @@ use host_console::Failure;
 use shared::wire::Identity;
 
 use crate::monitor::live::{ReconnectOutcome, StopCondition, reconnect};
-use crate::station::client::{LineSpeed, LinkError, Numbering, SerialLine, Station};
+use crate::station::client::{BaudRate, LinkError, SerialTransport, SessionState, StationClient};
 use crate::station::slug::station_slug;
 
 /// A connected station, and its name in topics and folders.
 #[derive(Debug)]
 pub struct ConnectedStation {
     /// The client.
-    pub station: Station<SerialLine>,
+    pub station: StationClient<SerialTransport>,
     /// The station's identity.
     pub identity: Identity,
     /// Its name for topics and folders.
@@ -34,7 +34,7 @@ impl StationRegistry {
     pub fn register(
         &self,
         port: &str,
-        (station, identity): (Station<SerialLine>, Identity),
+        (station, identity): (StationClient<SerialTransport>, Identity),
     ) -> Result<ConnectedStation, Failure> {
         let slug = station_slug(&identity.name);
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,11 +77,11 @@ impl PendingStation {
     ) -> Result<Option<ConnectedStation>, Failure> {
         match self.first {
             Ok(station) => return Ok(Some(station)),
-            Err(error) if !error.is_passing() => return Err(error.into()),
+            Err(error) if !error.is_transient() => return Err(error.into()),
             Err(_) => {}
         }
-        let speed = LineSpeed::top(self.baud);
-        match reconnect(&self.port, speed, Numbering::default(), condition, stop)? {
+        let baud = BaudRate::at_max(self.baud);
+        match reconnect(&self.port, baud, SessionState::default(), condition, stop)? {
             ReconnectOutcome::Connected(opened) => registry.register(&self.port, *opened).map(Some),
             ReconnectOutcome::Stopped(_) => Ok(None),
         }
@@ -107,7 +107,7 @@ pub fn connect_all(
     ports: &[String],
     baud: u32,
     registry: &StationRegistry,
-    open: impl Fn(&str, u32) -> Result<(Station<SerialLine>, Identity), LinkError> + Sync,
+    open: impl Fn(&str, u32) -> Result<(StationClient<SerialTransport>, Identity), LinkError> + Sync,
 ) -> Result<Vec<PendingStation>, Failure> {
     let open = &open;
     let opened: Vec<_> = std::thread::scope(|scope| {

@@ -14,7 +14,7 @@ use shared::{encode_label_png, picture_stem};
 use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::{Recording, digest};
-use crate::station::client::Captured;
+use crate::station::client::CapturedFrame;
 
 pub use evidence::{EvidenceEntry, read_evidence};
 
@@ -61,7 +61,11 @@ impl CaptureFolder {
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.
-    pub fn write(&mut self, captured: &Captured, provenance: &Provenance) -> Result<CaptureRecord, Failure> {
+    pub fn write(
+        &mut self,
+        captured: &CapturedFrame,
+        provenance: &Provenance,
+    ) -> Result<CaptureRecord, Failure> {
         let name = self.name(&captured.report);
         let truth = captured.truth.as_ref().map(|labels| (format!("{PICTURES}/{name}_masks.png"), labels));
         let mut record = CaptureRecord {
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
     use crate::records::test_report::test_report;
 
-    fn captured(source: &str) -> Captured {
+    fn captured(source: &str) -> CapturedFrame {
         let report = FrameReport {
             frame: 12,
             source: Name::try_from(source).unwrap(),
@@ -122,7 +126,7 @@ mod tests {
             true_count: Some(1),
             ..test_report()
         };
-        Captured {
+        CapturedFrame {
             report,
             picture_png: b"a picture".to_vec(),
             labels_bytes: 5,

@@ -7,7 +7,7 @@ use shared::wire::{Identity, PROTOCOL_VERSION, Settings};
 
 use crate::records::gates::Gates;
 use crate::records::optics::{CalibrationStore, OpticsCalibration};
-use crate::station::client::{Line, LinkError, Station};
+use crate::station::client::{LinkError, StationClient, Transport};
 
 /// The versions of the programs that made a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,8 +65,8 @@ impl Provenance {
     ///
     /// # Errors
     /// [`ProvenanceError`].
-    pub fn of<L: Line>(
-        station: &mut Station<L>,
+    pub fn of<T: Transport>(
+        station: &mut StationClient<T>,
         identity: &Identity,
         settings: &Settings,
         gates: Gates,

@@ -1,23 +1,25 @@
-//! The host's end of the wire: a station's client over any line.
+//! The host's end of the protocol: a client for one station over any transport.
 
+mod baud_rate;
 mod capture;
+mod deadline;
 mod error;
 mod flash;
-mod line;
-mod numbering;
+mod in_flight;
+mod names;
 mod ports;
 mod quality;
 mod requests;
 #[cfg(test)]
 mod scripted;
+mod session_state;
 mod signing;
 mod slots;
-mod speed;
 #[cfg(test)]
 mod tests;
+mod timeouts;
+mod transport;
 mod upload;
-mod waits;
-mod words;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,78 +33,78 @@ use shared::wire::{
 };
 
 use crate::station::key_store::KeyStoreError;
-use error::Heard;
+use error::LineObservation;
 
-pub use capture::{CaptureError, CaptureProgress, Captured, Shot};
+pub use baud_rate::{BaudRate, BaudRecovery};
+pub use capture::{CaptureError, CaptureOutcome, CaptureProgress, CapturedFrame};
 pub use error::LinkError;
-pub use flash::{FlashError, FlashStep, Flashed, flash};
-pub use line::{Line, SerialLine};
-pub use numbering::Numbering;
+pub use flash::{FlashError, FlashOutcome, FlashProgress, flash};
+pub use names::{camera_word, slot_name, state_word};
 pub use ports::{PortKind, describe_ports, list_ports};
 pub use quality::{LineQuality, measure};
 #[cfg(test)]
 pub use scripted::{Scripted, memory_line};
+pub use session_state::SessionState;
 pub use slots::{RevertError, content, revert_running, running};
-pub use speed::{Climb, LineSpeed};
-pub use upload::Uploaded;
-pub use waits::Waits;
-pub use words::{camera_word, slot_name, state_word};
+pub use timeouts::Timeouts;
+pub use transport::{SerialTransport, Transport};
+pub use upload::UploadStats;
 
-/// The rate of the line unless another is named, bits a second.
+/// The baud rate of the line unless another is named, bits per second.
 pub const DEFAULT_BAUD: u32 = 921_600;
 
-/// How often the first request is sent: with [`Waits::greeting`], longer than a station takes to open its port,
-/// and than an SD card may hold up a write that the station waits for.
-const HELLO_ATTEMPTS: u32 = 10;
-const ATTEMPTS: u32 = 4;
+/// How often the handshake is sent. With [`Timeouts::handshake`], this outlasts a station that opens its port, and an SD
+/// card that holds up a write.
+const HANDSHAKE_ATTEMPTS: u32 = 10;
+const REQUEST_ATTEMPTS: u32 = 4;
 
-/// How often a request is sent, how long its answer is waited for each time, and what ends that early.
+/// How often a request is sent, how long each attempt waits for the response, and what ends the attempts early.
 #[derive(Debug, Clone, Copy)]
-struct Tries {
-    attempts: u32,
-    wait: Duration,
-    is_over: fn() -> bool,
+struct RetryPolicy {
+    max_attempts: u32,
+    per_attempt_timeout: Duration,
+    cancelled: fn() -> bool,
 }
 
-/// Events that may wait to be taken; a caller that takes none loses the oldest.
+/// Events that may wait for the caller. When it takes none, the oldest are dropped.
 const MAX_EVENTS: usize = 8192;
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// The sequence number of its request.
     pub sequence: u16,
-    /// What is answered; `None` where this version does not know it.
+    /// The response; `None` when this version does not know it.
     pub response: Option<Response>,
     /// Bytes that belong to it.
     pub bulk: Vec<u8>,
 }
 
-/// Something told unasked.
+/// What the station sends without a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
-    /// A result or a notice: in order, each once.
-    ReliableEvent(ReliableEvent),
-    /// A piece of a frame's masks, with its bytes.
+pub enum Incoming {
+    /// A frame's result or a notice: in order, each once.
+    Event(ReliableEvent),
+    /// A fragment of a frame's masks, with its bytes.
     Masks(Fragment, Vec<u8>),
-    /// A piece of a frame's preview, with its bytes.
+    /// A fragment of a frame's preview, with its bytes.
     Preview(Fragment, Vec<u8>),
 }
 
-/// What an operation that takes its time reports while it runs.
+/// What a long operation reports while it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OperationUpdate<P> {
-    /// The station answered: how far the operation is, also where nothing changed.
+    /// The station responded: how far the operation is, even if nothing changed.
     Progress(P),
     /// An event that the station sent meanwhile. Nobody else receives it.
-    Event(Told),
+    Event(Incoming),
 }
 
 impl<P> OperationUpdate<P> {
-    /// The same with another progress.
-    pub fn map<Q>(self, progress: impl FnOnce(P) -> Q) -> OperationUpdate<Q> {
+    /// The same update with its progress converted.
+    pub fn map<Q>(self, convert: impl FnOnce(P) -> Q) -> OperationUpdate<Q> {
         match self {
-            Self::Progress(from) => OperationUpdate::Progress(progress(from)),
+            Self::Progress(progress) => OperationUpdate::Progress(convert(progress)),
             Self::Event(event) => OperationUpdate::Event(event),
         }
     }
@@ -110,7 +112,7 @@ impl<P> OperationUpdate<P> {
 
 /// What went over the line since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
+pub struct LinkStats {
     /// Bytes sent.
     pub sent: u64,
     /// Bytes received.
@@ -118,39 +120,39 @@ pub struct Traffic {
     /// Packets that arrived damaged.
     pub damaged: u32,
     /// Requests that were sent again.
-    pub retried: u32,
-    /// Answers that came when nobody waited for them any more.
-    pub late: u32,
-    /// Results and notices that never arrived: the station no longer kept them when they were asked for.
+    pub retransmits: u32,
+    /// Responses that arrived when nobody waited for them any more.
+    pub late_responses: u32,
+    /// Frame results and notices that will never arrive: the station had evicted them when they were requested.
     pub events_lost: u32,
-    /// Those that were lost on the line and told again.
-    pub events_regained: u32,
-    /// Events that arrived once more, or too late; they are passed over.
-    pub events_stale: u32,
+    /// Those that were lost on the line and resent.
+    pub events_recovered: u32,
+    /// Events that arrived again or too late, and were ignored.
+    pub events_duplicate: u32,
 }
 
-/// A station at the other end of a line.
+/// A client for the station at the other end of a transport.
 #[derive(Debug)]
-pub struct Station<L> {
-    line: L,
+pub struct StationClient<T> {
+    transport: T,
     port: String,
-    speed: LineSpeed,
+    baud: BaudRate,
     accumulator: Accumulator,
-    numbering: Numbering,
-    /// The clock of what is lacking.
+    session: SessionState,
+    /// When the reorder buffer's clock began.
     since: Instant,
-    /// The station answered the greeting, and can be asked for what is lacking.
-    is_greeted: bool,
-    /// The number of the last request for it.
-    recall: Option<u16>,
+    /// The station completed the handshake, and answers NACKs.
+    is_connected: bool,
+    /// The sequence number of the last NACK.
+    pending_nack: Option<u16>,
     replies: VecDeque<Reply>,
-    events: VecDeque<Told>,
-    waits: Waits,
-    traffic: Traffic,
-    heard: Heard,
-    /// A version that the other side speaks and this one does not.
-    foreign: Option<u8>,
-    /// Signs changes where the station wants that.
+    events: VecDeque<Incoming>,
+    timeouts: Timeouts,
+    stats: LinkStats,
+    observed: LineObservation,
+    /// The other side's version, where this program does not speak it.
+    peer_version: Option<u8>,
+    /// Signs changes where the station requires that.
     key: Option<SecretKey>,
     /// Why there is none.
     no_key: Option<KeyStoreError>,
@@ -158,181 +160,190 @@ pub struct Station<L> {
     challenge: Option<Challenge>,
 }
 
-impl Station<SerialLine> {
-    /// Opens a serial port and greets the station there, at `baud`, or, where bytes come that are no packets, the
-    /// fastest slower speed that is answered.
+impl StationClient<SerialTransport> {
+    /// Opens a serial port and completes the handshake at `baud`, or, where the received bytes are no packets, at the
+    /// fastest slower rate that works.
     ///
     /// # Errors
-    /// [`LinkError`] when the port cannot be opened, nobody answers, the versions differ, or the program is to stop.
+    /// [`LinkError`] when the port cannot be opened, no station responds, the versions differ, or the program is to stop.
     pub fn open(port: &str, baud: u32) -> Result<(Self, Identity), LinkError> {
-        Self::reopen(port, LineSpeed::top(baud), Numbering::default())
+        Self::reopen(port, BaudRate::at_max(baud), SessionState::default())
     }
 
-    /// Opens a port again whose line was lost, to go on where that conversation was.
+    /// Opens a port again after its line was lost, to continue that session.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn reopen(port: &str, speed: LineSpeed, numbering: Numbering) -> Result<(Self, Identity), LinkError> {
-        let line = SerialLine::open(port, speed.now).map_err(|error| LinkError::of_open(port, error))?;
-        let mut station = Self { speed, ..Self::new(line, port, speed.top) }.with_numbering(numbering);
-        let identity = match station.greet_within(station.greeting(interrupt::is_raised)) {
-            Err(noise @ LinkError::NoStation { heard: Heard::Noise, .. }) => {
-                station.greet_slower()?.ok_or(noise)?
+    pub fn reopen(port: &str, baud: BaudRate, session: SessionState) -> Result<(Self, Identity), LinkError> {
+        let transport =
+            SerialTransport::open(port, baud.current).map_err(|error| LinkError::of_open(port, error))?;
+        let mut client = Self { baud, ..Self::new(transport, port, baud.max) }.with_session(session);
+        let identity = match client.handshake_within(client.handshake_policy(interrupt::is_raised)) {
+            Err(noise @ LinkError::NoStation { observed: LineObservation::Noise, .. }) => {
+                client.handshake_slower()?.ok_or(noise)?
             }
-            greeted => greeted?,
+            result => result?,
         };
-        Ok((station, identity))
+        Ok((client, identity))
     }
 }
 
-impl<L: Line> Station<L> {
-    /// A station to be greeted, on a line of that name and rate in bits a second.
-    pub fn new(line: L, port: &str, baud: u32) -> Self {
+impl<T: Transport> StationClient<T> {
+    /// A client on a transport of that name and rate in bits per second, before its handshake.
+    pub fn new(transport: T, port: &str, baud: u32) -> Self {
         Self {
-            line,
+            transport,
             port: port.to_owned(),
-            speed: LineSpeed::top(baud),
+            baud: BaudRate::at_max(baud),
             accumulator: Accumulator::new(),
-            numbering: Numbering::default(),
+            session: SessionState::default(),
             since: Instant::now(),
-            is_greeted: false,
-            recall: None,
+            is_connected: false,
+            pending_nack: None,
             replies: VecDeque::new(),
             events: VecDeque::new(),
-            waits: Waits::default(),
-            traffic: Traffic::default(),
-            heard: Heard::Silence,
-            foreign: None,
+            timeouts: Timeouts::default(),
+            stats: LinkStats::default(),
+            observed: LineObservation::Silence,
+            peer_version: None,
             key: None,
             no_key: None,
             challenge: None,
         }
     }
 
-    /// The same station with other waits.
-    pub fn with_waits(self, waits: Waits) -> Self {
-        Self { waits, ..self }
+    /// The same client with other timeouts.
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
-    /// The same station as the one whose line was lost at these numbers.
-    pub fn with_numbering(self, numbering: Numbering) -> Self {
-        Self { numbering, ..self }
+    /// The same client, continuing a session whose line was lost.
+    pub fn with_session(self, session: SessionState) -> Self {
+        Self { session, ..self }
     }
 
-    /// The numbers that the conversation has come to.
-    pub fn numbering(&self) -> Numbering {
-        self.numbering.clone()
+    /// The session, to be continued on another line.
+    pub fn session(&self) -> SessionState {
+        self.session.clone()
     }
 
-    /// Opens the conversation, again and again until the station answers.
+    /// Opens the conversation; repeats the request until the station responds.
     ///
     /// # Errors
     /// [`LinkError::NoStation`], [`LinkError::Protocol`] or [`LinkError::Lost`].
-    pub fn greet(&mut self) -> Result<Identity, LinkError> {
-        self.greet_within(self.greeting(|| false))
+    pub fn handshake(&mut self) -> Result<Identity, LinkError> {
+        self.handshake_within(self.handshake_policy(|| false))
     }
 
-    fn greeting(&self, is_over: fn() -> bool) -> Tries {
-        Tries { attempts: HELLO_ATTEMPTS, wait: self.waits.greeting, is_over }
+    fn handshake_policy(&self, cancelled: fn() -> bool) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: HANDSHAKE_ATTEMPTS,
+            per_attempt_timeout: self.timeouts.handshake,
+            cancelled,
+        }
     }
 
-    fn greet_within(&mut self, tries: Tries) -> Result<Identity, LinkError> {
+    fn handshake_within(&mut self, policy: RetryPolicy) -> Result<Identity, LinkError> {
         let request = Request::Hello { protocol: PROTOCOL_VERSION };
-        self.is_greeted = false;
-        match self.ask(&request, &[], tries) {
+        self.is_connected = false;
+        match self.transact(&request, &[], policy) {
             Ok((Response::Hello(identity), _)) if identity.protocol == PROTOCOL_VERSION => {
-                self.is_greeted = true;
-                self.numbering.receiver.on_reconnect();
+                self.is_connected = true;
+                self.session.reorder_buffer.on_reconnect();
                 Ok(identity)
             }
             Ok((Response::Hello(Identity { protocol: station, .. }), _))
             | Err(LinkError::Refused(Refusal::Protocol { station })) => Err(self.protocol(station)),
-            Ok(_) => Err(self.unfitting()),
-            Err(LinkError::Silent { port }) => Err(LinkError::NoStation { port, heard: self.heard }),
+            Ok(_) => Err(self.unexpected()),
+            Err(LinkError::Timeout { port }) => Err(LinkError::NoStation { port, observed: self.observed }),
             Err(error) => Err(error),
         }
     }
 
-    /// Asks and waits for the answer, again where none comes.
+    /// Sends a request and waits for the response; sends it again when none arrives.
     ///
     /// # Errors
     /// [`LinkError`].
     pub fn request(&mut self, request: &Request, bulk: &[u8]) -> Result<(Response, Vec<u8>), LinkError> {
-        self.ask(request, bulk, Tries { attempts: ATTEMPTS, wait: self.reply_wait(), is_over: || false })
+        let policy = RetryPolicy {
+            max_attempts: REQUEST_ATTEMPTS,
+            per_attempt_timeout: self.response_timeout(),
+            cancelled: || false,
+        };
+        self.transact(request, bulk, policy)
     }
 
-    /// Sends a request and does not wait; its sequence number.
+    /// Sends a request without waiting; returns its sequence number.
     ///
     /// # Errors
     /// [`LinkError::Encode`] or [`LinkError::Lost`].
     pub fn send(&mut self, request: &Request, bulk: &[u8]) -> Result<u16, LinkError> {
-        let sequence = self.numbering.next_request();
+        let sequence = self.session.next_request();
         self.transmit(sequence, request, bulk)?;
         Ok(sequence)
     }
 
-    /// The next answer that came or comes in time.
+    /// The next response, if one arrives in time.
     ///
     /// # Errors
     /// [`LinkError::Lost`] or [`LinkError::Protocol`].
     pub fn next_reply(&mut self, wait: Duration) -> Result<Option<Reply>, LinkError> {
-        let until = Instant::now() + wait;
-        loop {
-            if let Some(reply) = self.replies.pop_front() {
-                return Ok(Some(reply));
-            }
-            let is_last = Instant::now() >= until;
-            if !self.listen(until)? || is_last {
-                return Ok(self.replies.pop_front());
-            }
-        }
+        self.poll_for(wait, |client| client.replies.pop_front())
     }
 
-    /// The next event that came or comes in time.
+    /// The next event, if one arrives in time.
     ///
     /// # Errors
     /// [`LinkError::Lost`] or [`LinkError::Protocol`].
-    pub fn next_event(&mut self, wait: Duration) -> Result<Option<Told>, LinkError> {
+    pub fn next_event(&mut self, wait: Duration) -> Result<Option<Incoming>, LinkError> {
+        self.poll_for(wait, |client| client.events.pop_front())
+    }
+
+    fn poll_for<R>(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(&mut Self) -> Option<R>,
+    ) -> Result<Option<R>, LinkError> {
         let until = Instant::now() + wait;
         loop {
-            if let Some(told) = self.events.pop_front() {
-                return Ok(Some(told));
+            if let Some(taken) = take(self) {
+                return Ok(Some(taken));
             }
             let is_last = Instant::now() >= until;
-            if !self.listen(until)? || is_last {
-                return Ok(self.events.pop_front());
+            if !self.poll(until)? || is_last {
+                return Ok(take(self));
             }
         }
     }
 
-    /// Takes in what comes for so long, for later.
+    /// Receives for that long; what arrives waits for the caller.
     ///
     /// # Errors
     /// [`LinkError::Lost`] or [`LinkError::Protocol`].
     pub fn wait(&mut self, time: Duration) -> Result<(), LinkError> {
         let until = Instant::now() + time;
-        while Instant::now() < until && self.listen(until)? {}
+        while Instant::now() < until && self.poll(until)? {}
         Ok(())
     }
 
-    /// The events that came and nobody took.
-    pub fn take_events(&mut self) -> VecDeque<Told> {
+    /// The events that arrived and that nobody took.
+    pub fn take_events(&mut self) -> VecDeque<Incoming> {
         std::mem::take(&mut self.events)
     }
 
     /// What went over the line.
-    pub const fn traffic(&self) -> Traffic {
-        Traffic { damaged: self.accumulator.damaged(), ..self.traffic }
+    pub const fn stats(&self) -> LinkStats {
+        LinkStats { damaged: self.accumulator.damaged(), ..self.stats }
     }
 
-    /// The line's rate, bits a second.
+    /// The line's rate, bits per second.
     pub const fn baud(&self) -> u32 {
-        self.speed.now
+        self.baud.current
     }
 
-    /// The same with the fastest that was asked for.
-    pub const fn speed(&self) -> LineSpeed {
-        self.speed
+    /// The same with its maximum.
+    pub const fn baud_rate(&self) -> BaudRate {
+        self.baud
     }
 
     /// The port's name.
@@ -340,147 +351,139 @@ impl<L: Line> Station<L> {
         &self.port
     }
 
-    /// How long an answer may take: the station's time, and the longest packets both ways.
-    fn reply_wait(&self) -> Duration {
+    /// How long a response may take: the station's time, and the longest packets both ways.
+    fn response_timeout(&self) -> Duration {
         let bits = 4 * MAX_PACKET as u64 * 10;
-        self.waits.answer + Duration::from_millis(bits * 1000 / u64::from(self.speed.now.max(1)))
+        self.timeouts.response + Duration::from_millis(bits * 1000 / u64::from(self.baud.current.max(1)))
     }
 
-    fn ask(
+    fn transact(
         &mut self,
         request: &Request,
         bulk: &[u8],
-        Tries { attempts, wait, is_over }: Tries,
+        RetryPolicy { max_attempts, per_attempt_timeout, cancelled }: RetryPolicy,
     ) -> Result<(Response, Vec<u8>), LinkError> {
-        let sequence = self.numbering.next_request();
-        for attempt in 0..attempts {
-            if is_over() {
-                return Err(LinkError::Stopped { port: self.port.clone() });
+        let sequence = self.session.next_request();
+        for attempt in 0..max_attempts {
+            if cancelled() {
+                return Err(LinkError::Cancelled { port: self.port.clone() });
             }
-            self.traffic.retried += u32::from(attempt > 0);
-            // Retried under its own number: an answer that was merely slow still counts.
+            self.stats.retransmits += u32::from(attempt > 0);
+            // Sent again under its own number: a response that was merely slow still counts.
             self.transmit(sequence, request, bulk)?;
-            let until = Instant::now() + wait;
+            let until = Instant::now() + per_attempt_timeout;
             while let Some(reply) = self.next_reply(until.saturating_duration_since(Instant::now()))? {
                 if reply.sequence != sequence {
-                    self.traffic.late += 1;
+                    self.stats.late_responses += 1;
                     continue;
                 }
                 return match reply.response {
                     Some(Response::Refused(refusal)) => Err(refusal.into()),
                     Some(response) => Ok((response, reply.bulk)),
-                    None => Err(self.unfitting()),
+                    None => Err(self.unexpected()),
                 };
             }
         }
-        Err(LinkError::Silent { port: self.port.clone() })
+        Err(LinkError::Timeout { port: self.port.clone() })
     }
 
     fn transmit(&mut self, sequence: u16, request: &Request, bulk: &[u8]) -> Result<(), LinkError> {
         // A lone zero first: what noise left on the line is then a packet of its own.
-        let zeros = if self.is_greeted { 1 } else { wake_preamble_len(self.speed.top, self.speed.now) };
+        let zeros = if self.is_connected { 1 } else { wake_preamble_len(self.baud.max, self.baud.current) };
         let mut bytes = vec![0; zeros];
         encode_packet(sequence, &Message::Request(request.clone()), bulk, &mut bytes)?;
-        self.traffic.sent += bytes.len() as u64;
-        self.line.send(&bytes).map_err(|error| self.lost(error))
+        self.stats.sent += bytes.len() as u64;
+        self.transport.send(&bytes).map_err(|error| self.lost(error))
     }
 
-    /// Asks for results and notices that are lacking, where it is time.
-    fn ask_for_lacking(&mut self) -> Result<(), LinkError> {
+    /// Requests the events that are missing, if a NACK is due.
+    fn send_due_nack(&mut self) -> Result<(), LinkError> {
         let now_ms = self.since.elapsed().as_millis() as u64;
-        let patience_ms = self.reply_wait().as_millis() as u64;
-        if self.is_greeted
-            && let Some(nack) = self.numbering.receiver.poll_nack(now_ms, patience_ms)
+        let timeout_ms = self.response_timeout().as_millis() as u64;
+        if self.is_connected
+            && let Some(nack) = self.session.reorder_buffer.poll_nack(now_ms, timeout_ms)
         {
-            self.recall = Some(self.send(&Request::Resend(nack), &[])?);
+            self.pending_nack = Some(self.send(&Request::Resend(nack), &[])?);
         }
         Ok(())
     }
 
-    /// Takes in what comes next; `false` where that is nothing in time.
-    fn listen(&mut self, until: Instant) -> Result<bool, LinkError> {
-        self.ask_for_lacking()?;
-        let mut room = [0; 4096];
+    /// Receives what arrives next; `false` when nothing arrives in time.
+    fn poll(&mut self, until: Instant) -> Result<bool, LinkError> {
+        self.send_due_nack()?;
+        let mut buffer = [0; 4096];
         let wait = until.saturating_duration_since(Instant::now());
-        let count = self.line.receive(&mut room, wait).map_err(|error| self.lost(error))?;
+        let count = self.transport.receive(&mut buffer, wait).map_err(|error| self.lost(error))?;
         if count == 0 {
             return Ok(false);
         }
-        self.traffic.received += count as u64;
-        if self.heard == Heard::Silence {
-            self.heard = Heard::Noise;
+        self.stats.received += count as u64;
+        if self.observed == LineObservation::Silence {
+            self.observed = LineObservation::Noise;
         }
         let mut packets = Vec::new();
-        self.accumulator.push(&room[..count], |packet| packets.push(packet));
+        self.accumulator.push(&buffer[..count], |packet| packets.push(packet));
         for packet in packets {
             match packet {
-                Ok(Packet { sequence, message, bulk }) => self.take(sequence, message, bulk),
-                Err(error) => self.take_unknown(error),
+                Ok(Packet { sequence, message, bulk }) => self.dispatch(sequence, message, bulk),
+                Err(error) => self.dispatch_undecoded(error),
             }
         }
-        if let Some(station) = self.foreign {
+        if let Some(station) = self.peer_version {
             return Err(self.protocol(u16::from(station)));
         }
-        self.ask_for_lacking()?;
+        self.send_due_nack()?;
         Ok(true)
     }
 
-    fn take(&mut self, sequence: u16, message: Message, bulk: Vec<u8>) {
+    fn dispatch(&mut self, sequence: u16, message: Message, bulk: Vec<u8>) {
         match message {
-            Message::Request(_) => self.heard = Heard::Echo,
+            Message::Request(_) => self.observed = LineObservation::Echo,
             Message::Response(Response::Resend(range)) => {
-                if self.recall.take_if(|asked| *asked == sequence).is_none() {
-                    self.traffic.late += 1;
+                if self.pending_nack.take_if(|nack| *nack == sequence).is_none() {
+                    self.stats.late_responses += 1;
                     return;
                 }
-                self.numbering.receiver.on_range(range);
-                self.take_news();
+                let events = &mut self.events;
+                self.session.reorder_buffer.on_range(range, |event| enqueue(events, Incoming::Event(event)));
+                self.add_receive_stats();
             }
             Message::Response(response) => {
                 self.replies.push_back(Reply { sequence, response: Some(response), bulk });
             }
             Message::Event(Event::Sequenced(event)) => {
-                self.numbering.receiver.on_event(event);
-                self.take_news();
+                let events = &mut self.events;
+                self.session.reorder_buffer.on_event(event, |event| enqueue(events, Incoming::Event(event)));
+                self.add_receive_stats();
             }
-            Message::Event(Event::Masks(piece)) if !self.numbering.is_late(sequence) => {
-                self.keep(Told::Masks(piece, bulk));
+            Message::Event(Event::Masks(fragment)) if !self.session.is_duplicate(sequence) => {
+                enqueue(&mut self.events, Incoming::Masks(fragment, bulk));
             }
-            Message::Event(Event::Preview(piece)) if !self.numbering.is_late(sequence) => {
-                self.keep(Told::Preview(piece, bulk));
+            Message::Event(Event::Preview(fragment)) if !self.session.is_duplicate(sequence) => {
+                enqueue(&mut self.events, Incoming::Preview(fragment, bulk));
             }
-            // Results and notices without a number are another version's.
-            Message::Event(_) => self.traffic.events_stale += 1,
+            Message::Event(Event::Masks(_) | Event::Preview(_)) => self.stats.events_duplicate += 1,
         }
     }
 
-    /// Takes the results and notices whose turn it is.
-    fn take_news(&mut self) {
-        while let Some(event) = self.numbering.receiver.pop() {
-            self.keep(Told::ReliableEvent(event));
-        }
-        let ReceiveStats { lost, duplicates, recovered } = self.numbering.receiver.take_stats();
-        self.traffic.events_lost = self.traffic.events_lost.saturating_add(lost);
-        self.traffic.events_stale += duplicates;
-        self.traffic.events_regained += recovered;
+    fn add_receive_stats(&mut self) {
+        let ReceiveStats { lost, duplicates, recovered } = self.session.reorder_buffer.take_stats();
+        self.stats.events_lost = self.stats.events_lost.saturating_add(lost);
+        self.stats.events_duplicate += duplicates;
+        self.stats.events_recovered += recovered;
     }
 
-    fn keep(&mut self, told: Told) {
-        if self.events.len() >= MAX_EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(told);
-    }
-
-    fn take_unknown(&mut self, error: PacketError) {
+    fn dispatch_undecoded(&mut self, error: PacketError) {
         match error {
             PacketError::ProtocolVersion { found, kind, .. } if kind != Some(Kind::Request) => {
-                self.foreign = Some(found);
+                self.peer_version = Some(found);
             }
             PacketError::UnknownMessage { kind: Some(Kind::Response), sequence } => {
                 self.replies.push_back(Reply { sequence, response: None, bulk: Vec::new() });
             }
-            PacketError::Damaged | PacketError::Oversize => self.numbering.receiver.on_damaged_packet(),
+            PacketError::Damaged | PacketError::Oversize => {
+                self.session.reorder_buffer.on_damaged_packet();
+            }
             _ => {}
         }
     }
@@ -493,7 +496,14 @@ impl<L: Line> Station<L> {
         LinkError::Protocol { port: self.port.clone(), station }
     }
 
-    fn unfitting(&self) -> LinkError {
-        LinkError::Unfitting { port: self.port.clone() }
+    fn unexpected(&self) -> LinkError {
+        LinkError::UnexpectedResponse { port: self.port.clone() }
     }
+}
+
+fn enqueue(events: &mut VecDeque<Incoming>, event: Incoming) {
+    if events.len() >= MAX_EVENTS {
+        events.pop_front();
+    }
+    events.push_back(event);
 }

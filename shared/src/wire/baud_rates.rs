@@ -10,6 +10,14 @@ pub fn baud_rates(max: u32) -> impl Iterator<Item = u32> {
     core::iter::once(max).chain(COMMON.into_iter().filter(move |&rate| rate < max))
 }
 
+/// Bits of a byte on the line: start, eight, stop.
+pub(crate) const BITS_PER_BYTE: u32 = 10;
+
+/// The share of a line of `baud` bits per second that this many bytes per second take, 0 to 1.
+pub fn line_share(bytes_per_second: f64, baud: u32) -> f64 {
+    bytes_per_second * f64::from(BITS_PER_BYTE) / f64::from(baud.max(1))
+}
+
 /// A station that receives this many bytes without a packet switches to another rate. Fewer are the noise of a plug.
 pub const MIN_UNDECODABLE_BYTES: usize = 8;
 
@@ -53,6 +61,13 @@ mod tests {
             bytes += 1;
             from = falls + taken;
         }
+    }
+
+    #[test]
+    fn a_line_carries_a_byte_in_ten_bits() {
+        assert_eq!(line_share(11_520.0, 115_200), 1.0);
+        assert_eq!(line_share(23_040.0, 921_600), 0.25);
+        assert_eq!(line_share(0.0, 0), 0.0);
     }
 
     #[test]

@@ -23,17 +23,10 @@
 //! A station that trusts keys refuses [`Request::Stage`], [`Request::Activate`], [`Request::Revert`] and
 //! [`Request::Set`]: it takes them as a [`Change`] that one of the keys signed.
 //!
-//! A frame's result and a notice are sent as [`Event::Sequenced`], whose number shows what came before it. A host that
-//! is missing some requests them with [`Request::Resend`], as often as it likes: a [`Nack`] that arrives twice, late or
-//! from another host causes needless copies, and nothing worse. [`Request::Hello`] opens a new conversation: the
-//! station skips what waited to be sent, and a host that wants it requests it.
-//!
-//! | version | brought |
-//! | --- | --- |
-//! | 1 | all that is not named below |
-//! | 2 | [`Request::Challenge`], [`Request::Change`], [`Response::Challenge`], [`Refusal::Trust`], and of [`ModelRefusal`] those of signatures |
-//! | 3 | [`Request::FlatField`], [`Response::FlatField`] |
-//! | 4 | [`Request::Resend`], [`Response::Resend`], [`Event::Sequenced`] in place of [`Event::Frame`] and [`Event::Notice`] |
+//! A frame's result and a notice are sent as [`Event::Sequenced`], whose number shows what came before it. A host that is
+//! missing some requests them with [`Request::Resend`], as often as it likes: a [`Nack`] that arrives twice, late or from
+//! another host causes needless copies, and nothing worse. [`Request::Hello`] opens a new conversation: the station skips
+//! what waited to be sent, and a host that wants it requests it.
 
 mod frame;
 mod sequenced;
@@ -54,7 +47,7 @@ pub use trust::{
 };
 
 /// Version of everything in this module and of the packet layout.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 1;
 
 /// Longest name of an image, camera or station, in bytes of UTF-8.
 pub const MAX_NAME: usize = 96;
@@ -207,16 +200,12 @@ pub enum Response {
 /// Events sent by the station without a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A frame's result up to version 3, without a sequence number.
-    Frame(FrameReport),
+    /// A frame's result or a notice. Resent until the host acknowledges it.
+    Sequenced(SequencedEvent),
     /// A fragment of a frame's masks (label codec), as bulk bytes. Dropped and counted on a slow line.
     Masks(Fragment),
     /// A fragment of a frame's preview (JPEG), as bulk bytes. Dropped and counted on a slow line.
     Preview(Fragment),
-    /// A notice up to version 3.
-    Notice(Notice),
-    /// A frame's result or a notice. Resent until the host has it.
-    Sequenced(SequencedEvent),
 }
 
 /// Which part of a larger object a packet's bulk bytes are.

@@ -1,7 +1,7 @@
 //! The receiver's side of reliable events: delivered in order and once each, and requested again where they are
 //! missing.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 
 use super::message::{BootId, EventRange, Nack, RETRANSMIT_CAPACITY, ReliableEvent, SequencedEvent};
 
@@ -37,7 +37,6 @@ pub struct ReorderBuffer {
     next_unsent: u64,
     /// Events that arrived ahead of a gap.
     out_of_order: BTreeMap<u64, ReliableEvent>,
-    ready: VecDeque<ReliableEvent>,
     pending_nack: Option<PendingNack>,
     /// When the last NACK was sent.
     last_nack_ms: Option<u64>,
@@ -54,8 +53,8 @@ struct PendingNack {
 }
 
 impl ReorderBuffer {
-    /// Receives an event.
-    pub fn on_event(&mut self, event: SequencedEvent) {
+    /// Receives an event, and delivers whatever is in order now.
+    pub fn on_event(&mut self, event: SequencedEvent, deliver: impl FnMut(ReliableEvent)) {
         let SequencedEvent { boot_id, sequence, event } = event;
         match self.boot_id {
             None => self.begin(boot_id, sequence, sequence),
@@ -73,26 +72,27 @@ impl ReorderBuffer {
         }
         self.stats.recovered += u32::from(sequence < self.next_unsent);
         self.out_of_order.insert(sequence, event);
-        self.advance_next_unsent(sequence.saturating_add(1));
+        self.advance_next_unsent(sequence.saturating_add(1), deliver);
     }
 
-    /// Receives the response to [`poll_nack`](Self::poll_nack). The caller keeps away responses to earlier NACKs.
-    pub fn on_range(&mut self, range: EventRange) {
+    /// Receives the response to [`poll_nack`](Self::poll_nack), and delivers whatever is in order now. The caller keeps
+    /// away responses to earlier NACKs.
+    pub fn on_range(&mut self, range: EventRange, mut deliver: impl FnMut(ReliableEvent)) {
         let EventRange { boot_id, first_available, next_unsent } = range;
         let Some(known) = self.boot_id else { return };
         if known != boot_id {
-            self.skip_to(u64::MAX);
+            self.skip_to(u64::MAX, deliver);
             self.begin(boot_id, first_available, next_unsent.max(first_available));
             return;
         }
         if next_unsent > self.next_unsent {
             // The last events sent did not arrive, and the NACK did not request them either.
             self.pending_nack = None;
-            self.advance_next_unsent(next_unsent);
+            self.advance_next_unsent(next_unsent, &mut deliver);
         } else if let Some(pending) = &mut self.pending_nack {
             pending.next_unsent = Some(next_unsent);
         }
-        self.skip_to(first_available);
+        self.skip_to(first_available, deliver);
     }
 
     /// A packet arrived damaged: an event may be missing without a gap.
@@ -129,11 +129,6 @@ impl ReorderBuffer {
         Some(Nack::new(boot_id, self.next, (self.next..self.next_unsent).filter(is_missing)))
     }
 
-    /// The next event in order, if it arrived.
-    pub fn pop(&mut self) -> Option<ReliableEvent> {
-        self.ready.pop_front()
-    }
-
     /// What happened since this was called last.
     pub fn take_stats(&mut self) -> ReceiveStats {
         core::mem::take(&mut self.stats)
@@ -146,15 +141,15 @@ impl ReorderBuffer {
         self.may_have_missed = false;
     }
 
-    fn advance_next_unsent(&mut self, next_unsent: u64) {
+    fn advance_next_unsent(&mut self, next_unsent: u64, mut deliver: impl FnMut(ReliableEvent)) {
         self.next_unsent = self.next_unsent.max(next_unsent);
         // No station buffers more.
-        self.skip_to(self.next_unsent.saturating_sub(RETRANSMIT_CAPACITY as u64));
-        self.release_in_order();
+        self.skip_to(self.next_unsent.saturating_sub(RETRANSMIT_CAPACITY as u64), &mut deliver);
+        self.release_in_order(deliver);
     }
 
     /// Stops waiting for events before `limit`; delivers those of them that arrived.
-    fn skip_to(&mut self, limit: u64) {
+    fn skip_to(&mut self, limit: u64, mut deliver: impl FnMut(ReliableEvent)) {
         while self.next < limit {
             let arrived =
                 self.out_of_order.first_key_value().map(|(&sequence, _)| sequence).filter(|&at| at < limit);
@@ -163,13 +158,13 @@ impl ReorderBuffer {
             let lost = u32::try_from(until - self.next).unwrap_or(u32::MAX);
             self.stats.lost = self.stats.lost.saturating_add(lost);
             self.next = if arrived.is_some() { until } else { limit };
-            self.release_in_order();
+            self.release_in_order(&mut deliver);
         }
     }
 
-    fn release_in_order(&mut self) {
+    fn release_in_order(&mut self, mut deliver: impl FnMut(ReliableEvent)) {
         while let Some(event) = self.out_of_order.remove(&self.next) {
-            self.ready.push_back(event);
+            deliver(event);
             self.next = self.next.saturating_add(1);
         }
     }

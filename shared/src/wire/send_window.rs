@@ -6,6 +6,7 @@ use alloc::{
 };
 use core::ops::Range;
 
+use super::baud_rates::BITS_PER_BYTE;
 use super::packet::{CHUNK, MAX_PACKET};
 
 /// How eagerly chunks are sent.
@@ -22,8 +23,7 @@ impl WindowConfig {
     /// station to respond.
     pub fn for_baud(baud: u32, response_ms: u32) -> Self {
         const WINDOW: u16 = 8;
-        // A byte is ten bits on the line: start, eight, stop.
-        let window_bits = u64::from(WINDOW) * MAX_PACKET as u64 * 10;
+        let window_bits = u64::from(WINDOW) * MAX_PACKET as u64 * u64::from(BITS_PER_BYTE);
         let window_ms = window_bits * 1000 / u64::from(baud.max(1));
         let timeout_ms = u32::try_from(2 * window_ms).unwrap_or(u32::MAX).saturating_add(response_ms);
         Self { window: WINDOW, timeout_ms }
@@ -48,14 +48,14 @@ pub struct SendWindow {
     /// The first chunk not yet sent.
     next: u32,
     /// Chunks that are not acknowledged, in the order in which they were sent.
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<SentChunk>,
     /// Lost chunks, lowest last.
     to_resend: Vec<u32>,
     resent: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct InFlight {
+struct SentChunk {
     offset: u32,
     due_ms: u64,
 }
@@ -96,7 +96,7 @@ impl SendWindow {
             None => self.take_new()?,
         };
         let due_ms = now_ms.saturating_add(u64::from(self.config.timeout_ms));
-        self.in_flight.push_back(InFlight { offset, due_ms });
+        self.in_flight.push_back(SentChunk { offset, due_ms });
         Some(offset)
     }
 

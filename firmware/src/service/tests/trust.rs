@@ -122,7 +122,7 @@ fn a_replayed_change_is_answered_or_refused_and_not_done_again() {
     bench.ask_signed(Change::Set(Setting::Preview(Stream::Off)));
     assert_eq!(bench.ask(Request::Change(off)), refused(TrustRefusal::StaleChallenge));
     let last = bench.sign(&key(1), Change::Set(Setting::Masks(Stream::Off)));
-    bench.service.handle(ServiceEvent::Link(LineEvent::Lost));
+    bench.service.handle(ServiceEvent::Link(LinkEvent::Lost));
     assert_eq!(
         bench.ask(Request::Change(last)),
         refused(TrustRefusal::StaleChallenge),

@@ -19,7 +19,7 @@ use crate::camera::{Camera, CameraError, Frame, Grab, GrabStrategy};
 use crate::frames::{Counters, FrameControl, FrameLoop, FrameLoopParts, Scheduling, SourceKind};
 use crate::inbox::ServiceEvent;
 use crate::inference::Pipeline;
-use crate::link::Outbox;
+use crate::link::TxQueue;
 use crate::runtime::watchdog::ThreadHeartbeat;
 
 /// Turns of each way.
@@ -110,8 +110,8 @@ fn turn(
         preview: Stream::On,
     };
     let control = Arc::new(FrameControl::new(&settings));
-    let outbox = Arc::new(Outbox::new(BAUD, BootId(0)));
-    outbox.open();
+    let queue = Arc::new(TxQueue::new(BAUD, BootId(0)));
+    queue.open();
     let taken = Arc::new(Mutex::new(Vec::with_capacity(count)));
     // Room for all events: one per frame, and two for the camera.
     let (service, printed) = sync_channel(count + 4);
@@ -120,7 +120,7 @@ fn turn(
         open: Box::new(move || Ok(Box::new(replay.clone()))),
         source_kind: SourceKind::Live,
         control: Arc::clone(&control),
-        outbox: Arc::clone(&outbox),
+        queue: Arc::clone(&queue),
         counters: Arc::new(Counters::default()),
         service,
         heartbeat: ThreadHeartbeat::default(),
@@ -129,13 +129,13 @@ fn turn(
         pipeline,
     });
     let (pipeline, sent) = scope(|all| -> io::Result<_> {
-        let line = Builder::new().spawn_scoped(all, || send(&outbox, count))?;
+        let line = Builder::new().spawn_scoped(all, || send(&queue, count))?;
         if let Some(results) = results {
             Builder::new().spawn_scoped(all, move || results.run())?;
         }
         let frames = Builder::new().spawn_scoped(all, move || frame_loop.run())?;
         if !all_passed(&printed) {
-            outbox.close();
+            queue.close();
         }
         control.end();
         Ok((frames.join().ok().flatten(), line.join().unwrap_or_default()))
@@ -151,11 +151,11 @@ fn turn(
 }
 
 /// Encodes what is to be sent, as the line's thread does, up to the report of the last frame; when each report was.
-fn send(outbox: &Outbox, count: usize) -> Vec<Instant> {
+fn send(queue: &TxQueue, count: usize) -> Vec<Instant> {
     let mut sent = Vec::with_capacity(count);
     let mut bytes = Vec::new();
     while sent.len() < count
-        && let Some(packet) = outbox.next()
+        && let Some(packet) = queue.next()
     {
         bytes.clear();
         let is_report = matches!(

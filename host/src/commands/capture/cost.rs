@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::records::frame_record::StageMs;
-use crate::station::client::Captured;
+use crate::station::client::CapturedFrame;
 
 /// One frame's cost.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ struct FrameCost {
 pub(super) struct CaptureCost(Vec<FrameCost>);
 
 impl CaptureCost {
-    pub(super) fn add(&mut self, captured: &Captured) {
+    pub(super) fn add(&mut self, captured: &CapturedFrame) {
         self.0.push(FrameCost {
             stages: StageMs::from(captured.report.times),
             picture_bytes: captured.picture_png.len(),

@@ -16,7 +16,7 @@ use crate::records::capture_folder::first_token;
 use crate::records::input_images::InputImages;
 use crate::records::optics::{CalibrationStore, MeasuredFlatField, MeasuredPixelSize, Origin};
 use crate::records::recording::digest;
-use crate::station::client::{SerialLine, Station};
+use crate::station::client::{SerialTransport, StationClient};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host station calibrate --micrometer                          (of the station's current view)
@@ -189,8 +189,8 @@ const fn advice(refused: RulingError) -> &'static str {
 }
 
 /// The next frame of the station, PNG.
-fn captured(station: &mut Station<SerialLine>) -> Result<Vec<u8>, Failure> {
-    let before = station.quieten()?;
+fn captured(station: &mut StationClient<SerialTransport>) -> Result<Vec<u8>, Failure> {
+    let before = station.pause_streams()?;
     let outcome = station.capture(first_token(), interrupt::flag()?, |_| {});
     station.stream(before.masks, before.preview)?;
     Ok(outcome?.into_frame()?.picture_png)

@@ -16,8 +16,8 @@ use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
-    CaptureError, CaptureProgress, FlashError, FlashStep, Flashed, LinkError, OperationUpdate, RevertError,
-    SerialLine, Station, flash, revert_running, slot_name,
+    CaptureError, CaptureProgress, FlashError, FlashOutcome, LinkError, OperationUpdate, RevertError,
+    SerialTransport, StationClient, flash, revert_running, slot_name,
 };
 use crate::station::model_check::check_model;
 use crate::support::brightness::from_percent;
@@ -71,7 +71,7 @@ fn dated(stem: &str, ending: &str) -> String {
 
 /// Sets the brightness; returns the current settings.
 pub(super) fn set_illumination(
-    station: &mut Station<SerialLine>,
+    station: &mut StationClient<SerialTransport>,
     percent: f32,
 ) -> Result<(Settings, String), SessionError> {
     let wrong = || Failure::usage(format!("{percent} is not a valid brightness"), "0 to 100 percent");
@@ -82,7 +82,7 @@ pub(super) fn set_illumination(
 
 /// Writes the next frame, its labels and its evidence to a new folder within `folder`.
 pub(super) fn snapshot(
-    station: &mut Station<SerialLine>,
+    station: &mut StationClient<SerialTransport>,
     folder: &Path,
     provenance: &Provenance,
     stop: &AtomicBool,
@@ -107,7 +107,7 @@ pub(super) fn snapshot(
 }
 
 /// Reverts to the previous model.
-pub(super) fn revert(station: &mut Station<SerialLine>) -> Result<String, SessionError> {
+pub(super) fn revert(station: &mut StationClient<SerialTransport>) -> Result<String, SessionError> {
     match revert_running(station) {
         Ok((_, after)) => Ok(format!("{} is active again", slot_name(after.active))),
         Err(RevertError::Link(error)) => Err(error.into()),
@@ -117,7 +117,7 @@ pub(super) fn revert(station: &mut Station<SerialLine>) -> Result<String, Sessio
 
 /// Flashes a model.
 pub(super) fn flash_model(
-    station: &mut Station<SerialLine>,
+    station: &mut StationClient<SerialTransport>,
     name: &str,
     onnx: &[u8],
     stop: &AtomicBool,
@@ -130,20 +130,12 @@ pub(super) fn flash_model(
             next,
         )
     })?;
-    let length = u32::try_from(onnx.len()).unwrap_or(u32::MAX);
     let flashed = flash(station, onnx, Downgrade::Refused, stop, |update| {
-        on_update(update.map(|step| match step {
-            FlashStep::Resumed { held: stored } | FlashStep::Stored { stored } => {
-                format!("sending {name}: {} %", percent(stored, length))
-            }
-            FlashStep::Sent(_) => format!("{name} is sent"),
-            FlashStep::Verifying => format!("the station is verifying {name}"),
-            FlashStep::Trial { frames_left } => format!("{name}: trial run, {frames_left} frames left"),
-        }));
+        on_update(update.map(|progress| format!("{name}: {progress}")));
     });
     match flashed {
-        Ok(Flashed::Confirmed(_)) => Ok(format!("{name} is confirmed and active")),
-        Ok(Flashed::Stopped { .. }) => Ok("stopped".into()),
+        Ok(FlashOutcome::Confirmed(_)) => Ok(format!("{name} is confirmed and active")),
+        Ok(FlashOutcome::Stopped { .. }) => Ok("stopped".into()),
         Err(FlashError::Link(error)) => Err(LinkError::into(error)),
         Err(error) => Err(error.into_failure(name).into()),
     }

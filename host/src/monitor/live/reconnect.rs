@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use shared::wire::Identity;
 
-use crate::station::client::{LineSpeed, LinkError, Numbering, SerialLine, Station};
+use crate::station::client::{BaudRate, LinkError, SerialTransport, SessionState, StationClient};
 
 /// Pause between attempts to connect.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub enum StopReason {
 #[derive(Debug)]
 pub enum ReconnectOutcome {
     /// The station answers.
-    Connected(Box<(Station<SerialLine>, Identity)>),
+    Connected(Box<(StationClient<SerialTransport>, Identity)>),
     /// The session ended first.
     Stopped(StopReason),
 }
@@ -59,8 +59,8 @@ pub enum ReconnectOutcome {
 /// [`LinkError`] of the kind that a retry does not cure.
 pub fn reconnect(
     port: &str,
-    mut speed: LineSpeed,
-    numbering: Numbering,
+    mut baud: BaudRate,
+    session: SessionState,
     condition: StopCondition,
     stop: &AtomicBool,
 ) -> Result<ReconnectOutcome, LinkError> {
@@ -72,11 +72,13 @@ pub fn reconnect(
             }
             std::thread::sleep(POLL_INTERVAL.min(RETRY_DELAY));
         }
-        match Station::reopen(port, speed, numbering.clone()) {
+        match StationClient::reopen(port, baud, session.clone()) {
             Ok(opened) => return Ok(ReconnectOutcome::Connected(Box::new(opened))),
-            Err(LinkError::Stopped { .. }) => return Ok(ReconnectOutcome::Stopped(StopReason::Interrupted)),
+            Err(LinkError::Cancelled { .. }) => {
+                return Ok(ReconnectOutcome::Stopped(StopReason::Interrupted));
+            }
             // Silence at the slower speeds does not rule out the faster ones.
-            Err(error) if error.is_passing() => speed = LineSpeed::top(speed.top),
+            Err(error) if error.is_transient() => baud = BaudRate::at_max(baud.max),
             Err(error) => return Err(error),
         }
     }

@@ -21,7 +21,7 @@ use crate::records::gates::Gates;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
-    Climb, LineSpeed, LinkError, OperationUpdate, SerialLine, Station, Told, camera_word,
+    BaudRate, BaudRecovery, Incoming, LinkError, OperationUpdate, SerialTransport, StationClient, camera_word,
 };
 use crate::station::link_state::LinkState;
 
@@ -97,35 +97,35 @@ impl StationMonitor {
     /// [`Failure`] when the output fails, or another station answers after a reconnect.
     pub fn run(
         &mut self,
-        (mut station, mut identity): (Station<SerialLine>, Identity),
+        (mut station, mut identity): (StationClient<SerialTransport>, Identity),
         condition: StopCondition,
         stop: &AtomicBool,
     ) -> Result<(StopReason, CountSummary), Failure> {
         let mut stats = CountStats::default();
-        let mut climb = Climb::new();
+        let mut recovery = BaudRecovery::new();
         let mut initial = None;
         loop {
-            let damaged = station.traffic().damaged;
-            let state = (&mut stats, &mut climb);
+            let damaged = station.stats().damaged;
+            let state = (&mut stats, &mut recovery);
             match self.session(&mut station, (&identity, &mut initial), state, condition, stop) {
                 Ok(reason) => return Ok((reason, stats.summary())),
                 Err(SessionError::Fatal(failure)) => return Err(failure),
-                Err(SessionError::Link(error)) if error.is_passing() => {
+                Err(SessionError::Link(error)) if error.is_transient() => {
                     self.set_link_state(LinkState::Lost, &format!("{error}; reconnecting"));
                     let port = station.port().to_owned();
                     // A line on which only damaged packets arrive may carry whole ones at a lower rate.
-                    let speed = match error {
-                        LinkError::Silent { .. } if station.traffic().damaged > damaged => {
-                            climb.fell();
-                            station.speed().lowered()
+                    let baud = match error {
+                        LinkError::Timeout { .. } if station.stats().damaged > damaged => {
+                            recovery.on_fallback();
+                            station.baud_rate().lowered()
                         }
-                        _ => LineSpeed::top(station.speed().top),
+                        _ => BaudRate::at_max(station.baud_rate().max),
                     };
-                    let (numbering, key) = (station.numbering(), station.take_key());
+                    let (session, key) = (station.session(), station.take_key());
                     // The port must be closed before it can be opened again.
                     drop(station);
                     let expected = identity.name;
-                    (station, identity) = match reconnect(&port, speed, numbering, condition, stop)? {
+                    (station, identity) = match reconnect(&port, baud, session, condition, stop)? {
                         ReconnectOutcome::Connected(opened) => *opened,
                         ReconnectOutcome::Stopped(reason) => return Ok((reason, stats.summary())),
                     };
@@ -136,7 +136,7 @@ impl StationMonitor {
                     station.sign_with(key);
                     self.set_link_state(
                         LinkState::Up,
-                        &format!("the station is back{}", slowed(station.speed())),
+                        &format!("the station is back{}", slowed(station.baud_rate())),
                     );
                 }
                 Err(SessionError::Link(error)) => return Err(error.into()),
@@ -174,9 +174,9 @@ impl StationMonitor {
     /// images. At the end it restores the settings that the first session found, which `initial` holds.
     fn session(
         &mut self,
-        station: &mut Station<SerialLine>,
+        station: &mut StationClient<SerialTransport>,
         (identity, initial): (&Identity, &mut Option<Settings>),
-        (stats, climb): (&mut CountStats, &mut Climb),
+        (stats, recovery): (&mut CountStats, &mut BaudRecovery),
         condition: StopCondition,
         stop: &AtomicBool,
     ) -> Result<StopReason, SessionError> {
@@ -190,7 +190,7 @@ impl StationMonitor {
             publisher.set_link_state(LinkState::Up, "");
         }
         let mut context = StationContext { identity, status: station.status()?, settings, provenance };
-        let outcome = self.follow(station, &mut context, (stats, climb), condition, stop);
+        let outcome = self.follow(station, &mut context, (stats, recovery), condition, stop);
         if let Err(SessionError::Link(_)) = outcome {
             // Events that arrived before the line was lost count, too.
             for event in station.take_events() {
@@ -208,16 +208,16 @@ impl StationMonitor {
 
     fn follow(
         &mut self,
-        station: &mut Station<SerialLine>,
+        station: &mut StationClient<SerialTransport>,
         context: &mut StationContext<'_>,
-        (stats, climb): (&mut CountStats, &mut Climb),
+        (stats, recovery): (&mut CountStats, &mut BaudRecovery),
         condition: StopCondition,
         stop: &AtomicBool,
     ) -> Result<StopReason, SessionError> {
         let mut last_status: Option<Instant> = None;
         let mut lost = 0;
         loop {
-            let before = std::mem::replace(&mut lost, station.traffic().events_lost);
+            let before = std::mem::replace(&mut lost, station.stats().events_lost);
             let newly_lost = lost - before;
             if newly_lost > 0 {
                 self.log(format!(
@@ -232,8 +232,8 @@ impl StationMonitor {
                 self.execute(command, station, context, stats, stop)?;
                 last_status = None;
             }
-            if let Some(speed) = climb.when_due(station)? {
-                self.log(format!("the line runs at {speed} baud again"));
+            if let Some(baud) = recovery.probe_if_due(station)? {
+                self.log(format!("the line runs at {baud} baud again"));
             }
             if last_status.is_none_or(|at| at.elapsed() >= self.status_interval()) {
                 context.status = self.status(station)?;
@@ -241,7 +241,7 @@ impl StationMonitor {
                 if let Some(publisher) = self.sink.publisher() {
                     let line = (station.port(), station.baud());
                     let StationContext { identity, status, settings, .. } = &*context;
-                    publisher.publish_station(line, identity, status, settings, station.traffic());
+                    publisher.publish_station(line, identity, status, settings, station.stats());
                 }
             }
             let Some(event) = station.next_event(POLL_INTERVAL)? else {
@@ -262,7 +262,7 @@ impl StationMonitor {
     fn execute(
         &mut self,
         command: ViewCommand,
-        station: &mut Station<SerialLine>,
+        station: &mut StationClient<SerialTransport>,
         context: &mut StationContext<'_>,
         stats: &mut CountStats,
         stop: &AtomicBool,
@@ -297,7 +297,7 @@ impl StationMonitor {
         output?;
         let result = match result {
             Ok(message) => Ok(message),
-            Err(SessionError::Link(error)) if error.is_passing() => return Err(SessionError::Link(error)),
+            Err(SessionError::Link(error)) if error.is_transient() => return Err(SessionError::Link(error)),
             Err(SessionError::Link(error)) => Err(error.into()),
             Err(SessionError::Fatal(failure)) => Err(failure),
         };
@@ -327,30 +327,30 @@ impl StationMonitor {
     /// Shows and records an event of the station.
     fn handle(
         &mut self,
-        event: Told,
+        event: Incoming,
         context: &mut StationContext<'_>,
         stats: &mut CountStats,
     ) -> Result<(), Failure> {
         match event {
-            Told::ReliableEvent(ReliableEvent::Frame(report)) => {
+            Incoming::Event(ReliableEvent::Frame(report)) => {
                 stats.record_frame(&report);
                 let record = FrameRecord::new(&report, &context.provenance);
                 self.publish_frame(record, stats, context.status.frames_unsent)?;
             }
-            Told::ReliableEvent(ReliableEvent::Notice(Notice::Camera(camera))) => {
+            Incoming::Event(ReliableEvent::Notice(Notice::Camera(camera))) => {
                 context.status.camera = camera;
                 self.log(format!("camera: {}", camera_word(camera)));
             }
-            Told::ReliableEvent(ReliableEvent::Notice(Notice::Stage(progress))) => {
+            Incoming::Event(ReliableEvent::Notice(Notice::Stage(progress))) => {
                 notice(progress).into_iter().for_each(|message| self.log(message));
             }
-            Told::Masks(fragment, bytes) => {
+            Incoming::Masks(fragment, bytes) => {
                 self.sink
                     .publisher_mut()
                     .into_iter()
                     .for_each(|publisher| publisher.add_labels(fragment, &bytes));
             }
-            Told::Preview(fragment, bytes) => {
+            Incoming::Preview(fragment, bytes) => {
                 self.sink
                     .publisher_mut()
                     .into_iter()
@@ -367,8 +367,8 @@ impl StationMonitor {
         }
     }
 
-    /// Requests the station's status; viewers soon see a missing response.
-    fn status(&self, station: &mut Station<SerialLine>) -> Result<Status, LinkError> {
+    /// Requests the station's status; viewers see soon when no response arrives.
+    fn status(&self, station: &mut StationClient<SerialTransport>) -> Result<Status, LinkError> {
         let Some(publisher) = self.sink.publisher() else { return station.status() };
         if let Some(status) = station.status_within(VIEW_STATUS_TIMEOUT)? {
             return Ok(status);
@@ -416,6 +416,6 @@ struct StationContext<'a> {
 }
 
 /// A note about a line that is slower than requested.
-fn slowed(LineSpeed { top, now }: LineSpeed) -> String {
-    if now == top { String::new() } else { format!(", at {now} baud instead of {top}") }
+fn slowed(BaudRate { max, current }: BaudRate) -> String {
+    if current == max { String::new() } else { format!(", at {current} baud instead of {max}") }
 }

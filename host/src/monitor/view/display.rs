@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::wire::{QcFlags, Settings, Status};
 
 use crate::records::frame_record::FrameRecord;
-use crate::station::client::{Traffic, camera_word};
+use crate::station::client::{LinkStats, camera_word};
 use crate::support::brightness::percent;
 
 /// The next step for each flag.
@@ -110,15 +110,15 @@ pub struct StationText {
 
 impl StationText {
     /// The text about a station at a port of that baud rate.
-    pub fn new((port, baud): (&str, u32), status: &Status, settings: &Settings, traffic: Traffic) -> Self {
-        let damaged = status.damaged_packets.saturating_add(traffic.damaged);
+    pub fn new((port, baud): (&str, u32), status: &Status, settings: &Settings, link: LinkStats) -> Self {
+        let damaged = status.damaged_packets.saturating_add(link.damaged);
         let camera = match (camera_word(status.camera), status.camera_name.as_str()) {
             (word, "") => word.to_owned(),
             (word, name) => format!("{word}: {name}"),
         };
         Self {
             camera,
-            line: format!("{port}, {baud} baud, {damaged} damaged, {} lost", traffic.events_lost),
+            line: format!("{port}, {baud} baud, {damaged} damaged, {} lost", link.events_lost),
             dropped: format!(
                 "{} frames at the camera, {} images on the line",
                 status.frames_skipped, status.frames_unsent

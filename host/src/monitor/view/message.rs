@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::display::{FrameText, StationText};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::Gates;
-use crate::station::client::Traffic;
+use crate::station::client::LinkStats;
 use crate::station::link_state::LinkState;
 use crate::support::brightness::percent;
 
@@ -119,7 +119,7 @@ impl StationView {
         identity: &Identity,
         status: &Status,
         settings: &Settings,
-        traffic: Traffic,
+        link: LinkStats,
         viewers: usize,
     ) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl StationView {
             illumination_percent: percent(settings.illumination),
             pixel_size_um: settings.pixel_size.map(shared::PixelSize::get),
             viewers,
-            text: StationText::new(line, status, settings, traffic),
+            text: StationText::new(line, status, settings, link),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::fragment_assembler::FragmentAssembler;
 use super::message::{Activity, FrameView, NucleiView, StationView, ViewMessage};
 use crate::records::frame_record::FrameRecord;
 use crate::records::gates::Gates;
-use crate::station::client::Traffic;
+use crate::station::client::LinkStats;
 use crate::station::link_state::LinkState;
 
 /// Commands that may wait.
@@ -72,9 +72,9 @@ impl ViewPublisher {
         identity: &Identity,
         status: &Status,
         settings: &Settings,
-        traffic: Traffic,
+        link: LinkStats,
     ) {
-        let view = StationView::new(line, identity, status, settings, traffic, self.feed.viewers());
+        let view = StationView::new(line, identity, status, settings, link, self.feed.viewers());
         self.feed.publish(ViewMessage::Station(view));
     }
 

@@ -9,19 +9,20 @@ use shared::wire::{CHUNK, CaptureInfo, CapturePart, CaptureState, FrameReport, R
 use shared::{LabelCodecError, LabelImage, decode_labels};
 use thiserror::Error;
 
-use super::{ATTEMPTS, Line, LinkError, OperationUpdate, Station};
+use super::in_flight::InFlight;
+use super::{LinkError, OperationUpdate, REQUEST_ATTEMPTS, StationClient, Transport};
 
 /// Requests in flight, which keep the line busy while the station prepares the next chunk.
 const WINDOW: usize = 4;
 /// Maximum length of a part, bytes: four times the maximum pixels of an image.
 const MAX_PART: u32 = 1 << 28;
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A frame that takes longer will not arrive.
-const FRAME_PATIENCE: Duration = Duration::from_secs(120);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A frame with everything the station knows about it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Captured {
+pub struct CapturedFrame {
     /// The frame's result.
     pub report: FrameReport,
     /// The image, PNG.
@@ -50,10 +51,10 @@ pub enum CaptureProgress {
 
 /// What became of asking for a frame.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shot {
+pub enum CaptureOutcome {
     /// Here it is.
-    Taken(Box<Captured>),
-    /// The images came to their end.
+    Taken(Box<CapturedFrame>),
+    /// The pictures came to their end.
     Finished,
     /// No camera delivers.
     CameraAbsent,
@@ -61,12 +62,12 @@ pub enum Shot {
     Stopped,
 }
 
-impl Shot {
+impl CaptureOutcome {
     /// The frame.
     ///
     /// # Errors
     /// [`Failure`] with the reason why there is none.
-    pub fn into_frame(self) -> Result<Box<Captured>, Failure> {
+    pub fn into_frame(self) -> Result<Box<CapturedFrame>, Failure> {
         match self {
             Self::Taken(captured) => Ok(captured),
             Self::Finished => Err(Failure::failed(
@@ -89,8 +90,8 @@ pub enum CaptureError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The station keeps saying that the frame is on its way.
-    #[error("the station did not deliver the frame within {} s", FRAME_PATIENCE.as_secs())]
-    Overdue,
+    #[error("the station did not deliver the frame within {} s", FRAME_TIMEOUT.as_secs())]
+    Timeout,
     /// The data read is not a label image of the frame.
     #[error("the labels that the station sent for frame {frame} are damaged")]
     Labels {
@@ -114,7 +115,7 @@ impl From<CaptureError> for Failure {
     }
 }
 
-impl<L: Line> Station<L> {
+impl<T: Transport> StationClient<T> {
     /// Captures and reads the frame of that token, which must differ for every frame.
     ///
     /// `on_update` receives every event that arrives meanwhile, in order, and the progress with every answer of the
@@ -127,29 +128,29 @@ impl<L: Line> Station<L> {
         token: u32,
         stop: &AtomicBool,
         mut on_update: impl FnMut(OperationUpdate<CaptureProgress>),
-    ) -> Result<Shot, CaptureError> {
+    ) -> Result<CaptureOutcome, CaptureError> {
         let start = Instant::now();
         loop {
             let state = match self.request(&Request::Capture { token }, &[])?.0 {
                 Response::Capture(state) => state,
-                _ => return Err(self.unfitting().into()),
+                _ => return Err(self.unexpected().into()),
             };
             match state {
-                CaptureState::Pending if stop.load(Ordering::Relaxed) => return Ok(Shot::Stopped),
-                CaptureState::Pending if start.elapsed() > FRAME_PATIENCE => {
-                    return Err(CaptureError::Overdue);
+                CaptureState::Pending if stop.load(Ordering::Relaxed) => return Ok(CaptureOutcome::Stopped),
+                CaptureState::Pending if start.elapsed() > FRAME_TIMEOUT => {
+                    return Err(CaptureError::Timeout);
                 }
                 CaptureState::Pending => {
                     on_update(OperationUpdate::Progress(CaptureProgress::Pending));
-                    self.wait(ASK_AGAIN)?;
+                    self.wait(POLL_INTERVAL)?;
                     self.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut on_update);
                 }
                 CaptureState::Ready(info) => {
                     let captured = self.read(token, info, &mut on_update)?;
-                    return Ok(Shot::Taken(Box::new(captured)));
+                    return Ok(CaptureOutcome::Taken(Box::new(captured)));
                 }
-                CaptureState::Finished => return Ok(Shot::Finished),
-                CaptureState::CameraAbsent => return Ok(Shot::CameraAbsent),
+                CaptureState::Finished => return Ok(CaptureOutcome::Finished),
+                CaptureState::CameraAbsent => return Ok(CaptureOutcome::CameraAbsent),
             }
         }
     }
@@ -159,7 +160,7 @@ impl<L: Line> Station<L> {
         token: u32,
         info: CaptureInfo,
         on_update: &mut impl FnMut(OperationUpdate<CaptureProgress>),
-    ) -> Result<Captured, CaptureError> {
+    ) -> Result<CapturedFrame, CaptureError> {
         let CaptureInfo { report, picture_length, labels_length, truth_length } = info;
         let picture_png = self.read_part(token, CapturePart::Picture, picture_length, on_update)?;
         let encoded = self.read_part(token, CapturePart::Labels, labels_length, on_update)?;
@@ -170,7 +171,7 @@ impl<L: Line> Station<L> {
                 Some(labels_of(&report, &self.read_part(token, CapturePart::Truth, length, on_update)?)?)
             }
         };
-        Ok(Captured { report, picture_png, labels, labels_bytes: encoded.len(), truth })
+        Ok(CapturedFrame { report, picture_png, labels, labels_bytes: encoded.len(), truth })
     }
 
     /// Reads all of a part, several pieces at a time. The line keeps order: an answer means that those
@@ -183,35 +184,34 @@ impl<L: Line> Station<L> {
         on_update: &mut impl FnMut(OperationUpdate<CaptureProgress>),
     ) -> Result<Vec<u8>, LinkError> {
         if length > MAX_PART {
-            return Err(self.unfitting());
+            return Err(self.unexpected());
         }
         let mut bytes = vec![0; length as usize];
         let mut wanted: VecDeque<u32> = (0..length).step_by(CHUNK as usize).collect();
-        let mut asked: VecDeque<(u16, u32)> = VecDeque::new();
+        let mut in_flight = InFlight::new();
         let (mut silences, mut read) = (0, 0);
-        while !(wanted.is_empty() && asked.is_empty()) {
-            while asked.len() < WINDOW
+        while !wanted.is_empty() || in_flight.len() > 0 {
+            while in_flight.len() < WINDOW
                 && let Some(offset) = wanted.pop_front()
             {
-                asked.push_back((self.send(&Request::ReadCapture { token, part, offset }, &[])?, offset));
+                in_flight.push(self.send(&Request::ReadCapture { token, part, offset }, &[])?, offset);
             }
-            let Some(reply) = self.next_reply(self.reply_wait())? else {
+            let Some(reply) = self.next_reply(self.response_timeout())? else {
                 silences += 1;
-                if silences == ATTEMPTS {
-                    return Err(LinkError::Silent { port: self.port.clone() });
+                if silences == REQUEST_ATTEMPTS {
+                    return Err(LinkError::Timeout { port: self.port.clone() });
                 }
-                self.traffic.retried += asked.len() as u32;
-                wanted.extend(asked.drain(..).map(|(_, offset)| offset));
+                self.stats.retransmits += in_flight.len() as u32;
+                wanted.extend(in_flight.clear());
                 continue;
             };
-            let Some(at) = asked.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
-                self.traffic.late += 1;
+            let Some((offset, lost)) = in_flight.acknowledge(reply.sequence) else {
+                self.stats.late_responses += 1;
                 continue;
             };
             silences = 0;
-            self.traffic.retried += at as u32;
-            wanted.extend(asked.drain(..at).map(|(_, offset)| offset));
-            let Some((_, offset)) = asked.pop_front() else { continue };
+            self.stats.retransmits += lost.len() as u32;
+            wanted.extend(lost);
             let place = offset as usize..offset.saturating_add(CHUNK).min(length) as usize;
             match reply.response {
                 Some(Response::CaptureData { token: of, offset: at })
@@ -222,7 +222,7 @@ impl<L: Line> Station<L> {
                     on_update(OperationUpdate::Progress(CaptureProgress::Reading { bytes: read, length }));
                 }
                 Some(Response::Refused(refusal)) => return Err(refusal.into()),
-                _ => return Err(self.unfitting()),
+                _ => return Err(self.unexpected()),
             }
             self.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut *on_update);
         }

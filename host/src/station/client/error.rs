@@ -11,12 +11,12 @@ use crate::station::key_store::KeyStoreError;
 
 /// What was received instead of a station's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum LineObservation {
     /// Nothing.
     Silence,
-    /// Bytes that make no packet.
+    /// Bytes that are no packet.
     Noise,
-    /// What was sent.
+    /// The bytes that were sent.
     Echo,
 }
 
@@ -59,25 +59,25 @@ pub enum LinkError {
         #[source]
         source: io::Error,
     },
-    /// Nobody answered the first request.
-    #[error("no station answered on {port}{}", match heard {
-        Heard::Silence => "",
-        Heard::Noise => ": received data is not valid (wrong baud rate?)",
-        Heard::Echo => ": the port echoes what is sent",
+    /// No station responded to the handshake.
+    #[error("no station answered on {port}{}", match observed {
+        LineObservation::Silence => "",
+        LineObservation::Noise => ": received data is not valid (wrong baud rate?)",
+        LineObservation::Echo => ": the port echoes what is sent",
     })]
     NoStation {
         /// The port.
         port: String,
-        /// What came instead.
-        heard: Heard,
+        /// What arrived instead.
+        observed: LineObservation,
     },
     /// The command was cancelled before a station answered.
     #[error("no station on {port} answered before the program was stopped")]
-    Stopped {
+    Cancelled {
         /// The port.
         port: String,
     },
-    /// The station is of another protocol version.
+    /// The station speaks another protocol version.
     #[error("the station on {port} speaks protocol {station}, this program {PROTOCOL_VERSION}")]
     Protocol {
         /// The port.
@@ -85,9 +85,9 @@ pub enum LinkError {
         /// The station's version.
         station: u16,
     },
-    /// The station answered before, and now does not.
+    /// The station responded before, and now does not.
     #[error("the station on {port} no longer answers")]
-    Silent {
+    Timeout {
         /// The port.
         port: String,
     },
@@ -101,7 +101,7 @@ pub enum LinkError {
     NoKey(#[source] KeyStoreError),
     /// The response does not match the request.
     #[error("the station on {port} sent an unexpected response")]
-    Unfitting {
+    UnexpectedResponse {
         /// The port.
         port: String,
     },
@@ -123,15 +123,17 @@ impl LinkError {
     }
 
     /// Whether the same request may succeed once the line or the station is back.
-    pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::NoPort { .. } | Self::Lost { .. } | Self::NoStation { .. } | Self::Silent { .. })
-            || matches!(self, Self::Busy { .. } | Self::Open { .. })
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::NoPort { .. } | Self::Lost { .. } | Self::NoStation { .. } | Self::Timeout { .. }
+        ) || matches!(self, Self::Busy { .. } | Self::Open { .. })
     }
 
     /// The exit code of a command that ends with it.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::NoKey(_) | Self::Encode(_) | Self::Stopped { .. } => Exit::Failed,
+            Self::Refused(_) | Self::NoKey(_) | Self::Encode(_) | Self::Cancelled { .. } => Exit::Failed,
             _ => Exit::StationAbsent,
         }
     }
@@ -146,19 +148,19 @@ impl LinkError {
                 "join the group that owns the port, usually with: sudo usermod -aG dialout $USER, then log in again"
                     .into()
             }
-            Self::Stopped { .. } => "run the command again".into(),
+            Self::Cancelled { .. } => "run the command again".into(),
             Self::Busy { .. } => "stop the program that uses it, such as another nuclei-host".into(),
-            Self::Lost { .. } | Self::Silent { .. } => {
+            Self::Lost { .. } | Self::Timeout { .. } => {
                 "check the cable and the station's power, then run the command again".into()
             }
-            Self::NoStation { heard: Heard::Silence, .. } => {
+            Self::NoStation { observed: LineObservation::Silence, .. } => {
                 "check the port, the station's power, and that --baud is at least the rate in its settings"
                     .into()
             }
-            Self::NoStation { heard: Heard::Noise, .. } => {
+            Self::NoStation { observed: LineObservation::Noise, .. } => {
                 "set --baud to the rate in the station's settings, or choose another port".into()
             }
-            Self::NoStation { heard: Heard::Echo, .. } => {
+            Self::NoStation { observed: LineObservation::Echo, .. } => {
                 "remove the loopback plug, or choose another port".into()
             }
             Self::Protocol { station, .. } if *station < PROTOCOL_VERSION => {
@@ -175,7 +177,7 @@ impl LinkError {
                 format!("run the command again in {seconds} s; counting continues")
             }
             Self::NoKey(error) => error.next_step(),
-            Self::Refused(_) | Self::Unfitting { .. } | Self::Encode(_) => {
+            Self::Refused(_) | Self::UnexpectedResponse { .. } | Self::Encode(_) => {
                 "check with nuclei-host station status that both sides have the same version".into()
             }
         }

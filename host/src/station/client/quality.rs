@@ -1,13 +1,13 @@
 //! Line quality: packet loss, round-trip time, throughput.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use shared::wire::{CHUNK, Request, Response};
+use shared::wire::{CHUNK, Request, Response, line_share};
 
-use super::{Line, LinkError, Station};
+use super::in_flight::InFlight;
+use super::{LinkError, StationClient, Transport};
 
 /// Packets echoed one by one, to measure the round-trip time.
 const PINGS: u32 = 40;
@@ -51,14 +51,14 @@ impl LineQuality {
 ///
 /// # Errors
 /// [`LinkError`] when the line is lost or the station refuses.
-pub fn measure<L: Line>(
-    station: &mut Station<L>,
+pub fn measure<T: Transport>(
+    station: &mut StationClient<T>,
     time: Duration,
     stop: &AtomicBool,
     mut on_step: impl FnMut(f64),
 ) -> Result<LineQuality, LinkError> {
-    let damaged = station.traffic().damaged;
-    let mut tally = Tally::default();
+    let damaged = station.stats().damaged;
+    let mut tally = Tally { packets: 0, lost: 0, altered: 0, in_flight: InFlight::new() };
     let mut round_trips = Vec::new();
     for _ in 0..PINGS {
         if stop.load(Ordering::Relaxed) {
@@ -66,7 +66,7 @@ pub fn measure<L: Line>(
         }
         let sent = Instant::now();
         tally.send(station, PING_BYTES)?;
-        if tally.hear(station)? > 0 {
+        if tally.receive(station)? > 0 {
             round_trips.push(sent.elapsed().as_secs_f64() * 1000.0);
         }
     }
@@ -75,16 +75,16 @@ pub fn measure<L: Line>(
     let start = Instant::now();
     let mut bytes = 0;
     while !stop.load(Ordering::Relaxed) && start.elapsed() < time {
-        while tally.asked.len() < WINDOW {
+        while tally.in_flight.len() < WINDOW {
             tally.send(station, CHUNK as usize)?;
         }
-        bytes += tally.hear(station)?;
+        bytes += tally.receive(station)?;
         on_step(start.elapsed().as_secs_f64() / time.as_secs_f64());
         station.take_events();
     }
     let seconds = start.elapsed().as_secs_f64().max(1e-9);
-    while !tally.asked.is_empty() {
-        tally.hear(station)?;
+    while tally.in_flight.len() > 0 {
+        tally.receive(station)?;
     }
     let bytes_per_second = bytes as f64 / seconds;
     Ok(LineQuality {
@@ -92,47 +92,40 @@ pub fn measure<L: Line>(
         lost: tally.lost,
         altered: tally.altered,
         error_rate: f64::from(tally.lost + tally.altered) / f64::from(tally.packets.max(1)),
-        damaged: station.traffic().damaged - damaged,
+        damaged: station.stats().damaged - damaged,
         round_trip_min_ms: round_trips.first().copied(),
         round_trip_median_ms: round_trips.get(round_trips.len() / 2).copied(),
         round_trip_max_ms: round_trips.last().copied(),
         bytes_per_second,
-        // A byte is ten bits on the line: start, eight, stop.
-        line_share: bytes_per_second * 10.0 / f64::from(station.baud().max(1)),
+        line_share: line_share(bytes_per_second, station.baud()),
     })
 }
 
-#[derive(Default)]
 struct Tally {
     packets: u32,
     lost: u32,
     altered: u32,
-    asked: VecDeque<(u16, Vec<u8>)>,
+    in_flight: InFlight<Vec<u8>>,
 }
 
 impl Tally {
-    fn send<L: Line>(&mut self, station: &mut Station<L>, length: usize) -> Result<(), LinkError> {
+    fn send<T: Transport>(&mut self, station: &mut StationClient<T>, length: usize) -> Result<(), LinkError> {
         let bytes = pattern(self.packets, length);
         self.packets += 1;
         let sequence = station.send(&Request::Echo, &bytes)?;
-        self.asked.push_back((sequence, bytes));
+        self.in_flight.push(sequence, bytes);
         Ok(())
     }
 
     /// Waits for a packet to come back; the bytes of those that did, whole. The line keeps order: those
     /// sent before it are lost.
-    fn hear<L: Line>(&mut self, station: &mut Station<L>) -> Result<usize, LinkError> {
-        let Some(reply) = station.next_reply(station.reply_wait())? else {
-            self.lost += self.asked.len() as u32;
-            self.asked.clear();
+    fn receive<T: Transport>(&mut self, station: &mut StationClient<T>) -> Result<usize, LinkError> {
+        let Some(reply) = station.next_reply(station.response_timeout())? else {
+            self.lost += self.in_flight.clear().count() as u32;
             return Ok(0);
         };
-        let Some(at) = self.asked.iter().position(|&(sequence, _)| sequence == reply.sequence) else {
-            return Ok(0);
-        };
-        self.lost += at as u32;
-        self.asked.drain(..at);
-        let Some((_, bytes)) = self.asked.pop_front() else { return Ok(0) };
+        let Some((bytes, lost)) = self.in_flight.acknowledge(reply.sequence) else { return Ok(0) };
+        self.lost += lost.len() as u32;
         match reply.response {
             Some(Response::Refused(refusal)) => Err(refusal.into()),
             Some(Response::Echo) if reply.bulk == bytes => Ok(bytes.len()),

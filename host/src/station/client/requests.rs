@@ -7,9 +7,9 @@ use shared::wire::{
     Status, Stream,
 };
 
-use super::{Line, LinkError, Station, Tries};
+use super::{LinkError, RetryPolicy, StationClient, Transport};
 
-impl<L: Line> Station<L> {
+impl<T: Transport> StationClient<T> {
     /// The station's status.
     ///
     /// # Errors
@@ -17,19 +17,23 @@ impl<L: Line> Station<L> {
     pub fn status(&mut self) -> Result<Status, LinkError> {
         match self.request(&Request::Status, &[])?.0 {
             Response::Status(status) => Ok(status),
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 
     /// The station's status, requested once; `None` without a response in time.
     ///
     /// # Errors
-    /// [`LinkError`], but for [`LinkError::Silent`].
+    /// [`LinkError`], but for [`LinkError::Timeout`].
     pub fn status_within(&mut self, wait: Duration) -> Result<Option<Status>, LinkError> {
-        match self.ask(&Request::Status, &[], Tries { attempts: 1, wait, is_over: || false }) {
+        match self.transact(
+            &Request::Status,
+            &[],
+            RetryPolicy { max_attempts: 1, per_attempt_timeout: wait, cancelled: || false },
+        ) {
             Ok((Response::Status(status), _)) => Ok(Some(status)),
-            Ok(_) => Err(self.unfitting()),
-            Err(LinkError::Silent { .. }) => Ok(None),
+            Ok(_) => Err(self.unexpected()),
+            Err(LinkError::Timeout { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -55,7 +59,7 @@ impl<L: Line> Station<L> {
     fn slot_report(&self, answer: Response) -> Result<SlotReport, LinkError> {
         match answer {
             Response::Slots(slots) => Ok(slots),
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -80,7 +84,7 @@ impl<L: Line> Station<L> {
     fn stage_progress(&self, answer: Response) -> Result<StageProgress, LinkError> {
         match answer {
             Response::Stage(progress) => Ok(progress),
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -105,7 +109,7 @@ impl<L: Line> Station<L> {
     fn settings_of(&self, answer: Response) -> Result<Settings, LinkError> {
         match answer {
             Response::Settings(settings) => Ok(settings),
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -116,7 +120,7 @@ impl<L: Line> Station<L> {
     pub fn flat_field(&mut self) -> Result<Option<FlatFieldDigest>, LinkError> {
         match self.request(&Request::FlatField, &[])?.0 {
             Response::FlatField(digest) => Ok(digest),
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -124,7 +128,7 @@ impl<L: Line> Station<L> {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub fn quieten(&mut self) -> Result<Settings, LinkError> {
+    pub fn pause_streams(&mut self) -> Result<Settings, LinkError> {
         let before = self.settings()?;
         self.stream(Stream::Off, Stream::Off)?;
         Ok(before)

@@ -9,7 +9,7 @@ use shared::wire::{
     SequencedEvent,
 };
 
-use super::Line;
+use super::Transport;
 
 /// What a scripted station does with a request: packets to send back.
 pub type Script = Box<dyn FnMut(Packet) -> Vec<Packet>>;
@@ -67,7 +67,7 @@ impl Scripted {
     }
 }
 
-impl Line for Scripted {
+impl Transport for Scripted {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut came: Vec<Result<Packet, PacketError>> = Vec::new();
         self.accumulator.push(bytes, |packet| came.push(packet));
@@ -87,7 +87,7 @@ impl Line for Scripted {
         Ok(())
     }
 
-    fn receive(&mut self, room: &mut [u8], _wait: Duration) -> io::Result<usize> {
-        io::Read::read(&mut self.to_host, room)
+    fn receive(&mut self, buffer: &mut [u8], _wait: Duration) -> io::Result<usize> {
+        io::Read::read(&mut self.to_host, buffer)
     }
 }

@@ -3,13 +3,13 @@
 use shared::trust::SecretKey;
 use shared::wire::{Challenge, Change, Refusal, Request, Response, Trust, TrustRefusal};
 
-use super::{Line, LinkError, Station};
+use super::{LinkError, StationClient, Transport};
 use crate::station::key_store::KeyStoreError;
 
 /// How often a challenge may be stale before that counts as a failure.
 const CHALLENGES: u32 = 3;
 
-impl<L: Line> Station<L> {
+impl<T: Transport> StationClient<T> {
     /// Signs with this key if the station requires it, or reports why there is none.
     pub fn sign_with(&mut self, key: Result<SecretKey, KeyStoreError>) {
         match key {
@@ -77,7 +77,7 @@ impl<L: Line> Station<L> {
                 self.challenge = Some(challenge);
                 Ok(challenge)
             }
-            _ => Err(self.unfitting()),
+            _ => Err(self.unexpected()),
         }
     }
 }

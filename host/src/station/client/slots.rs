@@ -4,7 +4,7 @@ use host_console::Failure;
 use shared::wire::{ModelDigest, Slot, SlotContent, SlotReport, SlotState};
 use thiserror::Error;
 
-use super::{Line, LinkError, Station};
+use super::{LinkError, StationClient, Transport};
 
 /// The content of a slot. The factory model counts as confirmed, and its length is not reported.
 pub const fn content(slots: &SlotReport, slot: Slot) -> SlotContent {
@@ -48,7 +48,9 @@ impl From<RevertError> for Failure {
 ///
 /// # Errors
 /// [`RevertError`].
-pub fn revert_running<L: Line>(station: &mut Station<L>) -> Result<(ModelDigest, SlotReport), RevertError> {
+pub fn revert_running<T: Transport>(
+    station: &mut StationClient<T>,
+) -> Result<(ModelDigest, SlotReport), RevertError> {
     let before = station.slots()?;
     if before.active == Slot::Factory {
         return Err(RevertError::Factory);

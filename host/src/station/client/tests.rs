@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 use proptest::prelude::*;
 use shared::wire::{
     BootId, CHUNK, CaptureInfo, CapturePart, CaptureState, Downgrade, FrameReport, ModelDigest, ModelRefusal,
-    Name, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
+    Name, Notice, QcFlags, RETRANSMIT_CAPACITY, RetransmitBuffer, SequencedEvent, StageProgress, StageTimes,
 };
 use shared::{DutyCycle, LabelImage, encode_labels};
 
@@ -15,8 +15,8 @@ fn identity(protocol: u16) -> Response {
     Response::Hello(Identity { protocol, version: Name::new(), name: Name::new() })
 }
 
-fn station(line: Scripted) -> Station<Scripted> {
-    Station::new(line, "memory", DEFAULT_BAUD)
+fn station(line: Scripted) -> StationClient<Scripted> {
+    StationClient::new(line, "memory", DEFAULT_BAUD)
 }
 
 fn silent() -> Scripted {
@@ -52,8 +52,8 @@ fn greets_through_noise_and_a_lost_request() {
     line.lose = vec![0, 1];
     line.to_host.extend(b"login: \x00\xff\xff");
     let mut station = station(line);
-    assert_eq!(station.greet().unwrap().protocol, PROTOCOL_VERSION);
-    assert_eq!((station.traffic().retried, station.traffic().damaged), (2, 2));
+    assert_eq!(station.handshake().unwrap().protocol, PROTOCOL_VERSION);
+    assert_eq!((station.stats().retransmits, station.stats().damaged), (2, 2));
 }
 
 #[test]
@@ -64,9 +64,13 @@ fn what_is_no_station_is_told_by_what_it_says() {
         line
     };
     let echo = || Scripted::new(Box::new(|packet| vec![packet]));
-    for (line, expected) in [(silent(), Heard::Silence), (noise(), Heard::Noise), (echo(), Heard::Echo)] {
-        let error = station(line).greet().unwrap_err();
-        assert!(matches!(error, LinkError::NoStation { heard, .. } if heard == expected), "{error}");
+    for (line, expected) in [
+        (silent(), LineObservation::Silence),
+        (noise(), LineObservation::Noise),
+        (echo(), LineObservation::Echo),
+    ] {
+        let error = station(line).handshake().unwrap_err();
+        assert!(matches!(error, LinkError::NoStation { observed, .. } if observed == expected), "{error}");
     }
 }
 
@@ -83,7 +87,7 @@ fn another_version_is_told_however_it_is_said() {
     by_header.to_host.extend(&framed[..length]);
     by_header.to_host.push_back(0);
     for line in [by_refusal, by_identity, by_header] {
-        let error = station(line).greet().unwrap_err();
+        let error = station(line).handshake().unwrap_err();
         assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
         let told = host_console::Failure::from(error);
         assert_eq!(told.exit(), host_console::Exit::StationAbsent);
@@ -126,12 +130,12 @@ fn packet(sequence: u16, message: Message) -> Vec<u8> {
 }
 
 /// The frames that are told until nothing is on the line any more.
-fn frames(station: &mut Station<Scripted>) -> Vec<u32> {
+fn frames(station: &mut StationClient<Scripted>) -> Vec<u32> {
     let mut frames = Vec::new();
     loop {
         match station.next_event(Duration::ZERO).unwrap() {
-            Some(Told::ReliableEvent(ReliableEvent::Frame(report))) => frames.push(report.frame),
-            None if station.line.to_host.is_empty() => return frames,
+            Some(Incoming::Event(ReliableEvent::Frame(report))) => frames.push(report.frame),
+            None if station.transport.to_host.is_empty() => return frames,
             None => {}
             other => panic!("{other:?}"),
         }
@@ -174,29 +178,29 @@ fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
         let mut line = resending(9);
         line.lose = lose.clone();
         // A line that takes no time: what does not come at once does not come.
-        let waits = Waits { answer: Duration::ZERO, ..Waits::default() };
-        let mut station = Station::new(line, "memory", u32::MAX).with_waits(waits);
-        station.greet().unwrap();
+        let timeouts = Timeouts { response: Duration::ZERO, ..Timeouts::default() };
+        let mut station = StationClient::new(line, "memory", u32::MAX).with_timeouts(timeouts);
+        station.handshake().unwrap();
         for number in [2, 3, 3, 2, 6, 5, 8] {
-            station.line.to_host.extend(sequenced(1, number));
+            station.transport.to_host.extend(sequenced(1, number));
         }
         let told: Vec<u32> = (0..=lose.len()).flat_map(|_| frames(&mut station)).collect();
         assert_eq!(told, [2, 3, 4, 5, 6, 7, 8], "{lose:?}");
-        let traffic = station.traffic();
-        assert_eq!((traffic.events_lost, traffic.events_regained), (0, 3));
-        assert!(traffic.events_stale >= 2, "{traffic:?}");
+        let stats = station.stats();
+        assert_eq!((stats.events_lost, stats.events_recovered), (0, 3));
+        assert!(stats.events_duplicate >= 2, "{stats:?}");
     }
 }
 
 #[test]
 fn what_the_station_no_longer_keeps_is_told_as_lost() {
     let mut station = station(resending(RETRANSMIT_CAPACITY as u32 + 20));
-    station.greet().unwrap();
-    station.line.to_host.extend([sequenced(1, 3), sequenced(1, 10)].concat());
+    station.handshake().unwrap();
+    station.transport.to_host.extend([sequenced(1, 3), sequenced(1, 10)].concat());
     let told = frames(&mut station);
     let all = [3, 10].into_iter().chain(20..RETRANSMIT_CAPACITY as u32 + 20);
     assert_eq!(told, all.collect::<Vec<u32>>());
-    assert_eq!(station.traffic().events_lost, 6 + 9);
+    assert_eq!(station.stats().events_lost, 6 + 9);
 }
 
 #[test]
@@ -205,34 +209,34 @@ fn what_the_line_before_still_held_is_not_taken_for_new() {
     line.to_host.extend([sequenced(1, 7), sequenced(1, 8)].concat());
     let mut before = station(line);
     before.request(&Request::Echo, &[]).unwrap();
-    let request = before.numbering.next_request();
+    let request = before.session.next_request();
 
     let mut line = resending(12);
     line.to_host.extend(sequenced(1, 8));
     line.to_host.extend(
         [packet(request, Response::Echo.into()), sequenced(1, 9), sequenced(1, 7), sequenced(0, 3)].concat(),
     );
-    let mut after = station(line).with_numbering(before.numbering());
-    assert!(after.greet().is_ok(), "an answer of the line before was taken for the greeting's");
+    let mut after = station(line).with_session(before.session());
+    assert!(after.handshake().is_ok(), "an answer of the line before was taken for the greeting's");
     // The last two were told while no line was open.
     assert_eq!(frames(&mut after), [9, 10, 11]);
-    assert_eq!((after.traffic().late, after.traffic().events_stale), (1, 3));
+    assert_eq!((after.stats().late_responses, after.stats().events_duplicate), (1, 3));
 }
 
 #[test]
 fn a_station_that_was_started_anew_is_followed_from_its_first_result_on() {
     let mut station = station(resending(4));
-    station.greet().unwrap();
-    station.line.to_host.extend([sequenced(0, 70), sequenced(0, 71), sequenced(1, 3)].concat());
+    station.handshake().unwrap();
+    station.transport.to_host.extend([sequenced(0, 70), sequenced(0, 71), sequenced(1, 3)].concat());
     assert_eq!(frames(&mut station), [70, 71, 0, 1, 2, 3]);
-    assert_eq!((station.traffic().events_stale, station.traffic().events_lost), (1, 0));
+    assert_eq!((station.stats().events_duplicate, station.stats().events_lost), (1, 0));
 }
 
 #[test]
 fn a_new_host_is_told_nothing_old() {
     let mut station = station(resending(9));
-    station.greet().unwrap();
-    station.line.to_host.extend(sequenced(1, 9));
+    station.handshake().unwrap();
+    station.transport.to_host.extend(sequenced(1, 9));
     assert_eq!(frames(&mut station), [9]);
 }
 
@@ -243,15 +247,15 @@ fn late_and_unfitting_answers_are_not_taken_for_the_right_ones() {
     Packet::new(12345, Response::Echo).encode(&mut late).unwrap();
     line.to_host.extend(late);
     let mut station = station(line);
-    assert!(matches!(station.status(), Err(LinkError::Unfitting { .. })));
-    assert_eq!(station.traffic().late, 1);
+    assert!(matches!(station.status(), Err(LinkError::UnexpectedResponse { .. })));
+    assert_eq!(station.stats().late_responses, 1);
 }
 
 #[test]
 fn a_station_that_falls_silent_is_told() {
     let mut station = station(silent());
-    assert!(matches!(station.status(), Err(LinkError::Silent { .. })));
-    assert_eq!(station.traffic().retried, ATTEMPTS - 1);
+    assert!(matches!(station.status(), Err(LinkError::Timeout { .. })));
+    assert_eq!(station.stats().retransmits, REQUEST_ATTEMPTS - 1);
 }
 
 proptest! {
@@ -263,7 +267,7 @@ proptest! {
         line.to_host.extend(bytes);
         let mut station = station(line);
         while station.next_event(Duration::ZERO).unwrap().is_some() {}
-        prop_assert!(station.traffic().damaged as usize >= damaged);
+        prop_assert!(station.stats().damaged as usize >= damaged);
         prop_assert!(station.request(&Request::Echo, &[]).is_ok());
     }
 }
@@ -330,7 +334,7 @@ impl Flashable {
         Response::Stage(self.progress)
     }
 
-    fn into_station(mut self, lose: Vec<u32>) -> Station<Scripted> {
+    fn into_station(mut self, lose: Vec<u32>) -> StationClient<Scripted> {
         let mut line =
             memory_line(move |request, bulk| (vec![], Some((self.answer(&request, bulk), vec![]))));
         line.lose = lose;
@@ -342,7 +346,7 @@ fn file(chunks: u32) -> Vec<u8> {
     (0..chunks * CHUNK + 100).map(|i| (i % 251) as u8).collect()
 }
 
-fn step(update: OperationUpdate<FlashStep>) -> Option<FlashStep> {
+fn step(update: OperationUpdate<FlashProgress>) -> Option<FlashProgress> {
     match update {
         OperationUpdate::Progress(step) => Some(step),
         OperationUpdate::Event(_) => None,
@@ -350,9 +354,9 @@ fn step(update: OperationUpdate<FlashStep>) -> Option<FlashStep> {
 }
 
 /// The frames among what an operation reported, and then those that still wait at the client.
-fn frames_of<P>(updates: &[OperationUpdate<P>], station: &mut Station<Scripted>) -> Vec<u32> {
-    let frame = |event: &Told| match event {
-        Told::ReliableEvent(ReliableEvent::Frame(report)) => report.frame,
+fn frames_of<P>(updates: &[OperationUpdate<P>], station: &mut StationClient<Scripted>) -> Vec<u32> {
+    let frame = |event: &Incoming| match event {
+        Incoming::Event(ReliableEvent::Frame(report)) => report.frame,
         other => panic!("{other:?}"),
     };
     let reported = updates.iter().filter_map(|update| match update {
@@ -386,12 +390,29 @@ fn a_flash_passes_on_every_count_and_reports_progress_with_every_answer() {
     let mut updates = Vec::new();
     let flashed =
         flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |update| updates.push(update)).unwrap();
-    assert!(matches!(flashed, Flashed::Confirmed(_)));
-    let verifying = OperationUpdate::Progress(FlashStep::Verifying);
+    assert!(matches!(flashed, FlashOutcome::Confirmed(_)));
+    let verifying = OperationUpdate::Progress(FlashProgress::Verifying);
     assert_eq!(updates.iter().filter(|&update| *update == verifying).count(), 21);
     // 1 announcement, 13 chunks, 1 activation, 22 polls.
     assert_eq!(frames_of(&updates, &mut station), (1..=37).collect::<Vec<_>>());
     assert!(updates.iter().any(|update| matches!(update, OperationUpdate::Event(_))));
+}
+
+#[test]
+fn an_old_announcement_is_not_mistaken_for_the_present_state() {
+    let onnx = file(1);
+    let digest = ModelDigest::of(&onnx);
+    let mut flashable = Flashable::new(&onnx, Ok(()));
+    let failed = StageProgress::Failed { digest, reason: ModelRefusal::NotOnnx };
+    let line = memory_line(move |request, bulk| {
+        let events = match request {
+            Request::Activate { .. } => vec![ReliableEvent::Notice(Notice::Stage(failed))],
+            _ => vec![],
+        };
+        (events, Some((flashable.answer(&request, bulk), vec![])))
+    });
+    let flashed = flash(&mut station(line), &onnx, Downgrade::Refused, &GO_ON, |_| {});
+    assert!(matches!(flashed, Ok(FlashOutcome::Confirmed(_))), "{flashed:?}");
 }
 
 #[test]
@@ -410,10 +431,11 @@ fn flashes_over_a_bad_line_and_through_a_restart() {
         let flashed =
             flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |update| steps.extend(step(update)))
                 .unwrap();
-        let Flashed::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
+        let FlashOutcome::Confirmed(uploaded) = flashed else { panic!("{flashed:?}") };
         assert!(uploaded.bytes as usize <= onnx.len() && uploaded.resent >= resent, "{uploaded:?}");
         assert!(
-            steps.contains(&FlashStep::Verifying) && steps.contains(&FlashStep::Trial { frames_left: 1 })
+            steps.contains(&FlashProgress::Verifying)
+                && steps.contains(&FlashProgress::Trial { frames_left: 1 })
         );
     }
 }
@@ -430,8 +452,8 @@ fn goes_on_where_it_stopped() {
         steps.extend(step(update));
     })
     .unwrap();
-    assert_eq!(steps[0], FlashStep::Resumed { held: 5 * CHUNK });
-    assert!(matches!(flashed, Flashed::Confirmed(uploaded) if uploaded.bytes == 3 * CHUNK + 100));
+    assert_eq!(steps[0], FlashProgress::Resumed { held: 5 * CHUNK });
+    assert!(matches!(flashed, FlashOutcome::Confirmed(uploaded) if uploaded.bytes == 3 * CHUNK + 100));
 }
 
 #[test]
@@ -440,11 +462,11 @@ fn a_stop_leaves_what_the_station_holds() {
     let stop = AtomicBool::new(false);
     let mut station = Flashable::new(&onnx, Ok(())).into_station(vec![]);
     let flashed = flash(&mut station, &onnx, Downgrade::Refused, &stop, |update| {
-        if matches!(step(update), Some(FlashStep::Stored { stored }) if stored >= 6 * CHUNK) {
+        if matches!(step(update), Some(FlashProgress::Sending { held, .. }) if held >= 6 * CHUNK) {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     });
-    assert!(matches!(flashed, Ok(Flashed::Stopped { held }) if (6 * CHUNK..30 * CHUNK).contains(&held)));
+    assert!(matches!(flashed, Ok(FlashOutcome::Stopped { held }) if (6 * CHUNK..30 * CHUNK).contains(&held)));
 }
 
 #[test]
@@ -474,7 +496,7 @@ fn a_station_that_forgets_everything_is_given_up() {
         station(memory_line(|_, _| (vec![], Some((Response::Stage(StageProgress::Idle), vec![])))));
     assert!(matches!(
         flash(&mut station, &onnx, Downgrade::Refused, &GO_ON, |_| {}),
-        Err(FlashError::Forgotten)
+        Err(FlashError::UploadLost)
     ));
 }
 
@@ -511,7 +533,7 @@ fn captures_every_piece_whatever_is_lost() {
         let mut line = camera(states, picture.clone(), encoded.clone());
         line.lose = lose;
         let shot = station(line).capture(9, &GO_ON, |_| {}).unwrap();
-        let Shot::Taken(captured) = shot else { panic!("{shot:?}") };
+        let CaptureOutcome::Taken(captured) = shot else { panic!("{shot:?}") };
         assert_eq!(captured.picture_png, picture);
         assert_eq!((captured.labels, captured.truth), (labels.clone(), None));
     }
@@ -544,12 +566,12 @@ fn a_capture_that_cannot_be_is_no_frame() {
     let info = CaptureInfo { report: report(1), picture_length: 10, labels_length: 3, truth_length: 0 };
     let capture =
         |state: CaptureState| station(camera(vec![state], file(1), vec![1; 3])).capture(9, &GO_ON, |_| {});
-    assert_eq!(capture(CaptureState::Finished).unwrap(), Shot::Finished);
-    assert_eq!(capture(CaptureState::CameraAbsent).unwrap(), Shot::CameraAbsent);
+    assert_eq!(capture(CaptureState::Finished).unwrap(), CaptureOutcome::Finished);
+    assert_eq!(capture(CaptureState::CameraAbsent).unwrap(), CaptureOutcome::CameraAbsent);
     let too_long = CaptureInfo { picture_length: u32::MAX, ..info.clone() };
     assert!(matches!(
         capture(CaptureState::Ready(too_long)),
-        Err(CaptureError::Link(LinkError::Unfitting { .. }))
+        Err(CaptureError::Link(LinkError::UnexpectedResponse { .. }))
     ));
     let other_length = CaptureInfo { picture_length: 9, ..info };
     assert!(capture(CaptureState::Ready(other_length)).is_err());

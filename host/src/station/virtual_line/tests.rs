@@ -1,12 +1,12 @@
 use super::*;
-use crate::station::client::{Line as _, SerialLine};
+use crate::station::client::{SerialTransport, Transport as _};
 
-fn ends(line: &VirtualLine, baud: u32) -> (SerialLine, SerialLine) {
-    let open = |path: PathBuf| SerialLine::open(path.to_str().unwrap(), baud).unwrap();
+fn ends(line: &VirtualLine, baud: u32) -> (SerialTransport, SerialTransport) {
+    let open = |path: PathBuf| SerialTransport::open(path.to_str().unwrap(), baud).unwrap();
     (open(line.host_end()), open(line.station_end()))
 }
 
-fn receive(end: &mut SerialLine, count: usize) -> Vec<u8> {
+fn receive(end: &mut SerialTransport, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut room = [0; 4096];
     while bytes.len() < count {
@@ -18,7 +18,7 @@ fn receive(end: &mut SerialLine, count: usize) -> Vec<u8> {
 }
 
 /// An end counts as open once the pump has looked at it: until then bytes for it are lost.
-fn introduce(from: &mut SerialLine, to: &mut SerialLine) {
+fn introduce(from: &mut SerialTransport, to: &mut SerialTransport) {
     let mut room = [0; 16];
     loop {
         from.send(b"?").unwrap();
@@ -74,7 +74,7 @@ fn an_end_closed_and_opened_again_begins_anew() {
         host.send(b"to nobody").unwrap();
         std::thread::yield_now();
     }
-    let mut station = SerialLine::open(line.station_end().to_str().unwrap(), 921_600).unwrap();
+    let mut station = SerialTransport::open(line.station_end().to_str().unwrap(), 921_600).unwrap();
     introduce(&mut host, &mut station);
     host.send(b"again").unwrap();
     assert_eq!(receive(&mut station, 5), b"again");
@@ -86,7 +86,7 @@ fn an_end_may_be_opened_in_the_very_moment_that_it_was_closed() {
     let (host, mut station) = ends(&line, 921_600);
     drop(host);
     for round in 0..100 {
-        let mut host = SerialLine::open(line.host_end().to_str().unwrap(), 921_600).unwrap();
+        let mut host = SerialTransport::open(line.host_end().to_str().unwrap(), 921_600).unwrap();
         // Closed again at any time around the pump's tick.
         std::thread::sleep(TICK * round / 33);
         introduce(&mut host, &mut station);

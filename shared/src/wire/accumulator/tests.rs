@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::{
-    CHUNK, Event, Fragment, MAX_NAME, MAX_PACKET, Message, ModelDigest, Notice, Request, Response,
-    StageProgress,
+    BootId, CHUNK, Event, Fragment, MAX_NAME, MAX_PACKET, Message, ModelDigest, Notice, ReliableEvent,
+    Request, Response, SequencedEvent, StageProgress,
 };
 
 /// Pushes `bytes` in pieces of the given sizes, over and over, and collects what comes.
@@ -53,7 +53,11 @@ fn packet() -> impl Strategy<Value = Packet> {
             offset,
             total
         })),
-        Just(Event::Notice(Notice::Stage(StageProgress::Idle))),
+        Just(Event::Sequenced(SequencedEvent {
+            boot_id: BootId(7),
+            sequence: 70_000,
+            event: ReliableEvent::Notice(Notice::Stage(StageProgress::Idle)),
+        })),
     ];
     let message =
         prop_oneof![request.prop_map_into(), response.prop_map_into(), event.prop_map(Message::from)];

@@ -1,4 +1,4 @@
-use alloc::{vec, vec::Vec};
+use alloc::{collections::VecDeque, vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -22,26 +22,43 @@ const fn sequenced(sequence: u64) -> SequencedEvent {
     SequencedEvent { boot_id: BOOT_ID, sequence, event: event(sequence) }
 }
 
+/// A reorder buffer, and what it delivered since the last look.
+#[derive(Default)]
+struct Receiver {
+    buffer: ReorderBuffer,
+    delivered: Vec<ReliableEvent>,
+}
+
+impl Receiver {
+    fn on_event(&mut self, event: SequencedEvent) {
+        self.buffer.on_event(event, |event| self.delivered.push(event));
+    }
+
+    fn on_range(&mut self, range: EventRange) {
+        self.buffer.on_range(range, |event| self.delivered.push(event));
+    }
+}
+
 /// The numbers of the events delivered since the last call.
-fn delivered(receiver: &mut ReorderBuffer) -> Vec<u64> {
+fn delivered(receiver: &mut Receiver) -> Vec<u64> {
     let sequence = |event: ReliableEvent| match event {
         ReliableEvent::Notice(Notice::Stage(StageProgress::Receiving { received, .. })) => {
             u64::from(received)
         }
         other => panic!("{other:?}"),
     };
-    core::iter::from_fn(|| receiver.pop()).map(sequence).collect()
+    receiver.delivered.drain(..).map(sequence).collect()
 }
 
-fn receiver(received: &[u64]) -> ReorderBuffer {
-    let mut receiver = ReorderBuffer::default();
+fn receiver(received: &[u64]) -> Receiver {
+    let mut receiver = Receiver::default();
     received.iter().for_each(|&sequence| receiver.on_event(sequenced(sequence)));
     receiver
 }
 
 /// The numbers that are requested, if a NACK is due.
-fn requested(receiver: &mut ReorderBuffer, now_ms: u64) -> Option<Vec<u64>> {
-    receiver.poll_nack(now_ms, TIMEOUT_MS).map(|nack| nack.sequences().collect())
+fn requested(receiver: &mut Receiver, now_ms: u64) -> Option<Vec<u64>> {
+    receiver.buffer.poll_nack(now_ms, TIMEOUT_MS).map(|nack| nack.sequences().collect())
 }
 
 const fn range(first_available: u64, next_unsent: u64) -> EventRange {
@@ -60,8 +77,12 @@ fn delivers_in_order_and_once_from_the_first_event_received() {
     for (received, expected, [duplicates, recovered]) in cases {
         let mut receiver = receiver(received);
         assert_eq!(delivered(&mut receiver), expected, "{received:?}");
-        assert_eq!(receiver.take_stats(), ReceiveStats { lost: 0, duplicates, recovered }, "{received:?}");
-        assert_eq!(receiver.take_stats(), ReceiveStats::default());
+        assert_eq!(
+            receiver.buffer.take_stats(),
+            ReceiveStats { lost: 0, duplicates, recovered },
+            "{received:?}"
+        );
+        assert_eq!(receiver.buffer.take_stats(), ReceiveStats::default());
     }
 }
 
@@ -84,7 +105,7 @@ fn a_gap_is_requested_at_once_and_again_when_it_should_be_filled() {
     assert_eq!(delivered(&mut receiver), [0, 1]);
     receiver.on_event(sequenced(2));
     assert_eq!(delivered(&mut receiver), [2, 3, 4, 5, 6, 7]);
-    assert_eq!(receiver.take_stats(), ReceiveStats { lost: 0, duplicates: 0, recovered: 2 });
+    assert_eq!(receiver.buffer.take_stats(), ReceiveStats { lost: 0, duplicates: 0, recovered: 2 });
 }
 
 #[test]
@@ -99,19 +120,19 @@ fn the_last_events_are_requested_though_none_follows_them() {
     receiver.on_range(range(0, 3));
     assert_eq!(requested(&mut receiver, RANGE_INTERVAL_MS + 2), None);
     // Damage and a new connection are reasons to ask sooner.
-    receiver.on_damaged_packet();
+    receiver.buffer.on_damaged_packet();
     assert_eq!(requested(&mut receiver, RANGE_INTERVAL_MS + 3), None);
     assert_eq!(requested(&mut receiver, RANGE_INTERVAL_MS + 1 + TIMEOUT_MS), Some(vec![]));
-    receiver.on_reconnect();
+    receiver.buffer.on_reconnect();
     assert_eq!(requested(&mut receiver, RANGE_INTERVAL_MS + 2 + TIMEOUT_MS), Some(vec![]));
     assert_eq!(delivered(&mut receiver), [0, 1, 2]);
 }
 
 #[test]
 fn a_receiver_without_any_event_requests_nothing() {
-    let mut receiver = ReorderBuffer::default();
-    receiver.on_damaged_packet();
-    receiver.on_reconnect();
+    let mut receiver = Receiver::default();
+    receiver.buffer.on_damaged_packet();
+    receiver.buffer.on_reconnect();
     receiver.on_range(range(0, 9));
     assert_eq!(requested(&mut receiver, 10 * RANGE_INTERVAL_MS), None);
 }
@@ -122,13 +143,13 @@ fn evicted_events_are_lost_and_those_that_arrived_are_delivered() {
     assert_eq!(requested(&mut receiver, 0), Some(vec![1, 2, 4, 5, 7]));
     receiver.on_range(range(5, 9));
     assert_eq!(delivered(&mut receiver), [0, 3]);
-    assert_eq!(receiver.take_stats().lost, 3);
+    assert_eq!(receiver.buffer.take_stats().lost, 3);
     receiver.on_event(sequenced(5));
     assert_eq!(delivered(&mut receiver), [5, 6]);
     // Everything in the station's buffer is newer by now.
     receiver.on_range(range(20, 30));
     assert_eq!(delivered(&mut receiver), [8]);
-    assert_eq!(receiver.take_stats().lost, 1 + 11);
+    assert_eq!(receiver.buffer.take_stats().lost, 1 + 11);
     assert_eq!(requested(&mut receiver, 1), Some((20..30).collect()));
 }
 
@@ -141,7 +162,7 @@ fn no_more_is_held_back_than_a_station_buffers() {
     // Now the station buffers 2 to this one, and not 1.
     receiver.on_event(sequenced(most + 1));
     assert_eq!(delivered(&mut receiver), (2..most + 2).collect::<Vec<_>>());
-    assert_eq!(receiver.take_stats().lost, 1);
+    assert_eq!(receiver.buffer.take_stats().lost, 1);
     receiver.on_event(sequenced(u64::MAX));
     receiver.on_event(sequenced(u64::MAX));
     assert!(delivered(&mut receiver).is_empty());
@@ -159,13 +180,13 @@ fn a_restarted_station_is_followed_from_its_first_event() {
     receiver.on_range(EventRange { boot_id: BootId(8), first_available: 0, next_unsent: 3 });
     // What the station sent before the restart and the host did not receive is lost.
     assert_eq!(delivered(&mut receiver), [42]);
-    assert_eq!(receiver.take_stats(), ReceiveStats { lost: 1, duplicates: 2, recovered: 0 });
+    assert_eq!(receiver.buffer.take_stats(), ReceiveStats { lost: 1, duplicates: 2, recovered: 0 });
     assert_eq!(requested(&mut receiver, TIMEOUT_MS), Some(vec![0, 1, 2]));
     // The line still held an event from before the restart.
     receiver.on_event(sequenced(43));
     (0..4).for_each(|sequence| receiver.on_event(other(sequence)));
     assert_eq!(delivered(&mut receiver), [0, 1, 2, 3]);
-    assert_eq!(receiver.take_stats(), ReceiveStats { lost: 0, duplicates: 1, recovered: 3 });
+    assert_eq!(receiver.buffer.take_stats(), ReceiveStats { lost: 0, duplicates: 1, recovered: 3 });
 }
 
 /// What the line brings to the host.
@@ -230,7 +251,7 @@ fn step(most_at_once: u64) -> impl Strategy<Value = Step> {
 
 struct Conversation {
     sender: RetransmitBuffer,
-    receiver: ReorderBuffer,
+    receiver: Receiver,
     to_host: VecDeque<ToHost>,
     to_station: VecDeque<(u32, Nack)>,
     now_ms: u64,
@@ -244,7 +265,7 @@ impl Conversation {
     fn new() -> Self {
         Self {
             sender: RetransmitBuffer::new(BOOT_ID),
-            receiver: ReorderBuffer::default(),
+            receiver: Receiver::default(),
             to_host: VecDeque::new(),
             to_station: VecDeque::new(),
             now_ms: 0,
@@ -265,7 +286,7 @@ impl Conversation {
     }
 
     fn poll_nack(&mut self) {
-        if let Some(nack) = self.receiver.poll_nack(self.now_ms, TIMEOUT_MS) {
+        if let Some(nack) = self.receiver.buffer.poll_nack(self.now_ms, TIMEOUT_MS) {
             self.request += 1;
             self.to_station.push_back((self.request, nack));
         }
@@ -278,7 +299,7 @@ impl Conversation {
             ToHost::Range(..) => {}
         }
         self.received.extend(delivered(&mut self.receiver));
-        self.lost += u64::from(self.receiver.take_stats().lost);
+        self.lost += u64::from(self.receiver.buffer.take_stats().lost);
     }
 
     fn arrive_at_station(&mut self, (request, nack): (u32, Nack)) {
@@ -302,7 +323,7 @@ impl Conversation {
                     .for_each(|packet| self.arrive_at_station(packet));
             }
             Step::Wait(ms) => self.now_ms += u64::from(ms),
-            Step::Damage => self.receiver.on_damaged_packet(),
+            Step::Damage => self.receiver.buffer.on_damaged_packet(),
             Step::Reopen => {
                 self.to_host.clear();
                 self.to_station.clear();
@@ -315,7 +336,7 @@ impl Conversation {
 
     fn reopen(&mut self) {
         self.sender.skip_unsent();
-        self.receiver.on_reconnect();
+        self.receiver.buffer.on_reconnect();
     }
 
     /// The line is good from now on: all that can arrive does, after few NACKs.

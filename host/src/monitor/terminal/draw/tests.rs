@@ -15,7 +15,7 @@ use crate::records::frame_record::FrameRecord;
 use crate::records::gates::{Border, Gates};
 use crate::records::provenance::Provenance;
 use crate::records::test_report::test_report;
-use crate::station::client::Traffic;
+use crate::station::client::LinkStats;
 
 const STATUS: Status = Status {
     uptime_ms: 600_000,
@@ -81,8 +81,8 @@ impl Harness {
     fn station(&self) {
         let text = |text: &str| text.try_into().unwrap();
         let identity = Identity { protocol: 3, version: text("0.1.0"), name: text("bench 3") };
-        let traffic = Traffic { damaged: 1, ..Traffic::default() };
-        self.publisher.publish_station(("/dev/ttyUSB0", 921_600), &identity, &STATUS, &SETTINGS, traffic);
+        let link = LinkStats { damaged: 1, ..LinkStats::default() };
+        self.publisher.publish_station(("/dev/ttyUSB0", 921_600), &identity, &STATUS, &SETTINGS, link);
         self.publisher.set_link_state(LinkState::Up, "");
     }
 

@@ -65,7 +65,7 @@ impl Guarded {
 type Shared = Rc<RefCell<Guarded>>;
 
 /// A station that trusts the keys of these seeds.
-fn station(seeds: &[u8], lose: Vec<u32>) -> (Station<Scripted>, Shared) {
+fn station(seeds: &[u8], lose: Vec<u32>) -> (StationClient<Scripted>, Shared) {
     let keys = seeds
         .iter()
         .map(|&seed| TrustedKey { name: "ana".try_into().unwrap(), key: key(seed).public() })
@@ -77,7 +77,7 @@ fn station(seeds: &[u8], lose: Vec<u32>) -> (Station<Scripted>, Shared) {
         move |request, _| (vec![], Some((guarded.borrow_mut().answer(request), vec![])))
     });
     line.lose = lose;
-    (Station::new(line, "memory", DEFAULT_BAUD), guarded)
+    (StationClient::new(line, "memory", DEFAULT_BAUD), guarded)
 }
 
 fn size(um: f32) -> Setting {
@@ -151,6 +151,6 @@ fn a_stranger_is_refused_and_then_waits() {
         assert!(told.contains("[trust.keys]"), "{told}");
     }
     let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
-    assert!(told.contains("accepts no changes for 30 s") && told.contains("again after 30 s"), "{told}");
+    assert!(told.contains("accepts no changes for 30 s") && told.contains("again in 30 s"), "{told}");
     assert_eq!(guarded.borrow().done, 0);
 }

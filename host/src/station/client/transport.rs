@@ -11,39 +11,38 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serialport::{ClearBuffer, SerialPort as _, TTYPort};
 
-/// Something that carries bytes both ways, in order, and may lose or change some.
-pub trait Line {
+/// An open channel that carries bytes both ways, in order, and may lose or corrupt some.
+pub trait Transport {
     /// Sends all bytes.
     ///
     /// # Errors
-    /// When the line is lost, or takes nothing for some seconds.
+    /// When the line is lost, or accepts no byte for some seconds.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Takes bytes that have come, or waits for some as long as it may; 0 when none came.
+    /// Receives bytes that have arrived, or waits for some as long as it may; 0 when none arrived.
     ///
     /// # Errors
     /// When the line is lost.
-    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize>;
+    fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<usize>;
 }
 
-/// How long a port may accept no bytes before it counts as lost.
-const SEND_PATIENCE: Duration = Duration::from_secs(5);
+/// A line that accepts no byte for this long counts as lost.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open serial port.
 #[derive(Debug)]
-pub struct SerialLine {
-    // serialport's own handle blocks in a write that nobody takes, and keeps nobody waiting for less:
-    // bytes go through a handle that does not block. serialport sets the line's parameters and holds the
-    // port for this program alone.
+pub struct SerialTransport {
+    // A write to serialport's own handle blocks while nobody reads: bytes go through a handle that does not block.
+    // serialport sets the line's parameters and holds the port for this program only.
     file: File,
     port: TTYPort,
 }
 
-impl SerialLine {
-    /// Opens a port by its path at `baud` bits a second, eight data bits, no parity, one stop bit.
+impl SerialTransport {
+    /// Opens a port by its path at `baud` bits per second, eight data bits, no parity, one stop bit.
     ///
     /// # Errors
-    /// What the system says, `ResourceBusy` where another program holds the port.
+    /// What the system reports; `ResourceBusy` when another program holds the port.
     pub fn open(path: &str, baud: u32) -> io::Result<Self> {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
@@ -53,16 +52,16 @@ impl SerialLine {
             serialport::ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, error),
             _ => io::Error::from(error),
         })?;
-        // Bytes received before the port was opened are not a response.
+        // What a station sent before anybody listened is no response.
         port.clear(ClearBuffer::Input)?;
         Ok(Self { file, port })
     }
 
-    /// Goes on at `baud` bits a second; what came at the old speed is dropped.
+    /// Switches to `baud` bits per second; drops what arrived at the old rate.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn set_speed(&mut self, baud: u32) -> io::Result<()> {
+    /// What the system reports.
+    pub fn set_baud(&mut self, baud: u32) -> io::Result<()> {
         self.port.set_baud_rate(baud)?;
         Ok(self.port.clear(ClearBuffer::Input)?)
     }
@@ -72,14 +71,14 @@ impl SerialLine {
         let mut polled = [PollFd::new(self.file.as_fd(), what)];
         match poll(&mut polled, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
             Ok(count) => Ok(count > 0),
-            // A signal arrived: return so that the caller can check for cancellation.
+            // A signal: the caller should check whether to stop.
             Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-impl Line for SerialLine {
+impl Transport for SerialTransport {
     fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut refused = Duration::ZERO;
         let step = Duration::from_millis(250);
@@ -94,7 +93,7 @@ impl Line for SerialLine {
                     if !self.is_ready(PollFlags::POLLOUT, step)? {
                         refused += step;
                     }
-                    if refused >= SEND_PATIENCE {
+                    if refused >= SEND_TIMEOUT {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the port accepts no data"));
                     }
                 }
@@ -104,11 +103,11 @@ impl Line for SerialLine {
         Ok(())
     }
 
-    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<usize> {
         if !self.is_ready(PollFlags::POLLIN, wait)? {
             return Ok(0);
         }
-        match self.file.read(room) {
+        match self.file.read(buffer) {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the port was closed")),
             Ok(count) => Ok(count),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
