@@ -120,7 +120,9 @@ const HOST_FOLDERS: [(&str, &[&str]); 9] = [
 ];
 
 fn module_graph(package: &str) -> ModuleGraph {
-    ModuleGraph::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src/lib.rs"))
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src");
+    let roots = [sources.join("lib.rs"), sources.join("main.rs")];
+    ModuleGraph::read(roots.iter().find(|root| root.exists()).unwrap())
 }
 
 /// Fails where the folders of a package, or what they use of each other, differ from a table.
@@ -142,7 +144,7 @@ const NO_CIRCLES: [Vec<String>; 0] = [];
 
 #[test]
 fn no_modules_form_a_circle() {
-    for package in ["host/console", "host/modelling", "shared"] {
+    for package in ["host/console", "host/modelling", "host/train", "shared"] {
         assert_eq!(module_graph(package).circles(), NO_CIRCLES, "{package}");
     }
 }

@@ -181,19 +181,31 @@ fn images_without_a_ruling_are_refused() {
     }
 }
 
-#[test]
-fn an_uneven_ruling_is_refused() {
-    let mut random = StdRng::seed_from_u64(3);
-    let mut places = Vec::new();
-    let mut at = 10.0;
-    while at < 630.0 {
-        places.push(at);
-        at += 30.0 + random.random_range(-9.0..9.0);
-    }
+/// Dark lines at these places, px.
+fn lines_at(places: &[f64]) -> Image {
     let sample = |at: u32| {
         let x = f64::from(at % 640);
         if places.iter().any(|place| (x - place).abs() < 2.0) { 30 } else { 200 }
     };
-    let picture = Image::new(640, 100, Channels::Grey, (0..64_000).map(sample).collect()).unwrap();
-    assert_eq!(measure(&picture), Err(RulingError::Uneven));
+    Image::new(640, 100, Channels::Grey, (0..64_000).map(sample).collect()).unwrap()
+}
+
+#[test]
+fn an_uneven_ruling_is_refused() {
+    for seed in 1..4 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let places: Vec<f64> =
+            (0..21).map(|number| 10.0 + 30.0 * f64::from(number) + random.random_range(-5.0..5.0)).collect();
+        assert_eq!(measure(&lines_at(&places)), Err(RulingError::Uneven), "seed {seed}");
+    }
+}
+
+#[test]
+fn lines_at_random_distances_are_no_ruling() {
+    let mut random = StdRng::seed_from_u64(3);
+    let mut places = vec![10.0];
+    while places[places.len() - 1] < 600.0 {
+        places.push(places[places.len() - 1] + 30.0 + random.random_range(-9.0..9.0));
+    }
+    assert_eq!(measure(&lines_at(&places)), Err(RulingError::Unclear));
 }

@@ -1,16 +1,41 @@
 //! The score-against-cost plot.
 
+use std::collections::BTreeMap;
+
 use host_console::Failure;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
     ChartBuilder, Circle, Color as _, DrawingBackend, EmptyElement, IntoDrawingArea as _, IntoLogRange as _,
     RGBColor, SVGBackend, Text, WHITE,
 };
-
-use super::series::FrontRow;
+use serde::{Deserialize, Serialize};
+use shared::SetScore;
 
 const OURS: RGBColor = RGBColor(20, 90, 170);
 const BASELINE: RGBColor = RGBColor(190, 60, 40);
+
+/// The result of a run of the plot, with scores on the held-back images.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FrontRow {
+    /// The run's name.
+    pub name: String,
+    /// The network as text.
+    pub architecture: String,
+    /// Multiply-accumulates of a tile of 256x256, in billions.
+    pub gmac: f64,
+    /// Bytes of the model file with int8 weights.
+    pub bytes: usize,
+    /// Training crops; whole images for the tutorial.
+    pub crops: u64,
+    /// Time that training took, s.
+    pub seconds: f64,
+    /// Scores with float weights.
+    pub float: Option<SetScore>,
+    /// Scores of the file.
+    pub int8: Option<SetScore>,
+    /// Scores of the file by image type.
+    pub types: BTreeMap<String, SetScore>,
+}
 
 type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 

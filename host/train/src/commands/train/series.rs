@@ -1,6 +1,5 @@
 //! Series of runs that differ in one setting: `--ablate` and `--front`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -8,10 +7,10 @@ use std::path::Path;
 use host_console::{Exit, Failure, interrupt, output, write_whole};
 use host_modelling::{Dataset, Encoding, Graph};
 use host_training::{Backend, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::SetScore;
 
-use super::front_plot::draw_front;
+use super::front_plot::{FrontRow, draw_front};
 
 /// A series of runs, each in its own folder within the series' folder. Finished runs are skipped, and stopped ones
 /// resumed.
@@ -30,29 +29,6 @@ pub(super) struct Series<'a> {
 struct Ablated {
     variant: &'static str,
     score: Option<SetScore>,
-}
-
-/// The result of a run of the plot, with scores on the held-back images.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct FrontRow {
-    /// The run's name.
-    pub name: String,
-    /// The network as text.
-    pub architecture: String,
-    /// Multiply-accumulates of a tile of 256x256, in billions.
-    pub gmac: f64,
-    /// Bytes of the model file with int8 weights.
-    pub bytes: usize,
-    /// Training crops; whole images for the tutorial.
-    pub crops: u64,
-    /// Time that training took, s.
-    pub seconds: f64,
-    /// Scores with float weights.
-    pub float: Option<SetScore>,
-    /// Scores of the file.
-    pub int8: Option<SetScore>,
-    /// Scores of the file by image type.
-    pub types: BTreeMap<String, SetScore>,
 }
 
 impl Series<'_> {
