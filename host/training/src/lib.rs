@@ -6,6 +6,7 @@
 mod ablation;
 mod average;
 mod backend;
+mod bootstrap;
 mod checkpoint;
 mod colour;
 mod config;
@@ -38,6 +39,7 @@ mod validation;
 
 pub use ablation::variants;
 pub use backend::{Backend, BackendChoice};
+pub use bootstrap::{Interval, bootstrap};
 pub use colour::ColourAugmentation;
 pub use config::{DataSource, TrainConfig, WeightsFile};
 pub use crops::{Augmentation, Focus, Switch};
@@ -53,7 +55,7 @@ pub use session::{Limits, Outcome, Session};
 pub use split::SplitBy;
 pub use throughput::{Throughput, ThroughputConfig};
 pub use unet::{AdoptError, Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
-pub use validation::ValidationPicture;
+pub use validation::{Tuner, ValidationError, ValidationPicture};
 
 use std::num::NonZeroUsize;
 

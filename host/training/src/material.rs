@@ -60,6 +60,36 @@ impl TypedSamples {
         stratified_split(&self.pictures.iter().enumerate().map(alone).collect::<Vec<_>>(), share, seed)
     }
 
+    /// The pictures named, each with its photograph.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no picture of a name.
+    pub fn named(self, names: &[String]) -> Result<(Vec<ValidationPicture>, Vec<usize>), Failure> {
+        let split = self.without(names)?;
+        let photographs = split.validation.iter().map(|&at| self.pictures[at].photograph).collect();
+        Ok((self.into_validation(&split.validation), photographs))
+    }
+
+    /// All pictures, each with its photograph.
+    pub fn all(self) -> (Vec<ValidationPicture>, Vec<usize>) {
+        let all: Vec<usize> = (0..self.samples.len()).collect();
+        let photographs = self.pictures.iter().map(|picture| picture.photograph).collect();
+        (self.into_validation(&all), photographs)
+    }
+
+    fn into_validation(self, indices: &[usize]) -> Vec<ValidationPicture> {
+        let wanted: HashSet<usize> = indices.iter().copied().collect();
+        self.samples
+            .into_iter()
+            .zip(self.pictures)
+            .enumerate()
+            .filter(|(at, _)| wanted.contains(at))
+            .map(|(_, (LabelledSample { name, image, labels, .. }, SplitPicture { kind, .. }))| {
+                ValidationPicture { name, image_type: kind, image, labels }
+            })
+            .collect()
+    }
+
     /// Holds back the pictures named, and uses no other one of their photographs.
     fn without(&self, names: &[String]) -> Result<Split, Failure> {
         let names: HashSet<&str> = names.iter().map(String::as_str).collect();

@@ -71,6 +71,7 @@ impl Recipe {
                 distance_share: half,
                 min_seed_area: 8.0,
                 min_area: 20.0,
+                seed_levels: 1,
             },
             Self::Tutorial => ExtractionParams::Components { nucleus_threshold: half, min_area: 0.0 },
         })

@@ -309,7 +309,10 @@ fn hours(text: &str) -> Result<f64, String> {
 }
 
 /// The names in a file, one per line.
-fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// [`Failure`] when it cannot be read.
+pub fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         let problem = format!("{} cannot be read: {error}", path.display());
         Failure::usage(problem, "name a text file with one picture's name per line")
