@@ -52,6 +52,7 @@ pub fn draft(architecture: &str, tile: usize, overlap: u32) -> ModelDraft {
             distance_share: Probability::ZERO,
             min_seed_area: 8.0,
             min_area: 20.0,
+            seed_levels: 1,
         },
         native_nucleus_px: 20.0,
         data_digest: "none".into(),

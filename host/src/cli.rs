@@ -35,6 +35,9 @@ enum Command {
     /// Quantize a trained network to int8, report the loss in accuracy, and fail if it exceeds the limit
     #[command(disable_help_flag = true)]
     Quantize(PassedOn),
+    /// Compare models on the same images, with intervals
+    #[command(disable_help_flag = true)]
+    Compare(PassedOn),
     /// Write the images that training holds back for validation, with their masks, to a zip
     #[command(disable_help_flag = true)]
     Split(PassedOn),
@@ -66,6 +69,7 @@ impl Command {
             Self::Train(args) => Err(TRAIN.become_it("train", &args.arguments)),
             Self::Export(args) => Err(TRAIN.become_it("export", &args.arguments)),
             Self::Quantize(args) => Err(TRAIN.become_it("quantize", &args.arguments)),
+            Self::Compare(args) => Err(TRAIN.become_it("compare", &args.arguments)),
             Self::Split(args) => Err(TRAIN.become_it("split", &args.arguments)),
             Self::Segment(args) => segment::run(&args),
             Self::Convert(args) => convert::run(&args),

@@ -1,5 +1,7 @@
 //! From probability maps to instance labels: threshold, components, seeded watershed, holes filled.
 
+mod seed_tree;
+
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use crate::label_image::{keep_large, kept, number_large};
 use crate::runs::runs;
 use crate::units::Probability;
 use crate::watershed::Watershed;
+use seed_tree::split;
 
 /// How nuclei are extracted from the network's maps. Areas are in pixels of the maps, at the network's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,7 +38,15 @@ pub enum ExtractionParams {
         min_seed_area: f32,
         /// Minimum area of a nucleus.
         min_area: f32,
+        /// Number of thresholds for seeds, evenly spaced from `seed_threshold` up to 1: a seed that falls apart at a
+        /// higher one becomes several.
+        #[serde(default = "one")]
+        seed_levels: u8,
     },
+}
+
+const fn one() -> u8 {
+    1
 }
 
 const fn none() -> Probability {
@@ -90,9 +101,27 @@ impl ExtractionParams {
                 }
                 kept(&areas, &numbers)
             }
-            Self::Watershed { nucleus_threshold, seed_threshold, min_seed_area, min_area, .. } => {
+            Self::Watershed {
+                nucleus_threshold,
+                seed_threshold,
+                min_seed_area,
+                min_area,
+                seed_levels,
+                ..
+            } => {
                 let (mask, seeds) =
                     mask_and_seeds(nucleus_hw, seed_map, width, nucleus_threshold, seed_threshold);
+                let higher = (1..seed_levels).map(|level| {
+                    let low = seed_threshold.get();
+                    seeds_above(
+                        &seeds,
+                        seed_map,
+                        width,
+                        low + (1.0 - low) * f32::from(level) / f32::from(seed_levels),
+                    )
+                });
+                let higher: Vec<Components> = higher.collect();
+                let seeds = split(seeds, higher, min_seed_area * area_factor);
                 watershed.clear(width, nucleus_hw.len() / width);
                 plant(watershed, &mask, &seeds, min_seed_area * area_factor);
                 for Run { pixels, .. } in &mask.runs {
@@ -145,13 +174,13 @@ impl SeedMap<'_> {
     }
 
     /// Sets those of some pixels whose value is above a threshold.
-    fn set_above(&self, pixels: Range<usize>, threshold: Probability, row: &mut [bool]) {
+    fn set_above(&self, pixels: Range<usize>, threshold: f32, row: &mut [bool]) {
         match self {
             Self::One(map_hw) => set_above(&map_hw[pixels], threshold, row),
             Self::Mixed { interior_hw, distance_hw, share } => {
                 let values = interior_hw[pixels.clone()].iter().zip(&distance_hw[pixels]);
                 for (is_set, (&interior, &distance)) in row.iter_mut().zip(values) {
-                    *is_set = mix(interior, distance, *share) > threshold.get();
+                    *is_set = mix(interior, distance, *share) > threshold;
                 }
             }
         }
@@ -167,7 +196,7 @@ fn mask(nucleus_hw: &[f32], width: usize, threshold: Probability) -> Components 
     let mut mask = ComponentRows::new(width);
     let mut row = vec![false; width];
     for nucleus in nucleus_hw.chunks_exact(width) {
-        set_above(nucleus, threshold, &mut row);
+        set_above(nucleus, threshold.get(), &mut row);
         drop(mask.push(&row));
     }
     mask.finish()
@@ -184,21 +213,45 @@ fn mask_and_seeds(
     let (mut mask, mut seeds) = (ComponentRows::new(width), ComponentRows::new(width));
     let (mut row, mut seed_runs) = (vec![false; width], Vec::new());
     for (nucleus, start) in nucleus_hw.chunks_exact(width).zip((0..).step_by(width)) {
-        set_above(nucleus, nucleus_threshold, &mut row);
+        set_above(nucleus, nucleus_threshold.get(), &mut row);
         for Range { start: left, end } in mask.push(&row) {
             let is_seed = &mut row[left..end];
+<<<<<<< HEAD
             seed_map.set_above(start + left..start + end, seed_threshold, is_seed);
             let within = runs(is_seed).filter(|&(_, is_seed)| is_seed);
             seed_runs.extend(within.map(|(run, _)| left + run.start..left + run.end));
+=======
+            seed_map.set_above(start + left..start + end, seed_threshold.get(), is_seed);
+            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
+            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
+>>>>>>> 75e15ac (Compare models image by image, with thresholds of other folds and intervals, and try seeds at several thresholds)
         }
         seeds.push_runs(seed_runs.drain(..));
     }
     (mask.finish(), seeds.finish())
 }
 
-fn set_above(values: &[f32], threshold: Probability, row: &mut [bool]) {
+/// The components of a higher threshold of the seed map within those of a lower one.
+fn seeds_above(within: &Components, seed_map: SeedMap<'_>, width: usize, threshold: f32) -> Components {
+    let mut seeds = ComponentRows::new(width);
+    let (mut row, mut runs) = (vec![false; width], Vec::new());
+    let mut rest = within.runs.iter().peekable();
+    for start in (0..seed_map.len()).step_by(width) {
+        while let Some(Run { pixels, .. }) = rest.next_if(|run| run.pixels.start < start + width) {
+            let left = pixels.start - start;
+            let is_seed = &mut row[left..pixels.end - start];
+            seed_map.set_above(pixels.clone(), threshold, is_seed);
+            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
+            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
+        }
+        seeds.push_runs(runs.drain(..));
+    }
+    seeds.finish()
+}
+
+fn set_above(values: &[f32], threshold: f32, row: &mut [bool]) {
     for (is_set, &value) in row.iter_mut().zip(values) {
-        *is_set = value > threshold.get();
+        *is_set = value > threshold;
     }
 }
 

@@ -139,23 +139,40 @@ impl<N: Network> Segmenter<N> {
         choice: ScaleChoice,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Segmentation, SegmentError<N::Error>> {
+        let (result, maps) = self.segment_with_maps(image, choice, observe)?;
+        self.recycle(maps);
+        observe(Stage::Done);
+        Ok(result)
+    }
+
+    /// As [`Segmenter::segment_observed`], with the maps of the last pass.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn segment_with_maps(
+        &mut self,
+        image: &Image,
+        choice: ScaleChoice,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<(Segmentation, Maps), SegmentError<N::Error>> {
         let first_scale = match choice {
             ScaleChoice::PerPicture => Scale::ONE,
             ScaleChoice::Fixed(scale) => scale,
         };
-        let mut result = self.pass(image, first_scale, observe)?;
+        let mut pass = self.pass(image, first_scale, observe)?;
         for _ in 0..MORE_PASSES {
+            let (result, maps) = pass;
             match result.suggested_scale {
                 Some(suggested)
                     if choice == ScaleChoice::PerPicture && !same_scale(suggested, result.scale) =>
                 {
-                    result = self.pass(image, suggested, observe)?;
+                    self.recycle(maps);
+                    pass = self.pass(image, suggested, observe)?;
                 }
-                _ => break,
+                _ => return Ok((result, maps)),
             }
         }
-        observe(Stage::Done);
-        Ok(result)
+        Ok(pass)
     }
 
     /// Changes the extraction parameters, as tuning does.
@@ -168,12 +185,11 @@ impl<N: Network> Segmenter<N> {
         image: &Image,
         scale: Scale,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<Segmentation, SegmentError<N::Error>> {
+    ) -> Result<(Segmentation, Maps), SegmentError<N::Error>> {
         let maps = self.maps(image, scale, observe)?;
         observe(Stage::Extraction);
         let found = self.extractor.segmentation(image, &maps)?;
-        self.recycle(maps);
-        Ok(found)
+        Ok((found, maps))
     }
 
     /// Recycles the buffers of used maps.

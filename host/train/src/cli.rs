@@ -7,7 +7,7 @@ use host_console::{CHECK_CUDA, Exit, Failure, exit_code};
 
 #[cfg(feature = "cuda")]
 use crate::commands::probe_cuda;
-use crate::commands::{bench, check_cuda, export, quantize, split, train};
+use crate::commands::{bench, check_cuda, compare, export, quantize, split, train};
 
 /// The commands of nuclei-host that train and quantize networks.
 #[derive(Debug, Parser)]
@@ -30,6 +30,7 @@ enum Command {
     Export(export::ExportArgs),
     Quantize(quantize::QuantizeArgs),
     Split(split::SplitArgs),
+    Compare(compare::CompareArgs),
     Bench(bench::BenchArgs),
     #[command(name = CHECK_CUDA, hide = true)]
     CheckCuda,
@@ -45,6 +46,7 @@ impl Command {
             Self::Export(args) => export::run(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Split(args) => split::run(&args),
+            Self::Compare(args) => compare::run(&args),
             Self::Bench(args) => bench::run(&args),
             Self::CheckCuda => check_cuda::run(),
             #[cfg(feature = "cuda")]

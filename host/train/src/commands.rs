@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check_cuda;
+pub mod compare;
 pub mod export;
 mod network_args;
 #[cfg(feature = "cuda")]

@@ -145,6 +145,14 @@ pub fn load_weights<B: Backend, M: Module<B>>(
     Ok(model.load_record(decode::<B, _>(read(path)?.average, device)?))
 }
 
+/// How many steps a run has done.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn steps(path: &Path) -> Result<u64, CheckpointError> {
+    Ok(read(path)?.position.steps)
+}
+
 fn read(path: &Path) -> Result<Contents, CheckpointError> {
     let bytes = fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
     let damaged = || CheckpointError::Damaged { path: path.to_owned() };

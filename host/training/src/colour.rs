@@ -1,5 +1,8 @@
 //! Augmentation of brightness and color: differences between microscopes, stains and cameras.
 
+mod optics;
+
+use optics::{compress, defocus, light_unevenly, restain, shot_noise};
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -26,20 +29,56 @@ pub struct ColourAugmentation {
     pub blur: f64,
     /// Noise per pixel.
     pub noise: f64,
+    /// Other amounts and colours of stain, by their optical density. Only of transmitted light.
+    #[serde(default)]
+    pub restain: f64,
+    /// One channel alone: in all three of transmitted light, in its own place of emitted light.
+    #[serde(default)]
+    pub single_channel: f64,
+    /// A picture out of focus.
+    #[serde(default)]
+    pub defocus: f64,
+    /// Light that falls off towards a side, or haze.
+    #[serde(default)]
+    pub uneven_light: f64,
+    /// Noise that grows with the light, as that of few photons does.
+    #[serde(default)]
+    pub shot_noise: f64,
+    /// Blocks and colours that JPEG leaves behind.
+    #[serde(default)]
+    pub jpeg: f64,
 }
+
+/// Where the light of a picture comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Light {
+    /// From the nuclei: fluorescence.
+    Emitted,
+    /// From behind them: stains, brightfield.
+    Transmitted,
+}
+
+/// How much rarer tissue is inverted than fluorescence: no microscope shows it so.
+const TISSUE_INVERSION: f64 = 0.25;
 
 impl ColourAugmentation {
     /// The default of `train`.
     pub const DEFAULT: Self = Self {
         gamma: 0.5,
         contrast: 0.5,
-        stain: 0.5,
-        saturation: 0.5,
-        hue: 0.1,
-        grey: 0.2,
-        inversion: 0.15,
-        blur: 0.15,
-        noise: 0.3,
+        stain: 0.3,
+        saturation: 0.4,
+        hue: 0.05,
+        grey: 0.15,
+        inversion: 0.08,
+        blur: 0.1,
+        noise: 0.25,
+        restain: 0.7,
+        single_channel: 0.1,
+        defocus: 0.2,
+        uneven_light: 0.3,
+        shot_noise: 0.2,
+        jpeg: 0.1,
     };
     /// Nothing.
     pub const OFF: Self = Self {
@@ -52,12 +91,28 @@ impl ColourAugmentation {
         inversion: 0.0,
         blur: 0.0,
         noise: 0.0,
+        restain: 0.0,
+        single_channel: 0.0,
+        defocus: 0.0,
+        uneven_light: 0.0,
+        shot_noise: 0.0,
+        jpeg: 0.0,
     };
 }
 
-/// Augments a crop `[3, side, side]` of 0 to 1 in place; it stays within 0 to 1.
-pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentation, rng: &mut StdRng) {
+/// Varies a crop `[3, side, side]` of 0 to 1 in place; it stays within 0 to 1.
+pub fn augment_colour(
+    image_chw: &mut [f32],
+    side: usize,
+    light: Light,
+    how: &ColourAugmentation,
+    rng: &mut StdRng,
+) {
     let area = side * side;
+    let transmitted = light == Light::Transmitted;
+    if transmitted && rng.random_bool(how.restain) {
+        restain(image_chw, area, rng);
+    }
     if rng.random_bool(how.hue) {
         let turn = rng.random_range(1..3);
         image_chw.rotate_left(turn * area);
@@ -68,12 +123,15 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
             plane.iter_mut().for_each(|v| *v = *v * gain + offset);
         }
     }
-    if rng.random_bool(how.grey) {
+    if rng.random_bool(how.single_channel) {
+        keep_channel(image_chw, area, light, rng.random_range(0..3));
+    } else if rng.random_bool(how.grey) {
         saturate(image_chw, area, 0.0);
     } else if rng.random_bool(how.saturation) {
         saturate(image_chw, area, rng.random_range(0.2..1.6));
     }
-    if rng.random_bool(how.inversion) {
+    let inversion = if transmitted { TISSUE_INVERSION * how.inversion } else { how.inversion };
+    if rng.random_bool(inversion) {
         image_chw.iter_mut().for_each(|v| *v = 1.0 - *v);
     }
     if rng.random_bool(how.gamma) {
@@ -84,18 +142,46 @@ pub fn augment_colour(image_chw: &mut [f32], side: usize, how: &ColourAugmentati
         let (gain, offset) = (rng.random_range(0.7..1.3), rng.random_range(-0.12..0.12));
         image_chw.iter_mut().for_each(|v| *v = (*v - 0.5) * gain + 0.5 + offset);
     }
+    if rng.random_bool(how.uneven_light) {
+        light_unevenly(image_chw, side, light, rng);
+    }
+    image_chw.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    if rng.random_bool(how.defocus) {
+        defocus(image_chw, side, rng.random_range(0.6..2.2));
+    }
     if rng.random_bool(how.blur) {
         image_chw.chunks_exact_mut(area).for_each(|plane| blur(plane, side));
     }
+    if rng.random_bool(how.shot_noise) {
+        shot_noise(image_chw, rng);
+    }
     if rng.random_bool(how.noise) {
         let sigma = rng.random_range(0.005..0.05_f32);
-        // The sum of two uniform numbers of a width of sqrt(6) has a deviation of 1.
-        let half = sigma * 6.0_f32.sqrt() / 2.0;
-        image_chw
-            .iter_mut()
-            .for_each(|v| *v += rng.random_range(-half..half) + rng.random_range(-half..half));
+        image_chw.iter_mut().for_each(|v| *v += sigma * normal(rng));
     }
     image_chw.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    if rng.random_bool(how.jpeg) {
+        compress(image_chw, side, rng.random_range(25..85));
+    }
+}
+
+/// A number of mean 0 and deviation 1, within 2.45: the sum of two even ones, which is near enough to a normal
+/// distribution for what is drawn here.
+pub fn normal(rng: &mut StdRng) -> f32 {
+    let half = 6.0_f32.sqrt() / 2.0;
+    rng.random_range(-half..half) + rng.random_range(-half..half)
+}
+
+/// Leaves one channel: in all places, as a grey camera sees a stain, or in its own, as a colour camera sees one dye.
+fn keep_channel(image_chw: &mut [f32], area: usize, light: Light, channel: usize) {
+    let kept = image_chw[channel * area..(channel + 1) * area].to_vec();
+    for (at, plane) in image_chw.chunks_exact_mut(area).enumerate() {
+        match light {
+            Light::Transmitted => plane.copy_from_slice(&kept),
+            Light::Emitted if at != channel => plane.fill(0.0),
+            Light::Emitted => {}
+        }
+    }
 }
 
 /// Multiplies each pixel's distance from its own gray by `factor`.
@@ -148,12 +234,25 @@ mod tests {
             (ColourAugmentation { inversion: 1.0, ..off }, "inversion"),
             (ColourAugmentation { blur: 1.0, ..off }, "blur"),
             (ColourAugmentation { noise: 1.0, ..off }, "noise"),
+            (ColourAugmentation { restain: 1.0, ..off }, "restain"),
+            (ColourAugmentation { single_channel: 1.0, ..off }, "single channel"),
+            (ColourAugmentation { defocus: 1.0, ..off }, "defocus"),
+            (ColourAugmentation { uneven_light: 1.0, ..off }, "uneven light"),
+            (ColourAugmentation { shot_noise: 1.0, ..off }, "shot noise"),
+            (ColourAugmentation { jpeg: 1.0, ..off }, "JPEG"),
         ];
         for (how, name) in cases {
-            let mut varied = image.clone();
-            augment_colour(&mut varied, 8, &how, &mut StdRng::seed_from_u64(4));
-            assert_eq!(varied == image, name == "off", "{name}");
-            assert!(varied.iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
+            for light in [Light::Emitted, Light::Transmitted] {
+                let mut varied = image.clone();
+                augment_colour(&mut varied, 8, light, &how, &mut StdRng::seed_from_u64(4));
+                if light == Light::Transmitted && name == "inversion" {
+                    // Rarer than asked for.
+                    continue;
+                }
+                let stays = name == "off" || light == Light::Emitted && name == "restain";
+                assert_eq!(varied == image, stays, "{name}, {light:?}");
+                assert!(varied.iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
+            }
         }
     }
 

@@ -4,15 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 use host_console::Failure;
-use host_modelling::{BadTruth, GraphError, ModelDraft};
+use host_modelling::{BadTruth, Dataset, GraphError, ModelDraft, read_graph};
 use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
-use shared::{ColourOrder, InputSpec, Scores, UnitError};
+use shared::{ColourOrder, InputSpec, Scaling, Scores, UnitError};
 
 use super::crops::Augmentation;
+use super::ops::TrainingOps;
 use super::recipe::Recipe;
+use super::sampler::{Batch, SampleBy, Sampler};
+use super::schedule::Schedule;
+use super::split::SplitBy;
 use super::unet::{Unet, UnetConfig};
 
 /// The settings of a run, as `config.json` in its folder.
@@ -23,6 +27,9 @@ pub struct TrainConfig {
     pub data: PathBuf,
     /// Its digest.
     pub data_digest: String,
+    /// More data sets, used beside the first.
+    #[serde(default)]
+    pub more_data: Vec<DataSource>,
     /// What to do with images without usable ground truth.
     #[serde(default)]
     pub bad_truth: BadTruth,
@@ -33,7 +40,10 @@ pub struct TrainConfig {
     pub unet: UnetConfig,
     /// The initial weights of its encoder, if not random.
     #[serde(default)]
-    pub encoder_weights: Option<EncoderWeights>,
+    pub encoder_weights: Option<WeightsFile>,
+    /// The model file whose weights all of it begins with.
+    #[serde(default)]
+    pub from: Option<WeightsFile>,
     /// Epochs.
     pub epochs: u32,
     /// Crops per epoch.
@@ -44,12 +54,27 @@ pub struct TrainConfig {
     pub crop: usize,
     /// Greatest learning rate.
     pub learning_rate: f64,
-    /// Decay of the exponential moving average of the weights, 0 to below 1.
+    /// How it changes over the run.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Share of the old average in the running average of the weights, 0 to below 1.
     pub averaging: f64,
     /// Random seed of weights, split and crops.
     pub seed: u64,
     /// Fraction of the images held back for validation.
     pub validation_share: f64,
+    /// What stays together in the split.
+    #[serde(default)]
+    pub split_by: SplitBy,
+    /// Names of the pictures held back, in place of a share of them; others of their photographs are not used at all.
+    #[serde(default)]
+    pub held_back: Vec<String>,
+    /// How often pictures of different kinds are drawn.
+    #[serde(default)]
+    pub sample_by: SampleBy,
+    /// How samples become network input.
+    #[serde(default = "first_scaling")]
+    pub scaling: Scaling,
     /// Epochs between validations.
     pub validate_every: u32,
     /// Augmentation of the crops.
@@ -58,28 +83,76 @@ pub struct TrainConfig {
     pub nucleus_px: f32,
 }
 
-/// A file with initial weights of an encoder.
+/// What runs were trained with before their settings said so.
+const fn first_scaling() -> Scaling {
+    Scaling::STRETCH
+}
+
+/// A data set by its path and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EncoderWeights {
+pub struct DataSource {
+    /// The data set.
+    pub path: PathBuf,
+    /// Its digest.
+    pub digest: String,
+}
+
+impl DataSource {
+    /// The data set at a path.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, Failure> {
+        Ok(Self { path: path.to_owned(), digest: Dataset::open(path)?.digest()? })
+    }
+
+    fn open(&self) -> Result<Dataset, Failure> {
+        let dataset = Dataset::open(&self.path)?;
+        if dataset.digest()? == self.digest {
+            return Ok(dataset);
+        }
+        let problem = format!("{} is not the data set that the run began with", self.path.display());
+        Err(Failure::usage(problem, "put that data set back, or begin a new run"))
+    }
+}
+
+/// A file of weights that a network begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsFile {
     /// The file.
     pub path: PathBuf,
     /// Its SHA-256, hexadecimal.
     pub digest: String,
 }
 
-impl EncoderWeights {
+impl WeightsFile {
     /// Those of a file.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be read.
     pub fn of(path: &Path) -> Result<Self, Failure> {
-        let bytes = fs::read(path).map_err(|error| {
-            let problem = format!("{} cannot be read: {error}", path.display());
-            Failure::usage(problem, "give torchvision's resnet50 with --encoder-weights")
-        })?;
+        let bytes = read(path)?;
         Ok(Self { path: path.to_owned(), digest: ModelDigest::of(&bytes).to_string() })
     }
+
+    /// The file's bytes, which must be those that the run began with.
+    fn bytes(&self) -> Result<Vec<u8>, Failure> {
+        let bytes = read(&self.path)?;
+        if ModelDigest::of(&bytes).to_string() == self.digest {
+            return Ok(bytes);
+        }
+        let problem = format!("{} is not the file this run was started with", self.path.display());
+        Err(Failure::usage(problem, "restore that file, or start a new run"))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| {
+        let problem = format!("{} cannot be read: {error}", path.display());
+        Failure::usage(problem, "give another file of weights")
+    })
 }
 
 /// Side of a tile of the exported network, px.
@@ -120,20 +193,48 @@ impl TrainConfig {
     /// The network that a run begins with.
     ///
     /// # Errors
-    /// [`Failure`] when the encoder's weights cannot be taken over.
-    pub fn first_network<B: Backend>(&self, device: &B::Device) -> Result<Unet<B>, Failure> {
+    /// [`Failure`] when the weights of a file cannot be taken over.
+    pub fn first_network<B: TrainingOps>(
+        &self,
+        sampler: &Sampler,
+        device: &B::Device,
+    ) -> Result<Unet<B>, Failure> {
         let mut network = self.unet.init(self.seed, device);
-        if let Some(EncoderWeights { path, digest }) = &self.encoder_weights {
-            if EncoderWeights::of(path)?.digest != *digest {
-                let problem = format!("{} is not the file this run was started with", path.display());
-                return Err(Failure::usage(problem, "restore that file, or start a new run"));
-            }
-            network.load_encoder(path)?;
+        if let Some(file) = &self.encoder_weights {
+            file.bytes()?;
+            network.load_encoder(&file.path)?;
+        }
+        if let Some(file) = &self.from {
+            let graph = read_graph(&file.bytes()?).map_err(|error| {
+                let next = "name a model file with float activations that nuclei-host wrote";
+                Failure::usage(format!("{}: {error}", file.path.display()), next)
+            })?;
+            // Crops that no step sees: what counts is how the network's values are spread.
+            let batch = Batch::of_step(sampler, self, self.steps());
+            let images = TensorData::new(batch.image_nchw, [self.batch, 3, self.crop, self.crop]);
+            network = network.adopt(graph, Tensor::from_data(images, device))?;
         }
         Ok(network)
     }
 
-    /// Multiply-accumulates per tile, in billions.
+    /// Digest of all data of the run, hexadecimal.
+    pub fn all_data_digest(&self) -> String {
+        if self.more_data.is_empty() {
+            return self.data_digest.clone();
+        }
+        let digests = [&self.data_digest].into_iter().chain(self.more_data.iter().map(|data| &data.digest));
+        ModelDigest::of(digests.map(String::as_str).collect::<Vec<_>>().concat().as_bytes()).to_string()
+    }
+
+    /// The run's further data sets.
+    ///
+    /// # Errors
+    /// [`Failure`] when one cannot be read or is not the one that the run began with.
+    pub fn open_more_data(&self) -> Result<Vec<Dataset>, Failure> {
+        self.more_data.iter().map(DataSource::open).collect()
+    }
+
+    /// Multiply-accumulates of a tile, in billions.
     ///
     /// # Errors
     /// [`GraphError`] when the network does not fit the tile.
@@ -158,13 +259,13 @@ impl TrainConfig {
                 tile: TILE,
                 overlap: OVERLAP,
                 colour: ColourOrder::Rgb,
-                scaling: self.recipe.scaling(),
+                scaling: self.scaling,
                 scale: self.recipe.scale_rule(self.nucleus_px)?,
             },
             outputs: self.recipe.outputs().to_vec(),
             extraction: self.recipe.extraction()?,
             native_nucleus_px: self.nucleus_px,
-            data_digest: self.data_digest.clone(),
+            data_digest: self.all_data_digest(),
             scores: Scores { float: None, int8: None },
         })
     }

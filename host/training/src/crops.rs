@@ -1,18 +1,22 @@
-//! Training crops: a position in an image, rotated, mirrored and scaled, with its ground truth.
+//! Training crops: a place in a picture, turned, mirrored and scaled, with its targets.
 //!
 //! Crop `i` of a run is a pure function of the images, the seed and `i`, so a resumed run sees the same crops as an
 //! uninterrupted one.
 
+mod patch;
+
 use std::f32::consts::{PI, TAU};
 
+use host_modelling::ImageType;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use shared::{Image, LabelImage, Planes, Scaling, area_weighted_median_diameter};
 
-use super::colour::{ColourAugmentation, augment_colour};
+use super::colour::{ColourAugmentation, Light, augment_colour, normal};
 use super::crowding::crowd;
-use super::truth::truth;
+use super::targets::{CropNuclei, NucleusMaps};
+use patch::{Patch, reflect};
 
 /// Augmentation of the crops of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,12 +28,31 @@ pub struct Augmentation {
     pub min_nucleus_px: f32,
     /// Maximum such diameter, px.
     pub max_nucleus_px: f32,
-    /// Probability of an elastic deformation, 0 to 1.
+    /// The crops that show nuclei as the last pass on a station does.
+    #[serde(default)]
+    pub focus: Focus,
+    /// How often a crop is placed so that a nucleus is in it, 0 to 1; elsewhere it lies anywhere.
+    #[serde(default)]
+    pub on_nuclei: f64,
+    /// How often a crop is bent, 0 to 1.
     pub elastic: f64,
     /// Probability of copying nuclei next to others so that they touch, 0 to 1.
     pub touching: f64,
     /// Brightness, contrast, color, blur and noise.
     pub colour: ColourAugmentation,
+}
+
+/// Crops whose scale lies about the one that the network is made for; the scales of the others are spread evenly
+/// between the limits, as the first pass on a station meets them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Focus {
+    /// Share of the crops, 0 to 1.
+    pub share: f64,
+    /// Diameter that the median nucleus is scaled to, px.
+    pub nucleus_px: f32,
+    /// Deviation of its logarithm.
+    pub spread: f32,
 }
 
 impl Augmentation {
@@ -39,6 +62,8 @@ impl Augmentation {
             geometry: Switch::Off,
             min_nucleus_px: nucleus_px,
             max_nucleus_px: nucleus_px,
+            focus: Focus { share: 0.0, nucleus_px, spread: 0.0 },
+            on_nuclei: 0.0,
             elastic: 0.0,
             touching: 0.0,
             colour: ColourAugmentation::OFF,
@@ -59,41 +84,56 @@ pub enum Switch {
 /// An image prepared for cutting crops.
 #[derive(Debug)]
 pub struct TrainingPicture {
-    /// Contrast-stretched as for the network, one or three planes, as an image pyramid.
-    pyramid: Vec<Planes>,
+    /// Stretched as the network sees it, one or three planes.
+    planes: Planes,
     labels: LabelImage,
+    maps: NucleusMaps,
+    light: Light,
     median_diameter_px: f32,
 }
 
-/// Levels of the pyramid: images are halved while nuclei are larger than needed.
-const LEVELS: usize = 4;
-/// Assumed diameter of the median nucleus in an image without nuclei, px.
+/// What the median nucleus of a picture without any is taken to be, px.
 const UNKNOWN_DIAMETER_PX: f32 = 24.0;
+/// How much larger than in its picture a crop shows nuclei at most: the limit of a station, about.
+const MOST_ENLARGED: f32 = 3.2;
+/// How much smaller.
+const MOST_SHRUNK: f32 = 8.0;
+/// How far from the middle of a crop the nucleus lies at most that it is placed on, as a share of its side.
+const MOST_OFF_CENTRE: f32 = 0.45;
 
 impl TrainingPicture {
     /// Prepares an image with its true labels.
     pub fn new(image: &Image, labels: LabelImage, scaling: Scaling) -> Self {
         let median = area_weighted_median_diameter(&labels.areas()[1..]);
-        let mut pyramid = vec![Planes::from_image(image, scaling)];
-        let mut diameter = median.unwrap_or(UNKNOWN_DIAMETER_PX);
-        while pyramid.len() < LEVELS && diameter > UNKNOWN_DIAMETER_PX {
-            let last = &pyramid[pyramid.len() - 1];
-            let (width, height) = (last.width().div_ceil(2), last.height().div_ceil(2));
-            pyramid.push(last.resized(width, height));
-            diameter /= 2.0;
+        let light = match ImageType::of(image) {
+            ImageType::Fluorescence => Light::Emitted,
+            ImageType::PurpleSaturated | ImageType::PurpleOnPale | ImageType::GreyBrightfield => {
+                Light::Transmitted
+            }
+        };
+        Self {
+            planes: Planes::from_image(image, scaling),
+            maps: NucleusMaps::new(&labels),
+            labels,
+            light,
+            median_diameter_px: median.unwrap_or(UNKNOWN_DIAMETER_PX),
         }
-        Self { pyramid, labels, median_diameter_px: median.unwrap_or(UNKNOWN_DIAMETER_PX) }
+    }
+
+    /// Width and height, px.
+    pub(super) const fn size(&self) -> [u32; 2] {
+        [self.labels.width(), self.labels.height()]
     }
 }
 
-/// A crop with its targets; a training step uses `n` of them.
+/// A crop with its targets: what one step of training sees `n` of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Crop {
     /// `[3, side, side]`, 0 to 1.
     pub image_chw: Vec<f32>,
     /// `[3, side, side]`: nucleus and interior, 0 or 1, and distance, 0 to 1.
-    pub truth_chw: Vec<f32>,
-    /// `[3, side, side]`: the weight of each pixel.
+    pub targets_chw: Vec<f32>,
+    /// `[3, side, side]`: how much each pixel counts.
     pub weight_chw: Vec<f32>,
 }
 
@@ -106,20 +146,20 @@ pub fn crop_rng(seed: u64, index: u64) -> StdRng {
 pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, rng: &mut StdRng) -> Crop {
     let map = Placement::draw(picture, side, augmentation, rng);
     let mut image_chw = map.sample_image(picture, side);
-    let mut labels_hw = map.sample_labels(&picture.labels, side);
+    let mut nuclei = map.sample_nuclei(picture, side);
     if rng.random_bool(augmentation.touching) {
-        crowd(&mut image_chw, &mut labels_hw, side, rng);
+        crowd(&mut image_chw, &mut nuclei, side, rng);
     }
-    augment_colour(&mut image_chw, side, &augmentation.colour, rng);
-    let (truth_chw, weight_chw) = truth(&labels_hw, side);
-    Crop { image_chw, truth_chw, weight_chw }
+    augment_colour(&mut image_chw, side, picture.light, &augmentation.colour, rng);
+    let (targets_chw, weight_chw) = nuclei.targets();
+    Crop { image_chw, targets_chw, weight_chw }
 }
 
 /// The whole image resized to `side` pixels per side regardless of its shape: the classic tutorial's only crop, with
 /// the nucleus map only.
 pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
     let area = side * side;
-    let resized = picture.pyramid[0].resized(side, side);
+    let resized = picture.planes.resized(side, side);
     let image_chw =
         (0..3).flat_map(|channel| resized.plane(channel.min(resized.count() - 1)).to_vec()).collect();
     let (width, height) = (picture.labels.width() as usize, picture.labels.height() as usize);
@@ -127,16 +167,16 @@ pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
         let (x, y) = (at % side * width / side, at / side * height / side);
         if picture.labels.labels_hw()[y * width + x] == 0 { 0.0 } else { 1.0 }
     };
-    Crop { image_chw, truth_chw: (0..area).map(nucleus).collect(), weight_chw: vec![1.0; area] }
+    Crop { image_chw, targets_chw: (0..area).map(nucleus).collect(), weight_chw: vec![1.0; area] }
 }
 
-/// The mapping from a crop's pixels to its image: `source = centre + matrix (pixel - middle)`.
+/// Where the pixels of a crop lie in its picture: `source = centre + step (turn (pixel - middle + bend))`.
 struct Placement {
     centre: [f32; 2],
-    /// Row-major, source pixels for one of the crop.
-    matrix: [f32; 4],
-    /// Source pixels for one of the crop.
-    step: f32,
+    /// Source pixels for one of the crop, along the picture's x and y.
+    step: [f32; 2],
+    /// Rotation and mirroring, row-major.
+    turn: [f32; 4],
     bend: Bend,
 }
 
@@ -175,9 +215,8 @@ impl Bend {
 
 impl Placement {
     fn draw(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, rng: &mut StdRng) -> Self {
-        let (low, high) = (augmentation.min_nucleus_px.ln(), augmentation.max_nucleus_px.ln());
-        let wanted = if low < high { rng.random_range(low..high).exp() } else { low.exp() };
-        let step = (picture.median_diameter_px / wanted).clamp(1.0 / 6.0, 16.0);
+        let step = picture.median_diameter_px / augmentation.draw_nucleus_px(rng);
+        let step = step.clamp(1.0 / MOST_ENLARGED, MOST_SHRUNK);
         let (mut angle, mut mirror, mut stretch) = (0.0, 1.0, 1.0);
         if augmentation.geometry == Switch::On {
             // Half of the crops keep their pixel grid, because only those show the camera's own sharpness.
@@ -190,71 +229,117 @@ impl Placement {
             stretch = rng.random_range(-0.12_f32..0.12).exp();
         }
         let (sin, cos) = angle.sin_cos();
-        let (across, down) = (step * stretch * mirror, step / stretch);
-        let matrix = [cos * across, -sin * down, sin * across, cos * down];
-        let reach = step * side as f32 / 2.0;
-        let mut place = |length: u32| {
-            let length = length as f32;
-            if length > 2.0 * reach { rng.random_range(reach..length - reach) } else { length / 2.0 }
-        };
-        let centre = [place(picture.labels.width()), place(picture.labels.height())];
+        // A quarter turn's cosine is not quite 0, and would blur what needs no interpolation.
+        let [sin, cos] = [sin, cos].map(|part| if part.abs() < 1e-5 { 0.0 } else { part });
+        let turn = [cos * mirror, -sin, sin * mirror, cos];
+        let step = [step * stretch, step / stretch];
+        let centre = draw_centre(picture, side, step, augmentation.on_nuclei, rng);
         let bent = rng.random_bool(augmentation.elastic);
         let bend = if bent { Bend::draw(side, rng) } else { Bend::default() };
-        Self { centre, matrix, step, bend }
+        Self { centre, step, turn, bend }
     }
 
-    /// The source places of a crop's pixels, row by row, in pixels whose centers lie at half-integers.
-    fn places(&self, side: usize) -> impl Iterator<Item = (f32, f32)> {
+    /// The places of a crop's pixels, row by row, in pixels of the crop before it was turned and bent, the middle
+    /// being 0.
+    fn places(&self, side: usize) -> impl Iterator<Item = [f32; 2]> {
         let middle = side as f32 / 2.0;
-        let ([cx, cy], [a, b, c, d]) = (self.centre, self.matrix);
+        let [a, b, c, d] = self.turn;
         (0..side * side).map(move |i| {
             let [bend_u, bend_v] = self.bend.at(i % side, i / side);
             let u = (i % side) as f32 + 0.5 - middle + bend_u;
             let v = (i / side) as f32 + 0.5 - middle + bend_v;
-            (cx + a * u + b * v, cy + c * u + d * v)
+            [a * u + b * v, c * u + d * v]
         })
     }
 
+    /// The picture as a station resizes it, and then turned.
     fn sample_image(&self, picture: &TrainingPicture, side: usize) -> Vec<f32> {
-        let level = (self.step.log2().round().max(0.0) as usize).min(picture.pyramid.len() - 1);
-        let planes = &picture.pyramid[level];
-        let (width, height) = (planes.width(), planes.height());
-        let (fx, fy) =
-            (width as f32 / picture.labels.width() as f32, height as f32 / picture.labels.height() as f32);
+        let reach = self.places(side).flatten().fold(0.0_f32, |most, place| most.max(place.abs()));
+        let patch = Patch::cut(&picture.planes, self.centre, self.step, reach);
         let mut image_chw = vec![0.0; 3 * side * side];
-        for (i, (x, y)) in self.places(side).enumerate() {
-            let (x, y) = (x * fx - 0.5, y * fy - 0.5);
-            let (x0, y0) = (x.floor(), y.floor());
-            let (tx, ty) = (x - x0, y - y0);
-            let (left, right) = (reflect(x0, width), reflect(x0 + 1.0, width));
-            let (top, bottom) = (reflect(y0, height) * width, reflect(y0 + 1.0, height) * width);
+        for (i, place) in self.places(side).enumerate() {
+            let around = patch.around(place);
             for channel in 0..3 {
-                let plane = planes.plane(channel.min(planes.count() - 1));
-                let upper = plane[top + left] * (1.0 - tx) + plane[top + right] * tx;
-                let lower = plane[bottom + left] * (1.0 - tx) + plane[bottom + right] * tx;
-                image_chw[channel * side * side + i] = upper * (1.0 - ty) + lower * ty;
+                image_chw[channel * side * side + i] = patch.sample(channel, around);
             }
         }
         image_chw
     }
 
-    fn sample_labels(&self, labels: &LabelImage, side: usize) -> Vec<u32> {
+    fn sample_nuclei(&self, picture: &TrainingPicture, side: usize) -> CropNuclei {
+        let TrainingPicture { labels, maps, .. } = picture;
         let (width, height) = (labels.width() as usize, labels.height() as usize);
-        let at = |(x, y): (f32, f32)| {
-            labels.labels_hw()[reflect(y.floor(), height) * width + reflect(x.floor(), width)]
+        let place = |x: f32, y: f32| reflect(y.floor(), height) * width + reflect(x.floor(), width);
+        let step = (self.step[0] * self.step[1]).sqrt();
+        let mut nuclei = CropNuclei {
+            labels_hw: Vec::with_capacity(side * side),
+            outline_hw: Vec::with_capacity(side * side),
+            touching_hw: Vec::with_capacity(side * side),
+            sizes: maps.sizes(step),
         };
-        self.places(side).map(at).collect()
+        for [u, v] in self.places(side) {
+            let (x, y) = (self.centre[0] + self.step[0] * u, self.centre[1] + self.step[1] * v);
+            let at = place(x, y);
+            let label = labels.labels_hw()[at];
+            nuclei.labels_hw.push(label);
+            let [mut outline, touching] = maps.distances(at);
+            if label != 0 {
+                // Between pixels distances change evenly, down to none where another label begins.
+                let (left, top) = ((x - 0.5).floor(), (y - 0.5).floor());
+                let (tx, ty) = (x - 0.5 - left, y - 0.5 - top);
+                let corners = [
+                    ((1.0 - tx) * (1.0 - ty), place(left, top)),
+                    (tx * (1.0 - ty), place(left + 1.0, top)),
+                    ((1.0 - tx) * ty, place(left, top + 1.0)),
+                    (tx * ty, place(left + 1.0, top + 1.0)),
+                ];
+                let known = corners.iter().filter(|&&(_, corner)| labels.labels_hw()[corner] == label);
+                outline = known.map(|&(share, corner)| share * maps.distances(corner)[0]).sum();
+            }
+            nuclei.outline_hw.push(outline / step);
+            nuclei.touching_hw.push(touching / step);
+        }
+        nuclei
     }
 }
 
-/// The pixel that stands for `x` when a row of `side` pixels is continued by reflection.
-fn reflect(x: f32, side: usize) -> usize {
-    if side == 1 {
-        return 0;
+impl Augmentation {
+    /// The diameter that a crop's median nucleus is scaled to, px.
+    fn draw_nucleus_px(&self, rng: &mut StdRng) -> f32 {
+        let Focus { share, nucleus_px, spread } = self.focus;
+        if rng.random_bool(share) {
+            return nucleus_px * (spread * normal(rng)).exp();
+        }
+        let (low, high) = (self.min_nucleus_px.ln(), self.max_nucleus_px.ln());
+        if low < high { rng.random_range(low..high).exp() } else { low.exp() }
     }
-    let period = 2 * (side as i64 - 1);
-    let x = (x as i64).rem_euclid(period);
-    (if x < side as i64 { x } else { period - x }) as usize
+}
+
+/// The middle of a crop: near a nucleus, as often as asked for, else anywhere; within the picture where it fits.
+fn draw_centre(
+    picture: &TrainingPicture,
+    side: usize,
+    step: [f32; 2],
+    on_nuclei: f64,
+    rng: &mut StdRng,
+) -> [f32; 2] {
+    let centres = &picture.maps.centres;
+    let aimed = (rng.random_bool(on_nuclei) && !centres.is_empty())
+        .then(|| centres[rng.random_range(0..centres.len())]);
+    std::array::from_fn(|axis| {
+        let (length, reach) = (picture.size()[axis] as f32, step[axis] * side as f32 / 2.0);
+        let off = rng.random_range(-1.0..1.0_f32);
+        if length <= 2.0 * reach {
+            return length / 2.0;
+        }
+        match aimed {
+            Some(centre) => {
+                let off = 2.0 * MOST_OFF_CENTRE * reach * off;
+                (centre[axis] + off).clamp(reach, length - reach)
+            }
+            None => length / 2.0 + off * (length / 2.0 - reach),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -284,6 +369,8 @@ mod tests {
             geometry: Switch::On,
             min_nucleus_px: 14.0,
             max_nucleus_px: 40.0,
+            focus: Focus { share: 0.5, nucleus_px: 24.0, spread: 0.2 },
+            on_nuclei: 0.9,
             elastic: 0.5,
             touching: 0.5,
             colour: ColourAugmentation::DEFAULT,
@@ -301,11 +388,12 @@ mod tests {
             geometry: Switch::On,
             min_nucleus_px: 12.0,
             max_nucleus_px: 48.0,
+            on_nuclei: 0.5,
             ..Augmentation::none(24.0)
         };
         for index in 0..20 {
             let crop = cut(&picture, 96, &turning, &mut crop_rng(1, index));
-            let (nucleus, interior) = crop.truth_chw.split_at(96 * 96);
+            let (nucleus, interior) = crop.targets_chw.split_at(96 * 96);
             let off = crop.image_chw.iter().zip(nucleus).filter(|(v, t)| (**v > 0.5) != (**t > 0.5)).count();
             assert!(off < 96 * 96 / 20, "{off} pixels of crop {index} disagree");
             assert!(interior.iter().zip(nucleus).all(|(i, n)| i <= n));
@@ -322,10 +410,10 @@ mod tests {
                 ..Augmentation::none(24.0)
             };
             let crop = cut(&picture, 128, &sized, &mut crop_rng(1, 1));
-            let share = crop.truth_chw[..128 * 128].iter().sum::<f32>() / (128.0 * 128.0);
+            let share = crop.targets_chw[..128 * 128].iter().sum::<f32>() / (128.0 * 128.0);
             assert!((0.25..0.75).contains(&share), "{share}");
             let edges =
-                crop.truth_chw[..128 * 128].windows(2).filter(|pair| pair[0] != pair[1]).count() as f32;
+                crop.targets_chw[..128 * 128].windows(2).filter(|pair| pair[0] != pair[1]).count() as f32;
             let expected = 128.0 * 128.0 / (30.0 * diameter / 27.0) * 0.6;
             assert!((0.5..2.0).contains(&(edges / expected)), "{edges} edges, expected about {expected}");
         }
@@ -335,16 +423,10 @@ mod tests {
     fn the_whole_picture_is_squeezed_with_its_nuclei() {
         let crop = whole(&squares(), 64);
         assert_eq!(
-            [crop.image_chw.len(), crop.truth_chw.len(), crop.weight_chw.len()],
+            [crop.image_chw.len(), crop.targets_chw.len(), crop.weight_chw.len()],
             [3 * 4096, 4096, 4096]
         );
-        let agree = crop.truth_chw.iter().zip(&crop.image_chw).filter(|(t, v)| (**t > 0.5) == (**v > 0.5));
+        let agree = crop.targets_chw.iter().zip(&crop.image_chw).filter(|(t, v)| (**t > 0.5) == (**v > 0.5));
         assert!(agree.count() > 3900);
-    }
-
-    #[test]
-    fn reflection_continues_both_ends() {
-        let reflected: Vec<usize> = (-3..6).map(|x| reflect(x as f32, 3)).collect();
-        assert_eq!(reflected, [1, 2, 1, 0, 1, 2, 1, 0, 1]);
     }
 }

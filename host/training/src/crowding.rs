@@ -5,32 +5,33 @@
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// Maximum copied nuclei per crop.
+use super::targets::CropNuclei;
+
+/// Nuclei repeated in a crop at most.
 const REPEATS: usize = 4;
 /// Minimum area of a copied nucleus, px.
 const MIN_AREA: usize = 30;
 /// Pixels about a nucleus that are taken with it: its blurred rim.
 const RIM: i32 = 2;
 
-/// Repeats up to [`REPEATS`] nuclei of `image_chw` `[3, side, side]` and `labels_hw` `[side, side]`, each
+/// Repeats up to [`REPEATS`] nuclei of `image_chw` `[3, side, side]` and of `nuclei`, each
 /// moved towards another nucleus until they touch. The brighter pixel wins where nuclei are bright, the
 /// darker one where they are dark; labels that are there stay.
-pub(super) fn crowd(image_chw: &mut [f32], labels_hw: &mut [u32], side: usize, rng: &mut StdRng) {
-    let nuclei = Nucleus::of(labels_hw, side);
+pub(super) fn crowd(image_chw: &mut [f32], crop: &mut CropNuclei, side: usize, rng: &mut StdRng) {
+    let nuclei = Nucleus::of(&crop.labels_hw, side);
     let whole: Vec<&Nucleus> = nuclei.iter().filter(|nucleus| nucleus.is_whole(side)).collect();
     if whole.is_empty() || nuclei.len() < 2 {
         return;
     }
-    let bright = nuclei_are_bright(image_chw, labels_hw);
-    let mut next = labels_hw.iter().max().map_or(1, |label| label + 1);
+    let bright = nuclei_are_bright(image_chw, &crop.labels_hw);
     for _ in 0..rng.random_range(1..=REPEATS) {
         let moved = whole[rng.random_range(0..whole.len())];
         let target = &nuclei[rng.random_range(0..nuclei.len())];
-        if let Some(shift) = moved.shift_to_touch(target, labels_hw, side) {
-            repeat(image_chw, labels_hw, side, moved, shift, next, bright);
-            next += 1;
+        if let Some(shift) = moved.shift_to_touch(target, &crop.labels_hw, side) {
+            repeat(image_chw, crop, side, moved, shift, bright);
         }
     }
+    crop.shorten(side);
 }
 
 struct Nucleus {
@@ -102,13 +103,13 @@ fn nuclei_are_bright(image_chw: &[f32], labels_hw: &[u32]) -> bool {
 
 fn repeat(
     image_chw: &mut [f32],
-    labels_hw: &mut [u32],
+    crop: &mut CropNuclei,
     side: usize,
     nucleus: &Nucleus,
     shift: [i32; 2],
-    label: u32,
     bright: bool,
 ) {
+    let label = crop.push_like(nucleus.label);
     let source = image_chw.to_vec();
     for &[x, y] in &nucleus.pixels {
         for (near_x, near_y) in (x - RIM..=x + RIM).flat_map(|x| (y - RIM..=y + RIM).map(move |y| (x, y))) {
@@ -122,10 +123,13 @@ fn repeat(
                 plane[to] = if bright { plane[to].max(source[from]) } else { plane[to].min(source[from]) };
             }
         }
-        if let Some(to) = place([x + shift[0], y + shift[1]], side)
-            && labels_hw[to] == 0
+        let [from, to] = [place([x, y], side), place([x + shift[0], y + shift[1]], side)];
+        if let (Some(from), Some(to)) = (from, to)
+            && crop.labels_hw[to] == 0
         {
-            labels_hw[to] = label;
+            crop.labels_hw[to] = label;
+            crop.outline_hw[to] = crop.outline_hw[from];
+            crop.touching_hw[to] = crop.touching_hw[from];
         }
     }
 }
@@ -159,7 +163,9 @@ mod tests {
         for seed in 0..20 {
             let (mut image, mut labels) = discs(side);
             let before = labels.clone();
-            crowd(&mut image, &mut labels, side, &mut StdRng::seed_from_u64(seed));
+            let mut crop = CropNuclei::of_whole(&labels, side);
+            crowd(&mut image, &mut crop, side, &mut StdRng::seed_from_u64(seed));
+            labels = crop.labels_hw;
             let added: Vec<usize> = (0..labels.len()).filter(|&at| labels[at] != before[at]).collect();
             if added.is_empty() {
                 // Every draw moved a nucleus towards itself.
@@ -178,10 +184,11 @@ mod tests {
 
     #[test]
     fn dark_nuclei_stay_dark() {
-        let (mut image, mut labels) = discs(64);
+        let (mut image, labels) = discs(64);
         image.iter_mut().for_each(|v| *v = 1.0 - *v);
-        crowd(&mut image, &mut labels, 64, &mut StdRng::seed_from_u64(3));
-        let labelled = (0..labels.len()).filter(|&at| labels[at] != 0);
+        let mut crop = CropNuclei::of_whole(&labels, 64);
+        crowd(&mut image, &mut crop, 64, &mut StdRng::seed_from_u64(3));
+        let labelled = (0..labels.len()).filter(|&at| crop.labels_hw[at] != 0);
         assert!(labelled.into_iter().all(|at| image[at] < 0.2));
     }
 }

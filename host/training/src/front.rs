@@ -3,6 +3,8 @@
 use super::config::TrainConfig;
 use super::crops::Augmentation;
 use super::recipe::Recipe;
+use shared::Scaling;
+
 use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
 /// Channels of the first level of the networks compared, the station's own among them.
@@ -18,6 +20,8 @@ impl TrainConfig {
             recipe: Recipe::Tutorial,
             unet: Recipe::TUTORIAL_UNET,
             encoder_weights: None,
+            from: None,
+            scaling: Scaling::UnitRange,
             crop: TUTORIAL_SIDE,
             augmentation: Augmentation::none(self.nucleus_px),
             ..self.clone()
@@ -38,7 +42,7 @@ impl TrainConfig {
         };
         let plain =
             UnetConfig { width: 16, stem: Stem::Full, skips: Skips::Concat, decoder_convolutions: 2, ..lean };
-        let ours = |unet: UnetConfig| Self { unet, encoder_weights: None, ..self.clone() };
+        let ours = |unet: UnetConfig| Self { unet, encoder_weights: None, from: None, ..self.clone() };
         let lean = WIDTHS.map(|width| (format!("lean-{width}"), ours(UnetConfig { width, ..lean })));
         let others = [("tutorial".to_owned(), self.tutorial()), ("plain-16".to_owned(), ours(plain))];
         lean.into_iter().chain(others).collect()

@@ -6,6 +6,7 @@
 mod ablation;
 mod average;
 mod backend;
+mod bootstrap;
 mod checkpoint;
 mod colour;
 mod config;
@@ -31,27 +32,30 @@ mod session;
 mod split;
 #[cfg(test)]
 mod stored_run;
+mod targets;
 mod throughput;
-mod truth;
 mod unet;
 mod validation;
 
 pub use ablation::variants;
 pub use backend::{Backend, BackendChoice};
+pub use bootstrap::{Interval, bootstrap};
 pub use colour::ColourAugmentation;
-pub use config::{EncoderWeights, TrainConfig};
-pub use crops::{Augmentation, Switch};
+pub use config::{DataSource, TrainConfig, WeightsFile};
+pub use crops::{Augmentation, Focus, Switch};
 #[cfg(feature = "cuda")]
 pub use cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
-pub use material::Material;
+pub use material::{Material, TypedSamples};
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;
-pub use session::{Outcome, Session};
-pub use split::stratified_split;
+pub use sampler::SampleBy;
+pub use schedule::Schedule;
+pub use session::{Limits, Outcome, Session};
+pub use split::SplitBy;
 pub use throughput::{Throughput, ThroughputConfig};
-pub use unet::{Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
-pub use validation::ValidationPicture;
+pub use unet::{AdoptError, Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
+pub use validation::{Tuner, ValidationError, ValidationPicture};
 
 use std::num::NonZeroUsize;
 
@@ -75,20 +79,39 @@ impl Session<'_> {
     }
 }
 
-/// The network of a run's best epoch so far.
+/// Which of a run's weights are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunWeights {
+    /// Those of the best epoch so far.
+    Best,
+    /// Those of the last checkpoint.
+    Last,
+}
+
+/// The network of a run, with the running average of its weights.
 ///
 /// # Errors
-/// [`Failure`] when the run has no weights yet or they cannot be read.
-pub fn best_network(config: &TrainConfig, folder: &RunFolder) -> Result<Graph, Failure> {
+/// [`Failure`] when the run has no such weights yet or they cannot be read.
+pub fn network_of(config: &TrainConfig, folder: &RunFolder, which: RunWeights) -> Result<Graph, Failure> {
+    let path = match which {
+        RunWeights::Best => folder.best(),
+        RunWeights::Last => folder.checkpoint(),
+    };
     let device = Default::default();
     let network = config.unet.init::<Flex>(config.seed, &device);
-    let network = checkpoint::load_weights::<Flex, _>(&folder.best(), network, &device)?;
+    let network = checkpoint::load_weights::<Flex, _>(&path, network, &device)?;
     Ok(network.graph(config.tile())?)
 }
 
 impl From<checkpoint::CheckpointError> for Failure {
     fn from(error: checkpoint::CheckpointError) -> Self {
         Self::failed(error, "start a new run in another folder (--run)")
+    }
+}
+
+impl From<AdoptError> for Failure {
+    fn from(error: AdoptError) -> Self {
+        Self::usage(error, "give the network's form by --width and the like as the model file has it")
     }
 }
 

@@ -15,7 +15,16 @@ use super::ops::{TrainingOps, primitive, tensor};
 /// Share of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
 
-/// Batch normalization and `max(x, 0)`.
+/// What a pass through the network does at each normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NormPass {
+    /// It normalises, by the batch's statistics while training, by the running ones otherwise.
+    Normalise,
+    /// It measures: the batch's statistics become the running ones, and the shift alone is added.
+    Measure,
+}
+
+/// Batch normalisation and `max(x, 0)`.
 #[derive(Module, Debug)]
 pub struct NormRelu<B: Backend> {
     /// Gamma, `[c]`.
@@ -41,11 +50,12 @@ impl<B: Backend> NormRelu<B> {
 }
 
 impl<B: TrainingOps> NormRelu<B> {
-    /// By the batch's statistics while training, by the running ones otherwise.
-    ///
     /// # Shapes
     /// `[n, c, h, w]` to the same.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
+        if pass == NormPass::Measure {
+            return self.measure(x);
+        }
         if !B::ad_enabled(&x.device()) {
             let [n, c, h, w] = x.dims();
             let factor = self.scale.val() / (self.variance.value() + EPSILON).sqrt();
@@ -65,6 +75,31 @@ impl<B: Backend> NormRelu<B> {
         for (state, new) in [(&self.mean, mean), (&self.variance, variance)] {
             let new = tensor::<B, 1>(new);
             state.update((state.value_sync() * (1.0 - MOMENTUM) + new.detach() * MOMENTUM).detach());
+        }
+    }
+}
+
+impl<B: TrainingOps> NormRelu<B> {
+    fn measure(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [n, c, h, w] = x.dims();
+        let count = (n * h * w) as f64;
+        let rows = x.reshape([n * c, h * w]).detach();
+        let mean = gather(rows.clone(), n) / count;
+        let centred = rows.clone() - spread(mean.clone(), n);
+        self.mean.update(mean);
+        self.variance.update(gather(centred.clone() * centred, n) / count);
+        relu(rows + spread(self.shift.val().detach(), n)).reshape([n, c, h, w])
+    }
+
+    /// After a pass that measured: the same function as adding the shift was, with normalisation.
+    #[must_use]
+    pub(super) fn normalising(self) -> Self {
+        let (mean, variance) = (self.mean.value_sync(), self.variance.value_sync());
+        let shift = self.shift.val() + mean;
+        Self {
+            scale: Param::from_tensor((variance + EPSILON).sqrt().detach()),
+            shift: Param::from_tensor(shift.detach()),
+            ..self
         }
     }
 }
@@ -158,7 +193,7 @@ mod tests {
         let ours = NormRelu::<Cpu>::new(4, &device);
         let burns = BatchNormConfig::new(4).init::<Cpu>(&device);
         let (x, x_burn) = (values(0.1).require_grad(), values(0.1).require_grad());
-        let y = ours.forward(x.clone());
+        let y = ours.forward(x.clone(), NormPass::Normalise);
         let y_burn = relu(burns.forward(x_burn.clone()));
         let grads = (y.clone() * values(3.0)).sum().backward();
         let grads_burn = (y_burn.clone() * values(3.0)).sum().backward();
@@ -197,6 +232,6 @@ mod tests {
         close(ours.mean.value_sync(), burns.running_mean.value_sync(), "running means");
         close(ours.variance.value_sync(), burns.running_var.value_sync(), "running variances");
         let x = values(7.0).inner();
-        close(flat(ours.forward(x.clone())), flat(relu(burns.forward(x))), "inference");
+        close(flat(ours.forward(x.clone(), NormPass::Normalise)), flat(relu(burns.forward(x))), "inference");
     }
 }

@@ -37,7 +37,8 @@ impl Recipe {
     /// How samples become network input.
     pub const fn scaling(self) -> Scaling {
         match self {
-            Self::Nuclei => Scaling::STRETCH,
+            // A higher quantile clips fewer nuclei: of the commonest fluorescence a ninth of their pixels at 0.995.
+            Self::Nuclei => Scaling::Stretch { low: 0.005, high: 0.998, min_span: 16 },
             Self::Tutorial => Scaling::UnitRange,
         }
     }
@@ -70,6 +71,7 @@ impl Recipe {
                 distance_share: half,
                 min_seed_area: 8.0,
                 min_area: 20.0,
+                seed_levels: 1,
             },
             Self::Tutorial => ExtractionParams::Components { nucleus_threshold: half, min_area: 0.0 },
         })

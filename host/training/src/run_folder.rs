@@ -13,8 +13,10 @@ use plotters::prelude::{
 use serde::{Deserialize, Serialize};
 use shared::{SetScore, encode_picture_png};
 
+use super::checkpoint;
 use super::config::TrainConfig;
 use super::finish::FinishedModel;
+use super::schedule::Schedule;
 use super::validation::ValidationPicture;
 
 /// Overlays of the lowest and of the highest scores.
@@ -118,8 +120,25 @@ impl RunFolder {
         Ok(write_whole(&self.config(), json.as_bytes())?)
     }
 
-    /// Writes the scores of the finished model, and overlays of the validation images with the lowest and the highest
-    /// scores: true outlines green, found ones magenta.
+    /// Lets the rate of the run fall over its next `crops`, and end with them.
+    ///
+    /// # Errors
+    /// [`Failure`] when the run's rate is no held one, or a file cannot be read or written.
+    pub fn cool_down(&self, config: &mut TrainConfig, crops: u64) -> Result<(), Failure> {
+        if config.schedule == Schedule::Cosine {
+            let problem = "the run's learning rate falls from its beginning on";
+            return Err(Failure::usage(problem, "leave out --cool-down, or begin a run with --held-rate"));
+        }
+        let done = if self.checkpoint().exists() { checkpoint::steps(&self.checkpoint())? } else { 0 };
+        let wanted = done + crops.div_ceil(config.batch as u64);
+        // A run ends with an epoch.
+        config.epochs = wanted.div_ceil(config.epoch_steps()) as u32;
+        config.schedule = Schedule::Held { cool_down: config.steps() - done };
+        self.save_config(config)
+    }
+
+    /// Writes the scores of the finished model, and overlays of the validation pictures with the lowest
+    /// and the highest scores: true outlines green, found ones magenta.
     ///
     /// # Errors
     /// [`Failure`] when a file cannot be written.

@@ -22,7 +22,6 @@ use super::loss::segmentation_loss;
 use super::ops::TrainingOps;
 use super::run_folder::{Epoch, RunFolder};
 use super::sampler::{Batch, Sampler, batches};
-use super::schedule::learning_rate;
 use super::unet::Unet;
 use super::validation::{ValidationPicture, validate};
 
@@ -41,6 +40,23 @@ pub struct Session<'a> {
     pub threads: NonZeroUsize,
     /// Set to stop the run after the current step.
     pub stop: &'a AtomicBool,
+    /// How long it works at most, and how often it is saved.
+    pub limits: Limits,
+}
+
+/// What bounds a run in time.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// It stops after this time as if asked to.
+    pub most: Option<Duration>,
+    /// Time from one checkpoint to the next within an epoch: what a power cut costs at most.
+    pub checkpoint_every: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { most: None, checkpoint_every: Duration::from_secs(600) }
+    }
 }
 
 /// Steps between readings of the loss, each of which waits for the GPU.
@@ -72,7 +88,7 @@ impl Session<'_> {
         let model: Unet<B> = if resumed {
             self.config.unet.init(self.config.seed, device)
         } else {
-            self.config.first_network(device)?
+            self.config.first_network(self.sampler, device)?
         };
         let mut weights = Weights { average: model.valid(), model };
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
@@ -85,12 +101,13 @@ impl Session<'_> {
         let (steps, epoch_steps) = (self.config.steps(), self.config.epoch_steps());
         let progress = Progress::new("training", steps.saturating_sub(position.steps));
         let (before, start) = (position.seconds, Instant::now());
+        let mut saved = start;
 
         let interrupted = std::thread::scope(|scope| {
             let batches = batches(scope, self.sampler, self.config, position.steps, steps, makers);
             let mut unread: Vec<Tensor<B::InnerBackend, 1>> = Vec::new();
             for batch in batches {
-                let rate = learning_rate(self.config.learning_rate, position.steps, steps);
+                let rate = self.config.schedule.rate(self.config.learning_rate, position.steps, steps);
                 let loss;
                 (weights.model, loss) =
                     step(self.config.step_shape(), weights.model, &mut optimizer, batch, rate, device);
@@ -99,9 +116,11 @@ impl Session<'_> {
                 let keep = share_kept(position.steps, self.config.averaging);
                 weights.average = blend(weights.average, &weights.model.valid(), keep);
                 progress.advance(1);
-                let (epoch_ends, stop) =
-                    (position.steps.is_multiple_of(epoch_steps), self.stop.load(Ordering::Relaxed));
-                if epoch_ends || stop || position.steps.is_multiple_of(LOSS_READ_EVERY) {
+                let epoch_ends = position.steps.is_multiple_of(epoch_steps);
+                let over = self.limits.most.is_some_and(|most| start.elapsed() >= most);
+                let stop = over || self.stop.load(Ordering::Relaxed);
+                let save = stop && position.steps < steps || saved.elapsed() >= self.limits.checkpoint_every;
+                if epoch_ends || save || position.steps.is_multiple_of(LOSS_READ_EVERY) {
                     let loss: f64 = unread.drain(..).map(|loss| loss.into_scalar().elem::<f64>()).sum();
                     if !loss.is_finite() {
                         let next = "lower --learning-rate and start a new run";
@@ -121,8 +140,11 @@ impl Session<'_> {
                     self.folder.save_epochs(&epochs)?;
                     self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
                 }
-                if stop && position.steps < steps {
+                if save {
                     self.save(&self.folder.checkpoint(), &position, &weights, &optimizer)?;
+                    saved = Instant::now();
+                }
+                if stop && position.steps < steps {
                     return Ok(true);
                 }
             }
@@ -223,7 +245,7 @@ pub(super) fn step<B: AutodiffBackend + TrainingOps>(
         Tensor::<B, 4>::from_data(TensorData::new(values, shape), device)
     };
     let logits = model.forward(tensor(batch.image_nchw));
-    let loss = segmentation_loss(logits, tensor(batch.truth_nchw), tensor(batch.weight_nchw), masks);
+    let loss = segmentation_loss(logits, tensor(batch.targets_nchw), tensor(batch.weight_nchw), masks);
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     let loss = loss.inner();
     (optimizer.step(rate, model, grads), loss)

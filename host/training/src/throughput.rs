@@ -79,7 +79,7 @@ impl ThroughputConfig {
         };
         Batch {
             image_nchw: pattern(3, 37),
-            truth_nchw: pattern(self.unet.outputs, 53),
+            targets_nchw: pattern(self.unet.outputs, 53),
             weight_nchw: vec![1.0; self.unet.outputs * pixels],
         }
     }

@@ -4,6 +4,7 @@
 //! 2015, with batch normalization, zero padding and 2x2 transposed convolutions. The lean form begins
 //! with a stride-2 stem and adds its skips, which costs less than a quarter of the classic form.
 
+mod adopt;
 mod encoder;
 mod resnet;
 mod walk;
@@ -17,12 +18,13 @@ use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use training_kernels::NetworkShape;
 
+pub use adopt::AdoptError;
 pub use resnet::EncoderWeightsError;
 
 use std::path::Path;
 
 use super::convolution::{conv3x3, doubled, halved, pointwise};
-use super::normalisation::{NormRelu, spread};
+use super::normalisation::{NormPass, NormRelu, spread};
 use super::ops::{NetworkResult, TrainingOps, primitive, tensor};
 use encoder::{Encoded, EncoderModule, Plain};
 use resnet::Resnet50;
@@ -239,13 +241,13 @@ impl Kernel {
 impl<B: TrainingOps> ConvNorm<B> {
     /// # Shapes
     /// `[n, in, h, w]` to `[n, out, h, w]`, or half of both sides.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
         let weight = self.weight.val();
         let y = match self.kernel {
             Kernel::Halving => halved(x, weight),
             Kernel::Keeping => conv3x3(x, weight),
         };
-        self.norm.forward(y)
+        self.norm.forward(y, pass)
     }
 }
 
@@ -260,8 +262,8 @@ struct UpNorm<B: Backend> {
 impl<B: TrainingOps> UpNorm<B> {
     /// # Shapes
     /// `[n, in, h, w]` to `[n, out, 2 h, 2 w]`.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.norm.forward(doubled(x, self.weight.val()))
+    fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
+        self.norm.forward(doubled(x, self.weight.val()), pass)
     }
 }
 
@@ -334,14 +336,18 @@ impl<B: TrainingOps> Unet<B> {
     }
 
     fn forward_by_layer(&self, batch_nchw: Tensor<B, 4>) -> Tensor<B, 4> {
-        let Encoded { skips, deepest: mut x } = self.encoder.forward(batch_nchw);
+        self.pass(batch_nchw, NormPass::Normalise)
+    }
+
+    fn pass(&self, batch_nchw: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
+        let Encoded { skips, deepest: mut x } = self.encoder.forward(batch_nchw, pass);
         for ((up, stage), skip) in self.ups.iter().zip(&self.decoder).zip(skips.into_iter().rev()) {
-            x = up.forward(x);
+            x = up.forward(x, pass);
             x = match self.config.skips {
                 Skips::Concat => Tensor::cat(vec![x, skip], 1),
                 Skips::Add => x + skip,
             };
-            x = stage.iter().fold(x, |x, conv| conv.forward(x));
+            x = stage.iter().fold(x, |x, conv| conv.forward(x, pass));
         }
         let logits = match self.config.stem {
             Stem::Full => pointwise(x, self.head.val()),

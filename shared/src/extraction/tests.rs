@@ -53,6 +53,7 @@ fn watershed_separates_what_components_join() {
         distance_share: Probability::ZERO,
         min_seed_area: 5.0,
         min_area: 10.0,
+        seed_levels: 1,
     };
     let count = |labels: Vec<u32>| labels.into_iter().max().unwrap();
     assert_eq!(count(labels(joined, &nucleus, &interior, width, 1.0)), 1);
@@ -85,6 +86,7 @@ fn a_nucleus_without_interior_still_counts() {
         distance_share: Probability::ZERO,
         min_seed_area: 1.0,
         min_area: 1.0,
+        seed_levels: 1,
     };
     assert_eq!(labels(extraction, &nucleus, &[0.0; 4], 4, 1.0), [0, 1, 1, 0]);
 }
@@ -97,6 +99,7 @@ fn seeds_come_from_the_maps_that_there_are() {
         distance_share: probability(distance_share),
         min_seed_area: 1.0,
         min_area: 1.0,
+        seed_levels: 1,
     };
     let (interior, distance) = ([0.2, 0.8], [0.6, 0.4]);
     for (share, interior, distance, expected) in [
@@ -264,6 +267,7 @@ proptest! {
                     distance_share: Probability::ZERO,
                     min_seed_area,
                     min_area,
+                    seed_levels: 1,
                 },
             ] {
                 let map = SeedMap::One(&seed);

@@ -62,6 +62,7 @@ fn manifest(scale: ScaleRule) -> Manifest {
             distance_share: Probability::ZERO,
             min_seed_area: 2.0,
             min_area: 4.0,
+            seed_levels: 1,
         },
         native_nucleus_px: 12.0,
         data_digest: "none".to_string(),

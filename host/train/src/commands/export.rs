@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use host_console::{Exit, Failure, threads_or_all};
-use host_training::{RunFolder, best_network, finish};
+use host_training::{RunFolder, RunWeights, finish, network_of};
 
 use super::train::{Weights, reopen, write_model};
 
@@ -14,7 +14,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host export --run nuclei-run --nucleus-px 28 --out finer.onnx
   nuclei-host export --run nuclei-run --weights float --out nuclei-float.onnx";
 
-/// Write the model file of a training run's best epoch so far.
+/// Write the model file of a training run: of its best epoch so far, or of its last checkpoint.
 ///
 /// Thresholds are tuned and scores measured on the run's own validation split.
 #[derive(Debug, Args)]
@@ -26,6 +26,9 @@ pub struct ExportArgs {
     /// The run's data set, if it has moved
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Which of the run's weights
+    #[arg(long, value_enum, default_value = "best")]
+    of: RunWeights,
     /// Model file to write
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
@@ -55,7 +58,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
     let (mut config, dataset) = reopen(&folder, args.data.as_deref())?;
     config.nucleus_px = args.nucleus_px.unwrap_or(config.nucleus_px);
-    let graph = best_network(&config, &folder)?;
+    let graph = network_of(&config, &folder, args.of)?;
     let threads = threads_or_all(args.threads);
     let material = config.material(&dataset, threads)?;
     let model = finish(&graph, &config, args.weights.into(), &material.validation, threads)?;

@@ -29,7 +29,7 @@ pub struct NetworkArgs {
     #[arg(long, default_value_t = 16)]
     pub batch: usize,
     /// Crop size in pixels
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 160)]
     pub crop: usize,
 }
 

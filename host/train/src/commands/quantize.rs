@@ -13,7 +13,7 @@ use host_modelling::{
     RangeMethod, TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
 };
 use host_training::{
-    Material, RunFolder, ScoredFile, TrainConfig, ValidationPicture, best_network, tuned_draft,
+    Material, RunFolder, RunWeights, ScoredFile, TrainConfig, ValidationPicture, network_of, tuned_draft,
 };
 use serde::Serialize;
 use shared::{MANIFEST_KEY, Manifest, SetScore, encode_picture_png};
@@ -56,6 +56,9 @@ pub struct QuantizeArgs {
     /// What to quantize
     #[arg(long, value_enum, default_value = "weights")]
     form: Form,
+    /// Which of the run's weights
+    #[arg(long, value_enum, default_value = "best", conflicts_with = "model")]
+    of: RunWeights,
     /// How to choose activation ranges [default: try all, and take the one with the best maps]
     #[arg(long, value_enum)]
     ranges: Option<RangeMethod>,
@@ -192,7 +195,7 @@ impl Source {
     fn of_run(args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
         let folder = RunFolder::new(&args.run);
         let (config, dataset) = reopen(&folder, args.data.as_deref())?;
-        let graph = best_network(&config, &folder)?.fold_batch_norm();
+        let graph = network_of(&config, &folder, args.of)?.fold_batch_norm();
         let material = config.material(&dataset, threads)?;
         let draft = tuned_draft(&graph, &config, &material.validation, threads)?;
         Ok(Self { config, graph, material, draft, report_folder: folder.path().join("quantization") })
@@ -208,11 +211,12 @@ impl Source {
         let graph = read_graph(&onnx).map_err(|error| failed(&error))?.fold_batch_norm();
         let data = args.data.as_deref().unwrap_or(Path::new(""));
         let (config, dataset) = settings_by_default(data, args.seed, args.validation)?;
+        let config = TrainConfig { scaling: draft.input.scaling, ..config };
         if config.data_digest != draft.data_digest {
             let problem = format!("{} is not the data set this model was trained on", data.display());
             return Err(Failure::usage(problem, "give that data set with --data"));
         }
-        if draft.input.scaling != config.recipe.scaling() || draft.outputs != config.recipe.outputs() {
+        if draft.outputs != config.recipe.outputs() {
             let problem =
                 format!("the input scaling of {} differs from that of nuclei-host train", path.display());
             return Err(Failure::usage(problem, "quantize it from its run (--run)"));

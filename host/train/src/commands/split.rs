@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use host_console::{Exit, Failure, output, threads_or_all, write_whole};
-use host_modelling::{BadTruth, Dataset, ImageType};
-use host_training::{RunFolder, stratified_split};
+use host_modelling::{BadTruth, Dataset};
+use host_training::{RunFolder, SplitBy, TrainConfig, TypedSamples};
 use serde::Serialize;
 
 use super::train::reopen;
@@ -39,6 +39,9 @@ pub struct SplitArgs {
     /// Fraction of each image type held back, above 0 and below 1, as for train
     #[arg(long, default_value_t = 0.1, value_parser = share)]
     validation: f64,
+    /// What stays together in the split, as for train; runs before there was a choice split by picture
+    #[arg(long, value_enum, default_value = "photograph", conflicts_with = "run")]
+    split_by: SplitBy,
     /// Skip images without usable ground truth, as train does
     #[arg(long, conflicts_with = "run")]
     skip_bad: bool,
@@ -57,6 +60,15 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How pictures are held back.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    bad: BadTruth,
+    by: SplitBy,
+    share: f64,
+    seed: u64,
+}
+
 /// The result as JSON.
 #[derive(Debug, PartialEq, Serialize)]
 struct HeldBack {
@@ -68,6 +80,8 @@ struct HeldBack {
     types: BTreeMap<&'static str, usize>,
     /// Their names.
     pictures: Vec<String>,
+    /// The photograph of every picture of the data set, by name: those of one number were cut from one.
+    photographs: BTreeMap<String, usize>,
 }
 
 /// Runs the command.
@@ -76,16 +90,24 @@ struct HeldBack {
 /// [`Failure`].
 pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
     let asked = if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse };
-    let (dataset, bad, seed, share) = match (&args.run, &args.data) {
+    let (dataset, rule) = match (&args.run, &args.data) {
         (Some(run), data) => {
             let (config, dataset) = reopen(&RunFolder::new(run), data.as_deref())?;
-            (dataset, config.bad_truth, config.seed, config.validation_share)
+            let TrainConfig { bad_truth, split_by, validation_share, seed, .. } = config;
+            if !(config.held_back.is_empty() && config.more_data.is_empty()) {
+                let problem = "the run held back pictures by name, or has several data sets";
+                return Err(Failure::usage(problem, "score with --names, from each data set"));
+            }
+            (dataset, Rule { bad: bad_truth, by: split_by, share: validation_share, seed })
         }
-        (None, Some(data)) => (Dataset::open(data)?, asked, args.seed, args.validation),
+        (None, Some(data)) => {
+            let SplitArgs { split_by: by, validation: share, seed, .. } = *args;
+            (Dataset::open(data)?, Rule { bad: asked, by, share, seed })
+        }
         (None, None) => return Err(Failure::usage("no data set given", "give it with --data")),
     };
     refuse_own_file(&dataset, &args.out)?;
-    let (held, indices) = held_back(&dataset, bad, share, seed, threads_or_all(args.threads))?;
+    let (held, indices) = held_back(&dataset, rule, threads_or_all(args.threads))?;
     if indices.is_empty() {
         return Err(Failure::failed(
             "no image is held back",
@@ -108,21 +130,25 @@ pub fn run(args: &SplitArgs) -> Result<Exit, Failure> {
 /// The validation images of a run with this fraction and seed, and their indices in the data set.
 fn held_back(
     dataset: &Dataset,
-    bad: BadTruth,
-    share: f64,
-    seed: u64,
+    Rule { bad, by, share, seed }: Rule,
     threads: NonZeroUsize,
 ) -> Result<(HeldBack, Vec<usize>), Failure> {
-    let samples = dataset.load_all(bad, threads)?;
-    let kinds: Vec<ImageType> = samples.iter().map(|sample| ImageType::of(&sample.image)).collect();
-    let split = stratified_split(&kinds, share, seed);
+    let typed = TypedSamples::load(&[dataset], bad, threads)?;
+    let split = typed.split(by, share, seed);
+    let TypedSamples { samples, pictures } = typed;
     let mut types = BTreeMap::new();
     for &at in &split.validation {
-        *types.entry(kinds[at].name()).or_default() += 1;
+        *types.entry(pictures[at].kind.name()).or_default() += 1;
     }
-    let pictures: Vec<String> = split.validation.iter().map(|&at| samples[at].name.clone()).collect();
+    let names: Vec<String> = split.validation.iter().map(|&at| samples[at].name.clone()).collect();
     let indices = split.validation.iter().map(|&at| samples[at].index).collect();
-    Ok((HeldBack { of: samples.len(), seed, share, types, pictures }, indices))
+    let of = samples.len();
+    let photographs = samples
+        .into_iter()
+        .zip(pictures)
+        .map(|(sample, picture)| (sample.name, picture.photograph))
+        .collect();
+    Ok((HeldBack { of, seed, share, types, pictures: names, photographs }, indices))
 }
 
 /// Refuses to write over the data set.
@@ -139,7 +165,7 @@ mod tests {
     use shared::{Channels, Image, LabelImage, encode_label_png, encode_picture_png};
 
     use super::*;
-    use host_training::{Material, Recipe};
+    use crate::commands::train::settings_by_default;
 
     #[test]
     fn the_pictures_are_those_that_training_validates_on() {
@@ -155,10 +181,12 @@ mod tests {
         }
         let dataset = Dataset::open(folder.path()).unwrap();
         let threads = NonZeroUsize::MIN;
-        for seed in [1, 5] {
-            let (held, indices) = held_back(&dataset, BadTruth::Refuse, 0.2, seed, threads).unwrap();
-            let material =
-                Material::load(&dataset, Recipe::Nuclei, BadTruth::Refuse, 0.2, seed, threads).unwrap();
+        let (run, _) = settings_by_default(folder.path(), 1, 0.2).unwrap();
+        for (seed, by) in [(1, SplitBy::Photograph), (5, SplitBy::Picture)] {
+            let rule = Rule { bad: BadTruth::Refuse, by, share: 0.2, seed };
+            let (held, indices) = held_back(&dataset, rule, threads).unwrap();
+            let run = TrainConfig { seed, split_by: by, ..run.clone() };
+            let material = run.material(&dataset, threads).unwrap();
             let validated: Vec<String> =
                 material.validation.into_iter().map(|picture| picture.name).collect();
             assert_eq!(held.pictures, validated);

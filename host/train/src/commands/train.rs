@@ -4,15 +4,18 @@ mod front_plot;
 mod series;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
 use host_console::{Exit, Failure, interrupt, output, threads_or_all, write_whole};
 use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
-    Augmentation, BackendChoice, ColourAugmentation, Encoder, EncoderWeights, FinishedModel, Outcome, Recipe,
-    RunFolder, Session, Switch, TrainConfig, finish,
+    Augmentation, BackendChoice, ColourAugmentation, DataSource, Encoder, FinishedModel, Focus, Limits,
+    Outcome, Recipe, RunFolder, SampleBy, Schedule, Session, SplitBy, Switch, TrainConfig, WeightsFile,
+    finish,
 };
 use shared::SetScore;
 
@@ -23,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host train --data stage1_train.zip
   nuclei-host train --data pictures/ --epochs 60 --width 24 --backend cuda --out nuclei.onnx
   nuclei-host train --data stage1_train.zip --encoder resnet50 --encoder-weights resnet50.pth
+  nuclei-host train --data stage1_train.zip --from factory.onnx --held-rate --max-hours 8
   nuclei-host train --data stage1_train.zip --preset tutorial --run baseline --out baseline.onnx
   nuclei-host train --resume --run nuclei-run      (after Ctrl-C or a power cut)";
 
@@ -37,6 +41,12 @@ pub struct TrainArgs {
     /// Folder or zip of images with masks
     #[arg(long, required_unless_present = "resume")]
     data: Option<PathBuf>,
+    /// Another folder or zip with pictures and masks, used beside the first; may be given several times
+    #[arg(long, value_name = "DATA")]
+    more_data: Vec<PathBuf>,
+    /// Model file with float activations whose weights the network begins with
+    #[arg(long, value_name = "MODEL")]
+    from: Option<PathBuf>,
     /// Model file to write
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
@@ -46,9 +56,16 @@ pub struct TrainArgs {
     /// Continue the run in this folder with its own settings
     #[arg(long, conflicts_with_all = [
         "epochs", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
-        "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad",
+        "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad", "more_data",
+        "from", "held_rate", "split_by", "hold_back",
     ])]
     resume: bool,
+    /// Stop after this time, as ctrl-C does: --resume goes on
+    #[arg(long, value_name = "HOURS", value_parser = hours)]
+    max_hours: Option<f64>,
+    /// Let the rate of --resume fall from now on, over this number of crops, and end the run
+    #[arg(long, value_name = "CROPS", requires = "resume")]
+    cool_down: Option<u64>,
     /// Compute backend
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendChoice,
@@ -74,6 +91,9 @@ pub struct TrainArgs {
     /// Peak learning rate of Adam
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
+    /// Hold the learning rate until --cool-down, instead of a cosine over all epochs
+    #[arg(long)]
+    held_rate: bool,
     /// Decay of the exponential moving average of the weights (the averaged weights are exported)
     #[arg(long, default_value_t = 0.999)]
     averaging: f64,
@@ -83,6 +103,13 @@ pub struct TrainArgs {
     /// Fraction of each image type held back for validation, 0 to below 1
     #[arg(long, default_value_t = 0.1)]
     validation: f64,
+    /// What stays together in the split
+    #[arg(long, value_enum, default_value = "photograph")]
+    split_by: SplitBy,
+    /// Hold back the pictures named in this file, one per line, in place of a share; others of their photographs are
+    /// not used
+    #[arg(long, value_name = "FILE")]
+    hold_back: Option<PathBuf>,
     /// Epochs between validations
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     validate_every: u32,
@@ -150,8 +177,11 @@ const NUCLEUS_PX: f32 = 24.0;
 /// [`Failure`].
 pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
-    let (config, dataset) =
+    let (mut config, dataset) =
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
+    if let Some(crops) = args.cool_down {
+        folder.cool_down(&mut config, crops)?;
+    }
     let backend = args.backend.resolve()?;
     let threads = threads_or_all(args.threads);
     let material = config.material(&dataset, threads)?;
@@ -179,6 +209,10 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         validation: &material.validation,
         threads,
         stop: interrupt::flag()?,
+        limits: Limits {
+            most: args.max_hours.map(|hours| Duration::from_secs_f64(3600.0 * hours)),
+            ..Limits::default()
+        },
     };
     match session.run_on(backend)? {
         Outcome::Interrupted { steps } => {
@@ -240,15 +274,22 @@ fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Fai
         bad_truth: if args.skip_bad { BadTruth::Skip } else { BadTruth::Refuse },
         recipe: Recipe::Nuclei,
         unet: args.network.unet()?,
-        encoder_weights: args.encoder_weights.as_deref().map(EncoderWeights::of).transpose()?,
+        more_data: args.more_data.iter().map(|path| DataSource::of(path)).collect::<Result<_, _>>()?,
+        encoder_weights: args.encoder_weights.as_deref().map(WeightsFile::of).transpose()?,
+        from: args.from.as_deref().map(WeightsFile::of).transpose()?,
         epochs: args.epochs,
         epoch_crops: args.epoch_crops.unwrap_or(pictures.ceil() as u64).max(1),
         batch,
         crop,
         learning_rate: args.learning_rate,
+        schedule: if args.held_rate { Schedule::Held { cool_down: 0 } } else { Schedule::Cosine },
         averaging: args.averaging,
         seed: args.seed,
         validation_share: args.validation,
+        split_by: args.split_by,
+        held_back: args.hold_back.as_deref().map(names_in).transpose()?.unwrap_or_default(),
+        sample_by: SampleBy::Photograph,
+        scaling: Recipe::Nuclei.scaling(),
         validate_every: args.validate_every,
         augmentation: args.augment.into(),
         nucleus_px: NUCLEUS_PX,
@@ -258,6 +299,25 @@ fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Fai
         Some(Preset::Tutorial) => config.tutorial(),
     };
     Ok((config, dataset))
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(hours) if 0.0 < hours && hours < 10_000.0 => Ok(hours),
+        _ => Err("a number of hours above 0 is wanted".to_owned()),
+    }
+}
+
+/// The names in a file, one per line.
+///
+/// # Errors
+/// [`Failure`] when it cannot be read.
+pub fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let problem = format!("{} cannot be read: {error}", path.display());
+        Failure::usage(problem, "name a text file with one picture's name per line")
+    })?;
+    Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
 fn check(args: &TrainArgs) -> Result<(), Failure> {
@@ -312,8 +372,10 @@ impl From<Augment> for Augmentation {
     fn from(augment: Augment) -> Self {
         let all = Self {
             geometry: Switch::On,
-            min_nucleus_px: 12.0,
-            max_nucleus_px: 48.0,
+            min_nucleus_px: 8.0,
+            max_nucleus_px: 90.0,
+            focus: Focus { share: 0.5, nucleus_px: NUCLEUS_PX, spread: 0.16 },
+            on_nuclei: 0.9,
             elastic: 0.3,
             touching: 0.3,
             colour: ColourAugmentation::DEFAULT,

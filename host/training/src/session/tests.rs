@@ -4,15 +4,21 @@ use shared::{Channels, Image, LabelImage, Scaling};
 
 use super::*;
 use crate::crops::TrainingPicture;
-use crate::{Augmentation, ColourAugmentation, Encoder, Recipe, Skips, Stem, Switch, UnetConfig};
+use crate::sampler::SampledPicture;
+use crate::{
+    Augmentation, ColourAugmentation, Encoder, Focus, Recipe, SampleBy, Schedule, Skips, SplitBy, Stem,
+    Switch, UnetConfig,
+};
 
 fn config() -> TrainConfig {
     TrainConfig {
         data: "squares".into(),
         data_digest: "none".into(),
+        more_data: Vec::new(),
         bad_truth: BadTruth::Refuse,
         recipe: Recipe::Nuclei,
         encoder_weights: None,
+        from: None,
         unet: UnetConfig {
             encoder: Encoder::Plain,
             width: 4,
@@ -27,14 +33,21 @@ fn config() -> TrainConfig {
         batch: 2,
         crop: 32,
         learning_rate: 1e-2,
+        schedule: Schedule::Cosine,
         averaging: 0.9,
         seed: 9,
         validation_share: 0.0,
+        split_by: SplitBy::Photograph,
+        held_back: Vec::new(),
+        sample_by: SampleBy::Photograph,
+        scaling: Scaling::STRETCH,
         validate_every: 1,
         augmentation: Augmentation {
             geometry: Switch::On,
             min_nucleus_px: 10.0,
             max_nucleus_px: 14.0,
+            focus: Focus { share: 0.5, nucleus_px: 12.0, spread: 0.1 },
+            on_nuclei: 0.9,
             elastic: 0.5,
             touching: 0.5,
             colour: ColourAugmentation::DEFAULT,
@@ -52,13 +65,22 @@ fn squares() -> Sampler {
     let labels = LabelImage::new(80, 80, (0..6400).map(label).collect()).unwrap();
     let samples = labels.labels_hw().iter().map(|&label| if label == 0 { 20 } else { 180 }).collect();
     let image = Image::new(80, 80, Channels::Grey, samples).unwrap();
-    Sampler::new(vec![(ImageType::Fluorescence, TrainingPicture::new(&image, labels, Scaling::STRETCH))])
+    let picture = TrainingPicture::new(&image, labels, Scaling::STRETCH);
+    let sampled = SampledPicture { image_type: ImageType::Fluorescence, photograph: 0, picture };
+    Sampler::new(vec![sampled], SampleBy::Photograph)
 }
 
 fn run(folder: &RunFolder, sampler: &Sampler, stop: &AtomicBool) -> Outcome {
     let config = config();
-    let session =
-        Session { config: &config, folder, sampler, validation: &[], threads: NonZeroUsize::MIN, stop };
+    let session = Session {
+        config: &config,
+        folder,
+        sampler,
+        validation: &[],
+        threads: NonZeroUsize::MIN,
+        stop,
+        limits: Limits::default(),
+    };
     session.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN).unwrap()
 }
 
@@ -119,6 +141,7 @@ fn a_damaged_checkpoint_is_named() {
         validation: &[],
         threads: NonZeroUsize::MIN,
         stop: &stop,
+        limits: Limits::default(),
     };
     let failure = session.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN).unwrap_err();
     assert!(failure.to_string().contains("last.checkpoint is damaged"), "{failure}");

@@ -6,6 +6,7 @@ use burn::tensor::backend::Backend;
 
 use super::ConvNorm;
 use super::resnet::Resnet50;
+use crate::normalisation::NormPass;
 use crate::ops::TrainingOps;
 use crate::pooling::halved_by_max;
 
@@ -27,9 +28,9 @@ pub(super) struct Encoded<T> {
 
 impl<B: TrainingOps> EncoderModule<B> {
     /// Encodes `[n, 3, h, w]`.
-    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Encoded<Tensor<B, 4>> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Encoded<Tensor<B, 4>> {
         match self {
-            Self::Plain(plain) => plain.forward(x),
+            Self::Plain(plain) => plain.forward(x, pass),
             Self::Resnet50(resnet) => resnet.forward(x),
         }
     }
@@ -44,9 +45,9 @@ pub(super) struct Plain<B: Backend> {
 }
 
 impl<B: TrainingOps> Plain<B> {
-    fn forward(&self, mut x: Tensor<B, 4>) -> Encoded<Tensor<B, 4>> {
+    fn forward(&self, mut x: Tensor<B, 4>, pass: NormPass) -> Encoded<Tensor<B, 4>> {
         if let Some(stem) = &self.stem {
-            x = stem.forward(x);
+            x = stem.forward(x, pass);
         }
         let mut skips = Vec::new();
         for (level, stage) in self.levels.iter().enumerate() {
@@ -54,7 +55,7 @@ impl<B: TrainingOps> Plain<B> {
                 skips.push(x.clone());
                 x = halved_by_max(x);
             }
-            x = stage.iter().fold(x, |x, conv| conv.forward(x));
+            x = stage.iter().fold(x, |x, conv| conv.forward(x, pass));
         }
         Encoded { skips, deepest: x }
     }

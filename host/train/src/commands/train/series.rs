@@ -6,8 +6,8 @@ use std::path::Path;
 
 use host_console::{Exit, Failure, interrupt, output, write_whole};
 use host_modelling::{Dataset, Encoding, Graph};
-use host_training::{Backend, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
-use serde::Serialize;
+use host_training::{Backend, Limits, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
+use serde::{Deserialize, Serialize};
 use shared::SetScore;
 
 use super::front_plot::{FrontRow, draw_front};
@@ -125,6 +125,7 @@ impl Series<'_> {
             validation: &material.validation,
             threads: self.threads,
             stop: interrupt::flag()?,
+            limits: Limits::default(),
         };
         match session.run_on(self.backend)? {
             Outcome::Interrupted { steps } => {
