@@ -216,15 +216,9 @@ fn mask_and_seeds(
         set_above(nucleus, nucleus_threshold.get(), &mut row);
         for Range { start: left, end } in mask.push(&row) {
             let is_seed = &mut row[left..end];
-<<<<<<< HEAD
-            seed_map.set_above(start + left..start + end, seed_threshold, is_seed);
+            seed_map.set_above(start + left..start + end, seed_threshold.get(), is_seed);
             let within = runs(is_seed).filter(|&(_, is_seed)| is_seed);
             seed_runs.extend(within.map(|(run, _)| left + run.start..left + run.end));
-=======
-            seed_map.set_above(start + left..start + end, seed_threshold.get(), is_seed);
-            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
-            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
->>>>>>> 75e15ac (Compare models image by image, with thresholds of other folds and intervals, and try seeds at several thresholds)
         }
         seeds.push_runs(seed_runs.drain(..));
     }
@@ -234,17 +228,17 @@ fn mask_and_seeds(
 /// The components of a higher threshold of the seed map within those of a lower one.
 fn seeds_above(within: &Components, seed_map: SeedMap<'_>, width: usize, threshold: f32) -> Components {
     let mut seeds = ComponentRows::new(width);
-    let (mut row, mut runs) = (vec![false; width], Vec::new());
+    let (mut row, mut seed_runs) = (vec![false; width], Vec::new());
     let mut rest = within.runs.iter().peekable();
     for start in (0..seed_map.len()).step_by(width) {
         while let Some(Run { pixels, .. }) = rest.next_if(|run| run.pixels.start < start + width) {
             let left = pixels.start - start;
             let is_seed = &mut row[left..pixels.end - start];
             seed_map.set_above(pixels.clone(), threshold, is_seed);
-            let stretches = stretches(is_seed).filter(|&(_, is_seed)| is_seed);
-            runs.extend(stretches.map(|(stretch, _)| left + stretch.start..left + stretch.end));
+            let within = runs(is_seed).filter(|&(_, is_seed)| is_seed);
+            seed_runs.extend(within.map(|(run, _)| left + run.start..left + run.end));
         }
-        seeds.push_runs(runs.drain(..));
+        seeds.push_runs(seed_runs.drain(..));
     }
     seeds.finish()
 }

@@ -41,7 +41,8 @@ impl ProbabilityMaps {
         self.canvas
     }
 
-    pub(crate) fn into_planes(self) -> Planes {
+    /// The maps themselves, without what blends tiles into them.
+    pub fn into_planes(self) -> Planes {
         self.canvas.into_planes()
     }
 }

@@ -154,7 +154,7 @@ impl<N: Network> Segmenter<N> {
         image: &Image,
         choice: ScaleChoice,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<(Segmentation, Maps), SegmentError<N::Error>> {
+    ) -> Result<(Segmentation, ProbabilityMaps), SegmentError<N::Error>> {
         let first_scale = match choice {
             ScaleChoice::PerPicture => Scale::ONE,
             ScaleChoice::Fixed(scale) => scale,
@@ -185,7 +185,7 @@ impl<N: Network> Segmenter<N> {
         image: &Image,
         scale: Scale,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<(Segmentation, Maps), SegmentError<N::Error>> {
+    ) -> Result<(Segmentation, ProbabilityMaps), SegmentError<N::Error>> {
         let maps = self.maps(image, scale, observe)?;
         observe(Stage::Extraction);
         let found = self.extractor.segmentation(image, &maps)?;

@@ -92,18 +92,7 @@ pub fn tune_extraction(
     onnx: &[u8],
     pictures: &[ValidationPicture],
     threads: NonZeroUsize,
-<<<<<<< HEAD
 ) -> Result<ExtractionParams, ValidationError> {
-    let mut segmenter = Model::load(onnx, threads)?.into_segmenter();
-    let maps = maps(&mut segmenter, pictures)?;
-    let mut best = Search::START;
-    let mut best_score = best.score(&mut segmenter, pictures, &maps)?;
-    let progress = Progress::new("tuning thresholds", 2 * Search::CANDIDATES);
-    loop {
-        let before = best;
-        for candidate in best.neighbours() {
-=======
-) -> Result<Extraction, ValidationError> {
     let all: Vec<usize> = (0..pictures.len()).collect();
     Tuner::new(onnx, pictures, threads)?.best(&all)?.extraction()
 }
@@ -138,7 +127,6 @@ impl<'a> Tuner<'a> {
                 .map_err(|source| ValidationError::Segment { name: picture.name.clone(), source })?;
             own.push(score(picture, &found.labels)?);
             maps.push((found.scale, of_picture.into_planes()));
->>>>>>> 75e15ac (Compare models image by image, with thresholds of other folds and intervals, and try seeds at several thresholds)
             progress.advance(1);
         }
         Ok(Self { segmenter, pictures, maps, own, tried: HashMap::new() })
@@ -219,15 +207,9 @@ impl Search {
     const LEVELS: [u8; 4] = [1, 2, 3, 5];
     const START: Self = Self([5, 5, 2, 2, 4, 0]);
 
-<<<<<<< HEAD
     fn extraction(self) -> Result<ExtractionParams, ValidationError> {
-        let Self([nucleus, seed, share, seed_area, area]) = self;
-        Ok(ExtractionParams::Watershed {
-=======
-    fn extraction(self) -> Result<Extraction, ValidationError> {
         let Self([nucleus, seed, share, seed_area, area, levels]) = self;
-        Ok(Extraction::Watershed {
->>>>>>> 75e15ac (Compare models image by image, with thresholds of other folds and intervals, and try seeds at several thresholds)
+        Ok(ExtractionParams::Watershed {
             nucleus_threshold: Probability::try_from(Self::THRESHOLDS[nucleus])?,
             seed_threshold: Probability::try_from(Self::THRESHOLDS[seed])?,
             distance_share: Probability::try_from(Self::SHARES[share])?,

@@ -115,7 +115,7 @@ fn seeds_come_from_the_maps_that_there_are() {
         for (pixel, expected) in expected.iter().flatten().enumerate() {
             let is_above = |threshold: f32| {
                 let mut above = [false];
-                map.unwrap().set_above(pixel..pixel + 1, probability(threshold), &mut above);
+                map.unwrap().set_above(pixel..pixel + 1, threshold, &mut above);
                 above[0]
             };
             assert!(is_above(expected - 1e-6) && !is_above(expected + 1e-6), "{share}: not {expected}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use host_console::{Exit, Failure, interrupt, output, write_whole};
 use host_modelling::{Dataset, Encoding, Graph};
 use host_training::{Backend, Limits, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::SetScore;
 
 use super::front_plot::{FrontRow, draw_front};
