@@ -21,7 +21,8 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("host", &["host-console", "host-modelling", "shared"]),
     ("host-console", &["shared"]),
     ("host-modelling", &["host-console", "shared"]),
-    ("host-training", &["host-console", "host-modelling", "shared", "training-kernels"]),
+    ("host-crops", &["host-modelling", "shared"]),
+    ("host-training", &["host-console", "host-crops", "host-modelling", "shared", "training-kernels"]),
     ("host-train", &["host-console", "host-modelling", "host-training", "shared"]),
     ("tests", &["firmware", "host", "host-modelling", "shared"]),
 ];

@@ -1,7 +1,7 @@
 //! Ablation of augmentations: runs that differ in only one of them.
 
-use super::colour::ColourAugmentation;
-use super::crops::{Augmentation, Switch};
+use host_crops::ColourAugmentation;
+use host_crops::{Augmentation, Switch};
 
 /// The augmentation itself, and the same without one of its parts at a time, each with its name.
 pub fn variants(all: Augmentation, nucleus_px: f32) -> Vec<(&'static str, Augmentation)> {

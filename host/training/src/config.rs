@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
 use shared::{ColourOrder, InputSpec, Scaling, Scores, UnitError};
 
-use super::crops::Augmentation;
+use host_crops::Augmentation;
 use super::ops::TrainingOps;
 use super::recipe::Recipe;
 use super::sampler::{Batch, SampleBy, Sampler};

@@ -1,7 +1,7 @@
 //! Score against cost: the same recipe on networks of several sizes, and the classic tutorial.
 
 use super::config::TrainConfig;
-use super::crops::Augmentation;
+use host_crops::Augmentation;
 use super::recipe::Recipe;
 use shared::Scaling;
 

@@ -8,12 +8,9 @@ mod average;
 mod backend;
 mod bootstrap;
 mod checkpoint;
-mod colour;
 mod config;
 mod convolution;
 mod cpu;
-mod crops;
-mod crowding;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod finish;
@@ -32,7 +29,6 @@ mod session;
 mod split;
 #[cfg(test)]
 mod stored_run;
-mod targets;
 mod throughput;
 mod unet;
 mod validation;
@@ -40,9 +36,8 @@ mod validation;
 pub use ablation::variants;
 pub use backend::{Backend, BackendChoice};
 pub use bootstrap::{Interval, bootstrap};
-pub use colour::ColourAugmentation;
+pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
 pub use config::{DataSource, TrainConfig, WeightsFile};
-pub use crops::{Augmentation, Focus, Switch};
 #[cfg(feature = "cuda")]
 pub use cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};

@@ -7,7 +7,7 @@ use host_console::Failure;
 use host_modelling::{BadTruth, Dataset, ImageType, LabelledSample, photographs};
 
 use super::config::TrainConfig;
-use super::crops::TrainingPicture;
+use host_crops::TrainingPicture;
 use super::sampler::{SampledPicture, Sampler};
 use super::split::{Split, SplitBy, SplitPicture, stratified_split};
 use super::validation::ValidationPicture;

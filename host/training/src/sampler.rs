@@ -10,7 +10,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
-use super::crops::{Crop, TrainingPicture, crop_rng, cut, whole};
+use host_crops::{Crop, TrainingPicture, crop_rng, cut, whole};
 use super::recipe::Recipe;
 
 /// A picture to train on.

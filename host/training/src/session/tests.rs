@@ -3,7 +3,7 @@ use host_modelling::{BadTruth, ImageType};
 use shared::{Channels, Image, LabelImage, Scaling};
 
 use super::*;
-use crate::crops::TrainingPicture;
+use host_crops::TrainingPicture;
 use crate::sampler::SampledPicture;
 use crate::{
     Augmentation, ColourAugmentation, Encoder, Focus, Recipe, SampleBy, Schedule, Skips, SplitBy, Stem,

@@ -121,7 +121,7 @@ impl TrainingPicture {
     }
 
     /// Width and height, px.
-    pub(super) const fn size(&self) -> [u32; 2] {
+    pub const fn size(&self) -> [u32; 2] {
         [self.labels.width(), self.labels.height()]
     }
 }
