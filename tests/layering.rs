@@ -13,7 +13,7 @@ use module_graph::ModuleGraph;
 use serde_json::Value;
 
 /// The workspace's own crates and what each may depend on among them.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("shared", &["inference-kernels"]),
     ("inference-kernels", &[]),
     ("training-kernels", &[]),
