@@ -7,12 +7,13 @@
 //! * The header's layout is the same in every version, so that either side can report its version.
 //! * Released messages are frozen: `tests/golden_bytes.rs` holds the bytes of every message.
 //! * A response carries its request's sequence number. Every request may be retried safely.
-//! * Frame results and notices always arrive. The station buffers the last [`RETRANSMIT_CAPACITY`] since its start and
-//! resends those that a host reports missing. The host delivers them in order, each once. See [`RetransmitBuffer`] and
-//!   [`ReorderBuffer`]. Masks and previews are never resent: a slow line drops and counts them.
-//! * The host chooses the line's baud rate among [`baud_rates`] by a handshake at it. A station that receives bytes and
-//! cannot decode a packet from them switches to the next slower rate, and from the slowest to the fastest, until it
-//! can.
+//! * Frame results and notices always arrive. The station buffers the last [`RETRANSMIT_CAPACITY`] since its start
+//!   and resends those that a host reports missing. The host delivers them in order, each once. See
+//!   [`RetransmitBuffer`] and [`ReorderBuffer`]. Masks and previews are never resent: a slow line drops and counts
+//!   them.
+//! * The host chooses the line's baud rate among [`baud_rates`] by a handshake at it. A station that receives bytes
+//!   and cannot decode a packet from them switches to the next slower rate, and from the slowest to the fastest,
+//!   until it can.
 //!   The host wakes it with zeros: see [`wake_preamble_len`].
 
 mod accumulator;

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
 use shared::{ColourOrder, InputSpec, Scaling, Scores, UnitError};
 
-use host_crops::Augmentation;
 use super::ops::TrainingOps;
 use super::recipe::Recipe;
 use super::sampler::{Batch, SampleBy, Sampler};
 use super::schedule::Schedule;
 use super::split::SplitBy;
 use super::unet::{Unet, UnetConfig};
+use host_crops::Augmentation;
 
 /// The settings of a run, as `config.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Score against cost: the same recipe on networks of several sizes, and the classic tutorial.
 
 use super::config::TrainConfig;
-use host_crops::Augmentation;
 use super::recipe::Recipe;
+use host_crops::Augmentation;
 use shared::Scaling;
 
 use super::unet::{Encoder, Skips, Stem, UnetConfig};

@@ -36,11 +36,11 @@ mod validation;
 pub use ablation::variants;
 pub use backend::{Backend, BackendChoice};
 pub use bootstrap::{Interval, bootstrap};
-pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
 pub use config::{DataSource, TrainConfig, WeightsFile};
 #[cfg(feature = "cuda")]
 pub use cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
+pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
 pub use material::{Material, TypedSamples};
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;

@@ -7,10 +7,10 @@ use host_console::Failure;
 use host_modelling::{BadTruth, Dataset, ImageType, LabelledSample, photographs};
 
 use super::config::TrainConfig;
-use host_crops::TrainingPicture;
 use super::sampler::{SampledPicture, Sampler};
 use super::split::{Split, SplitBy, SplitPicture, stratified_split};
 use super::validation::ValidationPicture;
+use host_crops::TrainingPicture;
 
 /// The images of a run.
 #[derive(Debug)]

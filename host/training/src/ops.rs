@@ -161,7 +161,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(logits),
         };
         let statistics =
-            statistics.into_iter().map(|of_layer| of_layer.map(|s| Self::from_inner(s))).collect();
+            statistics.into_iter().map(|of_layer| of_layer.map(Self::from_inner)).collect();
         Some(NetworkResult { logits, statistics, tape })
     }
 

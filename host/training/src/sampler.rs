@@ -10,8 +10,8 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
-use host_crops::{Crop, TrainingPicture, crop_rng, cut, whole};
 use super::recipe::Recipe;
+use host_crops::{Crop, TrainingPicture, crop_rng, cut, whole};
 
 /// A picture to train on.
 #[derive(Debug)]

@@ -199,6 +199,7 @@ pub enum Response {
 
 /// Events sent by the station without a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "each is encoded or handled at once, never held in numbers")]
 pub enum Event {
     /// A frame's result or a notice. Resent until the host acknowledges it.
     Sequenced(SequencedEvent),

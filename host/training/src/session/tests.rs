@@ -3,12 +3,12 @@ use host_modelling::{BadTruth, ImageType};
 use shared::{Channels, Image, LabelImage, Scaling};
 
 use super::*;
-use host_crops::TrainingPicture;
 use crate::sampler::SampledPicture;
 use crate::{
     Augmentation, ColourAugmentation, Encoder, Focus, Recipe, SampleBy, Schedule, Skips, SplitBy, Stem,
     Switch, UnetConfig,
 };
+use host_crops::TrainingPicture;
 
 fn config() -> TrainConfig {
     TrainConfig {
