@@ -93,6 +93,7 @@ pub enum Incoming {
 
 /// What a long operation reports while it runs.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "each is handled at once, never held in numbers")]
 pub enum OperationUpdate<P> {
     /// The station responded: how far the operation is, even if nothing changed.
     Progress(P),

@@ -160,8 +160,7 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish((primitive, tape.clone()), logits),
             OpsKind::UnTracked(prep) => prep.finish(logits),
         };
-        let statistics =
-            statistics.into_iter().map(|of_layer| of_layer.map(Self::from_inner)).collect();
+        let statistics = statistics.into_iter().map(|of_layer| of_layer.map(Self::from_inner)).collect();
         Some(NetworkResult { logits, statistics, tape })
     }
 

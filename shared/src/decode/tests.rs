@@ -276,10 +276,10 @@ proptest! {
     }
 }
 
-/// A TIFF of uncompressed little-endian pages, each `(tags, samples)`, for layouts that the encoder does not offer.
 /// The tags of a page, and its pixels.
 type RawPage<'a> = (&'a [(u16, u32)], &'a [u8]);
 
+/// A TIFF of uncompressed little-endian pages, for layouts that the encoder does not offer.
 fn raw_tiff(pages: &[RawPage<'_>], tables: &[(u16, &[u16])]) -> Vec<u8> {
     let mut tiff = b"II\x2a\0\0\0\0\0".to_vec();
     let mut link = 4;
