@@ -36,10 +36,7 @@ fn a_refused_model_leaves_the_old_one_running() {
         let forced = bench.run(&["flash", &path, "--force"]);
         let message = text(&forced.stderr);
         assert_eq!(forced.status.code(), Some(1), "{message}");
-        assert!(
-            message.contains("the station does not run the model") && message.contains(there),
-            "{message}"
-        );
+        assert!(message.contains("the station rejected the model") && message.contains(there), "{message}");
         let frame = &bench.json(&["live", "--frames", "1", "--json"])[0];
         assert_eq!(frame["model"], digest.as_str(), "{name} runs");
     }

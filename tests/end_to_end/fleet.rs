@@ -203,7 +203,7 @@ fn every_record_says_the_station_and_one_that_comes_later_is_joined() {
     // No station, one port twice, and two stations with the same name.
     let first = fleet.bench.line.host_end();
     let first = first.to_str().unwrap();
-    assert_fails(&fleet.bench.run(&["live", "--port", first]), 2, "is named twice");
+    assert_fails(&fleet.bench.run(&["live", "--port", first]), 2, "is given twice");
     fleet.unplug();
     fleet.bench.station.kill();
     let nowhere = fleet.bench.path("nowhere");

@@ -77,7 +77,7 @@ fn nothing_is_overwritten_that_was_not_segmented() {
     workdir.picture("p/a.png", 32, 32);
     workdir.picture("q/a.png", 64, 64);
     let output = workdir.run("segment --model model.onnx --out found p q", 2);
-    assert_prints(&output, &["p/a.png and q/a.png have one name", "next: "]);
+    assert_prints(&output, &["p/a.png and q/a.png have the same name", "next: "]);
     assert!(workdir.names_in("found").is_empty());
 
     let before = fs::read(workdir.path("p/a.png")).unwrap();

@@ -54,7 +54,7 @@ fn fields_are_summed_up_with_units_and_doubts() {
     near(&scaled["concentration_per_ml"]["value"], 4e7);
     near(&scaled["sizes"]["areas_um2"][2], 25.0);
     let page = fs::read_to_string(workdir.path("report.html")).unwrap();
-    assert!(page.contains("nuclei a mL") && page.contains("Farthest from the mean"));
+    assert!(page.contains("nuclei per mL") && page.contains("Farthest from the mean"));
     assert!(
         !page.contains("http://")
             || page.matches("http://").count() == page.matches("http://www.w3.org").count()
@@ -108,7 +108,10 @@ fn fields_that_cannot_be_trusted_are_left_out_and_named() {
     assert_eq!(report["left_out"][0]["doubts"].as_array().unwrap().len(), 1);
     fs::remove_file(workdir.path("found/sharp.png")).unwrap();
     let output = workdir.run("report found --pictures pictures", 1);
-    assert_prints(&output, &["excluded: bright:  ", "none of the fields in found has a reliable count"]);
+    assert_prints(
+        &output,
+        &["excluded: bright: saturated", "none of the fields in found has a reliable count"],
+    );
 }
 
 #[test]

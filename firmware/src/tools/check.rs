@@ -306,7 +306,7 @@ mod tests {
         config.storage.folder = file.join("below");
         let findings = check(&config);
         assert!(!findings.no_errors());
-        assert!(findings.text().contains("next: make it"), "{}", findings.text());
+        assert!(findings.text().contains("next: create it"), "{}", findings.text());
         assert!(findings.json().unwrap().starts_with("{\"findings\":["));
     }
 }

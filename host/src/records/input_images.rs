@@ -118,6 +118,9 @@ mod tests {
         assert!(matches!(errors[..], [DatasetError::NotFound { .. }]));
         let clash = InputImages::open(&[place("a.png"), place("more")]).unwrap_err();
         let message = Failure::from(clash).to_string();
-        assert!(message.contains("a.png and ") && message.contains("more/a.png have one name"), "{message}");
+        assert!(
+            message.contains("a.png and ") && message.contains("more/a.png have the same name"),
+            "{message}"
+        );
     }
 }

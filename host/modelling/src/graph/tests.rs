@@ -203,7 +203,7 @@ fn graphs_that_cannot_run_are_refused() {
             Op::BatchNorm(BatchNorm { mean: vec![0.0], ..norm() }),
             "node: length of a batch-norm parameter is 1, expected 2",
         ),
-        (Op::Add, "node takes two inputs, got 1"),
+        (Op::Add, "node expects two inputs, got 1"),
     ];
     for (op, message) in cases {
         assert_eq!(single(input, op).unwrap_err().to_string(), message);

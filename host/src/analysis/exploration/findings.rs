@@ -183,7 +183,7 @@ mod tests {
             ("one nucleus", whole.to_vec(), &[]),
             ("nothing", vec![0; 36], &["no nucleus"]),
             ("a speck", [vec![1, 1], vec![0; 34]].concat(), &["fewer than"]),
-            ("two pieces", apart.to_vec(), &["several pieces"]),
+            ("two pieces", apart.to_vec(), &["several parts"]),
         ];
         for (what, labels, expected) in cases {
             let found = of_sample("f", &sample(6, &labels));

@@ -31,7 +31,7 @@ pub fn page(title: &str, report: &CountReport, folder: &LabelFolder) -> Result<S
     numbers(&mut html, report);
     let areas: Vec<u32> = report.fields.iter().flat_map(|field| &field.areas_px).copied().collect();
     if !areas.is_empty() {
-        html.push_str("<h2>NucleusSizes</h2>");
+        html.push_str("<h2>Sizes of nuclei</h2>");
         area_histogram(&mut html, &areas)?;
     }
     let gallery = [

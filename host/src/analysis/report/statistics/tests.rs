@@ -39,7 +39,7 @@ fn cautions_name_every_weakness_and_no_other() {
         (&[40], &["one field"]),
         (&[40, 44], &["only 2 fields"]),
         (&[1, 2, 3, 2, 1], &[few_nuclei]),
-        (&[0, 0, 0, 0, 0, 0], &[few_nuclei, "up to 0.50 a field"]),
+        (&[0, 0, 0, 0, 0, 0], &[few_nuclei, "up to 0.50 randomly distributed nuclei per field"]),
         (&[40, 40, 40, 40, 40], &["all counts are equal"]),
         (&[3, 70, 5, 90, 2, 80], &["times as much as those of randomly distributed nuclei"]),
         (&[38, 44, 40, 35, 47, 42], &[]),

@@ -60,7 +60,7 @@ fn scores_every_picture() {
 
 #[test]
 fn missing_predictions_are_named_and_treated_as_asked() {
-    let place = Place::new(&[("a", "1100"), ("b", "1111"), ("c", "0110")], &[("a", "1100")]);
+    let place = Place::new(&[("a", "1100"), ("b", "1111"), ("c", "0011")], &[("a", "1100")]);
     assert_refused(
         place.score(&ScoreOptions::default()),
         &["2 images of the ground truth have no prediction: b, c", "--subset"],
@@ -132,5 +132,8 @@ fn pictures_of_one_name_cannot_share_a_prediction() {
     let more = place.folder.path().join("truth/more");
     fs::create_dir_all(&more).unwrap();
     fs::copy(place.folder.path().join("truth/images/a.png"), more.join("a.png")).unwrap();
-    assert_refused(place.score(&ScoreOptions::default()), &["images/a.png and ", "more/a.png have one name"]);
+    assert_refused(
+        place.score(&ScoreOptions::default()),
+        &["images/a.png and ", "more/a.png have the same name"],
+    );
 }

@@ -183,7 +183,7 @@ fn gates_exclude_nuclei_and_are_shown() {
         screen.displayed_count(),
         Some(super::super::screen_state::DisplayedCount { count: 1, frame: 5, found: Some(3) })
     );
-    let shown = ["1 of 3 nuclei within the gates, in frame 5", "gates: from 5 px² to 12 px²"];
+    let shown = ["1 of 3 nuclei within the gates, in frame 5", "gates: 5 px² to 12 px²"];
     let rows = rows(&screen, 110, 34);
     assert_shows(&rows, &shown);
     assert_eq!(large(&rows), Some(1));

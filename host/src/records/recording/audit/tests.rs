@@ -130,9 +130,9 @@ fn lines_that_are_dropped_swapped_repeated_or_cut_off_are_found_out() {
 fn files_that_are_changed_or_gone_are_named() {
     let log = Log::new();
     fs::write(log.folder.path().join("2.png"), b"another").unwrap();
-    assert_eq!(log.broken(), (3, "names 2.png, which was changed".to_owned()));
+    assert_eq!(log.broken(), (3, "refers to 2.png, which was changed".to_owned()));
     fs::remove_file(log.folder.path().join("1.png")).unwrap();
-    assert_eq!(log.broken(), (2, "names 1.png, which is missing".to_owned()));
+    assert_eq!(log.broken(), (2, "refers to 1.png, which is missing".to_owned()));
 }
 
 #[test]
