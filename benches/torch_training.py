@@ -75,7 +75,7 @@ def loss_of(logits, truth):
 
 def main():
     ours = json.load(sys.stdin)
-    form = r"U-Net width (\d+) depth (\d+), (\w+) resolution, (\w+) skips, (\d) convolutions a decoder level"
+    form = r"U-Net width (\d+) depth (\d+), (\w+) resolution, (\w+) skips, (\d) convolutions per decoder level"
     found = re.fullmatch(form, ours["architecture"])
     if found is None:
         sys.exit(f"no twin of this network here: {ours['architecture']}; bench a plain encoder")

@@ -29,7 +29,7 @@ enum Command {
     /// Train a U-Net on images with masks and write the model file for a station
     #[command(disable_help_flag = true)]
     Train(PassedOn),
-    /// Write the model file of a training run's best epoch so far
+    /// Write the model file of a training run: of its best epoch so far, or of its last checkpoint
     #[command(disable_help_flag = true)]
     Export(PassedOn),
     /// Quantize a trained network to int8, report the loss in accuracy, and fail if it exceeds the limit

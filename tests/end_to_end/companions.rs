@@ -21,7 +21,7 @@ fn every_command_has_its_help_in_one_place() {
     let own = text(&workdir.run("--help", 0).stdout);
     let passed_on = Command::new(program("nuclei-train")).arg("--help").output().unwrap();
     let passed_on = text(&passed_on.stdout);
-    for command in ["train", "export", "quantize", "split", "bench"] {
+    for command in ["train", "export", "quantize", "compare", "split", "bench"] {
         assert_eq!(listed(&own, command), listed(&passed_on, command));
         let help = text(&workdir.run(&format!("{command} --help"), 0).stdout);
         assert!(help.contains(&format!("Usage: nuclei-host {command}")), "{help}");

@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
   nuclei-host compare --data validation.zip --model old.onnx --model new.onnx
   nuclei-host compare --data stage1_train.zip --data more/ --names held-back.txt --model old.onnx --model new.onnx";
 
-/// Compare models on the same images, image by image.
+/// Compare models on the same images, with intervals.
 ///
 /// Every model segments every image as a station does. Its score is measured twice: with the thresholds of its file, and
 /// with thresholds tuned for it on the other folds of these images, so that no image is scored by thresholds that were
@@ -199,7 +199,9 @@ mod tests {
         assert_eq!(row.difference.map(|interval| [interval.low, interval.high]), Some([1.0, 1.0]));
         assert_eq!(row.count_bias, 0.0);
         assert!(row.to_lines()[1].contains("mean AP 1.000 (1.000 to 1.000), +1.000"), "{:?}", row.to_lines());
-        let row = Row::of("old".to_owned(), "of the file", &[bad.clone(), bad], &[], &pictures, &[0, 1]);
+        let bad = [bad.clone(), bad];
+        let row = Row::of("old".to_owned(), "of the file", &bad, &bad, &pictures, &[0, 1]);
+        assert_eq!(row.difference.map(|interval| [interval.low, interval.high]), Some([0.0, 0.0]));
         assert_eq!(row.count_bias, -0.5);
     }
 }

@@ -172,7 +172,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for at in 0..20_u8 {
             let ground = if at % 4 == 0 { 230 } else { 10 };
-            let picture = Image::new(32, 32, Channels::Grey, vec![ground; 32 * 32]).unwrap();
+            // Equal images count as one photograph.
+            let mut samples = vec![ground; 32 * 32];
+            samples[16 * 32 + usize::from(at)] ^= 1;
+            let picture = Image::new(32, 32, Channels::Grey, samples).unwrap();
             let labels = LabelImage::new(32, 32, [[1; 32], [0; 32]].concat().repeat(16)).unwrap();
             let write =
                 |name: String, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();

@@ -153,7 +153,7 @@ mod tests {
         let other = UnetConfig { depth: 2, ..CONFIG }.init::<Flex>(1, &device);
         assert!(matches!(
             other.adopt(graph, picture(0.0)),
-            Err(AdoptError::Layers { expected: 9, actual: 13 })
+            Err(AdoptError::Layers { expected: 8, actual: 12 })
         ));
     }
 }
