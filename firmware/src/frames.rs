@@ -24,7 +24,7 @@ use crate::link::TxQueue;
 use crate::runtime::ErrorChain;
 use crate::runtime::watchdog::ThreadHeartbeat;
 
-use postprocess::{PostprocessDone, PostprocessJob, ResultPublisher};
+use postprocess::{Feedback, PostprocessJob, Postprocessor, ResultPublisher};
 
 pub use control::{CameraReadiness, FrameCommand, FrameControl, FrameRequest};
 pub use postprocess::PostprocessWorker;
@@ -81,17 +81,24 @@ pub struct FrameLoop {
     heartbeat: ThreadHeartbeat,
     results: Arc<ResultPublisher>,
     inference: InferenceStage,
-    /// `None` while it processes a frame.
-    finisher: Option<Box<PostprocessStage>>,
-    /// The thread that it goes to.
-    beside: Option<(SyncSender<PostprocessJob>, Receiver<PostprocessDone>)>,
-    /// The scale that the finisher had learned when it was here last.
-    learnt: Option<Scale>,
+    postprocess: Postprocess,
+    /// The scale learned from the frames that are post-processed.
+    learned_scale: Option<Scale>,
     camera: Option<Box<dyn Camera>>,
     readiness: CameraReadiness,
     retry: Duration,
     generation: u32,
     number: u32,
+}
+
+/// Where frames are post-processed.
+enum Postprocess {
+    /// On the frames thread.
+    Inline(Postprocessor),
+    /// On the worker's thread, which has a frame while it is busy.
+    Worker { jobs: SyncSender<PostprocessJob>, feedback: Receiver<Feedback>, is_busy: bool },
+    /// Nowhere: the worker crashed, which ends the station.
+    Crashed,
 }
 
 /// What a [`FrameLoop`] is joined to.
@@ -122,14 +129,17 @@ impl FrameLoop {
     /// A loop ready to run, and its second thread's work if pipelined.
     pub fn new(parts: FrameLoopParts) -> (Self, Option<PostprocessWorker>) {
         let FrameLoopParts { open, source_kind, control, queue, counters, service, heartbeat, .. } = parts;
-        let Pipeline { inference, finisher } = parts.pipeline;
+        let Pipeline { inference, postprocess: stage } = parts.pipeline;
+        let learned_scale = stage.learned_scale();
         let results = Arc::new(ResultPublisher { queue, counters, service, last_fault: Mutex::default() });
-        let (beside, results_loop) = match parts.scheduling {
-            Scheduling::Sequential => (None, None),
+        let postprocessor = Postprocessor { stage, results: Arc::clone(&results) };
+        let (postprocess, worker) = match parts.scheduling {
+            Scheduling::Sequential => (Postprocess::Inline(postprocessor), None),
             Scheduling::Pipelined => {
-                let ((to_finish, jobs), (done, finished)) = (sync_channel(1), sync_channel(1));
-                let (results, heartbeat) = (Arc::clone(&results), parts.postprocess_heartbeat);
-                (Some((to_finish, finished)), Some(PostprocessWorker { jobs, done, results, heartbeat }))
+                let ((to_worker, jobs), (feedback, from_worker)) = (sync_channel(1), sync_channel(1));
+                let heartbeat = parts.postprocess_heartbeat;
+                let handle = Postprocess::Worker { jobs: to_worker, feedback: from_worker, is_busy: false };
+                (handle, Some(PostprocessWorker { jobs, feedback, postprocessor, heartbeat }))
             }
         };
         let frames = Self {
@@ -139,70 +149,74 @@ impl FrameLoop {
             heartbeat,
             results,
             inference,
-            learnt: finisher.learnt(),
-            finisher: Some(finisher),
-            beside,
+            postprocess,
+            learned_scale,
             camera: None,
             readiness: CameraReadiness::RetryAt(Instant::now()),
             retry: FIRST_RETRY,
             generation: 0,
             number: 0,
         };
-        (frames, results_loop)
+        (frames, worker)
     }
 
-    /// Runs until the control ends it; returns the last pipeline.
-    pub fn run(mut self) -> Option<Pipeline> {
-        while let Some(order) = self.control.next(self.readiness, self.generation) {
+    /// Runs until the control ends it; returns the last stages, of which the worker has the second if there is one.
+    /// `None` if the worker crashed.
+    pub fn run(mut self) -> Option<(InferenceStage, Option<Box<PostprocessStage>>)> {
+        while let Some(command) = self.control.next(self.readiness, self.generation) {
             let heartbeat = self.heartbeat.clone();
-            heartbeat.busy(|| match order {
-                FrameCommand::Grab(shot) => self.grab(shot),
-                order => self.change(order),
+            heartbeat.busy(|| match command {
+                FrameCommand::Grab(request) => self.grab(request),
+                command => self.change(command),
             });
-            if self.postprocess_died() {
-                break;
+            if matches!(self.postprocess, Postprocess::Crashed) {
+                return None;
             }
         }
         self.wait_for_postprocess();
-        Some(Pipeline { inference: self.inference, finisher: self.finisher? })
+        match self.postprocess {
+            Postprocess::Inline(postprocessor) => Some((self.inference, Some(postprocessor.stage))),
+            Postprocess::Worker { .. } => Some((self.inference, None)),
+            Postprocess::Crashed => None,
+        }
     }
 
     /// Applies a change to later frames, after finishing the earlier ones.
-    fn change(&mut self, order: FrameCommand) {
+    fn change(&mut self, command: FrameCommand) {
         self.wait_for_postprocess();
-        match order {
-            FrameCommand::Run(pipeline) => {
-                let Pipeline { inference, finisher } = *pipeline;
-                (self.inference, self.learnt) = (inference, finisher.learnt());
-                self.finisher = Some(finisher);
-            }
+        match command {
+            FrameCommand::Run(pipeline) => self.replace(*pipeline),
             FrameCommand::RestartSource(generation) => self.restart_source(generation),
             FrameCommand::Open => self.open_camera(),
-            FrameCommand::Grab(shot) => self.grab(shot),
+            FrameCommand::Grab(request) => self.grab(request),
+        }
+    }
+
+    fn replace(&mut self, Pipeline { inference, postprocess: stage }: Pipeline) {
+        (self.inference, self.learned_scale) = (inference, stage.learned_scale());
+        match &mut self.postprocess {
+            Postprocess::Inline(postprocessor) => postprocessor.stage = stage,
+            // Whether the worker crashed shows when the next frame is waited for.
+            Postprocess::Worker { jobs, .. } => drop(jobs.send(PostprocessJob::Replace(stage))),
+            Postprocess::Crashed => {}
         }
     }
 
     /// Waits until the previous frame is post-processed.
     fn wait_for_postprocess(&mut self) {
-        if self.finisher.is_some() {
+        let Postprocess::Worker { feedback, is_busy, .. } = &mut self.postprocess else { return };
+        if !std::mem::take(is_busy) {
             return;
         }
-        match self.beside.as_ref().map(|(_, finished)| finished.recv()) {
-            Some(Ok(done)) => self.reclaim(done),
-            // It crashed, which ends the station.
-            Some(Err(_)) | None => self.beside = None,
+        match feedback.recv() {
+            Ok(feedback) => self.apply(feedback),
+            Err(_) => self.postprocess = Postprocess::Crashed,
         }
     }
 
-    /// Whether what finishes frames is gone for good.
-    const fn postprocess_died(&self) -> bool {
-        self.finisher.is_none() && self.beside.is_none()
-    }
-
-    fn reclaim(&mut self, PostprocessDone { finisher, maps }: PostprocessDone) {
+    fn apply(&mut self, Feedback { learned_scale, maps }: Feedback) {
         self.inference.recycle(maps);
-        self.learnt = finisher.learnt();
-        self.finisher = Some(finisher);
+        self.learned_scale = learned_scale;
     }
 
     fn restart_source(&mut self, generation: u32) {
@@ -236,12 +250,13 @@ impl FrameLoop {
         self.report_camera_state(CameraState::Absent);
     }
 
-    fn grab(&mut self, shot: FrameRequest) {
+    fn grab(&mut self, request: FrameRequest) {
         let Some(camera) = &mut self.camera else { return };
         // The exposure of a captured frame begins after its request.
-        let pace = if shot.token.is_some() { GrabStrategy::OneByOne } else { GrabStrategy::LatestOnly };
-        match camera.grab(pace) {
-            Ok(Grab::Frame(frame)) => self.process(*frame, shot),
+        let strategy =
+            if request.token.is_some() { GrabStrategy::OneByOne } else { GrabStrategy::LatestOnly };
+        match camera.grab(strategy) {
+            Ok(Grab::Frame(frame)) => self.process(*frame, request),
             Ok(Grab::Finished) => {
                 self.wait_for_postprocess();
                 self.readiness = CameraReadiness::EndOfInput;
@@ -254,58 +269,61 @@ impl FrameLoop {
         }
     }
 
-    fn process(&mut self, frame: Frame, shot: FrameRequest) {
+    fn process(&mut self, frame: Frame, request: FrameRequest) {
         self.number = self.number.wrapping_add(1);
-        let (number, illumination, acquisition) = (self.number, shot.illumination, shot.acquisition);
+        let (number, illumination, acquisition) = (self.number, request.illumination, request.acquisition);
         self.results.counters.skipped.fetch_add(frame.skipped, Ordering::Relaxed);
-        let fault = match self.look(&frame.image, shot) {
-            Ok(Ok(sight)) => {
-                return self.finish(InferredFrame { number, frame, illumination, acquisition, sight }, shot);
+        let fault = match self.infer(&frame.image, request) {
+            Ok(Ok(output)) => {
+                let inferred = InferredFrame { number, frame, illumination, acquisition, output };
+                return self.postprocess(inferred, request);
             }
             Ok(Err(error)) => format!("frame {number} {} failed: {error}", frame.source),
             Err(Panicked) => format!("frame {number} {} failed with a panic", frame.source),
         };
-        self.results.fail(self.inference.digest(), shot, fault);
+        self.results.fail(self.inference.digest(), request, fault);
     }
 
-    /// Looks at an image while the frame before is finished, and waits for that. What it taught counts for this one:
-    /// if it learned another scale than the one before it, which is rare, the network runs on the frame again.
-    fn look(
+    /// Runs the network on an image while the previous frame is post-processed, and waits for that. The scale learned
+    /// from that frame applies to this one: if it differs from the one before, which is rare, the network runs again.
+    fn infer(
         &mut self,
         image: &Image,
-        shot: FrameRequest,
+        request: FrameRequest,
     ) -> Result<Result<InferenceOutput, PipelineError>, Panicked> {
         loop {
-            let mut choice = self.inference.choice(shot.acquisition, self.learnt);
+            let mut choice = self.inference.choice(request.acquisition, self.learned_scale);
             if choice == ScaleChoice::PerPicture {
                 // The previous frame may determine the scale; without one, the nuclei determine the number of passes.
                 self.wait_for_postprocess();
-                choice = self.inference.choice(shot.acquisition, self.learnt);
+                choice = self.inference.choice(request.acquisition, self.learned_scale);
             }
             let inference = &mut self.inference;
-            let looked =
+            let inferred =
                 catch_unwind(AssertUnwindSafe(|| inference.infer(image, choice))).map_err(|_| Panicked);
             self.wait_for_postprocess();
-            if choice == self.inference.choice(shot.acquisition, self.learnt) {
-                return looked;
+            if choice == self.inference.choice(request.acquisition, self.learned_scale) {
+                return inferred;
             }
-            if let Ok(Ok(sight)) = looked {
-                self.inference.recycle(sight.into_buffers());
+            if let Ok(Ok(output)) = inferred {
+                self.inference.recycle(output.into_buffers());
             }
         }
     }
 
-    /// Has a frame finished, here or beside.
-    fn finish(&mut self, seen: InferredFrame, shot: FrameRequest) {
-        let Some(finisher) = self.finisher.take() else { return };
-        let job = PostprocessJob { seen, shot, finisher };
-        match &self.beside {
-            // A thread that is gone is found out when the job's end is waited for.
-            Some((jobs, _)) => drop(jobs.send(job)),
-            None => {
-                let done = self.results.finish(job);
-                self.reclaim(done);
+    /// Has a frame post-processed, at once or by the worker.
+    fn postprocess(&mut self, inferred: InferredFrame, request: FrameRequest) {
+        match &mut self.postprocess {
+            Postprocess::Inline(postprocessor) => {
+                let feedback = postprocessor.process(inferred, request);
+                self.apply(feedback);
             }
+            Postprocess::Worker { jobs, is_busy, .. } => {
+                // Whether the worker crashed shows when its feedback is waited for.
+                let _ = jobs.send(PostprocessJob::Frame(Box::new(inferred), request));
+                *is_busy = true;
+            }
+            Postprocess::Crashed => {}
         }
     }
 

@@ -25,9 +25,9 @@ pub enum ServiceEvent {
     FrameFailed(ModelDigest),
     /// The frame for a capture's token; `None` where it failed.
     Captured(u32, Option<Box<Capture>>),
-    /// A model was verified.
-    Verified(ModelDigest, Result<(), ModelRefusal>),
-    /// A model was loaded.
+    /// A staged model was verified, and is ready to run.
+    Verified(ModelDigest, Result<Box<Pipeline>, ModelRefusal>),
+    /// A model that passed its verification before was loaded.
     Loaded(ModelDigest, Result<Box<Pipeline>, ModelRefusal>),
     /// The station stops.
     Stop,

@@ -154,7 +154,10 @@ impl Service {
                 self.apply_slot_event(SlotEvent::FrameFailed(digest));
             }
             ServiceEvent::Captured(token, capture) => self.capture.complete(token, capture),
-            ServiceEvent::Verified(digest, Ok(())) => self.apply_slot_event(SlotEvent::Verified(digest)),
+            ServiceEvent::Verified(digest, Ok(pipeline)) => {
+                self.apply_slot_event(SlotEvent::Verified(digest));
+                self.loaded(digest, Ok(pipeline));
+            }
             ServiceEvent::Verified(digest, Err(reason)) => {
                 self.apply_slot_event(SlotEvent::VerifyFailed(digest, reason));
             }
@@ -313,7 +316,7 @@ impl Service {
     }
 
     fn loaded(&mut self, digest: ModelDigest, loaded: Result<Box<Pipeline>, ModelRefusal>) {
-        // The slots may have changed meanwhile; then another load is under way.
+        // The slots may have changed meanwhile, or not have been written; then this model is not to run.
         if digest != self.parts.slots.active_digest() {
             return;
         }

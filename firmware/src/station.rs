@@ -193,7 +193,7 @@ impl Station {
         let (loader, work) = sync_channel(LOADER_INBOX);
         let heartbeats = ["service", "frames", "results"].map(|name| (name, ThreadHeartbeat::default()));
         let [(_, service_heartbeat), (_, frames_heartbeat), (_, postprocess_heartbeat)] = &heartbeats;
-        let (frames, results) = FrameLoop::new(FrameLoopParts {
+        let (frames, worker) = FrameLoop::new(FrameLoopParts {
             open: self.camera,
             source_kind: self.source_kind,
             control: Arc::clone(&control),
@@ -235,8 +235,8 @@ impl Station {
                     keep_open(connector, queue, damaged, stop, |port| readiness.port(port), forward);
                 })?,
             ];
-            if let Some(results) = results {
-                spawned.push(spawn(all, "results", stop, move || results.run())?);
+            if let Some(worker) = worker {
+                spawned.push(spawn(all, "results", stop, move || drop(worker.run()))?);
             }
             supervise(stop, &heartbeats);
             watchdog::notify_stopping();

@@ -24,7 +24,7 @@
 //! | confirmed, not active | `StageRequested`, the same model | staged, complete | | |
 //! | staged, receiving | [`ChunksComplete`](SlotEvent::ChunksComplete) | staged, complete | | |
 //! | staged, complete | [`ActivateRequested`](SlotEvent::ActivateRequested) | staged, verifying | | verify |
-//! | staged, verifying | [`Verified`](SlotEvent::Verified) | trial | it | load |
+//! | staged, verifying | [`Verified`](SlotEvent::Verified) | trial | it | |
 //! | staged, verifying | [`VerifyFailed`](SlotEvent::VerifyFailed) | empty | | erase |
 //! | staged, verifying | [`Booted`](SlotEvent::Booted) | staged, complete | | load what runs |
 //! | trial | [`FramePassed`](SlotEvent::FramePassed), [`TRIAL_FRAMES`] times | confirmed | it | |
@@ -178,7 +178,8 @@ pub enum SlotEvent {
 pub enum SlotAction {
     /// Drop the slot's data and progress.
     Erase(Slot),
-    /// Verify the slot's model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
+    /// Load and test the slot's model; [`SlotEvent::Verified`] follows, with the model ready to run, or
+    /// [`SlotEvent::VerifyFailed`].
     Verify(Slot),
     /// Run the slot's model; [`SlotEvent::LoadFailed`] follows where that is impossible.
     Load(Slot),

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use shared::ProbabilityMaps;
 use shared::wire::{ModelDigest, Stream};
+use shared::{ProbabilityMaps, Scale};
 
 use super::{Counters, FrameRequest};
 use crate::camera::microseconds;
@@ -27,50 +27,52 @@ pub(super) struct ResultPublisher {
     pub(super) last_fault: Mutex<Option<String>>,
 }
 
-/// A frame that is to be finished, with what finishes it.
-pub(super) struct PostprocessJob {
-    pub(super) seen: InferredFrame,
-    pub(super) shot: FrameRequest,
-    pub(super) finisher: Box<PostprocessStage>,
+/// Work for the worker.
+pub(super) enum PostprocessJob {
+    /// Post-process a frame; [`Feedback`] follows.
+    Frame(Box<InferredFrame>, FrameRequest),
+    /// Use another model's stage from the next frame on.
+    Replace(Box<PostprocessStage>),
 }
 
-/// What is left of a job.
-pub(super) struct PostprocessDone {
-    pub(super) finisher: Box<PostprocessStage>,
+/// What a post-processed frame returns to the inference stage.
+pub(super) struct Feedback {
+    /// The scale learned so far.
+    pub(super) learned_scale: Option<Scale>,
+    /// Buffers to use again.
     pub(super) maps: Option<ProbabilityMaps>,
 }
 
-impl ResultPublisher {
-    /// Finishes a frame and puts its result out.
-    pub(super) fn finish(
-        &self,
-        PostprocessJob { seen, shot, mut finisher }: PostprocessJob,
-    ) -> PostprocessDone {
-        let (number, name) = (seen.number, seen.frame.source.clone());
-        let finished = catch_unwind(AssertUnwindSafe(|| finisher.postprocess(seen)));
-        let maps = match finished {
-            Ok(Ok((result, maps))) => {
-                self.publish(result, shot);
-                maps
-            }
-            Ok(Err(error)) => {
-                self.fail(finisher.digest(), shot, format!("frame {number} {name} failed: {error}"));
-                None
-            }
-            Err(_) => {
-                self.fail(finisher.digest(), shot, format!("frame {number} {name} failed with a panic"));
-                None
-            }
-        };
-        PostprocessDone { finisher, maps }
-    }
+/// A model's post-processing stage, and where its results go.
+pub(super) struct Postprocessor {
+    pub(super) stage: Box<PostprocessStage>,
+    pub(super) results: Arc<ResultPublisher>,
+}
 
-    fn publish(&self, result: FrameResult, shot: FrameRequest) {
+impl Postprocessor {
+    /// Post-processes a frame and publishes its result.
+    pub(super) fn process(&mut self, inferred: InferredFrame, request: FrameRequest) -> Feedback {
+        let (number, name) = (inferred.number, inferred.frame.source.clone());
+        let fault = match catch_unwind(AssertUnwindSafe(|| self.stage.postprocess(inferred))) {
+            Ok(Ok((result, maps))) => {
+                self.results.publish(result, request);
+                return Feedback { learned_scale: self.stage.learned_scale(), maps };
+            }
+            Ok(Err(error)) => format!("frame {number} {name} failed: {error}"),
+            Err(_) => format!("frame {number} {name} failed with a panic"),
+        };
+        self.results.fail(self.stage.digest(), request, fault);
+        Feedback { learned_scale: self.stage.learned_scale(), maps: None }
+    }
+}
+
+impl ResultPublisher {
+    fn publish(&self, result: FrameResult, request: FrameRequest) {
         self.clear_fault();
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         let mut report = result.report;
         let number = report.frame;
-        let preview = (shot.preview == Stream::On).then(|| {
+        let preview = (request.preview == Stream::On).then(|| {
             let start = Instant::now();
             let jpeg = preview_jpeg(&result.frame.image);
             report.times.encode.0 = report.times.encode.0.saturating_add(microseconds(start.elapsed()).0);
@@ -78,10 +80,10 @@ impl ResultPublisher {
         });
         self.queue.frame(report.clone());
         let (digest, qc_flags) = (report.model, report.qc_flags);
-        let capture = shot.token.map(|token| {
+        let capture = request.token.map(|token| {
             (token, Capture::new(report, &result.frame.image, &result.masks, result.frame.truth.as_ref()))
         });
-        if shot.masks == Stream::On {
+        if request.masks == Stream::On {
             self.queue.masks(FramePayload { frame: number, bytes: result.masks });
         }
         if let Some(bytes) = preview {
@@ -101,10 +103,10 @@ impl ResultPublisher {
         }
     }
 
-    pub(super) fn fail(&self, digest: ModelDigest, shot: FrameRequest, fault: String) {
+    pub(super) fn fail(&self, digest: ModelDigest, request: FrameRequest, fault: String) {
         self.log_once(fault);
         let _ = self.service.try_send(ServiceEvent::FrameFailed(digest));
-        if let Some(token) = shot.token {
+        if let Some(token) = request.token {
             let _ = self.service.send(ServiceEvent::Captured(token, None));
         }
     }
@@ -117,7 +119,7 @@ impl ResultPublisher {
         }
     }
 
-    /// What troubled is over.
+    /// Nothing is wrong any more: the next fault is logged, even if it is the last one again.
     pub(super) fn clear_fault(&self) {
         *self.last_fault() = None;
     }
@@ -127,22 +129,29 @@ impl ResultPublisher {
     }
 }
 
-/// The results' thread: it has one frame at a time.
+/// The results thread. It has one frame at a time.
 pub struct PostprocessWorker {
     pub(super) jobs: Receiver<PostprocessJob>,
-    pub(super) done: SyncSender<PostprocessDone>,
-    pub(super) results: Arc<ResultPublisher>,
+    pub(super) feedback: SyncSender<Feedback>,
+    pub(super) postprocessor: Postprocessor,
     pub(super) heartbeat: ThreadHeartbeat,
 }
 
 impl PostprocessWorker {
-    /// Runs until the frames' thread ends.
-    pub fn run(self) {
-        for job in &self.jobs {
-            let done = self.heartbeat.busy(|| self.results.finish(job));
-            if self.done.send(done).is_err() {
-                return;
+    /// Runs until the frames thread ends; returns the last stage.
+    pub fn run(self) -> Box<PostprocessStage> {
+        let Self { jobs, feedback, mut postprocessor, heartbeat } = self;
+        for job in jobs {
+            match job {
+                PostprocessJob::Frame(inferred, request) => {
+                    let processed = heartbeat.busy(|| postprocessor.process(*inferred, request));
+                    if feedback.send(processed).is_err() {
+                        break;
+                    }
+                }
+                PostprocessJob::Replace(stage) => postprocessor.stage = stage,
             }
         }
+        postprocessor.stage
     }
 }

@@ -166,14 +166,14 @@ fn outcomes(scheduling: Scheduling, frames: Vec<Frame>) -> (Vec<Outcome>, Vec<u3
     let Rig { control, queue, printed, frames, results, .. } = rig;
     scope(|all| {
         let _ends_all = EndsAll(&control, &queue);
-        // A camera that came to its end hears of no more previews.
+        // A camera that came to its end receives no more previews.
         let line = all.spawn(|| {
             receive(&queue, count, || {
                 let _ = bulk_out.send(());
             })
         });
         if let Some(results) = results {
-            all.spawn(move || results.run());
+            all.spawn(move || drop(results.run()));
         }
         let frames = all.spawn(move || frames.run());
         let (mut captured, mut passed) = (Vec::new(), 0);
@@ -203,7 +203,7 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-/// What comes out of an queue up to the last preview, telling of each.
+/// What comes out of a queue up to the last preview; `on_preview` is called for each preview.
 fn receive(queue: &TxQueue, count: u32, on_preview: impl Fn()) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(packet) = queue.next() {
@@ -266,24 +266,24 @@ fn overlapped_stages_give_what_stages_in_turn_give_and_changes_meet_the_same_fra
 #[test]
 fn the_network_sees_the_next_frame_while_one_is_finished_and_no_other_is_taken() {
     let (grabs_in, grabs) = sync_channel(64);
-    let is_heard = Arc::new(AtomicBool::new(false));
+    let is_received = Arc::new(AtomicBool::new(false));
     // The sender blocks until the service receives.
     let rig = Rig::new(Scheduling::Pipelined, simulated(4, 5), 0, |rig| {
         rig.control.trigger(Some(1));
-        let is_heard = Arc::clone(&is_heard);
-        Box::new(move |grabbed| grabs_in.send((grabbed, is_heard.load(Ordering::SeqCst))).unwrap())
+        let is_received = Arc::clone(&is_received);
+        Box::new(move |grabbed| grabs_in.send((grabbed, is_received.load(Ordering::SeqCst))).unwrap())
     });
     let Rig { control, printed, frames, results, .. } = rig;
-    let results = spawn(move || results.unwrap().run());
+    let results = spawn(move || drop(results.unwrap().run()));
     let frames = spawn(move || frames.run());
     let ServiceEvent::Camera { state: CameraState::Running, .. } = printed.recv_timeout(LIMIT).unwrap()
     else {
         panic!()
     };
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (1, false));
-    // The first frame is captured and cannot be finished: nobody hears of it.
-    assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (2, false), "it is looked at meanwhile");
-    is_heard.store(true, Ordering::SeqCst);
+    // The first frame is captured and cannot be finished: nobody receives it.
+    assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (2, false), "the network runs on it meanwhile");
+    is_received.store(true, Ordering::SeqCst);
     while !matches!(printed.recv_timeout(LIMIT).unwrap(), ServiceEvent::Captured(1, Some(_))) {}
     assert_eq!(grabs.recv_timeout(LIMIT).unwrap(), (3, true), "the third waits for the first");
     while !matches!(

@@ -38,12 +38,11 @@ pub struct FrameResult {
 
 /// A running model. Over a stream of frames it learns the scale, so that each frame costs one pass.
 ///
-/// Its two halves can work at once: while the [`InferenceStage`] looks at a frame, the [`PostprocessStage`] finishes
-/// the one before.
+/// Its two stages can work at once: the [`InferenceStage`] on a frame, the [`PostprocessStage`] on the one before.
 #[derive(Debug)]
 pub struct Pipeline {
     pub(crate) inference: InferenceStage,
-    pub(crate) finisher: Box<PostprocessStage>,
+    pub(crate) postprocess: Box<PostprocessStage>,
 }
 
 impl Pipeline {
@@ -51,17 +50,25 @@ impl Pipeline {
     pub fn new(model: Model) -> Self {
         let digest = model.digest();
         let segmenter = model.into_segmenter();
-        let finisher = Box::new(PostprocessStage {
+        let postprocess = Box::new(PostprocessStage {
             extractor: Extractor::new(segmenter.manifest().clone()),
             digest,
             scale: ScaleEstimator::default(),
         });
-        Self { inference: InferenceStage { segmenter, digest }, finisher }
+        Self { inference: InferenceStage { segmenter, digest }, postprocess }
     }
 
     /// The model's digest.
     pub const fn digest(&self) -> ModelDigest {
         self.inference.digest()
+    }
+
+    /// Segments the model's golden frame, which must give the golden labels.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn check_golden(&mut self) -> Result<(), SegmentError<NetworkError>> {
+        self.inference.segmenter.check_golden()
     }
 
     /// Segments a frame sequentially. A triggered frame is segmented as the host segments an image, independent of
@@ -76,16 +83,16 @@ impl Pipeline {
         illumination: DutyCycle,
         acquisition: Acquisition,
     ) -> Result<FrameResult, PipelineError> {
-        let choice = self.inference.choice(acquisition, self.finisher.learnt());
-        let sight = self.inference.infer(&frame.image, choice)?;
-        let seen = InferredFrame { number, frame, illumination, acquisition, sight };
-        let (result, maps) = self.finisher.postprocess(seen)?;
+        let choice = self.inference.choice(acquisition, self.postprocess.learned_scale());
+        let output = self.inference.infer(&frame.image, choice)?;
+        let inferred = InferredFrame { number, frame, illumination, acquisition, output };
+        let (result, maps) = self.postprocess.postprocess(inferred)?;
         self.inference.recycle(maps);
         Ok(result)
     }
 }
 
-/// The half of a pipeline that needs the network.
+/// The stage that runs the network.
 #[derive(Debug)]
 pub(crate) struct InferenceStage {
     segmenter: Segmenter<TractNetwork>,
@@ -114,7 +121,7 @@ pub(crate) struct InferredFrame {
     pub(crate) frame: Frame,
     pub(crate) illumination: DutyCycle,
     pub(crate) acquisition: Acquisition,
-    pub(crate) sight: InferenceOutput,
+    pub(crate) output: InferenceOutput,
 }
 
 impl InferenceStage {
@@ -122,18 +129,18 @@ impl InferenceStage {
         self.digest
     }
 
-    /// How a frame is looked at, where so much was learned from those before it.
-    pub(crate) fn choice(&self, acquisition: Acquisition, learnt: Option<Scale>) -> ScaleChoice {
+    /// At which scale a frame is segmented, with the scale learned from earlier frames.
+    pub(crate) fn choice(&self, acquisition: Acquisition, learned_scale: Option<Scale>) -> ScaleChoice {
         match (self.segmenter.manifest().input.scale, acquisition) {
             (ScaleRule::Native | ScaleRule::Fit, _) => ScaleChoice::Fixed(Scale::ONE),
             (ScaleRule::Nucleus { .. }, Acquisition::Triggered) => ScaleChoice::PerPicture,
             (ScaleRule::Nucleus { .. }, Acquisition::Continuous) => {
-                learnt.map_or(ScaleChoice::PerPicture, ScaleChoice::Fixed)
+                learned_scale.map_or(ScaleChoice::PerPicture, ScaleChoice::Fixed)
             }
         }
     }
 
-    /// Looks at an image.
+    /// Runs the network on an image.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -174,7 +181,7 @@ impl InferenceOutput {
     }
 }
 
-/// The other half: from maps to nuclei, their evidence and their masks. Learns the scale from frame to frame.
+/// The stage after it: from maps to nuclei, their evidence and their masks. Learns the scale from frame to frame.
 #[derive(Debug)]
 pub(crate) struct PostprocessStage {
     extractor: Extractor,
@@ -188,7 +195,7 @@ impl PostprocessStage {
     }
 
     /// The scale learned so far.
-    pub(crate) const fn learnt(&self) -> Option<Scale> {
+    pub(crate) const fn learned_scale(&self) -> Option<Scale> {
         self.scale.scale()
     }
 
@@ -198,10 +205,10 @@ impl PostprocessStage {
     /// [`PipelineError`].
     pub(crate) fn postprocess(
         &mut self,
-        seen: InferredFrame,
+        inferred: InferredFrame,
     ) -> Result<(FrameResult, Option<ProbabilityMaps>), PipelineError> {
-        let InferredFrame { number, frame, illumination, acquisition, sight } = seen;
-        let InferenceOutput { mut stages, found } = sight;
+        let InferredFrame { number, frame, illumination, acquisition, output } = inferred;
+        let InferenceOutput { mut stages, found } = output;
         stages.enter(Stage::Extraction);
         let (found, maps) = match found {
             InferenceResult::Maps(maps) => {

@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::sync::mpsc::sync_channel;
 
 use shared::slots::{MAX_MODEL_LENGTH, TRIAL_FRAMES};
@@ -6,17 +7,23 @@ use shared::wire::{
     BootId, CHUNK, CapturePart, CaptureState, Event, FrameReport, ModelDigest, Nack, QcFlags, ReliableEvent,
     SequencedEvent, Slot, SlotState, StageTimes, Stream,
 };
-use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, PixelSize, encode_labels};
+use shared::{Channels, DutyCycle, Image, LabelImage, Microseconds, Model, PixelSize, encode_labels};
 
 use super::*;
 use crate::frames::{CameraReadiness, FrameCommand};
 use crate::inference::Capture;
 use crate::io::IlluminationConfig;
-use crate::update::MemoryStorage;
+use crate::testing::fixture_model::MODEL;
+use crate::update::{Fault, MemoryStorage};
 
 mod trust;
 
 const FACTORY: &[u8] = b"factory";
+
+/// A model that is ready to run; the service believes the loader which one it is.
+fn pipeline() -> Box<Pipeline> {
+    Box::new(Pipeline::new(Model::load(MODEL, NonZeroUsize::MIN).unwrap()))
+}
 
 /// A service without threads around it.
 struct Bench {
@@ -187,7 +194,7 @@ fn echo_gives_the_bytes_back() {
 }
 
 #[test]
-fn settings_are_put_in_force_and_told() {
+fn settings_take_effect_and_are_reported() {
     let mut bench = Bench::new();
     let pixel_size = Some(PixelSize::try_from(0.65).unwrap());
     for setting in [
@@ -229,11 +236,15 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
     let other = Request::Stage { length: 5, digest: ModelDigest([1; 32]) };
     assert_eq!(bench.ask(other), Response::Refused(Refusal::Busy));
 
-    bench.service.handle(ServiceEvent::Verified(digest, Ok(())));
+    bench.service.handle(ServiceEvent::Verified(digest, Ok(pipeline())));
     bench.service.report_progress();
     let trial = StageProgress::Trial { digest, frames_left: TRIAL_FRAMES };
     assert_eq!(bench.notice(), Notice::Stage(trial));
-    assert!(matches!(bench.work.try_recv(), Ok(LoaderJob::Load { slot: Slot::A, .. })));
+    assert!(bench.work.try_recv().is_err(), "a verified model is loaded");
+    let next = bench.service.parts.control.next(CameraReadiness::Ready, 0);
+    assert!(matches!(next, Some(FrameCommand::Run(_))), "it runs at once");
+    let Response::Status(status) = bench.ask(Request::Status) else { panic!() };
+    assert_eq!(status.model, digest);
     bench.service.handle(ServiceEvent::FramePassed(ModelDigest::of(FACTORY), QcFlags::NONE));
     assert_eq!(
         bench.ask(Request::StageStatus),
@@ -252,7 +263,20 @@ fn a_model_is_staged_verified_tried_and_given_up_by_itself() {
 }
 
 #[test]
-fn a_refused_model_leaves_the_old_one_and_its_reason_is_told() {
+fn a_verified_model_whose_trial_cannot_be_stored_does_not_run() {
+    let mut bench = Bench::new();
+    let digest = bench.stage(&[3; 10]);
+    bench.ask(Request::Activate { digest });
+    bench.storage.fault_at(0, Fault::Fail);
+    bench.service.handle(ServiceEvent::Verified(digest, Ok(pipeline())));
+    let failed = StageProgress::Failed { digest, reason: ModelRefusal::Storage };
+    assert_eq!(bench.ask(Request::StageStatus), Response::Stage(failed));
+    let next = bench.service.parts.control.next(CameraReadiness::Ready, 0);
+    assert!(matches!(next, Some(FrameCommand::Grab(_))), "no other model is to run");
+}
+
+#[test]
+fn a_refused_model_leaves_the_old_one_and_its_reason_is_reported() {
     for reason in [ModelRefusal::NotOnnx, ModelRefusal::DigestMismatch, ModelRefusal::GoldenMismatch] {
         let mut bench = Bench::new();
         let digest = bench.stage(&[3; 10]);
@@ -285,7 +309,7 @@ fn sizes_and_places_are_checked_before_anything_is_stored() {
 }
 
 #[test]
-fn full_storage_is_told_and_the_upload_goes_on_when_there_is_room() {
+fn full_storage_is_reported_and_the_upload_continues_when_there_is_room() {
     use crate::update::Fault;
     let mut bench = Bench::new();
     let onnx = vec![8; CHUNK as usize * 2];
@@ -334,7 +358,7 @@ fn the_same_token_gives_the_same_frame() {
 }
 
 #[test]
-fn what_a_host_did_not_hear_is_told_again_when_it_asks() {
+fn missed_events_are_resent_on_request() {
     let mut bench = Bench::new();
     let send_state = |bench: &mut Bench, state| {
         bench.service.handle(ServiceEvent::Camera { state, name: String::new(), generation: 0 });
@@ -370,7 +394,7 @@ fn captures_end_with_the_pictures_and_wait_for_a_camera() {
 }
 
 #[test]
-fn triggered_acquisition_begins_anew_and_ends_with_the_host() {
+fn triggered_acquisition_restarts_the_source_and_ends_with_the_host() {
     let mut bench = Bench::new();
     bench.service.handle(ServiceEvent::Camera {
         state: CameraState::Finished,

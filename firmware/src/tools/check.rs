@@ -196,7 +196,7 @@ fn slots(config: &Config) -> Finding {
             match stored_model(&config.storage.folder, &table) {
                 Ok(None) => ok("slots", seen),
                 Ok(Some((digest, onnx))) => match verify(digest, &onnx, config.execution(), &keyring) {
-                    Ok(()) => ok("slots", format!("{seen}, self-test passed")),
+                    Ok(_) => ok("slots", format!("{seen}, self-test passed")),
                     Err(reason) => warning(
                         "slots",
                         format!("{seen}, but the self-test failed: {reason}"),
@@ -239,7 +239,7 @@ fn trust(config: &Config) -> Finding {
 fn factory(config: &Config) -> Finding {
     let digest = ModelDigest::of(FACTORY_MODEL);
     match verify(digest, FACTORY_MODEL, config.execution(), &Keyring::default()) {
-        Ok(()) => ok("factory model", format!("{digest}, self-test passed")),
+        Ok(_) => ok("factory model", format!("{digest}, self-test passed")),
         Err(reason) => {
             fault("factory model", format!("{digest}: self-test failed: {reason}"), "reinstall this program")
         }

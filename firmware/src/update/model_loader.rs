@@ -22,7 +22,7 @@ pub fn load_models(
     for work in work {
         let done = match work {
             LoaderJob::Verify { digest, onnx } => {
-                ServiceEvent::Verified(digest, verify(digest, &onnx, execution, keyring))
+                ServiceEvent::Verified(digest, verify(digest, &onnx, execution, keyring).map(Box::new))
             }
             LoaderJob::Load { slot, digest, onnx } => {
                 ServiceEvent::Loaded(digest, load(slot, digest, &onnx, execution, keyring).map(Box::new))
@@ -50,8 +50,8 @@ pub fn load(
     caught(|| Ok(Pipeline::new(open(digest, onnx, execution, keyring)?)))
 }
 
-/// Checks that a model has the announced digest, is signed by a trusted key, runs here, and passes the self-test on its
-/// golden frame.
+/// Makes a staged model ready to run: it has the announced digest, is signed by a trusted key, runs here, and passes the
+/// self-test on its golden frame.
 ///
 /// # Errors
 /// [`ModelRefusal`]; a panic on the way is one, too.
@@ -60,9 +60,10 @@ pub fn verify(
     onnx: &[u8],
     execution: Execution,
     keyring: &Keyring,
-) -> Result<(), ModelRefusal> {
+) -> Result<Pipeline, ModelRefusal> {
     caught(|| {
-        open(digest, onnx, execution, keyring)?.into_segmenter().check_golden().map_err(|error| {
+        let mut pipeline = Pipeline::new(open(digest, onnx, execution, keyring)?);
+        pipeline.check_golden().map_err(|error| {
             log!("model {digest} rejected: {error}");
             match error {
                 SegmentError::Golden(_) => ModelRefusal::GoldenMismatch,
@@ -70,7 +71,8 @@ pub fn verify(
                     ModelRefusal::Unsupported
                 }
             }
-        })
+        })?;
+        Ok(pipeline)
     })
 }
 

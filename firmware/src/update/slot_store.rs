@@ -91,10 +91,10 @@ pub trait SlotStorage: Send {
     fn sync_dir(&mut self) -> io::Result<()>;
 }
 
-/// LoaderJob that a change leaves to the model loader.
+/// What a change leaves to the model loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoaderJob {
-    /// Verify a staged model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
+    /// Load and test a staged model; [`SlotEvent::Verified`] or [`SlotEvent::VerifyFailed`] follows.
     Verify {
         /// The model.
         digest: ModelDigest,

@@ -23,10 +23,13 @@ impl SlotTable {
                 }
                 vec![]
             }
-            SlotEvent::Verified(digest) => match self.staged_as(digest, Staging::Verifying) {
-                Some((slot, model)) => self.start_trial(slot, model),
-                None => vec![],
-            },
+            SlotEvent::Verified(digest) => {
+                if let Some((slot, model)) = self.staged_as(digest, Staging::Verifying) {
+                    self.start_trial(slot, model);
+                }
+                // To verify a model, the station loaded it.
+                vec![]
+            }
             SlotEvent::VerifyFailed(digest, reason) => match self.staged_as(digest, Staging::Verifying) {
                 Some((slot, _)) => {
                     self.set(slot, SlotRecord::Empty);
@@ -127,11 +130,10 @@ impl SlotTable {
         if known { Ok(vec![]) } else { Err(Refusal::NotFound) }
     }
 
-    fn start_trial(&mut self, slot: Slot, model: ModelFile) -> Vec<SlotAction> {
+    fn start_trial(&mut self, slot: Slot, model: ModelFile) {
         self.set(slot, SlotRecord::Trial { model, boots: 0, frames_left: TRIAL_FRAMES });
         self.previous = self.active;
         self.active = slot;
-        vec![SlotAction::Load(slot)]
     }
 
     fn boot(&mut self) -> Vec<SlotAction> {

@@ -86,7 +86,7 @@ fn threads_change_no_result() {
 }
 
 #[test]
-fn a_stream_keeps_the_scale_that_it_learnt() {
+fn a_stream_keeps_the_scale_that_it_learned() {
     let mut pipeline = Pipeline::new(model());
     let scales: Vec<f32> = frames(4)
         .into_iter()
@@ -95,7 +95,7 @@ fn a_stream_keeps_the_scale_that_it_learnt() {
         })
         .collect();
     assert!(scales[1..].iter().all(|&scale| scale == scales[1]), "{scales:?}");
-    assert_eq!(pipeline.finisher.learnt().map_or(1.0, shared::Scale::get), scales[1]);
+    assert_eq!(pipeline.postprocess.learned_scale().map_or(1.0, shared::Scale::get), scales[1]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Bench {
     fn confirm(&mut self, onnx: &[u8], downgrade: Downgrade) {
         let digest = ModelDigest::of(onnx);
         assert_eq!(self.send(onnx, downgrade), Response::Stage(StageProgress::Verifying { digest }));
-        self.service.handle(ServiceEvent::Verified(digest, Ok(())));
+        self.service.handle(ServiceEvent::Verified(digest, Ok(pipeline())));
         for _ in 0..TRIAL_FRAMES {
             self.service.handle(ServiceEvent::FramePassed(digest, QcFlags::NONE));
         }
@@ -153,7 +153,7 @@ fn an_older_model_is_refused_unless_it_is_wanted_and_is_not_sent_again() {
     let allowed = Change::Activate { digest, downgrade: Downgrade::Allowed };
     assert_eq!(bench.ask_signed(allowed), Response::Stage(StageProgress::Verifying { digest }));
     assert!(matches!(bench.work.try_recv(), Ok(LoaderJob::Verify { .. })));
-    bench.service.handle(ServiceEvent::Verified(digest, Ok(())));
+    bench.service.handle(ServiceEvent::Verified(digest, Ok(pipeline())));
     for _ in 0..TRIAL_FRAMES {
         bench.service.handle(ServiceEvent::FramePassed(digest, QcFlags::NONE));
     }

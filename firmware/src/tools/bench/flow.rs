@@ -116,7 +116,7 @@ fn turn(
     // Room for all events: one per frame, and two for the camera.
     let (service, printed) = sync_channel(count + 4);
     let replay = Replay { frames: Arc::clone(frames), left: count, taken: Arc::clone(&taken) };
-    let (frame_loop, results) = FrameLoop::new(FrameLoopParts {
+    let (frame_loop, worker) = FrameLoop::new(FrameLoopParts {
         open: Box::new(move || Ok(Box::new(replay.clone()))),
         source_kind: SourceKind::Live,
         control: Arc::clone(&control),
@@ -130,15 +130,19 @@ fn turn(
     });
     let (pipeline, sent) = scope(|all| -> io::Result<_> {
         let line = Builder::new().spawn_scoped(all, || send(&queue, count))?;
-        if let Some(results) = results {
-            Builder::new().spawn_scoped(all, move || results.run())?;
-        }
+        let worker =
+            worker.map(|worker| Builder::new().spawn_scoped(all, move || worker.run())).transpose()?;
         let frames = Builder::new().spawn_scoped(all, move || frame_loop.run())?;
         if !all_passed(&printed) {
             queue.close();
         }
         control.end();
-        Ok((frames.join().ok().flatten(), line.join().unwrap_or_default()))
+        let stages = frames.join().ok().flatten();
+        let of_worker = worker.and_then(|worker| worker.join().ok());
+        let pipeline = stages.and_then(|(inference, postprocess)| {
+            Some(Pipeline { inference, postprocess: postprocess.or(of_worker)? })
+        });
+        Ok((pipeline, line.join().unwrap_or_default()))
     })
     .map_err(BenchError::Thread)?;
     let pipeline = pipeline.filter(|_| sent.len() == count).ok_or(BenchError::Stream)?;

@@ -33,7 +33,11 @@ impl Station {
         for item in work {
             let more = match item {
                 LoaderJob::Verify { digest, onnx } if ModelDigest::of(&onnx) == digest => {
-                    self.slots.apply(SlotEvent::Verified(digest))
+                    let work = self.slots.apply(SlotEvent::Verified(digest));
+                    if self.slots.active_digest() == digest {
+                        self.runs = Some(digest);
+                    }
+                    work
                 }
                 LoaderJob::Verify { digest, .. } => {
                     self.slots.apply(SlotEvent::VerifyFailed(digest, ModelRefusal::DigestMismatch))
