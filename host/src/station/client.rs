@@ -38,6 +38,8 @@ use error::LineObservation;
 pub use baud_rate::{BaudRate, BaudRecovery};
 pub use capture::{CaptureError, CaptureOutcome, CaptureProgress, CapturedFrame};
 pub use error::LinkError;
+#[cfg(test)]
+pub use flash::POLL_INTERVAL as FLASH_POLL_INTERVAL;
 pub use flash::{FlashError, FlashOutcome, FlashProgress, flash};
 pub use names::{camera_word, slot_name, state_word};
 pub use ports::{PortKind, describe_ports, list_ports};

@@ -11,13 +11,14 @@ use host_console::Failure;
 use shared::wire::{Downgrade, Setting, Settings};
 
 use super::error::SessionError;
+use super::reconnect::POLL_INTERVAL;
 use crate::records::capture_folder::{CaptureFolder, first_token};
 use crate::records::frame_record::FrameRecord;
 use crate::records::provenance::Provenance;
 use crate::records::recording::Recording;
 use crate::station::client::{
     CaptureError, CaptureProgress, FlashError, FlashOutcome, LinkError, OperationUpdate, RevertError,
-    SerialTransport, StationClient, flash, revert_running, slot_name,
+    SerialTransport, StationClient, Transport, flash, revert_running, slot_name,
 };
 use crate::station::model_check::check_model;
 use crate::support::brightness::from_percent;
@@ -115,15 +116,22 @@ pub(super) fn revert(station: &mut StationClient<SerialTransport>) -> Result<Str
     }
 }
 
-/// Flashes a model.
-pub(super) fn flash_model(
-    station: &mut StationClient<SerialTransport>,
+/// Checks and flashes a model.
+pub(super) fn flash_model<T: Transport>(
+    station: &mut StationClient<T>,
     name: &str,
     onnx: &[u8],
     stop: &AtomicBool,
     mut on_update: impl FnMut(OperationUpdate<String>),
 ) -> Result<String, SessionError> {
-    check_model(onnx).map_err(|error| {
+    let checked = while_receiving(
+        station,
+        || check_model(onnx),
+        |update| {
+            on_update(update.map(|()| format!("{name}: checking the model")));
+        },
+    )?;
+    checked.map_err(|error| {
         let next = "nothing was sent; choose a file written by nuclei-host train or export";
         Failure::failed(
             format!("{name} is not a model that a station accepts: {}", host_console::one_line(&error)),
@@ -141,6 +149,56 @@ pub(super) fn flash_model(
     }
 }
 
+/// Runs work on another thread, and receives from the station meanwhile, so that its events do not overflow the line's
+/// buffers.
+fn while_receiving<T: Transport, R: Send>(
+    station: &mut StationClient<T>,
+    work: impl FnOnce() -> R + Send,
+    mut on_update: impl FnMut(OperationUpdate<()>),
+) -> Result<R, LinkError> {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        while !work.is_finished() {
+            station.wait(POLL_INTERVAL)?;
+            on_update(OperationUpdate::Progress(()));
+            station.take_events().into_iter().map(OperationUpdate::Event).for_each(&mut on_update);
+        }
+        work.join().or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 fn percent(part: u32, whole: u32) -> u64 {
     100 * u64::from(part) / u64::from(whole.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::wire::{CameraState, Notice, Refusal, ReliableEvent, Request, Response};
+
+    use super::*;
+    use crate::station::bundled::BUNDLED_MODEL;
+    use crate::station::client::{Incoming, memory_line};
+
+    #[test]
+    fn events_arrive_while_a_model_is_checked() {
+        let notice = ReliableEvent::Notice(Notice::Camera(CameraState::Running));
+        let event = notice.clone();
+        let line = memory_line(move |request, _| match request {
+            Request::Slots => (vec![event.clone()], Some((Response::Refused(Refusal::Busy), vec![]))),
+            _ => (vec![], Some((Response::Refused(Refusal::Busy), vec![]))),
+        });
+        let mut station = StationClient::new(line, "test", 921_600);
+        // The event has arrived when the check begins, and nobody has taken it.
+        station.slots().unwrap_err();
+        let mut updates = Vec::new();
+        let flashed = flash_model(&mut station, "x.onnx", BUNDLED_MODEL, &AtomicBool::new(false), |update| {
+            if updates.last() != Some(&update) {
+                updates.push(update);
+            }
+        });
+        let checking = OperationUpdate::Progress("x.onnx: checking the model".to_owned());
+        let expected = [checking.clone(), OperationUpdate::Event(Incoming::Event(notice)), checking];
+        assert_eq!(updates, expected);
+        assert!(matches!(flashed, Err(SessionError::Link(LinkError::Refused(Refusal::Busy)))));
+    }
 }

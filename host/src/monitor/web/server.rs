@@ -204,3 +204,21 @@ async fn model(
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the station is busy; try again\n").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::PAGE;
+    use crate::station::client::{FLASH_POLL_INTERVAL, Timeouts};
+
+    /// While the station verifies a model, only its responses show that it is connected.
+    #[test]
+    fn the_page_waits_longer_than_a_flash_is_silent() {
+        let (_, rest) = PAGE.split_once("STATION_TIMEOUT_MS = ").unwrap();
+        let (number, _) = rest.split_once(';').unwrap();
+        let timeout = Duration::from_millis(number.parse().unwrap());
+        let one_lost_response = FLASH_POLL_INTERVAL + Timeouts::default().response;
+        assert!(one_lost_response < timeout, "{one_lost_response:?} of {timeout:?}");
+    }
+}

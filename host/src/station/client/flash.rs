@@ -18,8 +18,9 @@ use super::{Incoming, LinkError, OperationUpdate, StationClient, Transport, Uplo
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(180);
 /// A trial continues as long as frames arrive.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
-/// The station announces each step; without an announcement it is asked this often.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The station announces each step. Without an announcement it is asked this often, so that whoever waits for progress sees
+/// that it still responds.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How often a station may lose the model before that counts as a failure.
 const MAX_ATTEMPTS: u32 = 5;
@@ -145,7 +146,7 @@ impl FlashError {
 /// runs a model older than its own only as a `downgrade`.
 ///
 /// `on_update` receives every event that arrives meanwhile, in order, and the progress with every response of the station:
-/// at least once per second while it responds.
+/// at least every [`POLL_INTERVAL`] while it responds.
 ///
 /// # Errors
 /// [`FlashError`]. The station then runs what it ran before, except after [`FlashError::NoFrames`].
