@@ -1,5 +1,8 @@
 //! The compute backend of training: the GPU with CUDA, or the CPU.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -86,7 +89,7 @@ fn cuda() -> Result<Backend, CudaMissing> {
         return Err(CudaMissing::NoDevice);
     }
     #[cfg(feature = "cuda")]
-    return crate::cuda::probe().map(|()| Backend::Cuda);
+    return cuda::probe().map(|()| Backend::Cuda);
     #[cfg(not(feature = "cuda"))]
     Err(CudaMissing::NotBuilt)
 }

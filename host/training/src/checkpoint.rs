@@ -29,7 +29,7 @@ pub struct Position {
 
 /// The weights of a run.
 #[derive(Debug, Clone)]
-pub struct Weights<M, A> {
+pub struct CheckpointWeights<M, A> {
     /// The weights after the last step.
     pub model: M,
     /// Their exponential moving average, which is exported.
@@ -42,7 +42,7 @@ pub struct Restored<M, A, O> {
     /// Where it stands.
     pub position: Position,
     /// Its weights.
-    pub weights: Weights<M, A>,
+    pub weights: CheckpointWeights<M, A>,
     /// Its optimizer.
     pub optimizer: O,
 }
@@ -90,7 +90,7 @@ type Bytes = BinBytesRecorder<FullPrecisionSettings>;
 pub fn save<B, M, O>(
     path: &Path,
     position: &Position,
-    Weights { model, average }: Weights<&M, &M::InnerModule>,
+    CheckpointWeights { model, average }: CheckpointWeights<&M, &M::InnerModule>,
     optimizer: &O,
 ) -> Result<(), CheckpointError>
 where
@@ -117,7 +117,7 @@ where
 /// [`CheckpointError`].
 pub fn load<B, M, O>(
     path: &Path,
-    Weights { model, average }: Weights<M, M::InnerModule>,
+    CheckpointWeights { model, average }: CheckpointWeights<M, M::InnerModule>,
     optimizer: O,
     device: &B::Device,
 ) -> Result<Restored<M, M::InnerModule, O>, CheckpointError>
@@ -130,7 +130,7 @@ where
     let model = model.load_record(decode::<B, _>(contents.model, device)?);
     let average = average.load_record(decode::<B::InnerBackend, _>(contents.average, device)?);
     let optimizer = optimizer.load_record(decode::<B, _>(contents.optimizer, device)?);
-    Ok(Restored { position: contents.position, weights: Weights { model, average }, optimizer })
+    Ok(Restored { position: contents.position, weights: CheckpointWeights { model, average }, optimizer })
 }
 
 /// Loads only the averaged weights of a run, for a module of the same architecture.

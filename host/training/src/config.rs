@@ -4,19 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
-use burn::tensor::{Tensor, TensorData};
 use host_console::Failure;
-use host_modelling::{BadTruth, Dataset, GraphError, ModelDraft, read_graph};
+use host_modelling::{BadTruth, Dataset, GraphError, ModelDraft};
 use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
 use shared::{ColourOrder, InputSpec, Scaling, Scores, UnitError};
 
-use super::ops::TrainingOps;
 use super::recipe::Recipe;
-use super::sampler::{Batch, SampleBy, Sampler};
 use super::schedule::Schedule;
 use super::split::SplitBy;
-use super::unet::{Unet, UnetConfig};
+use super::unet::UnetConfig;
 use host_crops::Augmentation;
 
 /// The settings of a run, as `config.json` in its folder.
@@ -83,6 +80,19 @@ pub struct TrainConfig {
     pub nucleus_px: f32,
 }
 
+/// How often pictures of different kinds are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleBy {
+    /// Types by the square root of their pictures' number, pictures of a type alike.
+    #[default]
+    Type,
+    /// Fluorescence, stain and brightfield by fixed shares; within each of them photographs of one size, which are
+    /// those of one microscope as a rule, by the square root of their number, so that rare ones are seen often enough
+    /// and yet not learnt by heart; of these a photograph, and of it a picture.
+    Photograph,
+}
+
 /// What runs were trained with before their settings said so.
 const fn first_scaling() -> Scaling {
     Scaling::STRETCH
@@ -138,7 +148,7 @@ impl WeightsFile {
     }
 
     /// The file's bytes, which must be those that the run began with.
-    fn bytes(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, Failure> {
         let bytes = read(&self.path)?;
         if ModelDigest::of(&bytes).to_string() == self.digest {
             return Ok(bytes);
@@ -188,33 +198,6 @@ impl TrainConfig {
     /// Side of the exported network's input, px.
     pub const fn tile(&self) -> usize {
         TILE as usize
-    }
-
-    /// The network that a run begins with.
-    ///
-    /// # Errors
-    /// [`Failure`] when the weights of a file cannot be taken over.
-    pub fn first_network<B: TrainingOps>(
-        &self,
-        sampler: &Sampler,
-        device: &B::Device,
-    ) -> Result<Unet<B>, Failure> {
-        let mut network = self.unet.init(self.seed, device);
-        if let Some(file) = &self.encoder_weights {
-            file.bytes()?;
-            network.load_encoder(&file.path)?;
-        }
-        if let Some(file) = &self.from {
-            let graph = read_graph(&file.bytes()?).map_err(|error| {
-                let next = "name a model file with float activations that nuclei-host wrote";
-                Failure::usage(format!("{}: {error}", file.path.display()), next)
-            })?;
-            // Crops that no step sees: what counts is how the network's values are spread.
-            let batch = Batch::of_step(sampler, self, self.steps());
-            let images = TensorData::new(batch.image_nchw, [self.batch, 3, self.crop, self.crop]);
-            network = network.adopt(graph, Tensor::from_data(images, device))?;
-        }
-        Ok(network)
     }
 
     /// Digest of all data of the run, hexadecimal.

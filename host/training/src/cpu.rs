@@ -14,9 +14,8 @@ use training_kernels::{
     LossInput, NetworkShape, NormalisationGradients, PictureBatch, Precision, Statistics,
 };
 
-use super::loss::LossTensors;
-use super::normalisation::Normalised;
 use super::ops::{NetworkResult, NetworkTape, TrainingOps};
+use super::reference::{LossTensors, Normalised};
 
 impl TrainingOps for Flex {
     fn conv3x3(x: FlexTensor, weight: FlexTensor) -> FlexTensor {

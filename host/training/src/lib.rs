@@ -11,9 +11,8 @@ mod checkpoint;
 mod config;
 mod convolution;
 mod cpu;
-#[cfg(feature = "cuda")]
-mod cuda;
 mod finish;
+mod first_network;
 mod front;
 mod golden_scene;
 mod loss;
@@ -22,6 +21,7 @@ mod normalisation;
 mod ops;
 mod pooling;
 mod recipe;
+mod reference;
 mod run_folder;
 mod sampler;
 mod schedule;
@@ -34,17 +34,16 @@ mod unet;
 mod validation;
 
 pub use ablation::variants;
+#[cfg(feature = "cuda")]
+pub use backend::cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use backend::{Backend, BackendChoice};
 pub use bootstrap::{Interval, bootstrap};
-pub use config::{DataSource, TrainConfig, WeightsFile};
-#[cfg(feature = "cuda")]
-pub use cuda::{PROBE_COMMAND, compute_on_cuda};
+pub use config::{DataSource, SampleBy, TrainConfig, WeightsFile};
 pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
 pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
 pub use material::{Material, TypedSamples};
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;
-pub use sampler::SampleBy;
 pub use schedule::Schedule;
 pub use session::{Limits, Outcome, Session};
 pub use split::SplitBy;
@@ -68,7 +67,7 @@ impl Session<'_> {
         match backend {
             #[cfg(feature = "cuda")]
             // The GPU leaves the cores to the crops, and takes more than one core makes.
-            Backend::Cuda => self.run::<cuda::CudaTraining>(&Default::default(), self.threads),
+            Backend::Cuda => self.run::<backend::cuda::CudaTraining>(&Default::default(), self.threads),
             Backend::Cpu => self.run::<Autodiff<Flex>>(&Default::default(), NonZeroUsize::MIN),
         }
     }

@@ -1,7 +1,4 @@
 //! Batch normalization followed by `max(x, 0)`, as one operation (Ioffe and Szegedy 2015).
-//!
-//! Whatever has a channel's own value is spread to a value for each row `[n c, 1]` of the batch seen as
-//! `[n c, h w]`: one number against one run of memory is the form that every backend computes fast.
 
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::Tensor;
@@ -10,7 +7,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use training_kernels::EPSILON;
 
-use super::ops::{TrainingOps, primitive, tensor};
+use super::ops::TrainingOps;
+use super::reference::normalisation::{gather, spread};
+use super::reference::{primitive, tensor};
 
 /// Share of a batch's statistics in the running ones.
 const MOMENTUM: f64 = 0.1;
@@ -104,81 +103,17 @@ impl<B: TrainingOps> NormRelu<B> {
     }
 }
 
-/// What normalization gives.
-#[derive(Debug)]
-pub struct Normalised<B: Backend> {
-    /// The result, `[n, c, h, w]`.
-    pub y: FloatTensor<B>,
-    /// The batch's mean, `[c]`.
-    pub mean: FloatTensor<B>,
-    /// The batch's variance, not corrected for its number, `[c]`.
-    pub variance: FloatTensor<B>,
-}
-
-/// `max(scale (x - mean) / deviation + shift, 0)` by the batch's own mean and deviation.
-pub(super) fn normalise<B: Backend>(
-    x: Tensor<B, 4>,
-    scale: Tensor<B, 1>,
-    shift: Tensor<B, 1>,
-) -> Normalised<B> {
-    let [n, c, h, w] = x.dims();
-    let count = (n * h * w) as f64;
-    let x = x.reshape([n * c, h * w]);
-    let mean = gather(x.clone(), n) / count;
-    let centred = x - spread(mean.clone(), n);
-    let variance = gather(centred.clone() * centred.clone(), n) / count;
-    let standard = centred * spread(deviation(variance.clone()).recip(), n);
-    let y = relu(standard * spread(scale, n) + spread(shift, n)).reshape([n, c, h, w]);
-    Normalised { y: primitive(y), mean: primitive(mean), variance: primitive(variance) }
-}
-
-/// The gradients of input, scale and shift.
-pub(super) fn gradients<B: Backend>(
-    grad: Tensor<B, 4>,
-    x: Tensor<B, 4>,
-    [mean, variance]: [Tensor<B, 1>; 2],
-    [scale, shift]: [Tensor<B, 1>; 2],
-) -> [FloatTensor<B>; 3] {
-    let [n, c, h, w] = grad.dims();
-    let count = (n * h * w) as f64;
-    let deviation = deviation(variance);
-    let standard = (x.reshape([n * c, h * w]) - spread(mean, n)) * spread(deviation.clone().recip(), n);
-    let stopped = (standard.clone() * spread(scale.clone(), n) + spread(shift, n)).lower_equal_elem(0.0);
-    let grad = grad.reshape([n * c, h * w]).mask_fill(stopped, 0.0);
-    let dshift = gather(grad.clone(), n);
-    let dscale = gather(grad.clone() * standard.clone(), n);
-    let centred = grad - spread(dshift.clone() / count, n) - standard * spread(dscale.clone() / count, n);
-    let dx = (centred * spread(scale / deviation, n)).reshape([n, c, h, w]);
-    [primitive(dx), primitive(dscale), primitive(dshift)]
-}
-
-fn deviation<B: Backend>(variance: Tensor<B, 1>) -> Tensor<B, 1> {
-    (variance + EPSILON).sqrt()
-}
-
-/// A channel's value for each of its rows: `[c]` to `[n c, 1]`.
-pub(super) fn spread<B: Backend>(channels: Tensor<B, 1>, n: usize) -> Tensor<B, 2> {
-    let [c] = channels.dims();
-    channels.reshape([1, c]).repeat_dim(0, n).reshape([n * c, 1])
-}
-
-/// The sum over a channel's rows: `[n c, m]` to `[c]`.
-pub(super) fn gather<B: Backend>(rows: Tensor<B, 2>, n: usize) -> Tensor<B, 1> {
-    let c = rows.dims()[0] / n;
-    rows.sum_dim(1).reshape([n, c]).sum_dim(0).reshape([c])
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::backend::Autodiff;
+    use burn::backend::{Autodiff, Flex};
     use burn::module::AutodiffModule as _;
     use burn::nn::BatchNormConfig;
     use burn::tensor::TensorData;
 
+    use super::super::reference::normalisation::{gradients, normalise};
     use super::*;
 
     type Cpu = Autodiff<Flex>;
-    use burn::backend::Flex;
 
     #[test]
     fn values_gradients_and_running_statistics_are_burns_own() {
@@ -208,7 +143,7 @@ mod tests {
         close(parameter(&ours.scale, &grads), parameter(&burns.gamma, &grads_burn), "scale gradients");
         close(parameter(&ours.shift, &grads), parameter(&burns.beta, &grads_burn), "shift gradients");
 
-        // The form in terms of Burn's tensors, which the GPU runs.
+        // The reference, which the GPU runs.
         let (x, scale, shift) = (values(0.1).inner(), ours.scale.val().inner(), ours.shift.val().inner());
         let portable = normalise(x.clone(), scale.clone(), shift.clone());
         let own = Flex::normalise(primitive(x.clone()), primitive(scale.clone()), primitive(shift.clone()));

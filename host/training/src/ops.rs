@@ -1,7 +1,7 @@
 //! Training operations with hand-written gradients, because Burn's automatic ones take most of a step on a CPU.
 //!
-//! Each has a form in terms of Burn's tensors that serves every backend; the CPU's own kernels replace
-//! them there (see [`cpu`](super::cpu)).
+//! The formulas of [`reference`](super::reference) serve every backend; the CPU's own kernels replace them there (see
+//! [`cpu`](super::cpu)).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,12 +11,11 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorPrimitive};
 use training_kernels::{NetworkShape, Tape};
 
-use super::loss::LossTensors;
-use super::normalisation::Normalised;
-use super::{convolution, loss, normalisation, pooling};
+use super::reference::{
+    LossTensors, Normalised, convolution, loss, normalisation, pooling, primitive, tensor,
+};
 
 /// A backend that training runs on.
 pub trait TrainingOps: Backend {
@@ -30,7 +29,7 @@ pub trait TrainingOps: Backend {
         primitive(convolution::weight_gradient(tensor::<Self, 4>(x), tensor(grad)))
     }
 
-    /// As [`normalize`](super::normalization::normalize), for an image batch `x`, scale and shift.
+    /// As [`normalize`](super::reference::normalisation::normalise), for an image batch `x`, scale and shift.
     fn normalise(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -279,13 +278,3 @@ unary_gradient!(MaxPoolGradient, FloatTensor<B>, |grad, x| B::max_pool_gradient(
 unary_gradient!(LossGradient, (LossTensors<B>, usize), |grad, (input, masks)| {
     B::loss_gradient(grad, input, masks)
 });
-
-/// The tensor of a backend's own form.
-pub(super) fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
-
-/// The backend's own form of a tensor.
-pub(super) fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}

@@ -7,9 +7,8 @@ use std::thread::Scope;
 
 use host_modelling::ImageType;
 use rand::Rng as _;
-use serde::{Deserialize, Serialize};
 
-use super::config::TrainConfig;
+use super::config::{SampleBy, TrainConfig};
 use super::recipe::Recipe;
 use host_crops::{Crop, TrainingPicture, crop_rng, cut, whole};
 
@@ -30,19 +29,6 @@ pub struct Sampler {
     pictures: Vec<TrainingPicture>,
     /// Running sum of the shares of pictures alike, each with its photographs, those with their pictures.
     alike: Vec<(f64, Vec<Vec<usize>>)>,
-}
-
-/// How often pictures of different kinds are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SampleBy {
-    /// Types by the square root of their pictures' number, pictures of a type alike.
-    #[default]
-    Type,
-    /// Fluorescence, stain and brightfield by fixed shares; within each of them photographs of one size, which are
-    /// those of one microscope as a rule, by the square root of their number, so that rare ones are seen often enough
-    /// and yet not learnt by heart; of these a photograph, and of it a picture.
-    Photograph,
 }
 
 /// The share of a type's crops, with those types that are drawn together.

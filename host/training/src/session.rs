@@ -15,8 +15,9 @@ use indicatif::HumanDuration;
 use shared::SetScore;
 
 use super::average::{blend, share_kept};
-use super::checkpoint::{self, CheckpointError, Position, Restored, Weights};
+use super::checkpoint::{self, CheckpointError, CheckpointWeights, Position, Restored};
 use super::config::{StepShape, TrainConfig};
+use super::first_network::first_network;
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
 use super::ops::TrainingOps;
@@ -88,9 +89,9 @@ impl Session<'_> {
         let model: Unet<B> = if resumed {
             self.config.unet.init(self.config.seed, device)
         } else {
-            self.config.first_network(self.sampler, device)?
+            first_network(self.config, self.sampler, device)?
         };
-        let mut weights = Weights { average: model.valid(), model };
+        let mut weights = CheckpointWeights { average: model.valid(), model };
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let mut position = Position { steps: 0, seconds: 0.0, epoch_loss: 0.0, best: None };
         if resumed {
@@ -162,17 +163,17 @@ impl Session<'_> {
         &self,
         path: &Path,
         position: &Position,
-        weights: &Weights<Unet<B>, Unet<B::InnerBackend>>,
+        weights: &CheckpointWeights<Unet<B>, Unet<B::InnerBackend>>,
         optimizer: &impl Optimizer<Unet<B>, B>,
     ) -> Result<(), CheckpointError> {
-        let Weights { model, average } = weights;
-        checkpoint::save(path, position, Weights { model, average }, optimizer)
+        let CheckpointWeights { model, average } = weights;
+        checkpoint::save(path, position, CheckpointWeights { model, average }, optimizer)
     }
 
     /// Validates if due, stores the weights if they are the best, and closes the epoch.
     fn end_epoch<B: AutodiffBackend>(
         &self,
-        weights: &Weights<Unet<B>, Unet<B::InnerBackend>>,
+        weights: &CheckpointWeights<Unet<B>, Unet<B::InnerBackend>>,
         optimizer: &impl Optimizer<Unet<B>, B>,
         position: &mut Position,
         rate: f64,

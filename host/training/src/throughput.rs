@@ -44,7 +44,7 @@ impl ThroughputConfig {
     pub fn measure(&self, backend: Backend) -> Throughput {
         match backend {
             #[cfg(feature = "cuda")]
-            Backend::Cuda => self.measure_on::<crate::cuda::CudaTraining>(&Default::default()),
+            Backend::Cuda => self.measure_on::<crate::backend::cuda::CudaTraining>(&Default::default()),
             Backend::Cpu => self.measure_on::<Autodiff<Flex>>(&Default::default()),
         }
     }

@@ -5,6 +5,7 @@
 //! with a stride-2 stem and adds its skips, which costs less than a quarter of the classic form.
 
 mod adopt;
+mod encoded;
 mod encoder;
 mod resnet;
 mod walk;
@@ -24,9 +25,12 @@ pub use resnet::EncoderWeightsError;
 use std::path::Path;
 
 use super::convolution::{conv3x3, doubled, halved, pointwise};
-use super::normalisation::{NormPass, NormRelu, spread};
-use super::ops::{NetworkResult, TrainingOps, primitive, tensor};
-use encoder::{Encoded, EncoderModule, Plain};
+use super::normalisation::{NormPass, NormRelu};
+use super::ops::{NetworkResult, TrainingOps};
+use super::reference::normalisation::spread;
+use super::reference::{primitive, tensor};
+use encoded::Encoded;
+use encoder::{EncoderModule, Plain};
 use resnet::Resnet50;
 
 /// The resolution of the network's first level.
@@ -123,7 +127,7 @@ impl UnetConfig {
             Encoder::Plain => {
                 let stem = match self.stem {
                     Stem::Full => None,
-                    Stem::Half => Some(init.conv_norm(3, self.width, Kernel::Halving)),
+                    Stem::Half => Some(init.conv_norm(3, self.width, KernelSize::Halving)),
                 };
                 let picture = if stem.is_some() { self.width } else { 3 };
                 let levels = (0..self.depth)
@@ -176,7 +180,7 @@ impl<B: Backend> Init<'_, B> {
         Param::from_tensor(Tensor::from_data(TensorData::new::<f32, _>(values, shape), self.device))
     }
 
-    fn conv_norm(&mut self, input: usize, output: usize, kernel: Kernel) -> ConvNorm<B> {
+    fn conv_norm(&mut self, input: usize, output: usize, kernel: KernelSize) -> ConvNorm<B> {
         let side = kernel.side();
         ConvNorm {
             weight: self.weight([output, input, side, side], input * side * side),
@@ -187,7 +191,7 @@ impl<B: Backend> Init<'_, B> {
 
     fn stage(&mut self, input: usize, output: usize, convolutions: usize) -> Vec<ConvNorm<B>> {
         (0..convolutions)
-            .map(|index| self.conv_norm(if index == 0 { input } else { output }, output, Kernel::Keeping))
+            .map(|index| self.conv_norm(if index == 0 { input } else { output }, output, KernelSize::Keeping))
             .collect()
     }
 
@@ -203,19 +207,19 @@ struct ConvNorm<B: Backend> {
     weight: Param<Tensor<B, 4>>,
     norm: NormRelu<B>,
     #[module(skip)]
-    kernel: Kernel,
+    kernel: KernelSize,
 }
 
 /// The two convolutions of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kernel {
+enum KernelSize {
     /// 2x2, stride 2.
     Halving,
     /// 3x3, stride 1, padded.
     Keeping,
 }
 
-impl Kernel {
+impl KernelSize {
     const fn side(self) -> usize {
         match self {
             Self::Halving => 2,
@@ -244,8 +248,8 @@ impl<B: TrainingOps> ConvNorm<B> {
     fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
         let weight = self.weight.val();
         let y = match self.kernel {
-            Kernel::Halving => halved(x, weight),
-            Kernel::Keeping => conv3x3(x, weight),
+            KernelSize::Halving => halved(x, weight),
+            KernelSize::Keeping => conv3x3(x, weight),
         };
         self.norm.forward(y, pass)
     }

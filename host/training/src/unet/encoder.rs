@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::ConvNorm;
+use super::encoded::Encoded;
 use super::resnet::Resnet50;
 use crate::normalisation::NormPass;
 use crate::ops::TrainingOps;
@@ -16,14 +17,6 @@ use crate::pooling::halved_by_max;
 pub(super) enum EncoderModule<B: Backend> {
     Plain(Plain<B>),
     Resnet50(Resnet50<B>),
-}
-
-/// An encoder's output.
-pub(super) struct Encoded<T> {
-    /// The maps of every level but the deepest, the top one first, each of half the sides of the one before.
-    pub(super) skips: Vec<T>,
-    /// The map of the deepest level.
-    pub(super) deepest: T,
 }
 
 impl<B: TrainingOps> EncoderModule<B> {

@@ -19,7 +19,7 @@ use host_modelling::PoolWindow;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use super::encoder::Encoded;
+use super::encoded::Encoded;
 
 /// The pooling after the first convolution.
 pub(super) const POOL: PoolWindow = PoolWindow { size: 3, stride: 2, padding: 1 };
@@ -65,7 +65,7 @@ pub(super) struct Downsample<B: Backend> {
 impl<B: Backend> Resnet50<B> {
     /// Random weights (He et al. 2015) from `rng`.
     pub(super) fn init(rng: &mut StdRng, device: &B::Device) -> Self {
-        let mut init = Init { rng, device };
+        let mut init = ResnetInit { rng, device };
         let mut layer = |index: usize| {
             let (input, output) = (CHANNELS[index], CHANNELS[index + 1]);
             let stride = if index == 0 { 1 } else { 2 };
@@ -115,12 +115,12 @@ impl<B: Backend> Bottleneck<B> {
     }
 }
 
-struct Init<'a, B: Backend> {
+struct ResnetInit<'a, B: Backend> {
     rng: &'a mut StdRng,
     device: &'a B::Device,
 }
 
-impl<B: Backend> Init<'_, B> {
+impl<B: Backend> ResnetInit<'_, B> {
     fn conv_norm(
         &mut self,
         [input, output]: [usize; 2],

@@ -13,7 +13,8 @@ use host_modelling::{
 use training_kernels::EPSILON;
 
 use super::super::normalisation::NormRelu;
-use super::encoder::{Encoded, EncoderModule, Plain};
+use super::encoded::Encoded;
+use super::encoder::{EncoderModule, Plain};
 use super::resnet::{Bottleneck, Downsample, POOL, Resnet50};
 use super::{ConvNorm, Skips, Stem, Unet, UpNorm};
 

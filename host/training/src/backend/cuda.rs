@@ -9,8 +9,8 @@ use cubecl_runtime::config::autotune::AutotuneLevel;
 use cubecl_runtime::config::cache::CacheConfig;
 use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig as _};
 
-use super::backend::CudaMissing;
-use super::ops::TrainingOps;
+use super::CudaMissing;
+use crate::ops::TrainingOps;
 
 /// Name of the hidden command that tests CUDA in a separate process, since a broken driver may crash it.
 pub const PROBE_COMMAND: &str = "probe-cuda";
