@@ -30,7 +30,7 @@ fn expect_line(socket: &UnixDatagram, line: &str) {
 }
 
 #[test]
-fn the_supervisor_hears_of_readiness_life_and_end() {
+fn the_supervisor_is_notified_of_readiness_life_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

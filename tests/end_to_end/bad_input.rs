@@ -88,7 +88,7 @@ fn truth_that_is_missing_or_of_another_size() {
 }
 
 #[test]
-fn overlapping_masks_are_told_and_every_nucleus_counts() {
+fn overlapping_masks_give_a_warning_and_every_nucleus_counts() {
     let workdir = Workdir::new();
     workdir.picture("truth/a/images/a.png", 64, 32);
     for (name, columns) in [("1", 0..20), ("2", 18..40), ("3", 18..40)] {

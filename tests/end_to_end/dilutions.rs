@@ -64,7 +64,7 @@ fn a_series_is_judged_from_folders_recordings_and_tables() {
 }
 
 #[test]
-fn a_saturating_counter_misses_the_gate_and_is_told_in_plain_words() {
+fn a_saturating_counter_fails_the_check_with_a_plain_reason() {
     let workdir = Workdir::new();
     let mut table = "dilution,count\n".to_owned();
     for dilution in [1.0, 2.0, 4.0, 8.0, 16.0] {

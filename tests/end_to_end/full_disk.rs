@@ -48,7 +48,7 @@ fn segment(model: &Path, out: &Path, picture: &Path) -> Output {
 }
 
 #[test]
-fn a_full_disk_is_told_and_what_was_written_before_stays() {
+fn a_full_disk_is_reported_and_what_was_written_before_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (model, place) = (folder.path().join("model.onnx"), folder.path().join("disk"));
     std::fs::create_dir(&place).unwrap();

@@ -220,7 +220,7 @@ fn several_stations_are_published_with_their_state() {
 }
 
 #[test]
-fn what_a_full_queue_drops_is_counted_and_told() {
+fn what_a_full_queue_drops_is_counted_and_reported() {
     let Some(mut broker) = Broker::start(Memory::None) else { return };
     let bench = Harness::simulated();
     bench.flash("model.onnx", &brightness_model(0.4));
@@ -241,7 +241,7 @@ fn what_a_full_queue_drops_is_counted_and_told() {
 }
 
 #[test]
-fn a_host_that_is_killed_is_told_to_be_away() {
+fn a_killed_host_is_published_as_away() {
     let Some(broker) = Broker::start(Memory::None) else { return };
     let bench = Harness::simulated();
     let subscriber = Subscriber::new(broker.port);

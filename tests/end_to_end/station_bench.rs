@@ -30,7 +30,7 @@ fn one_object_with_the_promised_fields() {
 }
 
 #[test]
-fn what_cannot_be_measured_tells_why_and_what_next() {
+fn what_cannot_be_measured_says_why_and_what_next() {
     let workdir = Workdir::new();
     workdir.write("text.onnx", b"text");
     for (words, code, parts) in [

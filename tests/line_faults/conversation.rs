@@ -285,7 +285,7 @@ impl Talk {
     }
 
     fn close(&mut self, mut host: StationClient<HostEnd>) {
-        host.take_events().iter().for_each(|told| self.take(told));
+        host.take_events().iter().for_each(|event| self.take(event));
         self.session = host.session();
         self.outcome.sum(host.stats());
     }
@@ -342,8 +342,8 @@ impl Talk {
             while listened.is_ok() && talk.ledger.counts() < target {
                 assert!(Instant::now() < talk.until, "no counts come");
                 listened = match host.next_event(TIMEOUTS.response) {
-                    Ok(Some(told)) => {
-                        talk.take(&told);
+                    Ok(Some(event)) => {
+                        talk.take(&event);
                         Ok(())
                     }
                     // Silence may mean that the other side is gone.
@@ -356,8 +356,8 @@ impl Talk {
         self.ledger.leave();
     }
 
-    fn take(&mut self, told: &Incoming) {
-        if let Incoming::Event(ReliableEvent::Frame(report)) = told {
+    fn take(&mut self, event: &Incoming) {
+        if let Incoming::Event(ReliableEvent::Frame(report)) = event {
             self.ledger.enter(report);
         }
     }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn no_picture_of_a_recording_that_begins_anew_for_captures_goes_to_nobody() {
+    fn every_picture_of_a_restarted_recording_goes_to_a_capture() {
         let control = FrameControl::new(&Settings { acquisition: Acquisition::Continuous, ..SETTINGS });
         let generation = control.restart_source(&SETTINGS);
         assert!(matches!(control.next(CameraReadiness::EndOfInput, 0), Some(FrameCommand::RestartSource(_))));

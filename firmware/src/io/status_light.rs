@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_can_be_told_apart() {
+    fn signals_differ() {
         for (index, signal) in SIGNALS.iter().enumerate() {
             assert!(SIGNALS[..index].iter().all(|other| other.rhythm() != signal.rhythm()), "{signal:?}");
             assert!(signal.rhythm().len() % 2 == 0, "{signal:?} ends dark");

@@ -328,7 +328,7 @@ fn a_host_that_is_gone_comes_back_and_finds_the_station_counting() {
 }
 
 #[test]
-fn an_upload_goes_on_after_the_station_was_started_anew() {
+fn an_upload_continues_after_the_station_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let storage = MemoryStorage::default();
     let running = Running::start(folder.path(), &storage, SIMULATED);

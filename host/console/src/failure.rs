@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_cause_and_next_step() {
+    fn shows_cause_and_next_step() {
         let failure = Failure::usage("no such thing", "name another");
         assert_eq!(failure.to_string(), "error: no such thing\n next: name another");
         assert_eq!(failure.exit(), Exit::Usage);

@@ -18,7 +18,7 @@ use shared::{
 
 pub use error::{DatasetError, SampleError, SampleWarning};
 use layout::{Listed, Truth, arrange};
-pub use loading::{BadSamples, BadTruth, tell_warnings};
+pub use loading::{BadSamples, BadTruth, print_warnings};
 use masks::{MaskPixels, merge};
 pub use packing::PackError;
 use source::Source;
@@ -138,14 +138,6 @@ impl Dataset {
     /// When `index` is not below [`Dataset::len`].
     pub fn file(&self, index: usize) -> String {
         self.source.describe(self.pictures[index].picture)
-    }
-
-    /// Whether an image has masks or labels, which may turn out to be unusable when loaded.
-    ///
-    /// # Panics
-    /// When `index` is not below [`Dataset::len`].
-    pub fn has_truth(&self, index: usize) -> bool {
-        self.pictures[index].truth != Truth::None
     }
 
     /// Loads an image.

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_every_type() {
+    fn recognizes_every_type() {
         for (ground, nuclei, expected) in [
             ([0, 0, 0], [30, 30, 30], ImageType::Fluorescence),
             ([10, 8, 40], [60, 80, 250], ImageType::Fluorescence),

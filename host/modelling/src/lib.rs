@@ -14,7 +14,7 @@ mod quantization;
 
 pub use dataset::{
     BadSamples, BadTruth, BinaryMasks, Dataset, DatasetError, LabelledSample, PackError, Sample, SampleError,
-    SampleWarning, tell_warnings,
+    SampleWarning, print_warnings,
 };
 pub use export::{ExportError, ModelDraft, export_model};
 pub use graph::{

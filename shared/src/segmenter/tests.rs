@@ -129,7 +129,7 @@ fn fit_resizes_whole_pictures() {
 }
 
 #[test]
-fn stages_are_told_in_order() {
+fn stages_are_observed_in_order() {
     let mut stages = Vec::new();
     segmenter(ScaleRule::Native)
         .segment_observed(&discs(20, 20, 20, 12.0), ScaleChoice::PerPicture, &mut |stage| stages.push(stage))

@@ -71,7 +71,7 @@ impl BadSamples {
 }
 
 /// Prints warnings about ground truth that is still used.
-pub fn tell_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
+pub fn print_warnings(warnings: &[SampleWarning], warn: &mut dyn FnMut(&str)) {
     for warning in warnings.iter().take(MAX_REPORTED) {
         warn(&format!("warning: {warning}"));
     }
@@ -123,7 +123,7 @@ impl Dataset {
         bad.settle(choice, &mut |line| progress.warn(line))?;
         let warnings: Vec<SampleWarning> =
             samples.iter().flat_map(|sample| sample.warnings.iter().cloned()).collect();
-        tell_warnings(&warnings, &mut |line| progress.warn(line));
+        print_warnings(&warnings, &mut |line| progress.warn(line));
         Ok(samples)
     }
 }

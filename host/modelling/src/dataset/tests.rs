@@ -199,7 +199,7 @@ fn several_threads_read_one_zip() {
 fn pairs_and_single_files() {
     let truth = labels(2, 2, &[0, 5, 5, 9]);
     let (folder, dataset) = opened(&[("x.png", grey(2, 2)), ("x_masks.png", truth), ("y.png", grey(2, 2))]);
-    assert_eq!((dataset.len(), dataset.has_truth(0), dataset.has_truth(1)), (2, true, false));
+    assert_eq!(dataset.len(), 2);
     assert_eq!(dataset.load(0).unwrap().labels.unwrap().labels_hw(), [0, 1, 1, 2]);
     assert_eq!(dataset.load(1).unwrap().labels, None);
     let error = dataset.load_with_truth(1).unwrap_err();
@@ -207,7 +207,7 @@ fn pairs_and_single_files() {
     assert!(error.line().contains("y.png has no masks; put its masks"), "{}", error.line());
 
     let single = Dataset::open(&folder.path().join("x.png")).unwrap();
-    assert_eq!((single.len(), single.name(0), single.has_truth(0)), (1, "x", true));
+    assert_eq!((single.len(), single.name(0)), (1, "x"));
     assert_eq!(single.load(0).unwrap(), dataset.load(0).unwrap());
 }
 
@@ -310,7 +310,7 @@ fn truth_of_another_size() {
 }
 
 #[test]
-fn odd_masks_are_used_and_told() {
+fn odd_masks_are_used_with_a_warning() {
     let (_folder, dataset) = opened(&[
         ("a/images/a.png", grey(4, 1)),
         ("a/masks/1.png", mask(4, 1, &[0, 1, 2])),

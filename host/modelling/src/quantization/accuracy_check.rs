@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_told_apart_and_nothing_is_no_verdict() {
+    fn types_are_judged_separately_and_nothing_is_no_verdict() {
         let (all, half) = (score(10, 10), score(10, 5));
         let pairs =
             [("a", ImageType::Fluorescence, &all, &all), ("b", ImageType::GreyBrightfield, &all, &half)];

@@ -24,7 +24,7 @@ fn data_set(folder: &Path) {
 }
 
 #[test]
-fn tells_what_is_there_and_names_what_is_bad() {
+fn reports_what_is_there_and_names_what_is_bad() {
     let folder = tempfile::tempdir().unwrap();
     data_set(folder.path());
     let dataset = Dataset::open(folder.path()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use host_console::{Failure, Progress, one_line};
 use host_modelling::{
-    BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, tell_warnings,
+    BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, print_warnings,
 };
 use shared::{LabelImage, evaluate};
 
@@ -95,7 +95,7 @@ pub fn score_set(
         progress.advance(1);
     }
     let bad = bad.settle(options.bad, &mut |line| progress.warn(line))?;
-    tell_warnings(&warnings, &mut |line| progress.warn(line));
+    print_warnings(&warnings, &mut |line| progress.warn(line));
     if !problems.is_empty() {
         let problem =
             format!("{} predictions cannot be scored: {}", problems.len(), some_of(&problems, "; "));

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_told_with_what_is_plugged_in() {
+    fn ports_are_listed_with_what_is_plugged_in() {
         let port = |path: &str, product: Option<&str>| PortFound {
             path: path.into(),
             product: product.map(Into::into),

@@ -33,8 +33,8 @@ pub fn memory_line(
     let mut number = 0;
     let script = move |packet: Packet| {
         let Message::Request(request) = packet.message else { return Vec::new() };
-        let (told, reply) = answer(request, &packet.bulk);
-        let mut packets: Vec<Packet> = told
+        let (events, reply) = answer(request, &packet.bulk);
+        let mut packets: Vec<Packet> = events
             .into_iter()
             .map(|event| {
                 number += 1;

@@ -57,7 +57,7 @@ fn greets_through_noise_and_a_lost_request() {
 }
 
 #[test]
-fn what_is_no_station_is_told_by_what_it_says() {
+fn what_is_no_station_is_recognized_by_what_it_sends() {
     let noise = || {
         let mut line = silent();
         line.to_host.extend([7; 100]);
@@ -75,7 +75,7 @@ fn what_is_no_station_is_told_by_what_it_says() {
 }
 
 #[test]
-fn another_version_is_told_however_it_is_said() {
+fn another_version_is_reported_however_it_shows() {
     let by_refusal =
         memory_line(|_, _| (vec![], Some((Response::Refused(Refusal::Protocol { station: 7 }), vec![]))));
     let by_identity = memory_line(|_, _| (vec![], Some((identity(7), vec![]))));
@@ -89,9 +89,12 @@ fn another_version_is_told_however_it_is_said() {
     for line in [by_refusal, by_identity, by_header] {
         let error = station(line).handshake().unwrap_err();
         assert!(matches!(error, LinkError::Protocol { station: 7, .. }), "{error}");
-        let told = host_console::Failure::from(error);
-        assert_eq!(told.exit(), host_console::Exit::StationAbsent);
-        assert!(told.to_string().contains(&format!("protocol 7, this program {PROTOCOL_VERSION}")), "{told}");
+        let failure = host_console::Failure::from(error);
+        assert_eq!(failure.exit(), host_console::Exit::StationAbsent);
+        assert!(
+            failure.to_string().contains(&format!("protocol 7, this program {PROTOCOL_VERSION}")),
+            "{failure}"
+        );
     }
 }
 
@@ -129,7 +132,7 @@ fn packet(sequence: u16, message: Message) -> Vec<u8> {
     bytes
 }
 
-/// The frames that are told until nothing is on the line any more.
+/// The frames that arrive until nothing is on the line any more.
 fn frames(station: &mut StationClient<Scripted>) -> Vec<u32> {
     let mut frames = Vec::new();
     loop {
@@ -184,8 +187,8 @@ fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
         for number in [2, 3, 3, 2, 6, 5, 8] {
             station.transport.to_host.extend(sequenced(1, number));
         }
-        let told: Vec<u32> = (0..=lose.len()).flat_map(|_| frames(&mut station)).collect();
-        assert_eq!(told, [2, 3, 4, 5, 6, 7, 8], "{lose:?}");
+        let received: Vec<u32> = (0..=lose.len()).flat_map(|_| frames(&mut station)).collect();
+        assert_eq!(received, [2, 3, 4, 5, 6, 7, 8], "{lose:?}");
         let stats = station.stats();
         assert_eq!((stats.events_lost, stats.events_recovered), (0, 3));
         assert!(stats.events_duplicate >= 2, "{stats:?}");
@@ -193,13 +196,13 @@ fn what_the_line_loses_repeats_or_brings_late_comes_once_and_in_order() {
 }
 
 #[test]
-fn what_the_station_no_longer_keeps_is_told_as_lost() {
+fn evicted_events_are_counted_as_lost() {
     let mut station = station(resending(RETRANSMIT_CAPACITY as u32 + 20));
     station.handshake().unwrap();
     station.transport.to_host.extend([sequenced(1, 3), sequenced(1, 10)].concat());
-    let told = frames(&mut station);
+    let received = frames(&mut station);
     let all = [3, 10].into_iter().chain(20..RETRANSMIT_CAPACITY as u32 + 20);
-    assert_eq!(told, all.collect::<Vec<u32>>());
+    assert_eq!(received, all.collect::<Vec<u32>>());
     assert_eq!(station.stats().events_lost, 6 + 9);
 }
 
@@ -218,13 +221,13 @@ fn what_the_line_before_still_held_is_not_taken_for_new() {
     );
     let mut after = station(line).with_session(before.session());
     assert!(after.handshake().is_ok(), "an answer of the line before was taken for the greeting's");
-    // The last two were told while no line was open.
+    // The last two were sent while no line was open.
     assert_eq!(frames(&mut after), [9, 10, 11]);
     assert_eq!((after.stats().late_responses, after.stats().events_duplicate), (1, 3));
 }
 
 #[test]
-fn a_station_that_was_started_anew_is_followed_from_its_first_result_on() {
+fn a_restarted_station_is_followed_from_its_first_result_on() {
     let mut station = station(resending(4));
     station.handshake().unwrap();
     station.transport.to_host.extend([sequenced(0, 70), sequenced(0, 71), sequenced(1, 3)].concat());
@@ -233,7 +236,7 @@ fn a_station_that_was_started_anew_is_followed_from_its_first_result_on() {
 }
 
 #[test]
-fn a_new_host_is_told_nothing_old() {
+fn a_new_host_receives_nothing_old() {
     let mut station = station(resending(9));
     station.handshake().unwrap();
     station.transport.to_host.extend(sequenced(1, 9));
@@ -252,7 +255,7 @@ fn late_and_unfitting_answers_are_not_taken_for_the_right_ones() {
 }
 
 #[test]
-fn a_station_that_falls_silent_is_told() {
+fn a_station_that_falls_silent_is_an_error() {
     let mut station = station(silent());
     assert!(matches!(station.status(), Err(LinkError::Timeout { .. })));
     assert_eq!(station.stats().retransmits, REQUEST_ATTEMPTS - 1);
@@ -470,7 +473,7 @@ fn a_stop_leaves_what_the_station_holds() {
 }
 
 #[test]
-fn a_refused_model_is_told_with_its_reason() {
+fn a_refused_model_is_reported_with_its_reason() {
     let onnx = file(2);
     for reason in [ModelRefusal::NotOnnx, ModelRefusal::GoldenMismatch, ModelRefusal::TrialFailed] {
         let mut station = Flashable::new(&onnx, Err(reason)).into_station(vec![]);

@@ -62,7 +62,7 @@ fn a_line_is_no_faster_than_its_rate() {
 }
 
 #[test]
-fn an_end_closed_and_opened_again_begins_anew() {
+fn an_end_closed_and_opened_again_starts_empty() {
     let line = VirtualLine::new(921_600).unwrap();
     let (mut host, mut station) = ends(&line, 921_600);
     introduce(&mut host, &mut station);

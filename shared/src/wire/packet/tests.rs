@@ -30,7 +30,7 @@ fn crc_is_that_of_zlib() {
 }
 
 #[test]
-fn tells_damage_from_what_it_does_not_know() {
+fn distinguishes_damage_from_unknown_messages() {
     let damaged = PacketError::Damaged;
     let unknown = |kind| PacketError::UnknownMessage { kind, sequence: 5 };
     let request = Some(Kind::Request);

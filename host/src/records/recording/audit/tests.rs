@@ -136,7 +136,7 @@ fn files_that_are_changed_or_gone_are_named() {
 }
 
 #[test]
-fn a_head_that_is_gone_behind_or_ahead_is_told() {
+fn a_head_that_is_gone_behind_or_ahead_is_detected() {
     let log = Log::new();
     let head = head_path(&log.path());
     let written = fs::read(&head).unwrap();
@@ -155,7 +155,7 @@ fn a_head_that_is_gone_behind_or_ahead_is_told() {
 }
 
 #[test]
-fn files_of_earlier_versions_are_told_as_such_and_go_on_chained() {
+fn files_of_earlier_versions_are_named_as_such_and_continue_chained() {
     let log = Log { folder: tempfile::tempdir().unwrap() };
     let old = ["{\"frame\":1}".to_owned(), "{\"frame\":2}".to_owned()];
     log.write(&old);

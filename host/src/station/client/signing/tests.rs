@@ -113,7 +113,7 @@ fn a_trusting_station_is_asked_with_a_signature_whatever_is_lost() {
 }
 
 #[test]
-fn a_station_that_was_started_anew_is_asked_anew() {
+fn a_restarted_station_is_asked_for_a_new_challenge() {
     let (mut station, guarded) = station(&[1], vec![]);
     station.sign_with(Ok(key(1)));
     station.set(size(0.5)).unwrap();
@@ -127,16 +127,16 @@ fn a_station_that_was_started_anew_is_asked_anew() {
 }
 
 #[test]
-fn whoever_has_no_key_is_told_what_to_do() {
+fn without_a_key_the_error_says_what_to_do() {
     let several = || KeyStoreError::Several { names: "ana, ben".to_owned() };
     for (error, next) in [(KeyStoreError::None, "nuclei-host key new"), (several(), "choose one with --key")]
     {
         let (mut station, guarded) = station(&[1], vec![]);
         station.sign_with(Err(error));
         assert_eq!(station.trust().unwrap(), Trust::Keys(1), "what changes nothing needs no key");
-        let told = Failure::from(station.set(size(0.5)).unwrap_err());
-        assert_eq!((told.exit(), guarded.borrow().done), (Exit::Failed, 0));
-        assert!(told.to_string().contains(next), "{told}");
+        let failure = Failure::from(station.set(size(0.5)).unwrap_err());
+        assert_eq!((failure.exit(), guarded.borrow().done), (Exit::Failed, 0));
+        assert!(failure.to_string().contains(next), "{failure}");
     }
 }
 
@@ -145,12 +145,15 @@ fn a_stranger_is_refused_and_then_waits() {
     let (mut station, guarded) = station(&[1], vec![]);
     station.sign_with(Ok(key(3)));
     for _ in 0..MAX_FAILURES {
-        let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
+        let failure = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
         let id = key(3).public().id().to_string();
-        assert!(told.contains("does not trust key") && told.contains(&id), "{told}");
-        assert!(told.contains("[trust.keys]"), "{told}");
+        assert!(failure.contains("does not trust key") && failure.contains(&id), "{failure}");
+        assert!(failure.contains("[trust.keys]"), "{failure}");
     }
-    let told = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
-    assert!(told.contains("accepts no changes for 30 s") && told.contains("again in 30 s"), "{told}");
+    let failure = Failure::from(station.set(size(0.5)).unwrap_err()).to_string();
+    assert!(
+        failure.contains("accepts no changes for 30 s") && failure.contains("again in 30 s"),
+        "{failure}"
+    );
     assert_eq!(guarded.borrow().done, 0);
 }
