@@ -141,13 +141,61 @@ fn folders_of_the_host_are_layers() {
     assert_folders("host", &HOST_FOLDERS);
 }
 
+/// The folders of `firmware/src` and which of the others each uses.
+const FIRMWARE_FOLDERS: [(&str, &[&str]); 11] = [
+    ("runtime", &[]),
+    ("camera", &["runtime"]),
+    ("io", &["runtime"]),
+    ("link", &["runtime"]),
+    ("inference", &["camera"]),
+    ("inbox", &["inference", "link"]),
+    ("update", &["inbox", "inference", "runtime"]),
+    ("frames", &["camera", "inbox", "inference", "link", "runtime"]),
+    ("service", &["frames", "inbox", "inference", "io", "link", "runtime", "update"]),
+    ("station", &["camera", "frames", "inbox", "inference", "io", "link", "runtime", "service", "update"]),
+    ("tools", &["camera", "frames", "inbox", "inference", "io", "link", "runtime", "station", "update"]),
+];
+
+#[test]
+fn folders_of_the_firmware_are_layers() {
+    assert_folders("firmware", &FIRMWARE_FOLDERS);
+}
+
+/// The folders of the product's packages.
+fn packages() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
+    let folder = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap()).to_owned();
+        manifest.parent().unwrap().strip_prefix(&root).unwrap().to_str().unwrap().to_owned()
+    };
+    metadata().iter().map(folder).filter(|folder| folder != "tests").collect()
+}
+
 const NO_CIRCLES: [Vec<String>; 0] = [];
 
 #[test]
 fn no_modules_form_a_circle() {
-    for package in ["host/console", "host/modelling", "host/train", "shared"] {
-        assert_eq!(module_graph(package).circles(), NO_CIRCLES, "{package}");
+    let packages = packages();
+    assert_eq!(packages.len(), ALLOWED.len() - 1, "{packages:?}");
+    for package in packages {
+        assert_eq!(module_graph(&package).circles(), NO_CIRCLES, "{package}");
     }
+}
+
+/// Names that each program or module has for itself.
+const REPEATED_NAMES: [&str; 3] = ["Cli", "Command", "State"];
+
+#[test]
+fn a_name_means_one_type() {
+    let mut modules: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages() {
+        for (name, module) in module_graph(&package).types() {
+            modules.entry(name).or_default().push(format!("{package}: {module}"));
+        }
+    }
+    assert!(modules.len() > 500, "{} names", modules.len());
+    modules.retain(|name, modules| modules.len() > 1 && !REPEATED_NAMES.contains(&name.as_str()));
+    assert!(modules.is_empty(), "{modules:#?}");
 }
 
 #[test]
@@ -159,10 +207,12 @@ fn a_circle_is_found() {
     write("a.rs", "mod inner;\npub struct A;\n#[cfg(test)]\nmod tests { use crate::c; }");
     write("a/inner.rs", "use super::A;\nfn f() -> crate::b::B { todo!() }");
     write("b.rs", "use super::{c::C, c};\npub struct B;");
-    write("c.rs", "pub struct C;");
+    write("c.rs", "pub struct C;\n#[cfg(test)]\nmod tests { struct A; }");
     let graph = ModuleGraph::read(&folder.path().join("lib.rs"));
     assert_eq!(graph.circles(), NO_CIRCLES);
     assert_eq!(graph.siblings(&[])["a"], BTreeSet::from(["b".to_owned()]));
+    let types = graph.types().map(|(name, module)| format!("{module}::{name}")).collect::<Vec<_>>();
+    assert_eq!(types, ["a::A", "b::B", "c::C"]);
     write("c.rs", "pub struct C(crate::a::A);");
     assert_eq!(ModuleGraph::read(&folder.path().join("lib.rs")).circles(), [["a", "b", "c", "a"]]);
 }

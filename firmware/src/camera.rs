@@ -178,7 +178,7 @@ impl CameraSource {
             Self::Pictures { path, frames_per_second, repeat } => {
                 let pacer = frame_pacer::FramePacer::new(*frames_per_second)?;
                 let warn = |warning: &str| log!("warning: {warning}");
-                Box::new(pictures::Pictures::open(path, pacer, *repeat, warn)?)
+                Box::new(pictures::PictureCamera::open(path, pacer, *repeat, warn)?)
             }
             Self::Simulated { width, height, seed, nuclei, frames_per_second } => {
                 let pacer = frame_pacer::FramePacer::new(*frames_per_second)?;

@@ -48,5 +48,5 @@ pub use runtime::CancellationToken;
 pub use station::{
     Config, ConfigError, DEFAULT_CONFIG, LinkConfig, RunError, Station, StorageConfig, TrustConfig,
 };
-pub use tools::{BenchArgs, BenchError, bench, main};
+pub use tools::{BenchError, StationBenchArgs, bench, main};
 pub use update::{FACTORY_MODEL, FolderStorage, NoStorage, SlotStorage, StorageError};

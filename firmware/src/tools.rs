@@ -4,5 +4,5 @@ mod bench;
 mod check;
 mod cli;
 
-pub use bench::{BenchArgs, BenchError, run as bench};
+pub use bench::{BenchError, StationBenchArgs, run as bench};
 pub use cli::main;

@@ -14,7 +14,7 @@ use crate::label_image::LabelImage;
 
 /// Why an image cannot be encoded.
 #[derive(Debug, Error)]
-pub enum EncodeError {
+pub enum ImageEncodeError {
     /// A label needs more than 16 bits.
     #[error("label {label} is above {}, the highest in a 16-bit image", u16::MAX)]
     Label {
@@ -29,8 +29,8 @@ pub enum EncodeError {
 /// Encodes a label image as 16-bit grayscale PNG whose samples are the labels.
 ///
 /// # Errors
-/// [`EncodeError::Label`] when a label is above 65,535.
-pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
+/// [`ImageEncodeError::Label`] when a label is above 65,535.
+pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, ImageEncodeError> {
     let mut png = Vec::new();
     write_labels(labels, PngEncoder::new(&mut png))?;
     Ok(png)
@@ -39,14 +39,14 @@ pub fn encode_label_png(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
 /// Encodes a label image as 16-bit grayscale TIFF whose samples are the labels.
 ///
 /// # Errors
-/// [`EncodeError::Label`] when a label is above 65,535.
-pub fn encode_label_tiff(labels: &LabelImage) -> Result<Vec<u8>, EncodeError> {
+/// [`ImageEncodeError::Label`] when a label is above 65,535.
+pub fn encode_label_tiff(labels: &LabelImage) -> Result<Vec<u8>, ImageEncodeError> {
     let mut tiff = Cursor::new(Vec::new());
     write_labels(labels, TiffEncoder::new(&mut tiff))?;
     Ok(tiff.into_inner())
 }
 
-fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), EncodeError> {
+fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), ImageEncodeError> {
     let samples: Option<Vec<u8>> = labels
         .labels_hw()
         .iter()
@@ -54,34 +54,34 @@ fn write_labels(labels: &LabelImage, encoder: impl ImageEncoder) -> Result<(), E
         .collect::<Option<Vec<[u8; 2]>>>()
         .map(Vec::into_flattened);
     let Some(samples) = samples else {
-        return Err(EncodeError::Label { label: labels.max_label() });
+        return Err(ImageEncodeError::Label { label: labels.max_label() });
     };
     encoder
         .write_image(&samples, labels.width(), labels.height(), ExtendedColorType::L16)
-        .map_err(EncodeError::Encoder)
+        .map_err(ImageEncodeError::Encoder)
 }
 
 /// Encodes an image as 8-bit PNG, grayscale or RGB.
 ///
 /// # Errors
-/// [`EncodeError::Encoder`].
-pub fn encode_picture_png(image: &Image) -> Result<Vec<u8>, EncodeError> {
+/// [`ImageEncodeError::Encoder`].
+pub fn encode_picture_png(image: &Image) -> Result<Vec<u8>, ImageEncodeError> {
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
         .write_image(image.samples_hwc(), image.width(), image.height(), colour_type(image))
-        .map_err(EncodeError::Encoder)?;
+        .map_err(ImageEncodeError::Encoder)?;
     Ok(png)
 }
 
 /// Encodes an image as lossy JPEG; `quality` is clamped to 1 to 100.
 ///
 /// # Errors
-/// [`EncodeError::Encoder`].
-pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, EncodeError> {
+/// [`ImageEncodeError::Encoder`].
+pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageEncodeError> {
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, quality.clamp(1, 100))
         .write_image(image.samples_hwc(), image.width(), image.height(), colour_type(image))
-        .map_err(EncodeError::Encoder)?;
+        .map_err(ImageEncodeError::Encoder)?;
     Ok(jpeg)
 }
 
@@ -121,8 +121,8 @@ mod tests {
             assert_eq!(decode_label_image(&encode_label_tiff(&labels).unwrap()).unwrap(), labels);
         }
         let labels = LabelImage::new(2, 1, vec![3, 65_536]).unwrap();
-        assert!(matches!(encode_label_tiff(&labels), Err(EncodeError::Label { label: 65_536 })));
-        assert!(matches!(encode_label_png(&labels), Err(EncodeError::Label { label: 65_536 })));
+        assert!(matches!(encode_label_tiff(&labels), Err(ImageEncodeError::Label { label: 65_536 })));
+        assert!(matches!(encode_label_png(&labels), Err(ImageEncodeError::Label { label: 65_536 })));
     }
 
     #[test]

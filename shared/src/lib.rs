@@ -59,7 +59,7 @@ pub use decode::{
     decode_plane,
 };
 #[cfg(feature = "decode")]
-pub use encode::{EncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
+pub use encode::{ImageEncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
 pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
 pub use extraction::ExtractionParams;
 pub use extractor::{Extractor, ProbabilityMaps, Segmentation};
@@ -81,7 +81,7 @@ pub use metric::{
 #[cfg(feature = "tract")]
 pub use model::{Model, ModelError, read_manifest};
 #[cfg(feature = "tract")]
-pub use network::{Execution, Kernels, Layer, NetworkError, TractNetwork};
+pub use network::{Execution, Kernels, NetworkError, PlannedNode, TractNetwork};
 pub use objects::{
     BoundingBox, MeasureError, Object, Point, area_weighted_median_diameter, equivalent_diameter_px,
     measure_objects,

@@ -67,7 +67,7 @@ impl From<NonZeroUsize> for Execution {
 
 /// A node of a planned network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
+pub struct PlannedNode {
     /// Its name in the file, or one derived from its source nodes.
     pub name: String,
     /// What computes it.
@@ -126,7 +126,7 @@ impl TractNetwork {
     ///
     /// # Errors
     /// [`NetworkError`] when tract cannot compute the cost of a layer.
-    pub fn layers(&self) -> Result<Vec<Layer>, NetworkError> {
+    pub fn layers(&self) -> Result<Vec<PlannedNode>, NetworkError> {
         let model = self.plan.model();
         let layer = |&id: &usize| {
             let node = model.node(id);
@@ -135,9 +135,10 @@ impl TractNetwork {
             let macs: i64 = macs.map(|(_, count)| Ok(count.to_i64()?)).sum::<TractResult<i64>>()?;
             let in_integers = costs.iter().any(|(cost, _)| matches!(cost, Cost::FMA(of) if of.is_integer()));
             let operator = node.op.name().into_owned();
-            Ok(Layer { name: node.name.clone(), operator, macs: macs.unsigned_abs(), in_integers })
+            Ok(PlannedNode { name: node.name.clone(), operator, macs: macs.unsigned_abs(), in_integers })
         };
-        let layers: TractResult<Vec<Layer>> = self.plan.order_without_consts().iter().map(layer).collect();
+        let layers: TractResult<Vec<PlannedNode>> =
+            self.plan.order_without_consts().iter().map(layer).collect();
         layers.map_err(NetworkError::of)
     }
 

@@ -131,7 +131,7 @@ impl SlotRecord {
 
 /// The model that was rejected last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct RejectedModel {
     /// The model.
     pub digest: ModelDigest,
     /// Why it does not run.
@@ -145,7 +145,7 @@ pub struct SlotTable {
     previous: Slot,
     a: SlotRecord,
     b: SlotRecord,
-    failure: Option<Failure>,
+    failure: Option<RejectedModel>,
 }
 
 /// Events of the slots.
@@ -226,14 +226,14 @@ impl SlotTable {
     }
 
     /// The model that was given up last, until the next announcement.
-    pub const fn failure(&self) -> Option<Failure> {
+    pub const fn failure(&self) -> Option<RejectedModel> {
         self.failure
     }
 
     /// The progress of staging and activation. `received` is the chunk map's
     /// [`received_prefix`](ChunkMap::received_prefix).
     pub fn progress(&self, received: u32) -> StageProgress {
-        if let Some(Failure { digest, reason }) = self.failure {
+        if let Some(RejectedModel { digest, reason }) = self.failure {
             return StageProgress::Failed { digest, reason };
         }
         match (self.staged(), self.record(self.active)) {

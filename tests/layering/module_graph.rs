@@ -10,27 +10,40 @@ use syn::{Attribute, Item, ItemMod, ItemUse, Meta, UseTree};
 /// A module's path in its crate; empty for the crate's root.
 pub type ModulePath = Vec<String>;
 
-/// The modules of a crate, without its tests, and the modules that each of them names.
-pub struct ModuleGraph(BTreeMap<ModulePath, BTreeSet<ModulePath>>);
+/// The modules of a crate, without its tests.
+pub struct ModuleGraph {
+    /// The modules that each of them names.
+    named: BTreeMap<ModulePath, BTreeSet<ModulePath>>,
+    /// The structs, enums and traits that each of them defines.
+    types: BTreeMap<ModulePath, Vec<String>>,
+}
 
 impl ModuleGraph {
     /// Reads the crate with that root file, such as `src/lib.rs`.
     pub fn read(root: &Path) -> Self {
-        let mut named = BTreeMap::new();
-        read_module(root, root.parent().unwrap(), Vec::new(), &mut named);
-        let modules: BTreeSet<&ModulePath> = named.keys().collect();
-        let resolved = |(module, paths): (&ModulePath, &Vec<ModulePath>)| {
+        let mut collected = BTreeMap::new();
+        read_module(root, root.parent().unwrap(), Vec::new(), &mut collected);
+        let modules: BTreeSet<&ModulePath> = collected.keys().collect();
+        let resolved = |(module, Collector { paths, .. }): (&ModulePath, &Collector)| {
             let targets = paths.iter().map(|path| longest_module(path, &modules));
             (module.clone(), targets.filter(|target| target != module).collect())
         };
-        Self(named.iter().map(resolved).collect())
+        let named = collected.iter().map(resolved).collect();
+        Self { named, types: collected.into_iter().map(|(module, found)| (module, found.types)).collect() }
+    }
+
+    /// The structs, enums and traits, each with the path of its module.
+    pub fn types(&self) -> impl Iterator<Item = (String, String)> {
+        self.types
+            .iter()
+            .flat_map(|(module, types)| types.iter().map(|name| (name.clone(), module.join("::"))))
     }
 
     /// The modules directly below `parent`, each with those of its siblings that it or a module within it names.
     pub fn siblings(&self, parent: &[String]) -> BTreeMap<String, BTreeSet<String>> {
         let child = |path: &ModulePath| path.strip_prefix(parent).and_then(|rest| rest.first().cloned());
         let mut siblings: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (module, targets) in &self.0 {
+        for (module, targets) in &self.named {
             let Some(from) = child(module) else { continue };
             let others = targets.iter().filter_map(child).filter(|to| *to != from);
             siblings.entry(from.clone()).or_default().extend(others);
@@ -48,7 +61,7 @@ impl ModuleGraph {
             let full = |name: &String| [parent.as_slice(), std::slice::from_ref(name)].concat().join("::");
             Some(circle.iter().map(full).collect())
         };
-        self.0.keys().filter_map(circle).collect()
+        self.named.keys().filter_map(circle).collect()
     }
 }
 
@@ -85,24 +98,26 @@ fn read_module(
     file: &Path,
     folder: &Path,
     module: ModulePath,
-    named: &mut BTreeMap<ModulePath, Vec<ModulePath>>,
+    collected: &mut BTreeMap<ModulePath, Collector>,
 ) {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let mut collector = Collector { module: module.clone(), paths: Vec::new(), children: Vec::new() };
+    let mut collector = Collector { module: module.clone(), ..Collector::default() };
     collector.visit_file(&syntax);
-    for child in collector.children {
+    for child in &collector.children {
         let path = folder.join(format!("{child}.rs"));
-        read_module(&path, &folder.join(&child), [module.clone(), vec![child]].concat(), named);
+        read_module(&path, &folder.join(child), [module.clone(), vec![child.clone()]].concat(), collected);
     }
-    named.insert(module, collector.paths);
+    collected.insert(module, collector);
 }
 
-/// Collects the paths within the crate that a file names, and the modules that it declares, both without tests.
+/// Collects the paths within the crate that a file names, and the modules and types that it declares, all without tests.
+#[derive(Default)]
 struct Collector {
     module: ModulePath,
     paths: Vec<ModulePath>,
     children: Vec<String>,
+    types: Vec<String>,
 }
 
 impl Collector {
@@ -154,6 +169,7 @@ fn attributes(item: &Item) -> &[Attribute] {
         Item::Impl(item) => &item.attrs,
         Item::Mod(item) => &item.attrs,
         Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
         _ => &[],
     }
@@ -161,9 +177,16 @@ fn attributes(item: &Item) -> &[Attribute] {
 
 impl<'ast> Visit<'ast> for Collector {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes(item)) {
-            visit::visit_item(self, item);
+        if is_test(attributes(item)) {
+            return;
         }
+        match item {
+            Item::Struct(syn::ItemStruct { ident, .. })
+            | Item::Enum(syn::ItemEnum { ident, .. })
+            | Item::Trait(syn::ItemTrait { ident, .. }) => self.types.push(ident.to_string()),
+            _ => {}
+        }
+        visit::visit_item(self, item);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {

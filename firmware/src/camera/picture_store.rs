@@ -18,12 +18,12 @@ const MAX_DEPTH: u32 = 5;
 /// The location of the images, and all their names in order.
 #[derive(Debug)]
 pub(super) struct PictureStore {
-    place: Place,
+    place: StoredIn,
     names: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum StoredIn {
     Folder(PathBuf),
     Zip(Box<ZipArchive<BufReader<File>>>),
 }
@@ -35,18 +35,18 @@ impl PictureStore {
         let (place, mut names) = if fs::metadata(path).map_err(failed)?.is_dir() {
             let mut names = Vec::new();
             list_folder(path, "", MAX_DEPTH, &mut names).map_err(failed)?;
-            (Place::Folder(path.to_owned()), names)
+            (StoredIn::Folder(path.to_owned()), names)
         } else if let Some((folder, name)) =
             path.parent().zip(path.file_name().and_then(|name| name.to_str()))
             && is_picture(name)
         {
-            (Place::Folder(folder.to_owned()), vec![name.to_owned()])
+            (StoredIn::Folder(folder.to_owned()), vec![name.to_owned()])
         } else {
             let file = File::open(path).map_err(failed)?;
             let archive = ZipArchive::new(BufReader::new(file))
                 .map_err(|source| CameraError::NoZip { path: path.to_owned(), source })?;
             let names = archive.file_names().map(str::to_owned).collect();
-            (Place::Zip(Box::new(archive)), names)
+            (StoredIn::Zip(Box::new(archive)), names)
         };
         names.retain(|name| is_picture(name));
         names.sort_unstable();
@@ -65,8 +65,8 @@ impl PictureStore {
     pub(super) fn place_of(&self, index: usize) -> String {
         let name = &self.names[index];
         match &self.place {
-            Place::Folder(folder) => folder.join(name).display().to_string(),
-            Place::Zip(_) => format!("{name} in the zip"),
+            StoredIn::Folder(folder) => folder.join(name).display().to_string(),
+            StoredIn::Zip(_) => format!("{name} in the zip"),
         }
     }
 
@@ -74,8 +74,8 @@ impl PictureStore {
     pub(super) fn read(&mut self, index: usize) -> io::Result<Vec<u8>> {
         let name = &self.names[index];
         match &mut self.place {
-            Place::Folder(folder) => read_limited(File::open(folder.join(name))?),
-            Place::Zip(archive) => read_limited(archive.by_name(name).map_err(zip_as_io)?),
+            StoredIn::Folder(folder) => read_limited(File::open(folder.join(name))?),
+            StoredIn::Zip(archive) => read_limited(archive.by_name(name).map_err(zip_as_io)?),
         }
     }
 }

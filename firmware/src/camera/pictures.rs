@@ -12,7 +12,7 @@ use super::picture_store::PictureStore;
 use super::{Camera, CameraError, Frame, Grab, GrabStrategy, Repeat, microseconds, unix_ms_now};
 
 /// A camera that shows images one after the other, sorted by name.
-pub(super) struct Pictures<W> {
+pub(super) struct PictureCamera<W> {
     store: PictureStore,
     name: String,
     path: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Pictures<W> {
     warn: W,
 }
 
-impl<W: FnMut(&str) + Send> Pictures<W> {
+impl<W: FnMut(&str) + Send> PictureCamera<W> {
     /// Opens a folder or zip. An image that cannot be decoded is skipped, and reported to `warn` once.
     pub(super) fn open(path: &Path, pacer: FramePacer, repeat: Repeat, warn: W) -> Result<Self, CameraError> {
         let store = PictureStore::open(path)?;
@@ -65,7 +65,7 @@ impl<W: FnMut(&str) + Send> Pictures<W> {
     }
 }
 
-impl<W: FnMut(&str) + Send> Camera for Pictures<W> {
+impl<W: FnMut(&str) + Send> Camera for PictureCamera<W> {
     fn name(&self) -> &str {
         &self.name
     }

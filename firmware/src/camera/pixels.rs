@@ -45,7 +45,7 @@ impl PixelFormat {
 
 /// How a camera's frames are laid out in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct PixelLayout {
     pub(super) format: PixelFormat,
     pub(super) width: u32,
     pub(super) height: u32,
@@ -81,8 +81,8 @@ pub enum ConvertError {
 }
 
 /// Converts a frame's bytes to an image.
-pub(super) fn convert(bytes: &[u8], layout: Layout) -> Result<Image, ConvertError> {
-    let Layout { format, width, height, stride } = layout;
+pub(super) fn convert(bytes: &[u8], layout: PixelLayout) -> Result<Image, ConvertError> {
+    let PixelLayout { format, width, height, stride } = layout;
     if format == PixelFormat::Mjpg {
         return Ok(decode_image(bytes)?);
     }

@@ -14,7 +14,7 @@ use ::v4l::{Device, FourCC};
 use shared::Microseconds;
 
 use super::latest_channel::{Freshness, LatestReceiver, LatestSender, RecvError, latest_channel};
-use super::pixels::{Layout, PixelFormat, convert};
+use super::pixels::{PixelFormat, PixelLayout, convert};
 use super::{Camera, CameraError, Frame, Grab, GrabStrategy, microseconds, unix_ms_now};
 
 /// Timeout for a frame; slow cameras expose for a second or two.
@@ -27,7 +27,7 @@ const MAX_DAMAGED: u32 = 30;
 const EXPOSURE_ABSOLUTE: u32 = 0x009a_0902;
 
 /// A frame from the driver.
-struct Raw {
+struct RawFrame {
     bytes: Vec<u8>,
     time_unix_ms: u64,
     exposure: Option<Microseconds>,
@@ -52,16 +52,16 @@ impl Sequence {
 /// What the capture thread reports once the device is open.
 struct Opened {
     name: String,
-    layout: Layout,
+    layout: PixelLayout,
 }
 
 /// A camera with its own capture thread, so that the newest frame is always available.
 pub(super) struct V4l2Camera {
     device: PathBuf,
     name: String,
-    layout: Layout,
+    layout: PixelLayout,
     // Declared before the thread: dropping the receiver ends the thread.
-    frames: Option<LatestReceiver<Raw, CameraError>>,
+    frames: Option<LatestReceiver<RawFrame, CameraError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -81,7 +81,7 @@ impl V4l2Camera {
         Ok(Self { device: device.to_owned(), name, layout, frames: Some(frames), thread: Some(thread) })
     }
 
-    fn next_raw(&self, freshness: Freshness) -> Result<(Raw, u32), CameraError> {
+    fn next_raw(&self, freshness: Freshness) -> Result<(RawFrame, u32), CameraError> {
         let lost = || CameraError::Lost { device: self.device.clone(), source: None };
         let frames = self.frames.as_ref().ok_or_else(lost)?;
         // The capture thread times out first, with the better reason.
@@ -157,7 +157,7 @@ fn capture(
     device: &Path,
     wished: (u32, u32),
     report: &mpsc::Sender<Result<Opened, CameraError>>,
-    sender: LatestSender<Raw, CameraError>,
+    sender: LatestSender<RawFrame, CameraError>,
 ) {
     let (camera, mut stream) = match start(device, wished) {
         Ok((camera, stream, opened)) => {
@@ -182,8 +182,11 @@ fn capture(
                     continue;
                 }
                 let bytes = &bytes[..(meta.bytesused as usize).min(bytes.len())];
-                let raw =
-                    Raw { bytes: bytes.to_vec(), time_unix_ms: unix_ms_now(), exposure: exposure(&camera) };
+                let raw = RawFrame {
+                    bytes: bytes.to_vec(),
+                    time_unix_ms: unix_ms_now(),
+                    exposure: exposure(&camera),
+                };
                 if !sender.send(raw) {
                     return;
                 }
@@ -208,7 +211,11 @@ fn start(device: &Path, wished: (u32, u32)) -> Result<(Device, Stream<'static>, 
 }
 
 /// Sets the best format supported by both camera and station.
-fn negotiate(camera: &Device, device: &Path, (width, height): (u32, u32)) -> Result<Layout, CameraError> {
+fn negotiate(
+    camera: &Device,
+    device: &Path,
+    (width, height): (u32, u32),
+) -> Result<PixelLayout, CameraError> {
     let refused = |source| CameraError::Open { device: device.to_owned(), source };
     let offered: Vec<FourCC> =
         camera.enum_formats().map_err(refused)?.into_iter().map(|format| format.fourcc).collect();
@@ -219,7 +226,7 @@ fn negotiate(camera: &Device, device: &Path, (width, height): (u32, u32)) -> Res
         }
         let set = camera.set_format(&::v4l::Format::new(width, height, fourcc)).map_err(refused)?;
         if set.fourcc == fourcc {
-            return Ok(Layout { format, width: set.width, height: set.height, stride: set.stride });
+            return Ok(PixelLayout { format, width: set.width, height: set.height, stride: set.stride });
         }
     }
     let names: Vec<String> = offered.iter().map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! A captured frame, stored with its result until the next capture.
 
 use shared::wire::{CHUNK, CaptureInfo, CapturePart, FrameReport, Refusal};
-use shared::{EncodeError, Image, LabelImage, encode_labels, encode_picture_png};
+use shared::{Image, ImageEncodeError, LabelImage, encode_labels, encode_picture_png};
 
 /// A captured frame, ready to be read in chunks.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,13 +16,13 @@ impl Capture {
     /// Stores a frame's image as PNG, with its encoded labels and true labels.
     ///
     /// # Errors
-    /// [`EncodeError`] when the image cannot be encoded.
+    /// [`ImageEncodeError`] when the image cannot be encoded.
     pub fn new(
         report: FrameReport,
         picture: &Image,
         labels: &[u8],
         truth: Option<&LabelImage>,
-    ) -> Result<Self, EncodeError> {
+    ) -> Result<Self, ImageEncodeError> {
         let truth = truth.map(encode_labels).unwrap_or_default();
         let picture = encode_picture_png(picture)?;
         Ok(Self { report, picture, labels: labels.to_vec(), truth })

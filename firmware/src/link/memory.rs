@@ -84,17 +84,17 @@ impl Connector for MemoryConnector {
             return Err(io::ErrorKind::NotFound.into());
         }
         let pulls = state.pulls;
-        let end = |line: &Self| End { line: line.clone(), pulls };
+        let end = |line: &Self| MemoryEnd { line: line.clone(), pulls };
         Ok(Connection { reader: Box::new(end(self)), writer: Box::new(end(self)), baud_cycler: None })
     }
 }
 
-struct End {
+struct MemoryEnd {
     line: MemoryConnector,
     pulls: u32,
 }
 
-impl End {
+impl MemoryEnd {
     fn when(&self, is_ready: impl Fn(&State) -> bool) -> io::Result<MutexGuard<'_, State>> {
         let waiting = |state: &mut State| state.pulls == self.pulls && !is_ready(state);
         let (state, waited) = self
@@ -110,7 +110,7 @@ impl End {
     }
 }
 
-impl Read for End {
+impl Read for MemoryEnd {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut state = self.when(|state| !state.to_station.is_empty())?;
         let read = state.to_station.read(bytes)?;
@@ -119,7 +119,7 @@ impl Read for End {
     }
 }
 
-impl Write for End {
+impl Write for MemoryEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.when(|state| state.to_host.len() < state.capacity)?;
         let written = bytes.len().min(state.capacity - state.to_host.len());

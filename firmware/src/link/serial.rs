@@ -41,7 +41,7 @@ impl Connector for SerialConnector {
         let same = format!("/proc/self/fd/{}", file.as_raw_fd());
         let settings = TTYPort::open(&serialport::new(same, self.baud).timeout(IO_TIMEOUT))?;
         let port = Arc::new((file, Mutex::new(settings)));
-        let end = || End { port: Arc::clone(&port) };
+        let end = || SerialEnd { port: Arc::clone(&port) };
         Ok(Connection {
             reader: Box::new(end()),
             writer: Box::new(end()),
@@ -51,7 +51,7 @@ impl Connector for SerialConnector {
 }
 
 /// Restarts with the baud rates below `baud`; `None` if there are none.
-fn baud_cycler(end: End, baud: u32) -> Option<BaudCycler> {
+fn baud_cycler(end: SerialEnd, baud: u32) -> Option<BaudCycler> {
     let mut next = baud_rates(baud).collect::<Vec<u32>>().into_iter().cycle().skip(1);
     (baud_rates(baud).count() > 1).then(|| -> BaudCycler {
         Box::new(move || {
@@ -63,11 +63,11 @@ fn baud_cycler(end: End, baud: u32) -> Option<BaudCycler> {
 }
 
 /// One end of an open port; the port closes with the last of them.
-struct End {
+struct SerialEnd {
     port: Arc<(File, Mutex<TTYPort>)>,
 }
 
-impl End {
+impl SerialEnd {
     fn wait(&self, ready: PollFlags) -> io::Result<()> {
         let mut polled = [PollFd::new(self.port.0.as_fd(), ready)];
         let timeout = PollTimeout::try_from(IO_TIMEOUT).unwrap_or(PollTimeout::ZERO);
@@ -78,14 +78,14 @@ impl End {
     }
 }
 
-impl Read for End {
+impl Read for SerialEnd {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.wait(PollFlags::POLLIN)?;
         (&self.port.0).read(bytes)
     }
 }
 
-impl Write for End {
+impl Write for SerialEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.port.0).write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

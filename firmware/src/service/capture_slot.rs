@@ -7,11 +7,11 @@ use crate::inference::Capture;
 /// The last requested capture.
 #[derive(Debug, Default)]
 pub(super) struct CaptureSlot {
-    last: Option<(u32, CaptureProgress)>,
+    last: Option<(u32, CapturePhase)>,
 }
 
 #[derive(Debug)]
-enum CaptureProgress {
+enum CapturePhase {
     Pending,
     Ready(Box<Capture>),
     Failed,
@@ -31,14 +31,14 @@ impl CaptureSlot {
             && *last == token
         {
             return match held {
-                CaptureProgress::Pending => Ok((CaptureState::Pending, None)),
-                CaptureProgress::Ready(capture) => Ok((CaptureState::Ready(capture.info()), None)),
-                CaptureProgress::Failed => Err(Refusal::Model(ModelRefusal::Unsupported)),
+                CapturePhase::Pending => Ok((CaptureState::Pending, None)),
+                CapturePhase::Ready(capture) => Ok((CaptureState::Ready(capture.info()), None)),
+                CapturePhase::Failed => Err(Refusal::Model(ModelRefusal::Unsupported)),
             };
         }
         match camera {
             CameraState::Running => {
-                self.last = Some((token, CaptureProgress::Pending));
+                self.last = Some((token, CapturePhase::Pending));
                 Ok((CaptureState::Pending, Some(token)))
             }
             CameraState::Absent => Ok((CaptureState::CameraAbsent, None)),
@@ -51,13 +51,13 @@ impl CaptureSlot {
         if let Some((last, held)) = &mut self.last
             && *last == token
         {
-            *held = capture.map_or(CaptureProgress::Failed, CaptureProgress::Ready);
+            *held = capture.map_or(CapturePhase::Failed, CapturePhase::Ready);
         }
     }
 
     /// No frame will arrive.
     pub(super) fn cancel(&mut self) {
-        if matches!(self.last, Some((_, CaptureProgress::Pending))) {
+        if matches!(self.last, Some((_, CapturePhase::Pending))) {
             self.last = None;
         }
     }
@@ -68,7 +68,7 @@ impl CaptureSlot {
     /// [`Refusal::NotFound`] where there is no capture of that token, [`Refusal::OutOfRange`] past its end.
     pub(super) fn read(&self, token: u32, part: CapturePart, offset: u32) -> Result<Vec<u8>, Refusal> {
         match &self.last {
-            Some((last, CaptureProgress::Ready(capture))) if *last == token => capture.read(part, offset),
+            Some((last, CapturePhase::Ready(capture))) if *last == token => capture.read(part, offset),
             _ => Err(Refusal::NotFound),
         }
     }

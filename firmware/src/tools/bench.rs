@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use self::flow::Flow;
 use self::layers::Layers;
-use self::summary::{Sample, Summary};
+use self::summary::{FrameMeasures, Summary};
 use crate::camera::{Camera, CameraError, CameraSource, Frame, Grab, GrabStrategy, Repeat, microseconds};
 use crate::inference::{Pipeline, PipelineError, preview_jpeg};
 use crate::station::threads_or_all;
@@ -34,7 +34,7 @@ const KEPT: usize = 8;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example: nuclei-station bench --size 640x480 --frames 50 --threads 2\n\
                   Example: nuclei-station bench --model nuclei.onnx --pictures slides/ --json")]
-pub struct BenchArgs {
+pub struct StationBenchArgs {
     /// Model file [default: the factory model]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub enum BenchError {
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
+pub fn run(args: &StationBenchArgs) -> Result<(), BenchError> {
     let onnx = match &args.model {
         Some(path) => {
             fs::read(path).map_err(|source| BenchError::ReadModel { path: path.clone(), source })?
@@ -140,7 +140,7 @@ pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
     }
 }
 
-fn measure(onnx: &[u8], execution: Execution, args: &BenchArgs) -> Result<Summary, BenchError> {
+fn measure(onnx: &[u8], execution: Execution, args: &StationBenchArgs) -> Result<Summary, BenchError> {
     let mut model = Model::load(onnx, execution)?;
     let manifest = model.manifest().clone();
     let layers = Layers::measure(model.network_mut(), execution.threads, args.frames)?;
@@ -193,7 +193,7 @@ fn take_sample(
     frame: Frame,
     acquisition: Acquisition,
     manifest: &Manifest,
-) -> Result<Sample, BenchError> {
+) -> Result<FrameMeasures, BenchError> {
     let start = Instant::now();
     let mut result = pipeline.process(number, frame, DutyCycle::OFF, acquisition)?;
     let preview_start = Instant::now();
@@ -204,7 +204,7 @@ fn take_sample(
     result.report.times.encode.0 = result.report.times.encode.0.saturating_add(preview_time.0);
     let tiles = tiles_run(&manifest.input, &result.report, acquisition);
     let gmac = tiles as f64 * f64::from(manifest.gmac);
-    Ok(Sample::new(result.report, &result.masks, &preview, frame_us, tiles, gmac)?)
+    Ok(FrameMeasures::new(result.report, &result.masks, &preview, frame_us, tiles, gmac)?)
 }
 
 /// Tiles per frame: a triggered frame is processed first at its original scale, then at its own.
@@ -245,10 +245,10 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        args: BenchArgs,
+        args: StationBenchArgs,
     }
 
-    fn parse(flags: &[&str]) -> Result<BenchArgs, clap::Error> {
+    fn parse(flags: &[&str]) -> Result<StationBenchArgs, clap::Error> {
         Line::try_parse_from(["bench"].iter().chain(flags)).map(|line| line.args)
     }
 

@@ -19,7 +19,7 @@ use crate::update::{FACTORY_MODEL, FolderStorage, StorageError, stored_model, st
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Health {
+enum CheckSeverity {
     /// No problem.
     Ok,
     /// The station works without it.
@@ -32,7 +32,7 @@ enum Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     what: &'static str,
-    state: Health,
+    state: CheckSeverity,
     seen: String,
     /// The next step; empty without a problem.
     next: String,
@@ -63,16 +63,16 @@ pub fn check(config: &Config) -> Findings {
 impl Findings {
     /// Whether a station would work, possibly without optional parts.
     pub fn no_errors(&self) -> bool {
-        self.findings.iter().all(|finding| finding.state != Health::Error)
+        self.findings.iter().all(|finding| finding.state != CheckSeverity::Error)
     }
 
     /// The findings as lines, each with its next step.
     pub fn text(&self) -> String {
         let line = |Finding { what, state, seen, next }: &Finding| {
             let mark = match state {
-                Health::Ok => "ok",
-                Health::Warning => "warning",
-                Health::Error => "error",
+                CheckSeverity::Ok => "ok",
+                CheckSeverity::Warning => "warning",
+                CheckSeverity::Error => "error",
             };
             let next = if next.is_empty() { String::new() } else { format!("\n{:22}next: {next}", "") };
             format!("{what:<13} {mark:<7} {seen}{next}\n")
@@ -90,15 +90,15 @@ impl Findings {
 }
 
 fn ok(what: &'static str, seen: impl Into<String>) -> Finding {
-    Finding { what, state: Health::Ok, seen: seen.into(), next: String::new() }
+    Finding { what, state: CheckSeverity::Ok, seen: seen.into(), next: String::new() }
 }
 
 fn warning(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding { what, state: Health::Warning, seen: seen.into(), next: next.into() }
+    Finding { what, state: CheckSeverity::Warning, seen: seen.into(), next: next.into() }
 }
 
 fn fault(what: &'static str, seen: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding { what, state: Health::Error, seen: seen.into(), next: next.into() }
+    Finding { what, state: CheckSeverity::Error, seen: seen.into(), next: next.into() }
 }
 
 fn camera(source: &CameraSource) -> Finding {
@@ -286,11 +286,11 @@ mod tests {
         let findings = check(&config);
         assert!(findings.no_errors(), "{}", findings.text());
         for finding in &findings.findings {
-            assert_eq!(finding.state == Health::Ok, finding.next.is_empty(), "{finding:?}");
+            assert_eq!(finding.state == CheckSeverity::Ok, finding.next.is_empty(), "{finding:?}");
         }
         let state = |what| findings.findings.iter().find(|finding| finding.what == what).unwrap().state;
-        assert_eq!([state("camera"), state("port"), state("trust")], [Health::Warning; 3]);
-        assert_eq!([state("storage"), state("slots"), state("factory model")], [Health::Ok; 3]);
+        assert_eq!([state("camera"), state("port"), state("trust")], [CheckSeverity::Warning; 3]);
+        assert_eq!([state("storage"), state("slots"), state("factory model")], [CheckSeverity::Ok; 3]);
         assert!(!config.storage.folder.exists(), "nothing is changed");
 
         let key = SecretKey::from_seed(&[1; 32]).public();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use shared::Kernels;
 
-use super::bench::{self, BenchArgs, BenchError};
+use super::bench::{self, BenchError, StationBenchArgs};
 use super::check;
 use crate::camera::{CameraError, CameraSource};
 use crate::runtime::{CancellationToken, ErrorChain, log, watchdog};
@@ -30,7 +30,7 @@ enum Command {
     #[command(after_help = "Example: nuclei-station check --config /etc/nuclei/station.toml --json")]
     Check(CheckArgs),
     /// Measure how long frames take on this machine.
-    Bench(BenchArgs),
+    Bench(StationBenchArgs),
     /// Write the manual pages to a folder.
     #[command(hide = true, after_help = "Example: nuclei-station manual target/manual")]
     Manual {
@@ -78,7 +78,7 @@ struct CheckArgs {
 }
 
 /// A failed command: its exit code and its message.
-struct Failure {
+struct CommandFailure {
     exit: u8,
     line: String,
 }
@@ -88,13 +88,13 @@ const FAILED: u8 = 1;
 /// Exit code of an invalid command line or configuration.
 const USAGE: u8 = 2;
 
-impl Failure {
+impl CommandFailure {
     fn failed(error: &dyn std::error::Error) -> Self {
         Self { exit: FAILED, line: ErrorChain(error).to_string() }
     }
 }
 
-impl From<BenchError> for Failure {
+impl From<BenchError> for CommandFailure {
     fn from(error: BenchError) -> Self {
         let exit = match error {
             BenchError::Camera(CameraError::SimulatedSize { .. }) => USAGE,
@@ -104,7 +104,7 @@ impl From<BenchError> for Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CommandFailure {
     fn from(error: ConfigError) -> Self {
         Self { exit: USAGE, line: error.to_string() }
     }
@@ -115,12 +115,12 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
-        Command::Bench(args) => bench::run(&args).map_err(Failure::from),
+        Command::Bench(args) => bench::run(&args).map_err(CommandFailure::from),
         Command::Manual { folder } => manual(&folder),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { exit, line }) => {
+        Err(CommandFailure { exit, line }) => {
             if !line.is_empty() {
                 log!("error: {line}");
             }
@@ -129,37 +129,37 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let station = Station::open(&args.load()?).map_err(|error| Failure::failed(&error))?;
+fn run(args: &ConfigArgs) -> Result<(), CommandFailure> {
+    let station = Station::open(&args.load()?).map_err(|error| CommandFailure::failed(&error))?;
     let stop = CancellationToken::default();
     let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.cancel()).map_err(|error| Failure::failed(&error))?;
+    ctrlc::set_handler(move || on_signal.cancel()).map_err(|error| CommandFailure::failed(&error))?;
     let message = |line: &str| {
         log!("{line}");
         watchdog::notify_ready(line);
     };
-    station.run(&stop, message).map_err(|error| Failure::failed(&error))?;
+    station.run(&stop, message).map_err(|error| CommandFailure::failed(&error))?;
     log!("station ended");
     Ok(())
 }
 
 /// Writes manual pages from the `--help` texts.
-fn manual(folder: &Path) -> Result<(), Failure> {
+fn manual(folder: &Path) -> Result<(), CommandFailure> {
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), folder));
-    written.map_err(|error| Failure { exit: FAILED, line: format!("{}: {error}", folder.display()) })
+    written.map_err(|error| CommandFailure { exit: FAILED, line: format!("{}: {error}", folder.display()) })
 }
 
-fn check(args: &CheckArgs) -> Result<(), Failure> {
+fn check(args: &CheckArgs) -> Result<(), CommandFailure> {
     let findings = check::check(&args.config.load()?);
     let text = if args.json {
-        findings.json().map_err(|error| Failure::failed(&error))? + "\n"
+        findings.json().map_err(|error| CommandFailure::failed(&error))? + "\n"
     } else {
         findings.text()
     };
     // A reader that closed the pipe has seen enough.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    if findings.no_errors() { Ok(()) } else { Err(Failure { exit: FAILED, line: String::new() }) }
+    if findings.no_errors() { Ok(()) } else { Err(CommandFailure { exit: FAILED, line: String::new() }) }
 }
 
 impl ConfigArgs {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn cameras_are_told_apart_by_name() {
+    fn cameras_are_distinguished_by_name() {
         let camera = |name| config(&["--camera", name]).unwrap().camera;
         assert!(matches!(camera("simulated"), CameraSource::Simulated { .. }));
         assert!(

@@ -18,8 +18,8 @@ const RIM: i32 = 2;
 /// moved towards another nucleus until they touch. The brighter pixel wins where nuclei are bright, the
 /// darker one where they are dark; labels that are there stay.
 pub(super) fn crowd(image_chw: &mut [f32], crop: &mut CropNuclei, side: usize, rng: &mut StdRng) {
-    let nuclei = Nucleus::of(&crop.labels_hw, side);
-    let whole: Vec<&Nucleus> = nuclei.iter().filter(|nucleus| nucleus.is_whole(side)).collect();
+    let nuclei = CutNucleus::of(&crop.labels_hw, side);
+    let whole: Vec<&CutNucleus> = nuclei.iter().filter(|nucleus| nucleus.is_whole(side)).collect();
     if whole.is_empty() || nuclei.len() < 2 {
         return;
     }
@@ -34,13 +34,13 @@ pub(super) fn crowd(image_chw: &mut [f32], crop: &mut CropNuclei, side: usize, r
     crop.shorten(side);
 }
 
-struct Nucleus {
+struct CutNucleus {
     label: u32,
     pixels: Vec<[i32; 2]>,
     centre: [f32; 2],
 }
 
-impl Nucleus {
+impl CutNucleus {
     fn of(labels_hw: &[u32], side: usize) -> Vec<Self> {
         let most = labels_hw.iter().max().map_or(0, |&label| label as usize);
         let mut pixels = vec![Vec::new(); most + 1];
@@ -105,7 +105,7 @@ fn repeat(
     image_chw: &mut [f32],
     crop: &mut CropNuclei,
     side: usize,
-    nucleus: &Nucleus,
+    nucleus: &CutNucleus,
     shift: [i32; 2],
     bright: bool,
 ) {

@@ -29,14 +29,14 @@ pub(super) struct NucleusMaps {
     /// The same to the next pixel of another nucleus, along this one; [`FAR`] where none touches.
     touching_hw: Vec<u16>,
     /// By label.
-    nuclei: Vec<Size>,
+    nuclei: Vec<NucleusSize>,
     /// The middle of each nucleus, x and y, px.
     pub(super) centres: Vec<[f32; 2]>,
 }
 
 /// The size of a whole nucleus.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Size {
+pub(super) struct NucleusSize {
     /// Pixels.
     area: f32,
     /// Greatest distance of one of its pixels to its outline, px.
@@ -49,7 +49,7 @@ impl NucleusMaps {
         let outline_hw = distances(labels_hw, width, |own, near| near != own);
         let touching_hw = distances(labels_hw, width, |own, near| near != own && near != 0);
         let most = labels_hw.iter().max().map_or(0, |&label| label as usize);
-        let mut nuclei = vec![Size::default(); most + 1];
+        let mut nuclei = vec![NucleusSize::default(); most + 1];
         let mut sums = vec![[0.0_f64; 2]; most + 1];
         for (at, (&label, &distance)) in labels_hw.iter().zip(&outline_hw).enumerate() {
             let size = &mut nuclei[label as usize];
@@ -69,9 +69,11 @@ impl NucleusMaps {
     }
 
     /// The sizes in a crop that shows the picture at `1 / step` of its size, by label.
-    pub(super) fn sizes(&self, step: f32) -> Vec<Size> {
-        let scaled =
-            |size: &Size| Size { area: size.area / (step * step), half_width: size.half_width / step };
+    pub(super) fn sizes(&self, step: f32) -> Vec<NucleusSize> {
+        let scaled = |size: &NucleusSize| NucleusSize {
+            area: size.area / (step * step),
+            half_width: size.half_width / step,
+        };
         self.nuclei.iter().map(scaled).collect()
     }
 }
@@ -91,7 +93,7 @@ pub(super) struct CropNuclei {
     /// Distance to another nucleus, likewise.
     pub(super) touching_hw: Vec<f32>,
     /// Of the whole nuclei, px of the crop, by label.
-    pub(super) sizes: Vec<Size>,
+    pub(super) sizes: Vec<NucleusSize>,
 }
 
 impl CropNuclei {

@@ -21,7 +21,7 @@ pub struct LossInput<'a> {
 
 /// Sums over a channel of the batch that the loss is made of.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sums {
+struct LossSums {
     /// Of the weighted cross-entropy.
     entropy: f64,
     /// Of `p t`.
@@ -30,7 +30,7 @@ struct Sums {
     all: f64,
 }
 
-impl Sums {
+impl LossSums {
     fn dice(self) -> f64 {
         (2.0 * self.both + 1.0) / (self.all + 1.0)
     }
@@ -91,15 +91,15 @@ impl LossInput<'_> {
     }
 
     /// A channel's sums, in order.
-    fn sums(&self, masks: usize) -> Vec<Sums> {
+    fn sums(&self, masks: usize) -> Vec<LossSums> {
         assert_eq!(self.logits.len(), self.truth.len(), "truth for every logit");
         assert_eq!(self.logits.len(), self.weight.len(), "a weight for every logit");
         assert!(masks <= self.channels, "masks are channels");
         let planes = self.logits.len() / self.area;
-        let by_plane: Vec<Sums> = (0..planes)
+        let by_plane: Vec<LossSums> = (0..planes)
             .into_par_iter()
             .map(|plane| {
-                let mut sums = Sums::default();
+                let mut sums = LossSums::default();
                 let [logits, truth, weight] = self.plane(plane);
                 for ((logits, truth), weight) in
                     logits.chunks(CHUNK).zip(truth.chunks(CHUNK)).zip(weight.chunks(CHUNK))
@@ -115,7 +115,7 @@ impl LossInput<'_> {
                 sums
             })
             .collect();
-        let mut sums = vec![Sums::default(); self.channels];
+        let mut sums = vec![LossSums::default(); self.channels];
         for (plane, of_plane) in by_plane.iter().enumerate() {
             let total = &mut sums[plane % self.channels];
             total.entropy += of_plane.entropy;
@@ -131,7 +131,7 @@ const CHUNK: usize = 1024;
 /// Sums that run side by side.
 const LANES: usize = 16;
 
-/// The sums of [`Sums`] over a chunk.
+/// The sums of [`LossSums`] over a chunk.
 #[inline(always)]
 fn chunk_sums(logits: &[f32], truth: &[f32], weight: &[f32]) -> [f32; 3] {
     let mut sums = [[0.0_f32; LANES]; 3];

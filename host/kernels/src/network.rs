@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use crate::normalisation::{Line, Statistics};
-use convolution::{Convolution, Kind};
+use convolution::{ConvolutionKind, NetworkConvolution};
 use elementwise::Pictures;
 use lines::{Floats, Map, PICTURES, Raw, Size};
 use machine::Engine;
@@ -41,7 +41,7 @@ const COLOURS: usize = 3;
 
 /// Where a convolution's input comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum LayerInput {
     /// The picture.
     Picture,
     /// A layer's normalized result.
@@ -55,8 +55,8 @@ enum Source {
 /// A convolution with its normalization; the last layer has a bias in its place.
 #[derive(Debug, Clone, Copy)]
 struct Layer {
-    convolution: Convolution,
-    source: Source,
+    convolution: NetworkConvolution,
+    source: LayerInput,
     /// The result's level.
     level: usize,
     /// The first of its numbers: weight, then scale and shift, or bias.
@@ -69,32 +69,39 @@ impl NetworkShape {
         let mut layers: Vec<Layer> = Vec::new();
         let mut first = 0;
         let mut push = |kind, input, output, source, level| {
-            let convolution = Convolution { kind, input, output };
+            let convolution = NetworkConvolution { kind, input, output };
             layers.push(Layer { convolution, source, level, first });
             first += convolution.weights() + 2 * output;
             layers.len() - 1
         };
         let channels = |level: usize| self.width << level;
-        let mut last = push(Kind::Point, 4 * COLOURS, self.width, Source::Picture, 0);
+        let mut last = push(ConvolutionKind::Point, 4 * COLOURS, self.width, LayerInput::Picture, 0);
         let mut skips = Vec::new();
         for level in 0..self.depth {
             let (source, input) = match level {
-                0 => (Source::Layer(last), self.width),
-                _ => (Source::Pooled(last), channels(level - 1)),
+                0 => (LayerInput::Layer(last), self.width),
+                _ => (LayerInput::Pooled(last), channels(level - 1)),
             };
-            last = push(Kind::Same, input, channels(level), source, level);
-            last = push(Kind::Same, channels(level), channels(level), Source::Layer(last), level);
+            last = push(ConvolutionKind::Same, input, channels(level), source, level);
+            last =
+                push(ConvolutionKind::Same, channels(level), channels(level), LayerInput::Layer(last), level);
             skips.push(last);
         }
         for level in (0..self.depth - 1).rev() {
-            let up = push(Kind::Up, channels(level + 1), channels(level), Source::Layer(last), level);
-            let mut source = Source::Joined(up, skips[level]);
+            let up = push(
+                ConvolutionKind::Up,
+                channels(level + 1),
+                channels(level),
+                LayerInput::Layer(last),
+                level,
+            );
+            let mut source = LayerInput::Joined(up, skips[level]);
             for _ in 0..self.decoder_convolutions {
-                last = push(Kind::Same, channels(level), channels(level), source, level);
-                source = Source::Layer(last);
+                last = push(ConvolutionKind::Same, channels(level), channels(level), source, level);
+                source = LayerInput::Layer(last);
             }
         }
-        push(Kind::Up, self.width, self.outputs, Source::Layer(last), 0);
+        push(ConvolutionKind::Up, self.width, self.outputs, LayerInput::Layer(last), 0);
         layers
     }
 
@@ -187,7 +194,8 @@ impl Memory {
         let of_level = |level: usize| size(level, shape.width << level);
         let (mut inputs, mut sums) = (Vec::new(), Vec::new());
         for layer in layers {
-            let level = if layer.convolution.kind == Kind::Up { layer.level + 1 } else { layer.level };
+            let level =
+                if layer.convolution.kind == ConvolutionKind::Up { layer.level + 1 } else { layer.level };
             let is_head = sums.len() + 1 == layers.len();
             let input = size(if is_head { 0 } else { level }, layer.convolution.input);
             inputs.push(Map::new(groups, input, precision));
@@ -250,10 +258,10 @@ fn forward_on(
         let (done, rest) = memory.sums.split_at_mut(index);
         let input = &mut memory.inputs[index];
         match layer.source {
-            Source::Picture => fill_squares(input, pictures, values),
-            Source::Layer(from) => elementwise::apply(&done[from], &lines[from], pictures, input),
-            Source::Pooled(from) => elementwise::pool(&done[from], &lines[from], pictures, input),
-            Source::Joined(up, skip) => {
+            LayerInput::Picture => fill_squares(input, pictures, values),
+            LayerInput::Layer(from) => elementwise::apply(&done[from], &lines[from], pictures, input),
+            LayerInput::Pooled(from) => elementwise::pool(&done[from], &lines[from], pictures, input),
+            LayerInput::Joined(up, skip) => {
                 elementwise::join([&done[up], &done[skip]], [&lines[up], &lines[skip]], pictures, input);
             }
         }
@@ -339,19 +347,19 @@ impl Tape {
             convolution.weight_gradient(engine, &inputs[index], sum_gradient, weight_gradient);
             let [weight, ..] = layer.numbers(parameters);
             match layer.source {
-                Source::Picture => {}
-                Source::Layer(from) => {
+                LayerInput::Picture => {}
+                LayerInput::Layer(from) => {
                     which = 0;
                     let to = &mut gradients[layers[from].level][0];
                     convolution.input_gradient(engine, sum_gradient, weight, to);
                 }
-                Source::Joined(up, _) => {
+                LayerInput::Joined(up, _) => {
                     // Both summands have the sum's gradient; the encoder's waits there until it is its turn.
                     which = 1;
                     let to = &mut gradients[layers[up].level][1];
                     convolution.input_gradient(engine, sum_gradient, weight, to);
                 }
-                Source::Pooled(from) => {
+                LayerInput::Pooled(from) => {
                     which = 1;
                     let level = layers[from].level;
                     convolution.input_gradient(engine, sum_gradient, weight, &mut pooled[level]);

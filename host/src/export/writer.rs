@@ -7,7 +7,7 @@ use host_console::{Failure, WriteError, write_whole};
 use host_modelling::{draw_outlines, trace_polygons};
 use parquet::errors::ParquetError;
 use shared::{
-    Channels, EncodeError, Image, LabelImage, MeasureError, PixelSize, SizeError, encode_label_png,
+    Channels, Image, ImageEncodeError, LabelImage, MeasureError, PixelSize, SizeError, encode_label_png,
     encode_label_tiff, encode_picture_png, measure_objects,
 };
 use thiserror::Error;
@@ -45,7 +45,7 @@ pub enum LabelExportError {
     Write(#[from] WriteError),
     /// A label image or overlay cannot be encoded.
     #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Encode(#[from] ImageEncodeError),
     /// Image and labels differ in size.
     #[error(transparent)]
     Measure(#[from] MeasureError),

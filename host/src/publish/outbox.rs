@@ -38,7 +38,7 @@ struct Parts {
     /// Counts that this connection has not sent.
     unsent: VecDeque<MqttMessage>,
     /// Messages that this connection has sent and the broker has not acknowledged.
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<UnackedMessage>,
     /// The queue has overflowed since the broker was last connected.
     overflowed: bool,
     closed: bool,
@@ -51,7 +51,7 @@ struct RetainedState {
 }
 
 #[derive(Debug)]
-struct InFlight {
+struct UnackedMessage {
     /// MQTT's packet identifier, once the client has chosen it.
     packet: Option<u16>,
     message: MqttMessage,
@@ -174,7 +174,7 @@ impl Outbox {
             MqttMessage { number: 0, topic, content, kind: MessageKind::State }
         });
         let message = state.or_else(|| parts.unsent.pop_front())?;
-        parts.in_flight.push_back(InFlight { packet: None, message: message.clone() });
+        parts.in_flight.push_back(UnackedMessage { packet: None, message: message.clone() });
         Some(message)
     }
 

@@ -24,7 +24,7 @@ use crate::layout::Layout;
 use crate::simd::Isa;
 use crate::threads::{DisjointWrites, Threads};
 
-use self::kernel::Job;
+use self::kernel::Int8Job;
 
 pub use self::pack_c4::{QuantizeInput, pack_c4, unpack_c4};
 pub use self::pooling::QuantizedMaxPool;
@@ -280,7 +280,7 @@ impl QuantizedConv {
         threads.each(blocks, |block| {
             let (tiles, first) = if by_tile { (block..block + 1, 0) } else { (0..tiles, block * rows) };
             let rows = first..(first + rows).min(from.height());
-            let job = Job { convolution: self, input, skip, output: to.pointer(), tiles, rows };
+            let job = Int8Job { convolution: self, input, skip, output: to.pointer(), tiles, rows };
             // SAFETY: `new` made sure that this CPU has the set. Lengths were compared with the layouts that the
             // kernel's indices come from. Blocks are apart in tiles, which write words (and for `Doubling` rows) of
             // their own, or in rows, so no two write the same value; nobody else has the output.
@@ -338,7 +338,7 @@ impl Reads {
 }
 
 /// A sum that a tile keeps.
-struct Output {
+struct TileSum {
     channel: usize,
     /// Where in the window its weights are, if not where the pixel is read.
     place: Option<(usize, usize)>,
@@ -346,16 +346,17 @@ struct Output {
 
 /// The sums of all tiles, in their order: eight channels each, or for [`ConvKind::ConvTranspose2x2`] four channels of a row of
 /// the output, first those of the left column, then those of the right one.
-fn outputs(spec: &QuantizedConvSpec) -> Vec<Output> {
+fn outputs(spec: &QuantizedConvSpec) -> Vec<TileSum> {
     let tiles = |size: usize| spec.channels.div_ceil(size);
     match spec.kind {
         ConvKind::Conv1x1 | ConvKind::Conv3x3 => {
-            (0..tiles(TILE) * TILE).map(|channel| Output { channel, place: None }).collect()
+            (0..tiles(TILE) * TILE).map(|channel| TileSum { channel, place: None }).collect()
         }
         ConvKind::ConvTranspose2x2 => {
             let columns = |y: usize, first: usize| {
                 [0, 1].into_iter().flat_map(move |x| {
-                    (first..first + CHANNEL_BLOCK).map(move |channel| Output { channel, place: Some((y, x)) })
+                    (first..first + CHANNEL_BLOCK)
+                        .map(move |channel| TileSum { channel, place: Some((y, x)) })
                 })
             };
             let firsts = (0..tiles(CHANNEL_BLOCK)).map(|tile| CHANNEL_BLOCK * tile);

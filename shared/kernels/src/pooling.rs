@@ -42,7 +42,7 @@ impl MaxPooling {
         assert_eq!((input.len(), output.len()), (self.input.len(), self.output.len()));
         let to = DisjointWrites::new(output.as_mut_ptr());
         threads.each(self.output.height(), |y| {
-            let row = Row { pooling: self, input, output: to.pointer(), y };
+            let row = PoolRow { pooling: self, input, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each
             // row is written by one task, and nobody else has `output`.
             unsafe { self.isa.run(row) }
@@ -50,14 +50,14 @@ impl MaxPooling {
     }
 }
 
-struct Row<'a> {
+struct PoolRow<'a> {
     pooling: &'a MaxPooling,
     input: &'a [f32],
     output: *mut f32,
     y: usize,
 }
 
-impl Task for Row<'_> {
+impl Task for PoolRow<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let MaxPooling { input, output, .. } = self.pooling;

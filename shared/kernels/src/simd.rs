@@ -91,11 +91,11 @@ impl Isa {
         match self {
             Self::Portable => portable::Portable::TILE,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::AvxVnni => x86::Avx2::TILE,
+            Self::Avx2 | Self::AvxVnni => x86::Avx2Float::TILE,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 | Self::Avx512Vnni => x86::Avx512::TILE,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon | Self::NeonDot => neon::Neon::TILE,
+            Self::Neon | Self::NeonDot => neon::NeonFloat::TILE,
         }
     }
 
@@ -104,11 +104,11 @@ impl Isa {
         match self {
             Self::Portable => portable::Portable::LANES,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::AvxVnni => x86::Avx2::LANES,
+            Self::Avx2 | Self::AvxVnni => x86::Avx2Float::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 | Self::Avx512Vnni => x86::Avx512::LANES,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon | Self::NeonDot => neon::Neon::LANES,
+            Self::Neon | Self::NeonDot => neon::NeonFloat::LANES,
         }
     }
 
@@ -126,7 +126,7 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512 | Self::Avx512Vnni => x86::run_avx512(task),
                 #[cfg(target_arch = "aarch64")]
-                Self::Neon | Self::NeonDot => task.run::<neon::Neon>(),
+                Self::Neon | Self::NeonDot => task.run::<neon::NeonFloat>(),
             }
         }
     }
@@ -136,13 +136,13 @@ impl Isa {
         match self {
             Self::Portable => Int8Format::of::<portable_int8::PortableInt8>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512 => Int8Format::of::<x86_int8::Avx2>(),
+            Self::Avx2 | Self::Avx512 => Int8Format::of::<x86_int8::Avx2Int8>(),
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => Int8Format::of::<x86_int8::AvxVnni>(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Int8Format::of::<x86_int8::Avx512Vnni>(),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => Int8Format::of::<neon_int8::Neon>(),
+            Self::Neon => Int8Format::of::<neon_int8::NeonInt8>(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => Int8Format::of::<neon_int8::NeonDot>(),
         }
@@ -164,7 +164,7 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512Vnni => x86_int8::run_avx512(task),
                 #[cfg(target_arch = "aarch64")]
-                Self::Neon => task.run::<neon_int8::Neon>(),
+                Self::Neon => task.run::<neon_int8::NeonInt8>(),
                 #[cfg(target_arch = "aarch64")]
                 Self::NeonDot => neon_int8::run_dot(task),
             }

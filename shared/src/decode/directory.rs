@@ -28,7 +28,7 @@ const MAX_PAGES: usize = 1 << 16;
 pub(super) fn readable(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<Photometric>) {
     let mut bytes = Cow::Borrowed(bytes);
     let mut pages = Vec::new();
-    let Some(layout) = Layout::of(&bytes) else { return (bytes, pages) };
+    let Some(layout) = NumberFormat::of(&bytes) else { return (bytes, pages) };
     let mut next = layout.first(&bytes);
     while let Some(directory) = next.filter(|&at| at != 0 && pages.len() < MAX_PAGES) {
         let mut of = Photometric::Other;
@@ -63,7 +63,7 @@ pub(super) fn readable(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<Photometric>) {
 }
 
 /// The number format of a file: TIFF 6.0, section 2, or BigTIFF.
-struct Layout {
+struct NumberFormat {
     big_endian: bool,
     /// Bytes of the entry count of a directory.
     count_bytes: u64,
@@ -72,7 +72,7 @@ struct Layout {
     word_bytes: u64,
 }
 
-impl Layout {
+impl NumberFormat {
     fn of(bytes: &[u8]) -> Option<Self> {
         let big_endian = match bytes.get(..2)? {
             b"II" => false,

@@ -136,7 +136,7 @@ pub(super) struct Stack {
     /// Layout of the channels.
     order: Order,
     /// Micrometers per pixel, or the divisor of pixels per unit.
-    pixel_size: Option<Size>,
+    pixel_size: Option<StatedSize>,
 }
 
 /// Layout of the channels of a plane.
@@ -149,7 +149,7 @@ enum Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Size {
+enum StatedSize {
     Micrometres(f64),
     /// ImageJ: micrometres of the unit in which XResolution counts pixels.
     Unit(f64),
@@ -196,7 +196,7 @@ impl Stack {
     }
 
     /// Pages without a description, or contradicting it, are planes.
-    fn plain(pages: u32, bands: u32, names: Vec<String>, pixel_size: Option<Size>) -> Self {
+    fn plain(pages: u32, bands: u32, names: Vec<String>, pixel_size: Option<StatedSize>) -> Self {
         let order = match bands {
             1 => Order::Pages { channel_step: 0, runs: [(1, pages), (0, 1)] },
             _ => Order::Bands,
@@ -258,8 +258,8 @@ impl Stack {
     /// Micrometers per pixel horizontally, if the file states it.
     pub(super) fn pixel_size(&self, pixels_per_unit: Option<f64>) -> Option<PixelSize> {
         let micrometres = match self.pixel_size? {
-            Size::Micrometres(size) => size,
-            Size::Unit(micrometres) => micrometres / pixels_per_unit.filter(|&pixels| pixels > 0.0)?,
+            StatedSize::Micrometres(size) => size,
+            StatedSize::Unit(micrometres) => micrometres / pixels_per_unit.filter(|&pixels| pixels > 0.0)?,
         };
         PixelSize::try_from(micrometres as f32).ok()
     }
@@ -295,7 +295,7 @@ impl Sizes {
 struct Described {
     names: Vec<String>,
     sizes: Sizes,
-    pixel_size: Option<Size>,
+    pixel_size: Option<StatedSize>,
 }
 
 /// ImageJ's `key=value` lines; its planes always run through channels, then depths, then times.
@@ -309,7 +309,7 @@ fn imagej(description: &str) -> Described {
     Described {
         names: Vec::new(),
         sizes: Sizes([(Axis::Channel, channels), (Axis::Depth, depths), (Axis::Time, times)]),
-        pixel_size: unit.map(Size::Unit),
+        pixel_size: unit.map(StatedSize::Unit),
     }
 }
 
@@ -338,7 +338,7 @@ fn ome(description: &str) -> Option<Described> {
     Some(Described {
         names: channels.iter().map(|node| node.attribute("Name").unwrap_or_default().to_owned()).collect(),
         sizes: Sizes(axes.try_into().ok()?),
-        pixel_size: size.zip(unit).map(|(size, unit)| Size::Micrometres(size * unit)),
+        pixel_size: size.zip(unit).map(|(size, unit)| StatedSize::Micrometres(size * unit)),
     })
 }
 

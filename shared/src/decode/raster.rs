@@ -99,8 +99,8 @@ impl Raster {
 
         let (width, height) = decoder.dimensions();
         checked_pixels(width, height)?;
-        let layout =
-            Layout::of(decoder.color_type()).ok_or(DecodeError::Unsupported { format, source: None })?;
+        let layout = RasterLayout::of(decoder.color_type())
+            .ok_or(DecodeError::Unsupported { format, source: None })?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let total = decoder.total_bytes();
         limits.max_alloc = Some(HEADER_BYTES + 2 * total);
@@ -175,13 +175,13 @@ fn reordered<T: Copy>(samples_hwc: &[T], channels: usize, order: &[usize]) -> Ve
 
 /// What the decoder hands over for a pixel.
 #[derive(Clone, Copy)]
-struct Layout {
+struct RasterLayout {
     channels: Channels,
     alpha: usize,
     bytes: u8,
 }
 
-impl Layout {
+impl RasterLayout {
     fn of(color: ColorType) -> Option<Self> {
         let (channels, alpha, bytes) = match color {
             ColorType::L8 => (Channels::Grey, 0, 1),
@@ -198,7 +198,7 @@ impl Layout {
     }
 }
 
-fn without_alpha<T: Copy>(samples: Vec<T>, layout: Layout) -> Vec<T> {
+fn without_alpha<T: Copy>(samples: Vec<T>, layout: RasterLayout) -> Vec<T> {
     if layout.alpha == 0 {
         return samples;
     }

@@ -31,8 +31,8 @@ fn on_trial(model: ModelFile) -> SlotRecord {
     SlotRecord::Trial { model, boots: 0, frames_left: TRIAL_FRAMES }
 }
 
-fn failed(model: ModelFile, reason: ModelRefusal) -> Option<Failure> {
-    Some(Failure { digest: model.digest, reason })
+fn failed(model: ModelFile, reason: ModelRefusal) -> Option<RejectedModel> {
+    Some(RejectedModel { digest: model.digest, reason })
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use alloc::{vec, vec::Vec};
 
 use super::{
-    Failure, MAX_MODEL_LENGTH, ModelFile, SlotAction, SlotEvent, SlotRecord, SlotTable, Staging, TRIAL_BOOTS,
-    TRIAL_FRAMES, WRITABLE,
+    MAX_MODEL_LENGTH, ModelFile, RejectedModel, SlotAction, SlotEvent, SlotRecord, SlotTable, Staging,
+    TRIAL_BOOTS, TRIAL_FRAMES, WRITABLE,
 };
 use crate::wire::{ModelDigest, ModelRefusal, Refusal, Slot};
 
@@ -33,7 +33,7 @@ impl SlotTable {
             SlotEvent::VerifyFailed(digest, reason) => match self.staged_as(digest, Staging::Verifying) {
                 Some((slot, _)) => {
                     self.set(slot, SlotRecord::Empty);
-                    self.failure = Some(Failure { digest, reason });
+                    self.failure = Some(RejectedModel { digest, reason });
                     vec![SlotAction::Erase(slot)]
                 }
                 None => vec![],
@@ -154,7 +154,7 @@ impl SlotTable {
     fn roll_back(&mut self, reason: ModelRefusal) -> Vec<SlotAction> {
         let slot = self.active;
         let Some(model) = self.record(slot).model() else { return vec![] };
-        self.failure = Some(Failure { digest: model.digest, reason });
+        self.failure = Some(RejectedModel { digest: model.digest, reason });
         self.set(slot, SlotRecord::Empty);
         self.activate_previous();
         vec![SlotAction::Load(self.active), SlotAction::Erase(slot)]
@@ -167,7 +167,7 @@ impl SlotTable {
         if let SlotRecord::Trial { .. } = record {
             self.set(self.active, SlotRecord::Staged(model, Staging::Complete));
         }
-        self.failure = Some(Failure { digest, reason: ModelRefusal::Reverted });
+        self.failure = Some(RejectedModel { digest, reason: ModelRefusal::Reverted });
         self.activate_previous();
         vec![SlotAction::Load(self.active)]
     }

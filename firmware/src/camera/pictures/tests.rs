@@ -52,7 +52,7 @@ fn open(path: &Path, repeat: Repeat) -> (Result<impl Camera + use<>, CameraError
     let (sender, warnings) = channel();
     let pacer = FramePacer::new(10.0).unwrap();
     let warn = move |warning: &str| sender.send(warning.to_owned()).unwrap();
-    (Pictures::open(path, pacer, repeat, warn), warnings)
+    (PictureCamera::open(path, pacer, repeat, warn), warnings)
 }
 
 /// The names and brightnesses of the next frames, until the end.
@@ -116,7 +116,7 @@ fn passing_over_wraps_or_ends() {
     let folder = folder_of(&files);
     for (repeat, shown) in [(Repeat::Forever, named(&[("2", 2)])), (Repeat::Once, Vec::new())] {
         let pacer = FramePacer::new(10.0).unwrap();
-        let mut camera = Pictures::open(folder.path(), pacer, repeat, |_: &str| ()).unwrap();
+        let mut camera = PictureCamera::open(folder.path(), pacer, repeat, |_: &str| ()).unwrap();
         camera.skip(6);
         assert_eq!(source_kind(&mut camera, 1), shown, "{repeat:?}");
     }

@@ -13,7 +13,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A pixel at a time, in floating point, from the definition in ITU-R BT.601.
-fn slow_pixel(bytes: &[u8], layout: Layout, x: usize, y: usize) -> Vec<f64> {
+fn slow_pixel(bytes: &[u8], layout: PixelLayout, x: usize, y: usize) -> Vec<f64> {
     let row = &bytes[y * layout.stride as usize..];
     match layout.format {
         PixelFormat::Grey => vec![f64::from(row[x])],
@@ -42,7 +42,7 @@ fn every_raw_format_equals_the_slow_reference() {
             [(1, 1, 0), (2, 3, 0), (5, 4, 3), (64, 48, 0), (63, 17, 64), (640, 2, 1)]
         {
             let row = format.row_bytes(width as usize) as u32;
-            let layout = Layout { format, width, height, stride: row + padding };
+            let layout = PixelLayout { format, width, height, stride: row + padding };
             let bytes = noise(layout.stride as usize * height as usize);
             let image = convert(&bytes, layout).unwrap();
             assert_eq!((image.width(), image.height()), (width, height));
@@ -79,20 +79,20 @@ fn yuyv_knows_black_white_and_colours() {
 #[test]
 fn no_stride_means_close_rows() {
     let bytes = noise(6 * 4);
-    let layout = |stride| Layout { format: PixelFormat::Rgb3, width: 2, height: 4, stride };
+    let layout = |stride| PixelLayout { format: PixelFormat::Rgb3, width: 2, height: 4, stride };
     assert_eq!(convert(&bytes, layout(0)).unwrap(), convert(&bytes, layout(6)).unwrap());
 }
 
 #[test]
 fn the_last_row_needs_no_padding_and_nothing_less() {
-    let layout = Layout { format: PixelFormat::Grey, width: 3, height: 2, stride: 8 };
+    let layout = PixelLayout { format: PixelFormat::Grey, width: 3, height: 2, stride: 8 };
     assert!(convert(&noise(11), layout).is_ok());
     assert!(matches!(convert(&noise(10), layout), Err(ConvertError::Short { expected: 11, actual: 10 })));
     assert!(matches!(
-        convert(&noise(64), Layout { stride: 2, ..layout }),
+        convert(&noise(64), PixelLayout { stride: 2, ..layout }),
         Err(ConvertError::Stride { stride: 2, row: 3 })
     ));
-    assert!(matches!(convert(&[], Layout { width: 0, ..layout }), Err(ConvertError::Size(_))));
+    assert!(matches!(convert(&[], PixelLayout { width: 0, ..layout }), Err(ConvertError::Size(_))));
 }
 
 fn gradient() -> Image {
@@ -100,7 +100,7 @@ fn gradient() -> Image {
     Image::new(32, 16, Channels::Rgb, samples).unwrap()
 }
 
-const JPEG_LAYOUT: Layout = Layout { format: PixelFormat::Mjpg, width: 32, height: 16, stride: 0 };
+const JPEG_LAYOUT: PixelLayout = PixelLayout { format: PixelFormat::Mjpg, width: 32, height: 16, stride: 0 };
 
 #[test]
 fn jpeg_frames_are_decoded_with_bytes_after_their_end() {

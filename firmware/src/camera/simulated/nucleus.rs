@@ -32,7 +32,7 @@ enum Phase {
 
 /// The current form of a nucleus, which changes gradually.
 #[derive(Debug, Clone, Copy)]
-struct Form {
+struct NucleusForm {
     /// Half of the longer axis, px.
     major: f32,
     /// Half of the shorter axis, px.
@@ -56,8 +56,8 @@ pub(super) struct Nucleus {
     angle: f32,
     spin: f32,
     /// Its mature form at rest.
-    adult: Form,
-    form: Form,
+    adult: NucleusForm,
+    form: NucleusForm,
     phase: Phase,
     /// Radius relative to the ellipse's, over pseudo-angles.
     outline: [f32; DIRECTIONS],
@@ -66,7 +66,7 @@ pub(super) struct Nucleus {
 
 /// Stain and depth of a nucleus at a pixel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
+pub(super) struct StainSample {
     /// Distance from the center relative to the outline's: below 1 is inside.
     pub(super) depth: f32,
     /// Gray levels of stain, before the optics.
@@ -79,7 +79,7 @@ impl Nucleus {
         let radius = (13.0 * (0.12 * normal(rng)).exp()).clamp(10.5, 16.5);
         let elongation = 1.05 + 0.34 * normal(rng).abs().min(2.4);
         let brightness = (92.0 * (0.28 * normal(rng)).exp()).clamp(48.0, 185.0);
-        let adult = Form {
+        let adult = NucleusForm {
             major: radius * elongation.sqrt(),
             minor: radius / elongation.sqrt(),
             brightness,
@@ -167,26 +167,26 @@ impl Nucleus {
         other
     }
 
-    fn goal(&self) -> Form {
+    fn goal(&self) -> NucleusForm {
         let adult = self.adult;
         let radius = (adult.major * adult.minor).sqrt();
         match self.phase {
             Phase::Interphase => adult,
-            Phase::Condensing(_) => Form {
+            Phase::Condensing(_) => NucleusForm {
                 major: 0.88 * radius,
                 minor: 0.80 * radius,
                 brightness: 1.45 * adult.brightness,
                 irregular: 0.6,
                 textured: 1.6,
             },
-            Phase::Plate(_) => Form {
+            Phase::Plate(_) => NucleusForm {
                 major: 0.88 * radius,
                 minor: 0.40 * radius,
                 brightness: 1.9 * adult.brightness,
                 irregular: 1.2,
                 textured: 0.6,
             },
-            Phase::Parting(_) => Form {
+            Phase::Parting(_) => NucleusForm {
                 major: 0.74 * radius,
                 minor: 0.48 * radius,
                 brightness: 1.5 * adult.brightness,
@@ -231,7 +231,7 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// The nucleus at a pixel at `dx`, `dy` from its center.
-    pub(super) fn sample(&self, dx: f32, dy: f32) -> Sample {
+    pub(super) fn sample(&self, dx: f32, dy: f32) -> StainSample {
         let form = &self.nucleus.form;
         let (u, v) = self.uv(dx, dy);
         let outline = self.outline_towards(u, v);
@@ -240,11 +240,11 @@ impl View<'_> {
         // A pixel on the outline is half covered; thinner towards the rim, as a flat ellipsoid.
         let covered = ((1.0 - depth) * radius + 0.5).clamp(0.0, 1.0);
         if covered == 0.0 {
-            return Sample { depth, stain: 0.0 };
+            return StainSample { depth, stain: 0.0 };
         }
         let thickness = 0.66 + 0.34 * (1.0 - depth * depth).max(0.0).sqrt();
         let texture = 1.0 + form.textured * (self.nucleus.chromatin.at(u / outline, v / outline) - 1.0);
-        Sample { depth, stain: form.brightness * covered * thickness * texture.max(0.2) }
+        StainSample { depth, stain: form.brightness * covered * thickness * texture.max(0.2) }
     }
 
     /// Into the ellipse's own axes, as shares of them.

@@ -15,7 +15,7 @@ use super::layers::Layers;
 
 /// One frame's measures.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
+pub(super) struct FrameMeasures {
     report: FrameReport,
     frame_us: u32,
     tiles: usize,
@@ -25,7 +25,7 @@ pub(super) struct Sample {
     preview_bytes: usize,
 }
 
-impl Sample {
+impl FrameMeasures {
     /// A frame's measurements, with the bytes of its packets.
     pub(super) fn new(
         report: FrameReport,
@@ -114,7 +114,7 @@ impl Summary {
     pub(super) fn of(
         model: ModelDigest,
         threads: NonZeroUsize,
-        samples: &[Sample],
+        samples: &[FrameMeasures],
         layers: Layers,
         stream: Flow,
         peak_rss_mb: f64,
@@ -205,7 +205,7 @@ impl Summary {
 }
 
 /// The median; of two middle values, the higher.
-fn median<T: Ord + Copy + Default>(samples: &[Sample], value: impl Fn(&Sample) -> T) -> T {
+fn median<T: Ord + Copy + Default>(samples: &[FrameMeasures], value: impl Fn(&FrameMeasures) -> T) -> T {
     let mut values: Vec<T> = samples.iter().map(value).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or_default()

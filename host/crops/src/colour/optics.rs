@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::{Light, normal};
 
-/// Light below which a density is no longer told, as a share of the brightest.
+/// Light below which densities no longer differ, as a share of the brightest.
 const DARKEST: f32 = 0.02;
 
 /// Varies how much a stain absorbs, and of which colours.

@@ -9,9 +9,9 @@ pub(super) struct Patch {
 }
 
 /// Pixels of one axis that a pixel of the patch is made of, and by which shares.
-struct Taps(Vec<(usize, f32)>);
+struct AxisTaps(Vec<(usize, f32)>);
 
-impl Taps {
+impl AxisTaps {
     /// Those of `side` pixels about `centre`, `step` source pixels apart, of a row of `length` pixels that is continued
     /// by reflection. The filter is the one of [`Planes::resized`].
     fn of(side: usize, centre: f32, step: f32, length: usize) -> Vec<Self> {
@@ -35,18 +35,19 @@ impl Patch {
     /// the crop.
     pub(super) fn cut(planes: &Planes, centre: [f32; 2], step: [f32; 2], reach: f32) -> Self {
         let side = 2 * (reach + 0.5).ceil() as usize;
-        let across = Taps::of(side, centre[0], step[0], planes.width());
-        let down = Taps::of(side, centre[1], step[1], planes.height());
+        let across = AxisTaps::of(side, centre[0], step[0], planes.width());
+        let down = AxisTaps::of(side, centre[1], step[1], planes.height());
         let planes = (0..planes.count()).map(|index| {
             let plane = planes.plane(index);
             // Rows are shrunk when they are first needed.
             let mut rows: Vec<Option<Vec<f32>>> = vec![None; planes.height()];
             let mut patch = vec![0.0; side * side];
-            for (target, Taps(taps)) in patch.chunks_exact_mut(side).zip(&down) {
+            for (target, AxisTaps(taps)) in patch.chunks_exact_mut(side).zip(&down) {
                 for &(y, share) in taps {
                     let row = rows[y].get_or_insert_with(|| {
                         let source = &plane[y * planes.width()..];
-                        let shrunk = |Taps(taps): &Taps| taps.iter().map(|&(x, w)| source[x] * w).sum();
+                        let shrunk =
+                            |AxisTaps(taps): &AxisTaps| taps.iter().map(|&(x, w)| source[x] * w).sum();
                         across.iter().map(shrunk).collect()
                     });
                     target.iter_mut().zip(row.iter()).for_each(|(value, source)| *value += share * *source);

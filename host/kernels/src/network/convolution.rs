@@ -7,7 +7,7 @@ use super::machine::{Engine, GradientJob, OUTPUTS, RowJob};
 
 /// What a convolution does to sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ConvolutionKind {
     /// 3x3, padded: keeps them. Weight `[out, in, 3, 3]`.
     Same,
     /// 1x1: keeps them. Weight `[out, in]`.
@@ -18,8 +18,8 @@ pub enum Kind {
 
 /// A convolution of a network.
 #[derive(Debug, Clone, Copy)]
-pub struct Convolution {
-    pub kind: Kind,
+pub struct NetworkConvolution {
+    pub kind: ConvolutionKind,
     pub input: usize,
     pub output: usize,
 }
@@ -29,12 +29,12 @@ const GRADIENT_PIXELS: usize = 64;
 /// Channels of the result's gradient of one task.
 const GRADIENT_CHANNELS: usize = 4;
 
-impl Convolution {
+impl NetworkConvolution {
     const fn taps(self) -> usize {
         match self.kind {
-            Kind::Same => 9,
-            Kind::Point => 1,
-            Kind::Up => 4,
+            ConvolutionKind::Same => 9,
+            ConvolutionKind::Point => 1,
+            ConvolutionKind::Up => 4,
         }
     }
 
@@ -46,8 +46,8 @@ impl Convolution {
     /// Pixels of the result for each of the input, along a side.
     const fn scale(self) -> usize {
         match self.kind {
-            Kind::Same | Kind::Point => 1,
-            Kind::Up => 2,
+            ConvolutionKind::Same | ConvolutionKind::Point => 1,
+            ConvolutionKind::Up => 2,
         }
     }
 
@@ -60,8 +60,10 @@ impl Convolution {
     /// Where a number of the weight lies.
     const fn place(self, output: usize, input: usize, tap: usize) -> usize {
         match self.kind {
-            Kind::Same | Kind::Point => (output * self.input + input) * self.taps() + tap,
-            Kind::Up => (input * self.output + output) * 4 + tap,
+            ConvolutionKind::Same | ConvolutionKind::Point => {
+                (output * self.input + input) * self.taps() + tap
+            }
+            ConvolutionKind::Up => (input * self.output + output) * 4 + tap,
         }
     }
 
@@ -70,8 +72,8 @@ impl Convolution {
         let precision = x.precision;
         let (units, row, scale) = (x.units(), x.row(), self.scale());
         let (taps, first): (Vec<usize>, usize) = match self.kind {
-            Kind::Same => ((0..9).map(|tap| tap / 3 * row + tap % 3 * units).collect(), 0),
-            Kind::Point | Kind::Up => (vec![0], row + units),
+            ConvolutionKind::Same => ((0..9).map(|tap| tap / 3 * row + tap % 3 * units).collect(), 0),
+            ConvolutionKind::Point | ConvolutionKind::Up => (vec![0], row + units),
         };
         let passes: Vec<Vec<u32>> = (0..scale * scale)
             .map(|pass| {
@@ -107,11 +109,11 @@ impl Convolution {
         let precision = grad.precision;
         let (units, row, scale) = (grad.units(), grad.row(), self.scale());
         let (taps, first): (Vec<usize>, usize) = match self.kind {
-            Kind::Same => ((0..9).map(|tap| tap / 3 * row + tap % 3 * units).collect(), 0),
-            Kind::Point => (vec![0], row + units),
-            Kind::Up => ((0..4).map(|tap| tap / 2 * row + tap % 2 * units).collect(), row + units),
+            ConvolutionKind::Same => ((0..9).map(|tap| tap / 3 * row + tap % 3 * units).collect(), 0),
+            ConvolutionKind::Point => (vec![0], row + units),
+            ConvolutionKind::Up => ((0..4).map(|tap| tap / 2 * row + tap % 2 * units).collect(), row + units),
         };
-        let turned = |tap: usize| if self.kind == Kind::Same { 8 - tap } else { tap };
+        let turned = |tap: usize| if self.kind == ConvolutionKind::Same { 8 - tap } else { tap };
         let weight = pack(precision, [self.input, self.output, taps.len()], |i, o, tap| {
             weight[self.place(o, i, turned(tap))]
         });
@@ -140,9 +142,9 @@ impl Convolution {
         let (units, scale) = (x.units(), self.scale());
         // Passes of taps side by side; the last tap of a pass is its own index above the first.
         let (passes, taps) = match self.kind {
-            Kind::Same => (3, 3),
-            Kind::Point => (1, 1),
-            Kind::Up => (4, 1),
+            ConvolutionKind::Same => (3, 3),
+            ConvolutionKind::Point => (1, 1),
+            ConvolutionKind::Up => (4, 1),
         };
         let Size { height, width, .. } = x.size;
         let groups = x.by_channel.len() / ((height + 2) * x.row());
@@ -162,9 +164,9 @@ impl Convolution {
                     let (group, row) = (row / height, row % height);
                     for (pass, sums) in sums.chunks_exact_mut(units * count * taps).enumerate() {
                         let (x_first, grad_first) = match self.kind {
-                            Kind::Same => (pass * x.row(), grad.row() + grad.units()),
-                            Kind::Point => (x.row() + units, grad.row() + grad.units()),
-                            Kind::Up => {
+                            ConvolutionKind::Same => (pass * x.row(), grad.row() + grad.units()),
+                            ConvolutionKind::Point => (x.row() + units, grad.row() + grad.units()),
+                            ConvolutionKind::Up => {
                                 (x.row() + units, (1 + pass / 2) * grad.row() + (1 + pass % 2) * grad.units())
                             }
                         };

@@ -23,24 +23,26 @@ fn map(precision: Precision, pictures: Pictures, size: Size, values: &[f32]) -> 
 
 /// Calls `visit` with the places in `x`, weight and `y` of every product of the definition.
 fn products(
-    convolution: Convolution,
+    convolution: NetworkConvolution,
     n: usize,
     Size { height, width, .. }: Size,
     mut visit: impl FnMut(usize, usize, usize),
 ) {
-    let Convolution { kind, input, output } = convolution;
+    let NetworkConvolution { kind, input, output } = convolution;
     for picture in 0..n {
         for (o, i) in (0..output).flat_map(|o| (0..input).map(move |i| (o, i))) {
             for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
                 let x = ((picture * input + i) * height + row) * width + column;
                 let plane = picture * output + o;
                 match kind {
-                    Kind::Point => visit(x, o * input + i, (plane * height + row) * width + column),
-                    Kind::Up => (0..4).for_each(|tap| {
+                    ConvolutionKind::Point => {
+                        visit(x, o * input + i, (plane * height + row) * width + column)
+                    }
+                    ConvolutionKind::Up => (0..4).for_each(|tap| {
                         let (row, column) = (2 * row + tap / 2, 2 * column + tap % 2);
                         visit(x, (i * output + o) * 4 + tap, (plane * 2 * height + row) * 2 * width + column);
                     }),
-                    Kind::Same => (0..9).for_each(|tap| {
+                    ConvolutionKind::Same => (0..9).for_each(|tap| {
                         let (to_row, to_column) = (row + 1, column + 1);
                         let (Some(to_row), Some(to_column)) =
                             (to_row.checked_sub(tap / 3), to_column.checked_sub(tap % 3))
@@ -86,12 +88,12 @@ proptest! {
     /// Every engine's values and gradients are the sums of the definition, of odd sides, channels and batches, too.
     #[test]
     fn convolutions_are_the_sums_of_the_definition(
-        kind in prop::sample::select(vec![Kind::Same, Kind::Point, Kind::Up]),
+        kind in prop::sample::select(vec![ConvolutionKind::Same, ConvolutionKind::Point, ConvolutionKind::Up]),
         precision in prop::sample::select(vec![Precision::F32, Precision::Bf16]),
         (n, height, width) in (1_usize..19, 1_usize..6, 1_usize..12),
         (input, output) in (1_usize..15, 1_usize..15),
     ) {
-        let convolution = Convolution { kind, input, output };
+        let convolution = NetworkConvolution { kind, input, output };
         let size = Size { height, width, channels: input };
         let result = convolution.result(size);
         let pictures = Pictures(n);

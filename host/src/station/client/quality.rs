@@ -58,7 +58,7 @@ pub fn measure<T: Transport>(
     mut on_step: impl FnMut(f64),
 ) -> Result<LineQuality, LinkError> {
     let damaged = station.stats().damaged;
-    let mut tally = Tally { packets: 0, lost: 0, altered: 0, in_flight: InFlight::new() };
+    let mut tally = EchoTally { packets: 0, lost: 0, altered: 0, in_flight: InFlight::new() };
     let mut round_trips = Vec::new();
     for _ in 0..PINGS {
         if stop.load(Ordering::Relaxed) {
@@ -101,14 +101,14 @@ pub fn measure<T: Transport>(
     })
 }
 
-struct Tally {
+struct EchoTally {
     packets: u32,
     lost: u32,
     altered: u32,
     in_flight: InFlight<Vec<u8>>,
 }
 
-impl Tally {
+impl EchoTally {
     fn send<T: Transport>(&mut self, station: &mut StationClient<T>, length: usize) -> Result<(), LinkError> {
         let bytes = pattern(self.packets, length);
         self.packets += 1;

@@ -55,7 +55,7 @@ pub struct QuantizeArgs {
     out: PathBuf,
     /// What to quantize
     #[arg(long, value_enum, default_value = "weights")]
-    form: Form,
+    form: QuantizationMode,
     /// Which of the run's weights
     #[arg(long, value_enum, default_value = "best", conflicts_with = "model")]
     of: RunWeights,
@@ -79,7 +79,7 @@ pub struct QuantizeArgs {
 /// What to quantize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-enum Form {
+enum QuantizationMode {
     /// Weights only; they are expanded to float when loaded.
     Weights,
     /// Weights and activations; convolutions run in integers, several times faster on a station.
@@ -89,7 +89,7 @@ enum Form {
 /// `quantization.json`.
 #[derive(Debug, Serialize)]
 struct QuantizationReport {
-    form: Form,
+    form: QuantizationMode,
     /// Root-mean-square error of the probability maps for each method tried.
     map_rms: Vec<(RangeMethod, f64)>,
     layers: Vec<LayerNoise>,
@@ -121,9 +121,9 @@ impl Rounding {
 /// [`Failure`].
 pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     let threads = threads_or_all(args.threads);
-    let Source { config, graph, material, mut draft, report_folder } = match &args.model {
-        Some(model) => Source::of_model(model, args, threads)?,
-        None => Source::of_run(args, threads)?,
+    let QuantizationJob { config, graph, material, mut draft, report_folder } = match &args.model {
+        Some(model) => QuantizationJob::of_model(model, args, threads)?,
+        None => QuantizationJob::of_run(args, threads)?,
     };
     let validation = &material.validation;
     let float = ScoredFile::of(&graph, &draft, Encoding::F32, validation, threads)?;
@@ -132,14 +132,14 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     let tiles = tiles(&config, &material, args.calibration);
     let (compared, calibrated) = tiles.split_at(tiles.len() / 5);
     let ChosenRanges { ranges, map_rms } = match args.form {
-        Form::Weights => ChosenRanges::default(),
-        Form::Integer => choose_ranges(&graph, args.ranges, calibrated, compared)?,
+        QuantizationMode::Weights => ChosenRanges::default(),
+        QuantizationMode::Integer => choose_ranges(&graph, args.ranges, calibrated, compared)?,
     };
     let mut kept = BTreeSet::new();
     let (rounding, file, layers, verdict) = loop {
         let rounding = match args.form {
-            Form::Weights => Rounding::Weights,
-            Form::Integer => Rounding::Integer(IntegerPlan::new(&graph, &ranges, kept.clone())),
+            QuantizationMode::Weights => Rounding::Weights,
+            QuantizationMode::Integer => Rounding::Integer(IntegerPlan::new(&graph, &ranges, kept.clone())),
         };
         let file = ScoredFile::of(&graph, &draft, rounding.encoding(), validation, threads)?;
         let verdict = judge(validation, &float, &file)?;
@@ -182,7 +182,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
 }
 
 /// What to quantize, and the data that measures the loss.
-struct Source {
+struct QuantizationJob {
     config: TrainConfig,
     /// Without batch normalization.
     graph: Graph,
@@ -191,7 +191,7 @@ struct Source {
     report_folder: PathBuf,
 }
 
-impl Source {
+impl QuantizationJob {
     fn of_run(args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
         let folder = RunFolder::new(&args.run);
         let (config, dataset) = reopen(&folder, args.data.as_deref())?;

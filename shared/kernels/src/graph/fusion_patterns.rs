@@ -79,7 +79,7 @@ impl FusedLayers {
         for &id in &order {
             let node = model.node(id);
             if let Some((mut convolution, block)) = convolution(model, node)? {
-                let chain = Chain::of(model, &order, node)?;
+                let chain = EpilogueChain::of(model, &order, node)?;
                 convolution.spec.activation = chain.activation;
                 if block == 1 {
                     layers.readers.insert(id);
@@ -160,14 +160,14 @@ impl FusedLayers {
 }
 
 /// What follows a convolution and is computed with it.
-struct Chain {
+struct EpilogueChain {
     last: usize,
     activation: Activation,
     skip: Option<OutletId>,
     absorbed: Vec<usize>,
 }
 
-impl Chain {
+impl EpilogueChain {
     fn of(model: &TypedModel, order: &[usize], first: &TypedNode) -> TractResult<Self> {
         let mut chain =
             Self { last: first.id, activation: Activation::None, skip: None, absorbed: Vec::new() };

@@ -8,7 +8,7 @@ use crate::layout::Layout;
 use crate::simd::{Int8Task, SimdInt8};
 
 /// A share of a convolution: some tiles of output channels of some rows of the input.
-pub(super) struct Job<'a> {
+pub(super) struct Int8Job<'a> {
     pub(super) convolution: &'a QuantizedConv,
     pub(super) input: &'a [u32],
     pub(super) skip: Option<&'a [u32]>,
@@ -18,7 +18,7 @@ pub(super) struct Job<'a> {
     pub(super) rows: Range<usize>,
 }
 
-impl Int8Task for Job<'_> {
+impl Int8Task for Int8Job<'_> {
     #[inline(always)]
     unsafe fn run<S: SimdInt8>(self) {
         // SAFETY: the caller's contract is the callee's.
@@ -35,7 +35,7 @@ impl Int8Task for Job<'_> {
 /// The quantized values of a tile: `[channel of the tile, vector of pixels]`.
 type Levels<S, const P: usize> = [[<S as SimdInt8>::V; P]; TILE];
 
-impl Job<'_> {
+impl Int8Job<'_> {
     /// # Safety
     /// As [`Int8Task::run`]; `T` is `S::TILE` and `P` is `S::PIXELS`.
     #[inline(always)]
@@ -62,7 +62,7 @@ impl Job<'_> {
     }
 
     /// # Safety
-    /// As [`Job::tiles_of`]; the places are within the rows and begin within the columns.
+    /// As [`Int8Job::tiles_of`]; the places are within the rows and begin within the columns.
     #[inline(always)]
     unsafe fn group<S: SimdInt8, const T: usize, const P: usize>(
         &self,
@@ -100,7 +100,7 @@ impl Job<'_> {
     }
 
     /// # Safety
-    /// As [`Job::group`]; the part is one of the packed weights.
+    /// As [`Int8Job::group`]; the part is one of the packed weights.
     #[inline(always)]
     unsafe fn sums<S: SimdInt8, const T: usize, const P: usize>(
         &self,
@@ -144,7 +144,7 @@ impl Job<'_> {
     /// Writes C4 blocks.
     ///
     /// # Safety
-    /// As [`Job::group`]; no other task writes these words and rows.
+    /// As [`Int8Job::group`]; no other task writes these words and rows.
     #[inline(always)]
     unsafe fn write<S: SimdInt8, const P: usize>(
         &self,
@@ -171,7 +171,7 @@ impl Job<'_> {
     }
 
     /// # Safety
-    /// As [`Job::write`].
+    /// As [`Int8Job::write`].
     #[inline(always)]
     unsafe fn double<S: SimdInt8, const P: usize>(
         &self,
@@ -206,7 +206,7 @@ impl Job<'_> {
     }
 
     /// # Safety
-    /// As [`Job::write`].
+    /// As [`Int8Job::write`].
     #[inline(always)]
     unsafe fn write_floats<S: SimdInt8, const P: usize>(
         &self,
@@ -227,7 +227,7 @@ impl Job<'_> {
     }
 
     /// # Safety
-    /// As [`Job::write`].
+    /// As [`Int8Job::write`].
     #[inline(always)]
     unsafe fn double_floats<S: SimdInt8, const P: usize>(
         &self,

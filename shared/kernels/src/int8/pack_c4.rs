@@ -55,7 +55,7 @@ impl QuantizeInput {
         assert_eq!((plain_chw.len(), words.len()), (self.from.len(), self.to.len()));
         let to = DisjointWrites::new(words.as_mut_ptr());
         threads.each(self.to.height(), |y| {
-            let row = Row { quantization: self, plain_chw, output: to.pointer(), y };
+            let row = PackedRow { quantization: self, plain_chw, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each row is
             // written by one task, and nobody else has `words`.
             unsafe { self.isa.run_int8(row) }
@@ -63,14 +63,14 @@ impl QuantizeInput {
     }
 }
 
-struct Row<'a> {
+struct PackedRow<'a> {
     quantization: &'a QuantizeInput,
     plain_chw: &'a [f32],
     output: *mut u32,
     y: usize,
 }
 
-impl Row<'_> {
+impl PackedRow<'_> {
     /// The floats of a vector of pixels of a channel, as bits; zero beyond the columns and the channels.
     ///
     /// # Safety
@@ -102,7 +102,7 @@ impl Row<'_> {
     }
 }
 
-impl Int8Task for Row<'_> {
+impl Int8Task for PackedRow<'_> {
     #[inline(always)]
     unsafe fn run<S: SimdInt8>(self) {
         let QuantizeInput { to, rounding, .. } = self.quantization;

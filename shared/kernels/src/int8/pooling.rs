@@ -39,7 +39,7 @@ impl QuantizedMaxPool {
         assert_eq!((input.len(), output.len()), (self.input.len(), self.output.len()));
         let to = DisjointWrites::new(output.as_mut_ptr());
         threads.each(self.output.height(), |y| {
-            let row = Row { pooling: self, input, output: to.pointer(), y };
+            let row = Int8PoolRow { pooling: self, input, output: to.pointer(), y };
             // SAFETY: `new` made sure that this CPU has the set; the lengths are those of the layouts; each row is
             // written by one task, and nobody else has `output`.
             unsafe { self.isa.run_int8(row) }
@@ -47,14 +47,14 @@ impl QuantizedMaxPool {
     }
 }
 
-struct Row<'a> {
+struct Int8PoolRow<'a> {
     pooling: &'a QuantizedMaxPool,
     input: &'a [u32],
     output: *mut u32,
     y: usize,
 }
 
-impl Int8Task for Row<'_> {
+impl Int8Task for Int8PoolRow<'_> {
     #[inline(always)]
     unsafe fn run<S: SimdInt8>(self) {
         let QuantizedMaxPool { input, output, .. } = self.pooling;

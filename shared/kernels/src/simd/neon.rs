@@ -5,11 +5,11 @@ use std::arch::aarch64::*;
 use super::Simd;
 
 #[derive(Clone, Copy)]
-pub(super) struct Neon;
+pub(super) struct NeonFloat;
 
 // SAFETY of every block below: every aarch64 CPU has the set, and the trait's contract gives pointers good for a
 // vector.
-impl Simd for Neon {
+impl Simd for NeonFloat {
     type V = float32x4_t;
     const LANES: usize = 4;
     const TILE: usize = 8;

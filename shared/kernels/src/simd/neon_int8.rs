@@ -136,9 +136,9 @@ macro_rules! all_but_products {
 
 /// Products in words of 16 bits, which two of them fit: weights are greater than -128.
 #[derive(Clone, Copy)]
-pub(super) struct Neon;
+pub(super) struct NeonInt8;
 
-impl SimdInt8 for Neon {
+impl SimdInt8 for NeonInt8 {
     all_but_products!();
     /// Of the first two pixels, and of the others: two sums each, of two channels.
     type Sums = [int32x4_t; 2];

@@ -9,7 +9,7 @@ use super::{Simd, Task};
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn run_avx2<T: Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
-    unsafe { task.run::<Avx2>() }
+    unsafe { task.run::<Avx2Float>() }
 }
 
 /// # Safety
@@ -75,10 +75,10 @@ macro_rules! arithmetic {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx2Float;
 
 // SAFETY of every block below: the trait's contract gives the CPU's feature and pointers good for a vector.
-impl Simd for Avx2 {
+impl Simd for Avx2Float {
     type V = __m256;
     const LANES: usize = 8;
     const TILE: usize = 4;

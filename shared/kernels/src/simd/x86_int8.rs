@@ -9,7 +9,7 @@ use super::int8::{GREATEST, Int8Task, SimdInt8};
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn run_avx2<T: Int8Task>(task: T) {
     // SAFETY: the caller vouches for the CPU and for the task.
-    unsafe { task.run::<Avx2>() }
+    unsafe { task.run::<Avx2Int8>() }
 }
 
 /// # Safety
@@ -163,9 +163,9 @@ macro_rules! of_256_bits {
 
 /// Products in words of 16 bits: `vpmaddubsw`, which takes bytes, cuts the sums of two.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx2Int8;
 
-impl SimdInt8 for Avx2 {
+impl SimdInt8 for Avx2Int8 {
     of_256_bits!();
     const PIXELS: usize = 2;
     const WORDS: usize = 2;
