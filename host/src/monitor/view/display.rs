@@ -68,7 +68,7 @@ impl FrameText {
             confluence: format!("{:.1} %", 100.0 * record.confluence),
             frame,
             speed: format!(
-                "{frames_per_second:.1} frames per second, network {:.0} ms",
+                "{frames_per_second:.1} frames/s, network {:.0} ms",
                 record.stages_ms.network
             ),
         }

@@ -145,7 +145,7 @@ fn the_numbers_on_the_screen_are_those_of_the_record() {
             "within range (25.0 % saturated)",
             "10.8 µm",
             "12.5 %",
-            "4.2 frames per second",
+            "4.2 frames/s",
             "running",
             "abababababababab",
             "/dev/ttyUSB0, 921600 baud, 3 damaged",
