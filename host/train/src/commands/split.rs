@@ -176,7 +176,8 @@ mod tests {
             let mut samples = vec![ground; 32 * 32];
             samples[16 * 32 + usize::from(at)] ^= 1;
             let picture = Image::new(32, 32, Channels::Grey, samples).unwrap();
-            let labels = LabelImage::new(32, 32, [[1; 32], [0; 32]].concat().repeat(16)).unwrap();
+            let labels = [[1; 256], [0; 256], [2; 256], [0; 256]].concat();
+            let labels = LabelImage::new(32, 32, labels).unwrap();
             let write =
                 |name: String, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
             write(format!("{at}.png"), encode_picture_png(&picture).unwrap());
