@@ -9,6 +9,7 @@ use host_modelling::{BadTruth, Dataset, GraphError, ModelDraft};
 use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
 use shared::{ColourOrder, InputSpec, Scaling, Scores, UnitError};
+use training_kernels::Precision;
 
 use super::recipe::Recipe;
 use super::schedule::Schedule;
@@ -78,6 +79,9 @@ pub struct TrainConfig {
     pub augmentation: Augmentation,
     /// Diameter to which the median nucleus of an image is scaled, px.
     pub nucleus_px: f32,
+    /// Precision of the CPU's products in training; runs before there was a choice took their machine's fastest.
+    #[serde(default = "Precision::fastest")]
+    pub precision: Precision,
 }
 
 /// How often pictures of different kinds are drawn.

@@ -81,8 +81,16 @@ impl TrainingOps for Flex {
         tensor(training_kernels::max_pool_gradient(&values(&grad), &values(&x), dims(&x)), dims(&x))
     }
 
-    fn network(shape: NetworkShape, x: FlexTensor, numbers: FlexTensor) -> Option<NetworkResult<Self>> {
-        let precision = Precision::fastest()?;
+    fn network(
+        shape: NetworkShape,
+        precision: Precision,
+        x: FlexTensor,
+        numbers: FlexTensor,
+    ) -> Option<NetworkResult<Self>> {
+        if precision == Precision::F32 && !precision.is_fast() {
+            // The kernels that go layer by layer gain more from short vectors.
+            return None;
+        }
         let [n, _, height, width] = dims(&x);
         let values_nchw = values(&x);
         let batch = PictureBatch { values: &values_nchw, count: n, height, width };

@@ -18,7 +18,7 @@ pub fn first_network<B: TrainingOps>(
     sampler: &Sampler,
     device: &B::Device,
 ) -> Result<Unet<B>, Failure> {
-    let mut network = config.unet.init(config.seed, device);
+    let mut network = config.unet.init(config.seed, device).training_in(config.precision);
     if let Some(file) = &config.encoder_weights {
         file.bytes()?;
         network.load_encoder(&file.path)?;

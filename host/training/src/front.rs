@@ -4,6 +4,7 @@ use super::config::TrainConfig;
 use super::recipe::Recipe;
 use host_crops::Augmentation;
 use shared::Scaling;
+use training_kernels::Precision;
 
 use super::unet::{Encoder, Skips, Stem, UnetConfig};
 
@@ -24,6 +25,7 @@ impl TrainConfig {
             scaling: Scaling::UnitRange,
             crop: TUTORIAL_SIDE,
             augmentation: Augmentation::none(self.nucleus_px),
+            precision: Precision::F32,
             ..self.clone()
         }
     }
@@ -42,7 +44,10 @@ impl TrainConfig {
         };
         let plain =
             UnetConfig { width: 16, stem: Stem::Full, skips: Skips::Concat, decoder_convolutions: 2, ..lean };
-        let ours = |unet: UnetConfig| Self { unet, encoder_weights: None, from: None, ..self.clone() };
+        let ours = |unet: UnetConfig| {
+            let precision = if unet.is_one_piece() { self.precision } else { Precision::F32 };
+            Self { unet, precision, encoder_weights: None, from: None, ..self.clone() }
+        };
         let lean = WIDTHS.map(|width| (format!("lean-{width}"), ours(UnetConfig { width, ..lean })));
         let others = [("tutorial".to_owned(), self.tutorial()), ("plain-16".to_owned(), ours(plain))];
         lean.into_iter().chain(others).collect()

@@ -11,7 +11,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::{AutodiffBackend as _, Backend};
 use burn::tensor::ops::FloatTensor;
-use training_kernels::{NetworkShape, Tape};
+use training_kernels::{NetworkShape, Precision, Tape};
 
 use super::reference::{
     LossTensors, Normalised, convolution, loss, normalisation, pooling, primitive, tensor,
@@ -71,7 +71,12 @@ pub trait TrainingOps: Backend {
 
     /// The logits of a whole lean network from a picture batch and all its numbers laid end to end, where this
     /// backend computes them in one piece.
-    fn network(_: NetworkShape, _: FloatTensor<Self>, _: FloatTensor<Self>) -> Option<NetworkResult<Self>> {
+    fn network(
+        _: NetworkShape,
+        _: Precision,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> Option<NetworkResult<Self>> {
         None
     }
 
@@ -150,11 +155,13 @@ impl<B: TrainingOps, C: CheckpointStrategy> TrainingOps for Autodiff<B, C> {
 
     fn network(
         shape: NetworkShape,
+        precision: Precision,
         x: FloatTensor<Self>,
         numbers: FloatTensor<Self>,
     ) -> Option<NetworkResult<Self>> {
         let primitive = numbers.primitive;
-        let NetworkResult { logits, statistics, tape } = B::network(shape, x.primitive, primitive.clone())?;
+        let NetworkResult { logits, statistics, tape } =
+            B::network(shape, precision, x.primitive, primitive.clone())?;
         let logits = match NetworkGradient.prepare::<C>([numbers.node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((primitive, tape.clone()), logits),
             OpsKind::UnTracked(prep) => prep.finish(logits),

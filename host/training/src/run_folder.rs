@@ -12,6 +12,7 @@ use plotters::prelude::{
 };
 use serde::{Deserialize, Serialize};
 use shared::{SetScore, encode_picture_png};
+use training_kernels::Precision;
 
 use super::checkpoint;
 use super::config::TrainConfig;
@@ -107,8 +108,10 @@ impl RunFolder {
         let next = "give a run folder with --run, or start a run with --data";
         let text = fs::read_to_string(&path)
             .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display()), next))?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::failed(format!("{} is damaged: {error}", path.display()), next))
+        let config: TrainConfig = serde_json::from_str(&text)
+            .map_err(|error| Failure::failed(format!("{} is damaged: {error}", path.display()), next))?;
+        let precision = if config.unet.is_one_piece() { config.precision } else { Precision::F32 };
+        Ok(TrainConfig { precision, ..config })
     }
 
     /// Writes the run's settings.

@@ -87,7 +87,7 @@ impl Session<'_> {
     ) -> Result<Outcome, Failure> {
         let resumed = self.folder.checkpoint().exists();
         let model: Unet<B> = if resumed {
-            self.config.unet.init(self.config.seed, device)
+            self.config.unet.init(self.config.seed, device).training_in(self.config.precision)
         } else {
             first_network(self.config, self.sampler, device)?
         };

@@ -6,6 +6,7 @@ use burn::backend::{Autodiff, Flex};
 use burn::optim::AdamConfig;
 use burn::tensor::backend::AutodiffBackend;
 use serde::Serialize;
+use training_kernels::Precision;
 
 use super::backend::Backend;
 use super::config::StepShape;
@@ -24,6 +25,8 @@ pub struct ThroughputConfig {
     pub batch: usize,
     /// Side of a crop, px.
     pub crop: usize,
+    /// Precision of the CPU's products.
+    pub precision: Precision,
     /// Steps that count; the first one, which warms up, does not.
     pub steps: usize,
 }
@@ -50,7 +53,7 @@ impl ThroughputConfig {
     }
 
     fn measure_on<B: AutodiffBackend + TrainingOps>(&self, device: &B::Device) -> Throughput {
-        let mut model: Unet<B> = self.unet.init(1, device);
+        let mut model: Unet<B> = self.unet.init(1, device).training_in(self.precision);
         let mut optimizer = AdamConfig::new().init::<B, Unet<B>>();
         let shape = StepShape { side: self.crop, masks: Recipe::Nuclei.masks() };
         let mut times_ms: Vec<f64> = (0..=self.steps)

@@ -17,7 +17,7 @@ use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
-use training_kernels::NetworkShape;
+use training_kernels::{NetworkShape, Precision};
 
 pub use adopt::AdoptError;
 pub use resnet::EncoderWeightsError;
@@ -98,6 +98,11 @@ impl UnetConfig {
         first << (self.depth - 1)
     }
 
+    /// Whether the CPU trains it in one piece, and so in a precision of choice.
+    pub const fn is_one_piece(&self) -> bool {
+        matches!(self, Self { encoder: Encoder::Plain, stem: Stem::Half, skips: Skips::Add, .. })
+    }
+
     /// The architecture in words, for the manifest.
     pub fn describe(&self) -> String {
         let Self { encoder, width, depth, stem, skips, decoder_convolutions, .. } = self;
@@ -164,6 +169,7 @@ impl UnetConfig {
             head,
             head_bias: Param::from_tensor(Tensor::zeros([self.outputs], device)),
             config: *self,
+            precision: Precision::F32,
         }
     }
 }
@@ -283,9 +289,18 @@ pub struct Unet<B: Backend> {
     head_bias: Param<Tensor<B, 1>>,
     #[module(skip)]
     config: UnetConfig,
+    /// That of its training, where a backend computes it in one piece; `f32` otherwise.
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Unet<B> {
+    /// The same network, to be trained in a precision.
+    #[must_use]
+    pub fn training_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Loads torchvision's weights of a ResNet-50; not available for a plain encoder.
     ///
     /// # Errors
@@ -332,7 +347,7 @@ impl<B: TrainingOps> Unet<B> {
         let shape = NetworkShape { width, depth, decoder_convolutions, outputs };
         let numbers = primitive(Tensor::<B, 1>::cat(numbers, 0));
         let NetworkResult { logits, statistics, .. } =
-            B::network(shape, primitive(batch_nchw.clone()), numbers)?;
+            B::network(shape, self.precision, primitive(batch_nchw.clone()), numbers)?;
         for ((_, norm), [mean, variance]) in layers.into_iter().zip(statistics) {
             norm.remember(mean, variance);
         }

@@ -4,6 +4,8 @@
 //! vector is then the same place of sixteen pictures: no convolution, whatever its stride, shifts within one, and
 //! no width or number of channels leaves a rest.
 
+use serde::{Deserialize, Serialize};
+
 /// Pictures in a line.
 pub const PICTURES: usize = 16;
 
@@ -20,13 +22,24 @@ pub struct Words(pub [u32; PICTURES]);
 impl Floats {
     pub const ZERO: Self = Self([0.0; PICTURES]);
 
+    /// The sums of the first and of the second half.
+    #[inline(always)]
+    pub fn halves(&self) -> [f32; 2] {
+        let quarter = |first: usize| -> f32 {
+            let [a, b, c, d] = [self.0[first], self.0[first + 1], self.0[first + 2], self.0[first + 3]];
+            (a + b) + (c + d)
+        };
+        [quarter(0) + quarter(4), quarter(8) + quarter(12)]
+    }
+
     pub fn total(&self) -> f64 {
         self.0.iter().copied().map(f64::from).sum()
     }
 }
 
-/// How factors are held. Sums are `f32` in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the factors of products are held. Sums, and all that is not a product of a convolution, are `f32` in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// One `f32` a word.
     F32,
@@ -35,6 +48,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Its display name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::Bf16 => "BF16",
+        }
+    }
+
     /// Lines that hold the factors of `channels` channels.
     pub const fn units(self, channels: usize) -> usize {
         match self {

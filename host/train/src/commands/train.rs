@@ -14,8 +14,8 @@ use host_console::{Exit, Failure, interrupt, output, threads_or_all, write_whole
 use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
     Augmentation, BackendChoice, ColourAugmentation, DataSource, Encoder, FinishedModel, Focus, Limits,
-    Outcome, Recipe, RunFolder, SampleBy, Schedule, Session, SplitBy, Switch, TrainConfig, WeightsFile,
-    finish,
+    Outcome, Precision, PrecisionChoice, Recipe, RunFolder, SampleBy, Schedule, Session, SplitBy, Switch,
+    TrainConfig, WeightsFile, finish,
 };
 use shared::SetScore;
 
@@ -57,7 +57,7 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with_all = [
         "epochs", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
         "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad", "more_data",
-        "from", "held_rate", "split_by", "hold_back",
+        "from", "held_rate", "split_by", "hold_back", "precision",
     ])]
     resume: bool,
     /// Stop after this time, as ctrl-C does: --resume goes on
@@ -69,6 +69,9 @@ pub struct TrainArgs {
     /// Compute backend
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendChoice,
+    /// Precision of the CPU's products; a run keeps it on every machine that resumes it
+    #[arg(long, value_enum, default_value = "auto")]
+    precision: PrecisionChoice,
     /// Storage of weights in the model file
     #[arg(long, value_enum, default_value = "int8")]
     weights: Weights,
@@ -183,17 +186,23 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         folder.cool_down(&mut config, crops)?;
     }
     let backend = args.backend.resolve()?;
+    if !args.resume {
+        config.precision = args.precision.resolve(backend, &config.unet)?;
+    }
+    if let Some(caution) = backend.caution(config.precision) {
+        eprintln!("caution: {caution}");
+    }
     let threads = threads_or_all(args.threads);
     let material = config.material(&dataset, threads)?;
-    if !args.resume {
-        // Only now, so that a rejected data set does not start a run.
-        folder.save_config(&config)?;
-    }
+    // Only now, so that a rejected data set does not start a run; of one that is resumed, for what earlier versions left
+    // out of its settings.
+    folder.save_config(&config)?;
     output::line(&format!(
-        "{}, {:.2} GMAC per tile, on {}: {} training images, {} validation images",
+        "{}, {:.2} GMAC per tile, on {} in {}: {} training images, {} validation images",
         config.unet.describe(),
         config.gmac()?,
         backend.name(),
+        config.precision.name(),
         material.training_count,
         material.validation.len()
     ))?;
@@ -293,6 +302,7 @@ fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Fai
         validate_every: args.validate_every,
         augmentation: args.augment.into(),
         nucleus_px: NUCLEUS_PX,
+        precision: Precision::F32,
     };
     let config = match args.preset {
         None => config,

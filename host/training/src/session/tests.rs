@@ -1,6 +1,7 @@
 use burn::backend::{Autodiff, Flex};
 use host_modelling::{BadTruth, ImageType};
 use shared::{Channels, Image, LabelImage, Scaling};
+use training_kernels::Precision;
 
 use super::*;
 use crate::sampler::SampledPicture;
@@ -53,6 +54,7 @@ fn config() -> TrainConfig {
             colour: ColourAugmentation::DEFAULT,
         },
         nucleus_px: 12.0,
+        precision: Precision::F32,
     }
 }
 
