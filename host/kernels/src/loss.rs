@@ -134,17 +134,33 @@ const LANES: usize = 16;
 /// The sums of [`LossSums`] over a chunk.
 #[inline(always)]
 fn chunk_sums(logits: &[f32], truth: &[f32], weight: &[f32]) -> [f32; 3] {
-    let mut sums = [[0.0_f32; LANES]; 3];
-    let chunks = logits.chunks(LANES).zip(truth.chunks(LANES)).zip(weight.chunks(LANES));
-    for ((logits, truth), weight) in chunks {
-        for (lane, ((&logit, &truth), &weight)) in logits.iter().zip(truth).zip(weight).enumerate() {
-            let Logistic { p, log_p } = Logistic::of(logit);
-            sums[0][lane] += weight * ((1.0 - truth) * logit - log_p);
-            sums[1][lane] += p * truth;
-            sums[2][lane] += p + truth;
+    let [mut entropies, mut boths, mut alls] = [[0.0_f32; LANES]; 3];
+    let (logits, last_logits) = logits.as_chunks::<LANES>();
+    let (truth, last_truth) = truth.as_chunks::<LANES>();
+    let (weight, last_weight) = weight.as_chunks::<LANES>();
+    // Of a whole number of lanes, which compilers turn into vectors.
+    for ((logits, truth), weight) in logits.iter().zip(truth).zip(weight) {
+        for lane in 0..LANES {
+            let [entropy, both, all] = terms(logits[lane], truth[lane], weight[lane]);
+            entropies[lane] += entropy;
+            boths[lane] += both;
+            alls[lane] += all;
         }
     }
-    sums.map(|sums| sums.iter().sum())
+    for ((&logit, &truth), &weight) in last_logits.iter().zip(last_truth).zip(last_weight) {
+        let [entropy, both, all] = terms(logit, truth, weight);
+        entropies[0] += entropy;
+        boths[0] += both;
+        alls[0] += all;
+    }
+    [entropies, boths, alls].map(|sums| sums.iter().sum())
+}
+
+/// A pixel's terms of [`LossSums`].
+#[inline(always)]
+fn terms(logit: f32, truth: f32, weight: f32) -> [f32; 3] {
+    let Logistic { p, log_p } = Logistic::of(logit);
+    [weight * ((1.0 - truth) * logit - log_p), p * truth, p + truth]
 }
 
 /// `1 / (1 + exp(-x))` and its logarithm, without overflow.

@@ -266,9 +266,13 @@ fn forward_on(
             }
         }
         let [weight, scale, shift] = layer.numbers(parameters);
-        layer.convolution.forward(engine, input, weight, &mut rest[0]);
-        if index + 1 < layers.len() {
-            let of_layer = elementwise::statistics(&rest[0], pictures);
+        let (convolution, channels) = (layer.convolution, layer.convolution.output);
+        if index + 1 == layers.len() {
+            convolution.forward(engine, input, weight, &mut rest[0], |_| ());
+        } else {
+            let moments = |lines: &[Floats]| elementwise::moments(lines, channels);
+            let moments = convolution.forward(engine, input, weight, &mut rest[0], moments);
+            let of_layer = elementwise::statistics(&moments, rest[0].size, pictures);
             lines.push(
                 of_layer
                     .iter()
@@ -325,9 +329,9 @@ impl Tape {
             let sum_gradient = if index == head {
                 let map = &mut sum_gradients[shape.depth];
                 fill_gradient(map, pictures, logits);
-                let planes = logits.chunks_exact(height * width).enumerate();
-                for (plane, values) in planes {
-                    rest[plane % channels] += values.iter().copied().map(f64::from).sum::<f64>() as f32;
+                let planes: Vec<f64> = logits.par_chunks_exact(height * width).map(sum_of).collect();
+                for (plane, sum) in planes.into_iter().enumerate() {
+                    rest[plane % channels] += sum as f32;
                 }
                 map
             } else {
@@ -374,22 +378,42 @@ impl Tape {
 /// The four pixels of each 2x2 square as channels of one: channel `4 c + 2 dy + dx`.
 fn fill_squares(map: &mut Map, pictures: Pictures, values: &[f32]) {
     let Size { height, width, .. } = map.size;
-    elementwise::fill(map, pictures, |row, pixel, channel| {
-        let (group, row) = (row / height, row % height);
-        let (colour, dy, dx) = (channel / 4, channel / 2 % 2, channel % 2);
-        let at = (colour * 2 * height + 2 * row + dy) * 2 * width + 2 * pixel + dx;
-        gathered(values, pictures, group, COLOURS * 4 * height * width, at)
-    });
+    elementwise::fill(
+        map,
+        pictures,
+        #[inline(always)]
+        |row, pixel, channel| {
+            let (group, row) = (row / height, row % height);
+            let (colour, dy, dx) = (channel / 4, channel / 2 % 2, channel % 2);
+            let at = (colour * 2 * height + 2 * row + dy) * 2 * width + 2 * pixel + dx;
+            gathered(values, pictures, group, COLOURS * 4 * height * width, at)
+        },
+    );
 }
 
 /// The gradient of logits `[n, c, height, width]`.
 fn fill_gradient(map: &mut Map, pictures: Pictures, values: &[f32]) {
     let Size { height, width, channels } = map.size;
-    elementwise::fill(map, pictures, |row, pixel, channel| {
-        let (group, row) = (row / height, row % height);
-        let at = (channel * height + row) * width + pixel;
-        gathered(values, pictures, group, channels * height * width, at)
-    });
+    elementwise::fill(
+        map,
+        pictures,
+        #[inline(always)]
+        |row, pixel, channel| {
+            let (group, row) = (row / height, row % height);
+            let at = (channel * height + row) * width + pixel;
+            gathered(values, pictures, group, channels * height * width, at)
+        },
+    );
+}
+
+/// The sum of a plane, in double precision in lanes.
+fn sum_of(plane: &[f32]) -> f64 {
+    let (chunks, rest) = plane.as_chunks::<PICTURES>();
+    let mut sums = [0.0_f64; PICTURES];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    sums.into_iter().chain(rest.iter().copied().map(f64::from)).sum()
 }
 
 /// The number at a place of each picture of a group.

@@ -67,8 +67,15 @@ impl NetworkConvolution {
         }
     }
 
-    /// Computes the result's sums.
-    pub fn forward(self, engine: Engine, x: &Map, weight: &[f32], y: &mut Raw) {
+    /// Computes the result's sums, and what `each_run` makes of every row, or pair of rows, while it is in the cache.
+    pub fn forward<R: Send>(
+        self,
+        engine: Engine,
+        x: &Map,
+        weight: &[f32],
+        y: &mut Raw,
+        each_run: impl Fn(&[Floats]) -> R + Sync,
+    ) -> Vec<R> {
         let precision = x.precision;
         let (units, row, scale) = (x.units(), x.row(), self.scale());
         let (taps, first): (Vec<usize>, usize) = match self.kind {
@@ -85,7 +92,7 @@ impl NetworkConvolution {
         let Size { height, width, channels } = x.size;
         debug_assert_eq!(channels, self.input, "a map of the convolution's input");
         let y_row = y.size.row();
-        y.lines.par_chunks_exact_mut(scale * y_row).enumerate().for_each(|(at, y)| {
+        let runs = y.lines.par_chunks_exact_mut(scale * y_row).enumerate().map(|(at, y)| {
             let from = (at / height * (height + 2) + at % height) * row + first;
             for (pass, weight) in passes.iter().enumerate() {
                 let job = RowJob {
@@ -101,7 +108,9 @@ impl NetworkConvolution {
                 };
                 job.run(engine, precision);
             }
+            each_run(y)
         });
+        runs.collect()
     }
 
     /// Computes the gradient of the input from that of the result.
@@ -138,6 +147,23 @@ impl NetworkConvolution {
 
     /// Computes the gradient of the weight.
     pub fn weight_gradient(self, engine: Engine, x: &Map, grad: &Map, gradient: &mut [f32]) {
+        match self.kind {
+            ConvolutionKind::Same | ConvolutionKind::Point => {
+                self.gradient_by_output(engine, x, grad, gradient)
+            }
+            ConvolutionKind::Up => {
+                let mut by_output = vec![0.0; gradient.len()];
+                self.gradient_by_output(engine, x, grad, &mut by_output);
+                for (at, &value) in by_output.iter().enumerate() {
+                    let (output, input, tap) = (at / (4 * self.input), at / 4 % self.input, at % 4);
+                    gradient[self.place(output, input, tap)] = value;
+                }
+            }
+        }
+    }
+
+    /// The gradient of the weight, `[out, in, tap]`.
+    fn gradient_by_output(self, engine: Engine, x: &Map, grad: &Map, gradient: &mut [f32]) {
         let precision = x.precision;
         let (units, scale) = (x.units(), self.scale());
         // Passes of taps side by side; the last tap of a pass is its own index above the first.
@@ -149,65 +175,60 @@ impl NetworkConvolution {
         let Size { height, width, .. } = x.size;
         let groups = x.by_channel.len() / ((height + 2) * x.row());
         let chunk = (GRADIENT_PIXELS / width).clamp(1, height);
-        let blocks: Vec<(usize, Vec<Floats>)> = (0..self.output)
-            .into_par_iter()
-            .step_by(GRADIENT_CHANNELS)
-            .map(|first| {
-                let count = GRADIENT_CHANNELS.min(self.output - first);
-                let mut sums = vec![Floats::ZERO; passes * units * count * taps];
-                for row in (0..groups * height).step_by(height).flat_map(|group| {
-                    (group..group + height)
-                        .step_by(chunk)
-                        .map(move |row| (row, chunk.min(group + height - row)))
-                }) {
-                    let (row, rows) = row;
-                    let (group, row) = (row / height, row % height);
-                    for (pass, sums) in sums.chunks_exact_mut(units * count * taps).enumerate() {
-                        let (x_first, grad_first) = match self.kind {
-                            ConvolutionKind::Same => (pass * x.row(), grad.row() + grad.units()),
-                            ConvolutionKind::Point => (x.row() + units, grad.row() + grad.units()),
-                            ConvolutionKind::Up => {
-                                (x.row() + units, (1 + pass / 2) * grad.row() + (1 + pass % 2) * grad.units())
-                            }
-                        };
-                        let x_row = group * (height + 2) + row;
-                        let grad_row = group * (grad.size.height + 2) + scale * row;
-                        let job = GradientJob {
-                            x: &x.for_pictures()[x_row * x.row() + x_first..],
-                            x_steps: [units, x.row()],
-                            units,
-                            taps,
-                            grad: &grad.for_pictures()[grad_row * grad.row() + grad_first..],
-                            grad_steps: [scale * grad.units(), scale * grad.row()],
-                            channels: [first, count],
-                            area: [rows, width],
-                            sums,
-                        };
-                        job.run(engine, precision);
-                    }
+        let channel_weights = self.input * self.taps();
+        let blocks = gradient.par_chunks_mut(GRADIENT_CHANNELS * channel_weights).enumerate();
+        blocks.for_each_init(Vec::new, |scratch: &mut Vec<Floats>, (block, gradient)| {
+            let (first, count) = (block * GRADIENT_CHANNELS, gradient.len() / channel_weights);
+            let pass_sums = units * count * taps;
+            scratch.clear();
+            scratch.resize(passes * pass_sums, Floats::ZERO);
+            for (group, row) in
+                (0..groups).flat_map(|group| (0..height).step_by(chunk).map(move |row| (group, row)))
+            {
+                for (pass, sums) in scratch.chunks_exact_mut(pass_sums).enumerate() {
+                    let (x_first, grad_first) = match self.kind {
+                        ConvolutionKind::Same => (pass * x.row(), grad.row() + grad.units()),
+                        ConvolutionKind::Point => (x.row() + units, grad.row() + grad.units()),
+                        ConvolutionKind::Up => {
+                            (x.row() + units, (1 + pass / 2) * grad.row() + (1 + pass % 2) * grad.units())
+                        }
+                    };
+                    let x_row = group * (height + 2) + row;
+                    let grad_row = group * (grad.size.height + 2) + scale * row;
+                    let job = GradientJob {
+                        x: &x.for_pictures()[x_row * x.row() + x_first..],
+                        x_steps: [units, x.row()],
+                        units,
+                        taps,
+                        grad: &grad.for_pictures()[grad_row * grad.row() + grad_first..],
+                        grad_steps: [scale * grad.units(), scale * grad.row()],
+                        channels: [first, count],
+                        area: [chunk.min(height - row), width],
+                        sums,
+                    };
+                    job.run(engine, precision);
                 }
-                (first, sums)
-            })
-            .collect();
-        for (first, sums) in &blocks {
-            let count = GRADIENT_CHANNELS.min(self.output - first);
-            for (at, sums) in sums.iter().enumerate() {
-                let (tap, channel) = (at % taps, at / taps % count);
-                let (unit, pass) = (at / (taps * count) % units, at / (taps * count * units));
-                let mut put = |input: usize, sums: &[f32]| {
-                    if input < self.input {
-                        gradient[self.place(first + channel, input, pass * taps + tap)] = sums.iter().sum();
-                    }
-                };
-                match precision {
-                    Precision::F32 => put(unit, &sums.0),
-                    Precision::Bf16 => {
-                        put(2 * unit, &sums.0[..8]);
-                        put(2 * unit + 1, &sums.0[8..]);
+            }
+            for (pass, sums) in scratch.chunks_exact(pass_sums).enumerate() {
+                for (at, sums) in sums.iter().enumerate() {
+                    let (tap, channel, unit) = (at % taps, at / taps % count, at / (taps * count));
+                    let mut put = |input: usize, sum: f32| {
+                        if input < self.input {
+                            gradient[(channel * self.input + input) * passes * taps + pass * taps + tap] =
+                                sum;
+                        }
+                    };
+                    let [low, high] = sums.halves();
+                    match precision {
+                        Precision::F32 => put(unit, low + high),
+                        Precision::Bf16 => {
+                            put(2 * unit, low);
+                            put(2 * unit + 1, high);
+                        }
                     }
                 }
             }
-        }
+        });
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is done to maps number by number: normalization with `max(x, 0)`, pooling, skips, and their gradients.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is the same place in several lines")]
+
 use rayon::prelude::*;
 
 use super::convolution::rounded;
@@ -24,75 +26,84 @@ impl Pictures {
 
 #[inline(always)]
 fn map1(a: &Floats, f: impl Fn(f32) -> f32) -> Floats {
-    let mut y = [0.0; PICTURES];
-    for lane in 0..PICTURES {
-        y[lane] = f(a.0[lane]);
+    let mut y = Floats::ZERO;
+    for (y, &a) in y.0.iter_mut().zip(&a.0) {
+        *y = f(a);
     }
-    Floats(y)
+    y
 }
 
 #[inline(always)]
 fn map2(a: &Floats, b: &Floats, f: impl Fn(f32, f32) -> f32) -> Floats {
-    let mut y = [0.0; PICTURES];
-    for lane in 0..PICTURES {
-        y[lane] = f(a.0[lane], b.0[lane]);
+    let mut y = Floats::ZERO;
+    for (y, (&a, &b)) in y.0.iter_mut().zip(a.0.iter().zip(&b.0)) {
+        *y = f(a, b);
     }
-    Floats(y)
+    y
 }
 
-/// For each channel the sums of `terms` over the map's rows, in double precision, in the order of rows.
-fn channel_sums<const N: usize>(
-    size: Size,
-    rows: usize,
-    terms: impl Fn(usize, usize, usize) -> [Floats; N] + Sync,
-) -> Vec<[f64; N]> {
+/// For each channel the sums of `terms` over a run of pixels, given the place of a line and its channel.
+#[inline(always)]
+fn pixel_sums<const N: usize>(
+    pixels: usize,
+    channels: usize,
+    terms: impl Fn(usize, usize) -> [Floats; N],
+) -> Vec<[f32; N]> {
     const BLOCK: usize = 4;
-    let of_rows: Vec<Vec<[f32; N]>> = (0..rows)
-        .into_par_iter()
-        .map(|row| {
-            let mut totals = vec![[0.0; N]; size.channels];
-            wide(
-                #[inline(always)]
-                || {
-                    for (block, totals) in totals.chunks_mut(BLOCK).enumerate() {
-                        let mut sums = [[Floats::ZERO; N]; BLOCK];
-                        for pixel in 0..size.width {
-                            for (c, sums) in sums.iter_mut().enumerate().take(totals.len()) {
-                                let channel = block * BLOCK + c;
-                                let terms = terms(row, pixel * size.channels + channel, channel);
-                                for n in 0..N {
-                                    sums[n] = map2(&sums[n], &terms[n], |a, b| a + b);
-                                }
-                            }
-                        }
-                        for (total, sums) in totals.iter_mut().zip(&sums) {
-                            *total = std::array::from_fn(|n| sums[n].total() as f32);
+    let mut totals = vec![[0.0; N]; channels];
+    wide(
+        #[inline(always)]
+        || {
+            for (block, totals) in totals.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [[Floats::ZERO; N]; BLOCK];
+                for pixel in 0..pixels {
+                    for (c, sums) in sums.iter_mut().enumerate().take(totals.len()) {
+                        let channel = block * BLOCK + c;
+                        let terms = terms(pixel * channels + channel, channel);
+                        for (sum, term) in sums.iter_mut().zip(&terms) {
+                            *sum = map2(sum, term, |a, b| a + b);
                         }
                     }
-                },
-            );
-            totals
-        })
-        .collect();
-    let mut totals = vec![[0.0; N]; size.channels];
-    for row in &of_rows {
-        for (total, row) in totals.iter_mut().zip(row) {
-            for n in 0..N {
-                total[n] += f64::from(row[n]);
+                }
+                for (total, sums) in totals.iter_mut().zip(&sums) {
+                    for (total, sum) in total.iter_mut().zip(sums) {
+                        *total = sum.total() as f32;
+                    }
+                }
+            }
+        },
+    );
+    totals
+}
+
+/// The sum of what [`pixel_sums`] gave for each of several runs, in their order, in double precision.
+fn total<const N: usize>(runs: &[Vec<[f32; N]>], channels: usize) -> Vec<[f64; N]> {
+    let mut totals = vec![[0.0; N]; channels];
+    for run in runs {
+        for (total, run) in totals.iter_mut().zip(run) {
+            for (total, &run) in total.iter_mut().zip(run) {
+                *total += f64::from(run);
             }
         }
     }
     totals
 }
 
-/// Mean and variance of every channel. Places without a picture must hold zeros.
-pub fn statistics(z: &Raw, pictures: Pictures) -> Vec<Statistics> {
-    let count = (pictures.0 * z.size.height * z.size.width) as f64;
-    let sums = channel_sums(z.size, pictures.groups() * z.size.height, |row, at, _| {
-        let z = &z.row(row)[at];
-        [*z, map1(z, |z| z * z)]
-    });
-    sums.into_iter()
+/// A run's sum and sum of squares for each channel. Places without a picture must hold zeros.
+pub fn moments(lines: &[Floats], channels: usize) -> Vec<[f32; 2]> {
+    pixel_sums(
+        lines.len() / channels,
+        channels,
+        #[inline(always)]
+        |at, _| [lines[at], map2(&lines[at], &lines[at], |a, b| a * b)],
+    )
+}
+
+/// Mean and variance of every channel, from the [`moments`] of all runs of a map.
+pub fn statistics(runs: &[Vec<[f32; 2]>], size: Size, pictures: Pictures) -> Vec<Statistics> {
+    let count = (pictures.0 * size.height * size.width) as f64;
+    total(runs, size.channels)
+        .into_iter()
         .map(|[sum, squares]| {
             let mean = sum / count;
             Statistics { mean: mean as f32, variance: (squares / count - mean * mean).max(0.0) as f32 }
@@ -207,8 +218,9 @@ pub fn pool(z: &Raw, lines: &[Line], pictures: Pictures, map: &mut Map) {
         |row, pixel, channel| {
             let at = 2 * pixel * channels + channel;
             let (upper, lower) = (z.row(2 * row), z.row(2 * row + 1));
-            let square = [&upper[at], &upper[at + channels], &lower[at], &lower[at + channels]];
-            let [a, b, c, d] = square.map(|z| relu(z, lines[channel]));
+            let (line, right) = (lines[channel], at + channels);
+            let (a, b) = (relu(&upper[at], line), relu(&upper[right], line));
+            let (c, d) = (relu(&lower[at], line), relu(&lower[right], line));
             map2(&map2(&a, &b, f32::max), &map2(&c, &d, f32::max), f32::max)
         },
     );
@@ -229,30 +241,36 @@ pub fn unpool(grad: &Raw, z: &Raw, lines: &[Line], to: &mut Raw) {
             || {
                 let (upper, lower) = (z.row(2 * row), z.row(2 * row + 1));
                 let (to_upper, to_lower) = to.split_at_mut(row_lines);
-                for (at, grad) in grad.row(row).iter().enumerate() {
-                    let channel = at % channels;
-                    let left = (at - channel) * 2 + channel;
+                let grad = grad.row(row).chunks_exact(channels).enumerate();
+                let grad = grad.flat_map(|(pixel, grad)| {
+                    grad.iter().enumerate().map(move |(channel, grad)| (pixel, channel, grad))
+                });
+                for (pixel, channel, grad) in grad {
+                    let left = 2 * pixel * channels + channel;
                     let right = left + channels;
                     let line = lines[channel];
-                    let [a, b, c, d] =
-                        [&upper[left], &upper[right], &lower[left], &lower[right]].map(|z| relu(z, line));
+                    let (a, b) = (relu(&upper[left], line), relu(&upper[right], line));
+                    let (c, d) = (relu(&lower[left], line), relu(&lower[right], line));
                     let greatest = map2(&map2(&a, &b, f32::max), &map2(&c, &d, f32::max), f32::max);
                     let mut rest = *grad;
-                    let mut share = |value: &Floats, to: &mut Floats| {
-                        for lane in 0..PICTURES {
-                            let share = if value.0[lane] == greatest.0[lane] { rest.0[lane] } else { 0.0 };
-                            to.0[lane] += share;
-                            rest.0[lane] -= share;
-                        }
-                    };
-                    share(&a, &mut to_upper[left]);
-                    share(&b, &mut to_upper[right]);
-                    share(&c, &mut to_lower[left]);
-                    share(&d, &mut to_lower[right]);
+                    share(&a, &greatest, &mut rest, &mut to_upper[left]);
+                    share(&b, &greatest, &mut rest, &mut to_upper[right]);
+                    share(&c, &greatest, &mut rest, &mut to_lower[left]);
+                    share(&d, &greatest, &mut rest, &mut to_lower[right]);
                 }
             },
         );
     });
+}
+
+/// Adds what is left of a gradient where a value is the greatest, and leaves nothing of it there.
+#[inline(always)]
+fn share(value: &Floats, greatest: &Floats, rest: &mut Floats, to: &mut Floats) {
+    for lane in 0..PICTURES {
+        let share = if value.0[lane] == greatest.0[lane] { rest.0[lane] } else { 0.0 };
+        to.0[lane] += share;
+        rest.0[lane] -= share;
+    }
 }
 
 /// The gradients of scale and shift, and that of a normalization's input as a map.
@@ -264,18 +282,23 @@ pub fn normalise_gradient(
     map: &mut Map,
 ) -> Vec<[f32; 2]> {
     let count = (pictures.0 * z.size.height * z.size.width) as f32;
-    let channels = z.size.channels;
-    let sums = channel_sums(
-        z.size,
-        pictures.groups() * z.size.height,
-        #[inline(always)]
-        |row, at, channel| {
-            let z = &z.row(row)[at];
-            let passed = passed(&grad.row(row)[at], z, lines[channel]);
-            [passed, map2(&passed, z, |g, z| g * z)]
-        },
-    );
-    let gradients: Vec<[f32; 2]> = sums
+    let (size, channels) = (z.size, z.size.channels);
+    let rows: Vec<Vec<[f32; 2]>> = (0..pictures.groups() * z.size.height)
+        .into_par_iter()
+        .map(|row| {
+            let (grad, z) = (grad.row(row), z.row(row));
+            pixel_sums(
+                size.width,
+                channels,
+                #[inline(always)]
+                |at, channel| {
+                    let passed = passed(&grad[at], &z[at], lines[channel]);
+                    [passed, map2(&passed, &z[at], |g, z| g * z)]
+                },
+            )
+        })
+        .collect();
+    let gradients: Vec<[f32; 2]> = total(&rows, channels)
         .iter()
         .zip(statistics)
         .map(|(&[shift, product], statistics)| {
