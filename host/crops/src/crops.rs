@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use shared::{Image, LabelImage, Planes, Scaling, area_weighted_median_diameter};
 
 use super::colour::{ColourAugmentation, Light, augment_colour, normal};
-use super::crowding::crowd;
+use super::copy_paste::copy_paste;
 use super::targets::{CropNuclei, NucleusMaps};
 use patch::{Patch, reflect};
 
@@ -148,7 +148,7 @@ pub fn cut(picture: &TrainingPicture, side: usize, augmentation: &Augmentation, 
     let mut image_chw = map.sample_image(picture, side);
     let mut nuclei = map.sample_nuclei(picture, side);
     if rng.random_bool(augmentation.touching) {
-        crowd(&mut image_chw, &mut nuclei, side, rng);
+        copy_paste(&mut image_chw, &mut nuclei, side, rng);
     }
     augment_colour(&mut image_chw, side, picture.light, &augmentation.colour, rng);
     let (targets_chw, weight_chw) = nuclei.targets();
@@ -170,27 +170,27 @@ pub fn whole(picture: &TrainingPicture, side: usize) -> Crop {
     Crop { image_chw, targets_chw: (0..area).map(nucleus).collect(), weight_chw: vec![1.0; area] }
 }
 
-/// Where the pixels of a crop lie in its picture: `source = centre + step (turn (pixel - middle + bend))`.
+/// Where the pixels of a crop lie in its picture: `source = centre + step (turn (pixel - middle + elastic))`.
 struct Placement {
     centre: [f32; 2],
     /// Source pixels for one of the crop, along the picture's x and y.
     step: [f32; 2],
     /// Rotation and mirroring, row-major.
     turn: [f32; 4],
-    bend: Bend,
+    elastic: ElasticDeformation,
 }
 
 /// How far the pixels of a crop are moved before they are placed: smooth waves along rows and columns,
 /// each of which moves both coordinates (an elastic deformation of few terms).
 #[derive(Debug, Default)]
-struct Bend {
+struct ElasticDeformation {
     /// For each column, x and y, px. Empty where nothing is bent.
     columns: Vec<[f32; 2]>,
     /// For each row, likewise.
     rows: Vec<[f32; 2]>,
 }
 
-impl Bend {
+impl ElasticDeformation {
     fn draw(side: usize, rng: &mut StdRng) -> Self {
         let mut waves = || {
             let mut wave = || {
@@ -235,8 +235,8 @@ impl Placement {
         let step = [step * stretch, step / stretch];
         let centre = draw_centre(picture, side, step, augmentation.on_nuclei, rng);
         let bent = rng.random_bool(augmentation.elastic);
-        let bend = if bent { Bend::draw(side, rng) } else { Bend::default() };
-        Self { centre, step, turn, bend }
+        let elastic = if bent { ElasticDeformation::draw(side, rng) } else { ElasticDeformation::default() };
+        Self { centre, step, turn, elastic }
     }
 
     /// The places of a crop's pixels, row by row, in pixels of the crop before it was turned and bent, the middle
@@ -245,7 +245,7 @@ impl Placement {
         let middle = side as f32 / 2.0;
         let [a, b, c, d] = self.turn;
         (0..side * side).map(move |i| {
-            let [bend_u, bend_v] = self.bend.at(i % side, i / side);
+            let [bend_u, bend_v] = self.elastic.at(i % side, i / side);
             let u = (i % side) as f32 + 0.5 - middle + bend_u;
             let v = (i / side) as f32 + 0.5 - middle + bend_v;
             [a * u + b * v, c * u + d * v]

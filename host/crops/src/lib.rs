@@ -3,8 +3,8 @@
 //! A crate of its own, because it computes for every crop and is fully optimized, while the training crate is not.
 
 mod colour;
+mod copy_paste;
 mod crops;
-mod crowding;
 mod targets;
 
 pub use colour::ColourAugmentation;

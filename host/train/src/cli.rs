@@ -87,4 +87,16 @@ mod tests {
             assert!(parse_examples(command) > 0, "{} has no example", command.get_name());
         }
     }
+
+    #[test]
+    fn earlier_flags_stay_valid() {
+        for words in [
+            "train --data x --averaging 0.99 --front",
+            "quantize --form weights",
+            "quantize --form integer --ranges percentile --calibration 8",
+        ] {
+            let parsed = Cli::try_parse_from(["nuclei-train"].into_iter().chain(words.split(' ')));
+            assert!(parsed.is_ok(), "{words}: {}", parsed.unwrap_err());
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub struct TrainConfig {
     /// How it changes over the run.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Share of the old average in the running average of the weights, 0 to below 1.
+    /// Decay of the exponential moving average of the weights, 0 to below 1.
     pub averaging: f64,
     /// Random seed of weights, split and crops.
     pub seed: u64,

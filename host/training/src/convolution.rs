@@ -18,7 +18,7 @@ pub fn conv3x3<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<
 ///
 /// # Shapes
 /// `x` is `[n, in, h, w]`, `weight` `[out, in, 2, 2]`, the result `[n, out, h / 2, w / 2]`.
-pub fn halved<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub fn downsample_conv<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     let [output, input, _, _] = weight.dims();
     pointwise(tensor(B::space_to_depth(primitive(x))), weight.reshape([output, input * 4, 1, 1]))
 }
@@ -27,7 +27,7 @@ pub fn halved<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B
 ///
 /// # Shapes
 /// `x` is `[n, in, h, w]`, `weight` `[in, out, 2, 2]`, the result `[n, out, 2 h, 2 w]`.
-pub fn doubled<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub fn upsample_conv<B: TrainingOps>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     let [input, output, _, _] = weight.dims();
     let weight = weight.reshape([input, output * 4]).swap_dims(0, 1).reshape([output * 4, input, 1, 1]);
     tensor(B::depth_to_space(primitive(pointwise(x, weight))))
@@ -51,7 +51,9 @@ mod tests {
     use burn::tensor::module::{conv_transpose2d, conv2d};
     use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-    use super::super::reference::convolution::{depth_to_space, padded, space_to_depth, weight_gradient};
+    use super::super::reference::convolution::{
+        conv3x3 as reference_conv3x3, depth_to_space, space_to_depth, weight_gradient,
+    };
     use super::*;
 
     type Cpu = Autodiff<Flex>;
@@ -94,7 +96,7 @@ mod tests {
         let grad = random([2, 3, 6, 8], 2.2).inner();
         let own = tensor(Flex::conv3x3_weight_gradient(primitive(x.clone()), primitive(grad.clone())));
         assert_close(weight_gradient(x.clone(), grad), own, "weight gradients");
-        assert_close(padded(x.clone(), weight.clone()), conv3x3(x.clone(), weight), "3x3");
+        assert_close(reference_conv3x3(x.clone(), weight.clone()), conv3x3(x.clone(), weight), "3x3");
         let own = tensor(Flex::depth_to_space(primitive(x.clone())));
         assert_close(depth_to_space(x.clone()), own, "depth to space");
         let own = tensor(Flex::space_to_depth(primitive(x.clone())));
@@ -103,15 +105,15 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_burns_own() {
-        compare("3x3", [[2, 5, 6, 7], [4, 5, 3, 3]], conv3x3, padded);
-        compare("3x3 of one pixel", [[1, 2, 1, 1], [3, 2, 3, 3]], conv3x3, padded);
-        compare("2x2 stride 2", [[2, 3, 6, 4], [5, 3, 2, 2]], halved, |x, w| {
+        compare("3x3", [[2, 5, 6, 7], [4, 5, 3, 3]], conv3x3, reference_conv3x3);
+        compare("3x3 of one pixel", [[1, 2, 1, 1], [3, 2, 3, 3]], conv3x3, reference_conv3x3);
+        compare("2x2 stride 2", [[2, 3, 6, 4], [5, 3, 2, 2]], downsample_conv, |x, w| {
             conv2d(x, w, None, ConvOptions::new([2, 2], [0, 0], [1, 1], 1))
         });
         compare("1x1", [[2, 3, 6, 4], [5, 3, 1, 1]], pointwise, |x, w| {
             conv2d(x, w, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1))
         });
-        compare("2x2 transposed", [[2, 3, 4, 5], [3, 4, 2, 2]], doubled, |x, w| {
+        compare("2x2 transposed", [[2, 3, 4, 5], [3, 4, 2, 2]], upsample_conv, |x, w| {
             conv_transpose2d(x, w, None, ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1))
         });
     }

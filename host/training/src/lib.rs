@@ -4,21 +4,20 @@
 //! compile; its result is a [`Graph`](host_modelling::Graph).
 
 mod ablation;
-mod average;
 mod backend;
 mod bootstrap;
 mod checkpoint;
 mod config;
 mod convolution;
 mod cpu;
-mod finish;
+mod ema;
 mod first_network;
-mod front;
 mod golden_scene;
 mod loss;
-mod material;
 mod normalisation;
 mod ops;
+mod package_model;
+mod pareto;
 mod pooling;
 mod precision;
 mod recipe;
@@ -31,6 +30,7 @@ mod split;
 #[cfg(test)]
 mod stored_run;
 mod throughput;
+mod training_data;
 mod unet;
 mod validation;
 
@@ -40,9 +40,8 @@ pub use backend::cuda::{PROBE_COMMAND, compute_on_cuda};
 pub use backend::{Backend, BackendChoice};
 pub use bootstrap::{Interval, bootstrap};
 pub use config::{DataSource, SampleBy, TrainConfig, WeightsFile};
-pub use finish::{FinishedModel, ScoredFile, finish, tuned_draft};
 pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
-pub use material::{Material, TypedSamples};
+pub use package_model::{FinishedModel, ScoredFile, package_model, tuned_draft};
 pub use precision::PrecisionChoice;
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;
@@ -50,6 +49,7 @@ pub use schedule::Schedule;
 pub use session::{Limits, Outcome, Session};
 pub use split::SplitBy;
 pub use throughput::{Throughput, ThroughputConfig};
+pub use training_data::{TrainingData, TypedSamples};
 pub use training_kernels::Precision;
 pub use unet::{AdoptError, Encoder, EncoderWeightsError, Skips, Stem, UnetConfig};
 pub use validation::{Tuner, ValidationError, ValidationPicture};

@@ -8,7 +8,7 @@ use burn::tensor::ops::FloatTensor;
 use training_kernels::EPSILON;
 
 use super::ops::TrainingOps;
-use super::reference::normalisation::{gather, spread};
+use super::reference::normalisation::{broadcast_channels, sum_over_rows};
 use super::reference::{primitive, tensor};
 
 /// Share of a batch's statistics in the running ones.
@@ -59,7 +59,7 @@ impl<B: TrainingOps> NormRelu<B> {
             let [n, c, h, w] = x.dims();
             let factor = self.scale.val() / (self.variance.value() + EPSILON).sqrt();
             let offset = self.shift.val() - self.mean.value() * factor.clone();
-            let y = x.reshape([n * c, h * w]) * spread(factor, n) + spread(offset, n);
+            let y = x.reshape([n * c, h * w]) * broadcast_channels(factor, n) + broadcast_channels(offset, n);
             return relu(y).reshape([n, c, h, w]);
         }
         let normalised = B::normalise(primitive(x), primitive(self.scale.val()), primitive(self.shift.val()));
@@ -83,11 +83,11 @@ impl<B: TrainingOps> NormRelu<B> {
         let [n, c, h, w] = x.dims();
         let count = (n * h * w) as f64;
         let rows = x.reshape([n * c, h * w]).detach();
-        let mean = gather(rows.clone(), n) / count;
-        let centred = rows.clone() - spread(mean.clone(), n);
+        let mean = sum_over_rows(rows.clone(), n) / count;
+        let centred = rows.clone() - broadcast_channels(mean.clone(), n);
         self.mean.update(mean);
-        self.variance.update(gather(centred.clone() * centred, n) / count);
-        relu(rows + spread(self.shift.val().detach(), n)).reshape([n, c, h, w])
+        self.variance.update(sum_over_rows(centred.clone() * centred, n) / count);
+        relu(rows + broadcast_channels(self.shift.val().detach(), n)).reshape([n, c, h, w])
     }
 
     /// After a pass that measured: the same function as adding the shift was, with normalisation.

@@ -21,7 +21,7 @@ use super::reference::{
 pub trait TrainingOps: Backend {
     /// As [`conv3x3`](super::convolution::conv3x3).
     fn conv3x3(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        primitive(convolution::padded(tensor::<Self, 4>(x), tensor(weight)))
+        primitive(convolution::conv3x3(tensor::<Self, 4>(x), tensor(weight)))
     }
 
     /// The gradient of a 3x3 weight, `[out, in, 3, 3]`, from the input and the result's gradient.
@@ -211,8 +211,8 @@ impl<B: TrainingOps> Backward<B, 2> for Conv3x3Gradient {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         if let Some(node) = x_node {
-            let turned = primitive(convolution::turned(tensor::<B, 4>(weight)));
-            grads.register::<B>(node.id, B::conv3x3(grad.clone(), turned));
+            let flipped = primitive(convolution::flip_transpose(tensor::<B, 4>(weight)));
+            grads.register::<B>(node.id, B::conv3x3(grad.clone(), flipped));
         }
         if let Some(node) = weight_node {
             grads.register::<B>(node.id, B::conv3x3_weight_gradient(x, grad));

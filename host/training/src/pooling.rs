@@ -9,7 +9,7 @@ use super::reference::{primitive, tensor};
 ///
 /// # Shapes
 /// `[n, c, h, w]` to `[n, c, h / 2, w / 2]`.
-pub fn halved_by_max<B: TrainingOps>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+pub fn max_pool_2x2<B: TrainingOps>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     tensor(B::max_pool(primitive(x)))
 }
 
@@ -32,7 +32,7 @@ mod tests {
             Tensor::<Cpu, 4>::from_data(TensorData::new(values, shape), &Default::default())
         };
         let burns = |x: Tensor<Cpu, 4>| max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
-        let results = [halved_by_max as fn(_) -> _, burns].map(|pool| {
+        let results = [max_pool_2x2 as fn(_) -> _, burns].map(|pool| {
             let x = values(0.2, shape).require_grad();
             let y = pool(x.clone());
             let grads = (y.clone() * values(4.0, y.dims())).sum().backward();

@@ -16,7 +16,7 @@ use training_kernels::Precision;
 
 use super::checkpoint;
 use super::config::TrainConfig;
-use super::finish::FinishedModel;
+use super::package_model::FinishedModel;
 use super::schedule::Schedule;
 use super::validation::ValidationPicture;
 

@@ -14,9 +14,9 @@ use host_modelling::{Encoding, Graph, export_model};
 use indicatif::HumanDuration;
 use shared::SetScore;
 
-use super::average::{blend, share_kept};
 use super::checkpoint::{self, CheckpointError, CheckpointWeights, Position, Restored};
 use super::config::{StepShape, TrainConfig};
+use super::ema::{ema_decay, ema_update};
 use super::first_network::first_network;
 use super::golden_scene::golden_scene;
 use super::loss::segmentation_loss;
@@ -114,8 +114,8 @@ impl Session<'_> {
                     step(self.config.step_shape(), weights.model, &mut optimizer, batch, rate, device);
                 unread.push(loss);
                 position.steps += 1;
-                let keep = share_kept(position.steps, self.config.averaging);
-                weights.average = blend(weights.average, &weights.model.valid(), keep);
+                let decay = ema_decay(position.steps, self.config.averaging);
+                weights.average = ema_update(weights.average, &weights.model.valid(), decay);
                 progress.advance(1);
                 let epoch_ends = position.steps.is_multiple_of(epoch_steps);
                 let over = self.limits.most.is_some_and(|most| start.elapsed() >= most);

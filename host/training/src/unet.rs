@@ -8,7 +8,7 @@ mod adopt;
 mod encoded;
 mod encoder;
 mod resnet;
-mod walk;
+mod to_graph;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -24,10 +24,10 @@ pub use resnet::EncoderWeightsError;
 
 use std::path::Path;
 
-use super::convolution::{conv3x3, doubled, halved, pointwise};
+use super::convolution::{conv3x3, downsample_conv, pointwise, upsample_conv};
 use super::normalisation::{NormPass, NormRelu};
 use super::ops::{NetworkResult, TrainingOps};
-use super::reference::normalisation::spread;
+use super::reference::normalisation::broadcast_channels;
 use super::reference::{primitive, tensor};
 use encoded::Encoded;
 use encoder::{EncoderModule, Plain};
@@ -254,7 +254,7 @@ impl<B: TrainingOps> ConvNorm<B> {
     fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
         let weight = self.weight.val();
         let y = match self.kernel {
-            KernelSize::Halving => halved(x, weight),
+            KernelSize::Halving => downsample_conv(x, weight),
             KernelSize::Keeping => conv3x3(x, weight),
         };
         self.norm.forward(y, pass)
@@ -273,7 +273,7 @@ impl<B: TrainingOps> UpNorm<B> {
     /// # Shapes
     /// `[n, in, h, w]` to `[n, out, 2 h, 2 w]`.
     fn forward(&self, x: Tensor<B, 4>, pass: NormPass) -> Tensor<B, 4> {
-        self.norm.forward(doubled(x, self.weight.val()), pass)
+        self.norm.forward(upsample_conv(x, self.weight.val()), pass)
     }
 }
 
@@ -370,10 +370,10 @@ impl<B: TrainingOps> Unet<B> {
         }
         let logits = match self.config.stem {
             Stem::Full => pointwise(x, self.head.val()),
-            Stem::Half => doubled(x, self.head.val()),
+            Stem::Half => upsample_conv(x, self.head.val()),
         };
         let [n, c, h, w] = logits.dims();
-        (logits.reshape([n * c, h * w]) + spread(self.head_bias.val(), n)).reshape([n, c, h, w])
+        (logits.reshape([n * c, h * w]) + broadcast_channels(self.head_bias.val(), n)).reshape([n, c, h, w])
     }
 }
 

@@ -67,10 +67,7 @@ impl FrameText {
             diameter,
             confluence: format!("{:.1} %", 100.0 * record.confluence),
             frame,
-            speed: format!(
-                "{frames_per_second:.1} frames/s, network {:.0} ms",
-                record.stages_ms.network
-            ),
+            speed: format!("{frames_per_second:.1} frames/s, network {:.0} ms", record.stages_ms.network),
         }
     }
 }

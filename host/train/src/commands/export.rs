@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use host_console::{Exit, Failure, threads_or_all};
-use host_training::{RunFolder, RunWeights, finish, network_of};
+use host_training::{RunFolder, RunWeights, network_of, package_model};
 
 use super::train::{Weights, reopen, write_model};
 
@@ -60,7 +60,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     config.nucleus_px = args.nucleus_px.unwrap_or(config.nucleus_px);
     let graph = network_of(&config, &folder, args.of)?;
     let threads = threads_or_all(args.threads);
-    let material = config.material(&dataset, threads)?;
-    let model = finish(&graph, &config, args.weights.into(), &material.validation, threads)?;
+    let training_data = config.training_data(&dataset, threads)?;
+    let model = package_model(&graph, &config, args.weights.into(), &training_data.validation, threads)?;
     write_model(&model, &args.out)
 }

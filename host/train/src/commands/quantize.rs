@@ -13,7 +13,7 @@ use host_modelling::{
     RangeMethod, TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
 };
 use host_training::{
-    Material, RunFolder, RunWeights, ScoredFile, TrainConfig, ValidationPicture, network_of, tuned_draft,
+    RunFolder, RunWeights, ScoredFile, TrainConfig, TrainingData, ValidationPicture, network_of, tuned_draft,
 };
 use serde::Serialize;
 use shared::{MANIFEST_KEY, Manifest, SetScore, encode_picture_png};
@@ -22,9 +22,9 @@ use super::train::{reopen, settings_by_default};
 
 const EXAMPLES: &str = "Examples:
   nuclei-host quantize --run nuclei-run
-  nuclei-host quantize --run nuclei-run --form integer --out nuclei-integer.onnx
-  nuclei-host quantize --run nuclei-run --form integer --ranges percentile --calibration 200
-  nuclei-host quantize --model nuclei.onnx --data stage1_train.zip --form integer --out nuclei-integer.onnx";
+  nuclei-host quantize --run nuclei-run --mode full-integer --out nuclei-integer.onnx
+  nuclei-host quantize --run nuclei-run --mode full-integer --calibration-method percentile --calibration-tiles 200
+  nuclei-host quantize --model nuclei.onnx --data stage1_train.zip --mode full-integer --out nuclei-integer.onnx";
 
 /// Quantize a trained network to int8, report the loss in accuracy, and fail if it exceeds the limit.
 ///
@@ -54,17 +54,17 @@ pub struct QuantizeArgs {
     #[arg(long, default_value = "nuclei.onnx")]
     out: PathBuf,
     /// What to quantize
-    #[arg(long, value_enum, default_value = "weights")]
-    form: QuantizationMode,
+    #[arg(long, alias = "form", value_enum, default_value = "weight-only")]
+    mode: QuantizationMode,
     /// Which of the run's weights
     #[arg(long, value_enum, default_value = "best", conflicts_with = "model")]
     of: RunWeights,
     /// How to choose activation ranges [default: try all, and take the one with the best maps]
-    #[arg(long, value_enum)]
-    ranges: Option<RangeMethod>,
+    #[arg(long, alias = "ranges", value_enum)]
+    calibration_method: Option<RangeMethod>,
     /// Training tiles to take ranges from; a quarter as many are used to compare methods
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=10_000))]
-    calibration: u64,
+    #[arg(long, alias = "calibration", default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=10_000))]
+    calibration_tiles: u64,
     /// Layers that may stay float, noisiest first, if the limit is exceeded otherwise
     #[arg(long, default_value_t = 2)]
     keep_float: usize,
@@ -81,8 +81,10 @@ pub struct QuantizeArgs {
 #[serde(rename_all = "snake_case")]
 enum QuantizationMode {
     /// Weights only; they are expanded to float when loaded.
+    #[value(name = "weight-only", alias = "weights")]
     Weights,
     /// Weights and activations; convolutions run in integers, several times faster on a station.
+    #[value(name = "full-integer", alias = "integer")]
     Integer,
 }
 
@@ -121,23 +123,23 @@ impl Rounding {
 /// [`Failure`].
 pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     let threads = threads_or_all(args.threads);
-    let QuantizationJob { config, graph, material, mut draft, report_folder } = match &args.model {
+    let QuantizationJob { config, graph, training_data, mut draft, report_folder } = match &args.model {
         Some(model) => QuantizationJob::of_model(model, args, threads)?,
         None => QuantizationJob::of_run(args, threads)?,
     };
-    let validation = &material.validation;
+    let validation = &training_data.validation;
     let float = ScoredFile::of(&graph, &draft, Encoding::F32, validation, threads)?;
     draft.scores.float = float.mean();
 
-    let tiles = tiles(&config, &material, args.calibration);
+    let tiles = tiles(&config, &training_data, args.calibration_tiles);
     let (compared, calibrated) = tiles.split_at(tiles.len() / 5);
-    let ChosenRanges { ranges, map_rms } = match args.form {
+    let ChosenRanges { ranges, map_rms } = match args.mode {
         QuantizationMode::Weights => ChosenRanges::default(),
-        QuantizationMode::Integer => choose_ranges(&graph, args.ranges, calibrated, compared)?,
+        QuantizationMode::Integer => choose_ranges(&graph, args.calibration_method, calibrated, compared)?,
     };
     let mut kept = BTreeSet::new();
     let (rounding, file, layers, verdict) = loop {
-        let rounding = match args.form {
+        let rounding = match args.mode {
             QuantizationMode::Weights => Rounding::Weights,
             QuantizationMode::Integer => Rounding::Integer(IntegerPlan::new(&graph, &ranges, kept.clone())),
         };
@@ -158,7 +160,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     draft.scores.int8 = file.mean();
     let finished = ScoredFile::of(&graph, &draft, rounding.encoding(), &[], threads)?.onnx;
     let report = QuantizationReport {
-        form: args.form,
+        form: args.mode,
         map_rms,
         layers,
         float_bytes: float.onnx.len(),
@@ -186,7 +188,7 @@ struct QuantizationJob {
     config: TrainConfig,
     /// Without batch normalization.
     graph: Graph,
-    material: Material,
+    training_data: TrainingData,
     draft: ModelDraft,
     report_folder: PathBuf,
 }
@@ -196,9 +198,9 @@ impl QuantizationJob {
         let folder = RunFolder::new(&args.run);
         let (config, dataset) = reopen(&folder, args.data.as_deref())?;
         let graph = network_of(&config, &folder, args.of)?.fold_batch_norm();
-        let material = config.material(&dataset, threads)?;
-        let draft = tuned_draft(&graph, &config, &material.validation, threads)?;
-        Ok(Self { config, graph, material, draft, report_folder: folder.path().join("quantization") })
+        let training_data = config.training_data(&dataset, threads)?;
+        let draft = tuned_draft(&graph, &config, &training_data.validation, threads)?;
+        Ok(Self { config, graph, training_data, draft, report_folder: folder.path().join("quantization") })
     }
 
     fn of_model(path: &Path, args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
@@ -221,16 +223,16 @@ impl QuantizationJob {
                 format!("the input scaling of {} differs from that of nuclei-host train", path.display());
             return Err(Failure::usage(problem, "quantize it from its run (--run)"));
         }
-        let material = config.material(&dataset, threads)?;
-        Ok(Self { config, graph, material, draft, report_folder: path.with_extension("quantization") })
+        let training_data = config.training_data(&dataset, threads)?;
+        Ok(Self { config, graph, training_data, draft, report_folder: path.with_extension("quantization") })
     }
 }
 
 /// Tiles of training images as a station would cut them: `count` for ranges and, before them, a quarter as many to
 /// compare maps on.
-fn tiles(config: &TrainConfig, material: &Material, count: u64) -> Vec<Vec<f32>> {
+fn tiles(config: &TrainConfig, training_data: &TrainingData, count: u64) -> Vec<Vec<f32>> {
     let deployed = config.as_deployed();
-    (0..count + count / 4).map(|index| material.sampler.crop(&deployed, index).image_chw).collect()
+    (0..count + count / 4).map(|index| training_data.sampler.crop(&deployed, index).image_chw).collect()
 }
 
 /// The ranges of activations.

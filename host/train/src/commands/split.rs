@@ -190,9 +190,9 @@ mod tests {
             let rule = Rule { bad: BadTruth::Refuse, by, share: 0.2, seed };
             let (held, indices) = held_back(&dataset, rule, threads).unwrap();
             let run = TrainConfig { seed, split_by: by, ..run.clone() };
-            let material = run.material(&dataset, threads).unwrap();
+            let training_data = run.training_data(&dataset, threads).unwrap();
             let validated: Vec<String> =
-                material.validation.into_iter().map(|picture| picture.name).collect();
+                training_data.validation.into_iter().map(|picture| picture.name).collect();
             assert_eq!(held.pictures, validated);
             assert_eq!((held.of, held.types.values().sum::<usize>()), (20, 4));
             assert!(indices.iter().zip(&held.pictures).all(|(&at, name)| dataset.name(at) == name));

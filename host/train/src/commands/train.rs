@@ -1,6 +1,6 @@
 //! `nuclei-host train`: trains a model on a data set.
 
-mod front_plot;
+mod pareto_plot;
 mod series;
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
     Augmentation, BackendChoice, ColourAugmentation, DataSource, Encoder, FinishedModel, Focus, Limits,
     Outcome, Precision, PrecisionChoice, Recipe, RunFolder, SampleBy, Schedule, Session, SplitBy, Switch,
-    TrainConfig, WeightsFile, finish,
+    TrainConfig, WeightsFile, package_model,
 };
 use shared::SetScore;
 
@@ -56,7 +56,7 @@ pub struct TrainArgs {
     /// Continue the run in this folder with its own settings
     #[arg(long, conflicts_with_all = [
         "epochs", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions", "batch", "crop", "learning_rate",
-        "averaging", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad", "more_data",
+        "ema_decay", "preset", "seed", "validation", "validate_every", "epoch_crops", "augment", "skip_bad", "more_data",
         "from", "held_rate", "split_by", "hold_back", "precision",
     ])]
     resume: bool,
@@ -98,8 +98,8 @@ pub struct TrainArgs {
     #[arg(long)]
     held_rate: bool,
     /// Decay of the exponential moving average of the weights (the averaged weights are exported)
-    #[arg(long, default_value_t = 0.999)]
-    averaging: f64,
+    #[arg(long, alias = "averaging", default_value_t = 0.999)]
+    ema_decay: f64,
     /// Random seed of weights, split and crops
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -120,10 +120,10 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "preset")]
     ablate: bool,
     /// Train networks of several sizes and the tutorial, and plot score against cost; writes no model file
-    #[arg(long, conflicts_with_all = [
+    #[arg(long, alias = "front", conflicts_with_all = [
         "preset", "ablate", "encoder", "encoder_weights", "width", "depth", "stem", "skips", "decoder_convolutions",
     ])]
-    front: bool,
+    pareto: bool,
     /// Skip images without usable ground truth, and list them
     #[arg(long)]
     skip_bad: bool,
@@ -193,7 +193,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         eprintln!("caution: {caution}");
     }
     let threads = threads_or_all(args.threads);
-    let material = config.material(&dataset, threads)?;
+    let training_data = config.training_data(&dataset, threads)?;
     // Only now, so that a rejected data set does not start a run; of one that is resumed, for what earlier versions left
     // out of its settings.
     folder.save_config(&config)?;
@@ -203,19 +203,19 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         config.gmac()?,
         backend.name(),
         config.precision.name(),
-        material.training_count,
-        material.validation.len()
+        training_data.training_count,
+        training_data.validation.len()
     ))?;
-    if args.ablate || args.front {
-        let (config, folder, dataset, material) = (&config, &folder, &dataset, &material);
-        let series = Series { config, folder, dataset, material, backend, threads };
-        return if args.front { series.front() } else { series.ablate() };
+    if args.ablate || args.pareto {
+        let (config, folder, dataset, training_data) = (&config, &folder, &dataset, &training_data);
+        let series = Series { config, folder, dataset, training_data, backend, threads };
+        return if args.pareto { series.pareto() } else { series.ablate() };
     }
     let session = Session {
         config: &config,
         folder: &folder,
-        sampler: &material.sampler,
-        validation: &material.validation,
+        sampler: &training_data.sampler,
+        validation: &training_data.validation,
         threads,
         stop: interrupt::flag()?,
         limits: Limits {
@@ -230,8 +230,9 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
             Err(Failure::failed(problem, next))
         }
         Outcome::Finished(graph) => {
-            let model = finish(&graph, &config, args.weights.into(), &material.validation, threads)?;
-            folder.save_report(&model, &material.validation)?;
+            let model =
+                package_model(&graph, &config, args.weights.into(), &training_data.validation, threads)?;
+            folder.save_report(&model, &training_data.validation)?;
             write_model(&model, &args.out)
         }
     }
@@ -292,7 +293,7 @@ fn settings(args: &TrainArgs, data: &Path) -> Result<(TrainConfig, Dataset), Fai
         crop,
         learning_rate: args.learning_rate,
         schedule: if args.held_rate { Schedule::Held { cool_down: 0 } } else { Schedule::Cosine },
-        averaging: args.averaging,
+        averaging: args.ema_decay,
         seed: args.seed,
         validation_share: args.validation,
         split_by: args.split_by,
@@ -333,8 +334,8 @@ pub fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
 fn check(args: &TrainArgs) -> Result<(), Failure> {
     let problem = if !(args.learning_rate > 0.0 && args.learning_rate < 1.0) {
         "--learning-rate must be between 0 and 1"
-    } else if !(0.0..1.0).contains(&args.averaging) {
-        "--averaging must be 0 to below 1"
+    } else if !(0.0..1.0).contains(&args.ema_decay) {
+        "--ema-decay must be 0 to below 1"
     } else if !(0.0..1.0).contains(&args.validation) {
         "--validation must be 0 to below 1"
     } else if args.encoder_weights.is_some() && args.network.encoder != Encoder::Resnet50 {

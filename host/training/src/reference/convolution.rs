@@ -9,7 +9,7 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
 /// The weight of the convolution that makes the gradient of a [`conv3x3`]'s input out of that of its result.
-pub(crate) fn turned<B: Backend>(weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(crate) fn flip_transpose<B: Backend>(weight: Tensor<B, 4>) -> Tensor<B, 4> {
     weight.swap_dims(0, 1).flip([2, 3])
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn weight_gradient<B: Backend>(x: Tensor<B, 4>, grad: Tensor<B, 4>) -
     grad.matmul(places).sum_dim(0).reshape([output, 3, 3, input]).permute([0, 3, 1, 2])
 }
 
-pub(crate) fn padded<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(crate) fn conv3x3<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>) -> Tensor<B, 4> {
     conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
 }
 

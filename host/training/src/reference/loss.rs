@@ -5,7 +5,7 @@ use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
-use super::normalisation::{gather, spread};
+use super::normalisation::{broadcast_channels, sum_over_rows};
 use super::tensor;
 
 /// Logits with targets and weights, all `[n, c, h, w]`.
@@ -44,7 +44,7 @@ pub(crate) fn gradient<B: Backend>(grad: Tensor<B, 1>, input: LossTensors<B>, ma
     let rows = |x: Tensor<B, 4>| x.reshape([n * c, h * w]);
     let (p, truth, weight) = (rows(p), rows(truth), rows(weight));
     let entropy = weight * (p.clone() - truth.clone()) / (n * c * h * w) as f64;
-    let slope = truth * spread(with_truth, n) - spread(constant, n);
+    let slope = truth * broadcast_channels(with_truth, n) - broadcast_channels(constant, n);
     let dice = slope * p.clone() * (Tensor::ones_like(&p) - p);
     ((entropy - dice) * (grad / 2.0).reshape([1, 1])).reshape(shape)
 }
@@ -52,6 +52,6 @@ pub(crate) fn gradient<B: Backend>(grad: Tensor<B, 1>, input: LossTensors<B>, ma
 /// For each channel the sums of `p t` and of `p + t`, `[c]`.
 fn sums<B: Backend>(p: Tensor<B, 4>, truth: Tensor<B, 4>) -> (Tensor<B, 1>, Tensor<B, 1>) {
     let [n, c, h, w] = p.dims();
-    let by_channel = |x: Tensor<B, 4>| gather(x.reshape([n * c, h * w]), n);
+    let by_channel = |x: Tensor<B, 4>| sum_over_rows(x.reshape([n * c, h * w]), n);
     (by_channel(p.clone() * truth.clone()), by_channel(p + truth))
 }

@@ -31,11 +31,12 @@ pub(crate) fn normalise<B: Backend>(
     let [n, c, h, w] = x.dims();
     let count = (n * h * w) as f64;
     let x = x.reshape([n * c, h * w]);
-    let mean = gather(x.clone(), n) / count;
-    let centred = x - spread(mean.clone(), n);
-    let variance = gather(centred.clone() * centred.clone(), n) / count;
-    let standard = centred * spread(deviation(variance.clone()).recip(), n);
-    let y = relu(standard * spread(scale, n) + spread(shift, n)).reshape([n, c, h, w]);
+    let mean = sum_over_rows(x.clone(), n) / count;
+    let centred = x - broadcast_channels(mean.clone(), n);
+    let variance = sum_over_rows(centred.clone() * centred.clone(), n) / count;
+    let standard = centred * broadcast_channels(deviation(variance.clone()).recip(), n);
+    let y =
+        relu(standard * broadcast_channels(scale, n) + broadcast_channels(shift, n)).reshape([n, c, h, w]);
     Normalised { y: primitive(y), mean: primitive(mean), variance: primitive(variance) }
 }
 
@@ -49,13 +50,17 @@ pub(crate) fn gradients<B: Backend>(
     let [n, c, h, w] = grad.dims();
     let count = (n * h * w) as f64;
     let deviation = deviation(variance);
-    let standard = (x.reshape([n * c, h * w]) - spread(mean, n)) * spread(deviation.clone().recip(), n);
-    let stopped = (standard.clone() * spread(scale.clone(), n) + spread(shift, n)).lower_equal_elem(0.0);
+    let standard = (x.reshape([n * c, h * w]) - broadcast_channels(mean, n))
+        * broadcast_channels(deviation.clone().recip(), n);
+    let stopped = (standard.clone() * broadcast_channels(scale.clone(), n) + broadcast_channels(shift, n))
+        .lower_equal_elem(0.0);
     let grad = grad.reshape([n * c, h * w]).mask_fill(stopped, 0.0);
-    let dshift = gather(grad.clone(), n);
-    let dscale = gather(grad.clone() * standard.clone(), n);
-    let centred = grad - spread(dshift.clone() / count, n) - standard * spread(dscale.clone() / count, n);
-    let dx = (centred * spread(scale / deviation, n)).reshape([n, c, h, w]);
+    let dshift = sum_over_rows(grad.clone(), n);
+    let dscale = sum_over_rows(grad.clone() * standard.clone(), n);
+    let centred = grad
+        - broadcast_channels(dshift.clone() / count, n)
+        - standard * broadcast_channels(dscale.clone() / count, n);
+    let dx = (centred * broadcast_channels(scale / deviation, n)).reshape([n, c, h, w]);
     [primitive(dx), primitive(dscale), primitive(dshift)]
 }
 
@@ -64,13 +69,13 @@ fn deviation<B: Backend>(variance: Tensor<B, 1>) -> Tensor<B, 1> {
 }
 
 /// A channel's value for each of its rows: `[c]` to `[n c, 1]`.
-pub(crate) fn spread<B: Backend>(channels: Tensor<B, 1>, n: usize) -> Tensor<B, 2> {
+pub(crate) fn broadcast_channels<B: Backend>(channels: Tensor<B, 1>, n: usize) -> Tensor<B, 2> {
     let [c] = channels.dims();
     channels.reshape([1, c]).repeat_dim(0, n).reshape([n * c, 1])
 }
 
 /// The sum over a channel's rows: `[n c, m]` to `[c]`.
-pub(crate) fn gather<B: Backend>(rows: Tensor<B, 2>, n: usize) -> Tensor<B, 1> {
+pub(crate) fn sum_over_rows<B: Backend>(rows: Tensor<B, 2>, n: usize) -> Tensor<B, 1> {
     let c = rows.dims()[0] / n;
     rows.sum_dim(1).reshape([n, c]).sum_dim(0).reshape([c])
 }

@@ -9,7 +9,7 @@ use super::encoded::Encoded;
 use super::resnet::Resnet50;
 use crate::normalisation::NormPass;
 use crate::ops::TrainingOps;
-use crate::pooling::halved_by_max;
+use crate::pooling::max_pool_2x2;
 
 /// An encoder: feature maps of every level.
 #[derive(Module, Debug)]
@@ -46,7 +46,7 @@ impl<B: TrainingOps> Plain<B> {
         for (level, stage) in self.levels.iter().enumerate() {
             if level > 0 {
                 skips.push(x.clone());
-                x = halved_by_max(x);
+                x = max_pool_2x2(x);
             }
             x = stage.iter().fold(x, |x, conv| conv.forward(x, pass));
         }

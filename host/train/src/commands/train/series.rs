@@ -1,4 +1,4 @@
-//! Series of runs that differ in one setting: `--ablate` and `--front`.
+//! Series of runs that differ in one setting: `--ablate` and `--pareto`.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -6,11 +6,13 @@ use std::path::Path;
 
 use host_console::{Exit, Failure, interrupt, output, write_whole};
 use host_modelling::{Dataset, Encoding, Graph};
-use host_training::{Backend, Limits, Material, Outcome, RunFolder, Session, TrainConfig, finish, variants};
+use host_training::{
+    Backend, Limits, Outcome, RunFolder, Session, TrainConfig, TrainingData, package_model, variants,
+};
 use serde::Serialize;
 use shared::SetScore;
 
-use super::front_plot::{FrontRow, draw_front};
+use super::pareto_plot::{ParetoPoint, draw_pareto};
 
 /// A series of runs, each in its own folder within the series' folder. Finished runs are skipped, and stopped ones
 /// resumed.
@@ -19,7 +21,7 @@ pub(super) struct Series<'a> {
     pub folder: &'a RunFolder,
     pub dataset: &'a Dataset,
     /// The data set as the settings' own recipe reads it.
-    pub material: &'a Material,
+    pub training_data: &'a TrainingData,
     pub backend: Backend,
     pub threads: NonZeroUsize,
 }
@@ -41,7 +43,7 @@ impl Series<'_> {
         let mut done: Vec<Ablated> = Vec::new();
         for (variant, augmentation) in variants(self.config.augmentation, self.config.nucleus_px) {
             let config = TrainConfig { augmentation, ..self.config.clone() };
-            let (folder, _) = self.train(variant, &config, self.material)?;
+            let (folder, _) = self.train(variant, &config, self.training_data)?;
             let score = folder.load_epochs()?.into_iter().rev().find_map(|epoch| epoch.validation);
             done.push(Ablated { variant, score });
         }
@@ -55,43 +57,44 @@ impl Series<'_> {
         Ok(Exit::Done)
     }
 
-    /// Trains networks of several sizes and the tutorial, and writes the front of score against cost as a
+    /// Trains networks of several sizes and the tutorial, and writes the Pareto front of score against cost as a
     /// table, `front.json` and `front.svg`.
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn front(&self) -> Result<Exit, Failure> {
+    pub fn pareto(&self) -> Result<Exit, Failure> {
         self.needs_validation()?;
-        let mut rows: Vec<FrontRow> = Vec::new();
-        for (name, config) in self.config.front() {
+        let mut rows: Vec<ParetoPoint> = Vec::new();
+        for (name, config) in self.config.pareto() {
             let row = self.folder.path().join(&name).join("row.json");
             rows.push(match load_row(&row)? {
                 Some(row) => row,
-                None => self.front_row(&name, &config, &row)?,
+                None => self.pareto_point(&name, &config, &row)?,
             });
             // After every run, so that partial results are available.
             self.write_json("front.json", &rows)?;
-            write_whole(&self.folder.path().join("front.svg"), draw_front(&rows)?.as_bytes())?;
+            write_whole(&self.folder.path().join("front.svg"), draw_pareto(&rows)?.as_bytes())?;
         }
-        for line in front_lines(&rows) {
+        for line in pareto_lines(&rows) {
             output::line(&line)?;
         }
         Ok(Exit::Done)
     }
 
-    fn front_row(&self, name: &str, config: &TrainConfig, path: &Path) -> Result<FrontRow, Failure> {
+    fn pareto_point(&self, name: &str, config: &TrainConfig, path: &Path) -> Result<ParetoPoint, Failure> {
         let read;
-        let material = if config.recipe == self.config.recipe {
-            self.material
+        let training_data = if config.recipe == self.config.recipe {
+            self.training_data
         } else {
-            read = config.material(self.dataset, self.threads)?;
+            read = config.training_data(self.dataset, self.threads)?;
             &read
         };
-        let (folder, graph) = self.train(name, config, material)?;
-        let model = finish(&graph, config, Encoding::Int8Weights, &material.validation, self.threads)?;
-        folder.save_report(&model, &material.validation)?;
+        let (folder, graph) = self.train(name, config, training_data)?;
+        let model =
+            package_model(&graph, config, Encoding::Int8Weights, &training_data.validation, self.threads)?;
+        folder.save_report(&model, &training_data.validation)?;
         let last = folder.load_epochs()?.pop();
-        let row = FrontRow {
+        let row = ParetoPoint {
             name: name.to_owned(),
             architecture: config.unet.describe(),
             gmac: config.gmac()?,
@@ -111,7 +114,7 @@ impl Series<'_> {
         &self,
         name: &str,
         config: &TrainConfig,
-        material: &Material,
+        training_data: &TrainingData,
     ) -> Result<(RunFolder, Graph), Failure> {
         let folder = RunFolder::new(&self.folder.path().join(name));
         if !folder.is_begun() {
@@ -121,8 +124,8 @@ impl Series<'_> {
         let session = Session {
             config,
             folder: &folder,
-            sampler: &material.sampler,
-            validation: &material.validation,
+            sampler: &training_data.sampler,
+            validation: &training_data.validation,
             threads: self.threads,
             stop: interrupt::flag()?,
             limits: Limits::default(),
@@ -137,7 +140,7 @@ impl Series<'_> {
     }
 
     fn needs_validation(&self) -> Result<(), Failure> {
-        if !self.material.validation.is_empty() {
+        if !self.training_data.validation.is_empty() {
             return Ok(());
         }
         let problem = "a series compares validation scores, but no image is held back";
@@ -151,7 +154,7 @@ impl Series<'_> {
 }
 
 /// A row from an earlier command.
-fn load_row(path: &Path) -> Result<Option<FrontRow>, Failure> {
+fn load_row(path: &Path) -> Result<Option<ParetoPoint>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
@@ -161,12 +164,12 @@ fn load_row(path: &Path) -> Result<Option<FrontRow>, Failure> {
     })
 }
 
-fn front_lines(rows: &[FrontRow]) -> Vec<String> {
+fn pareto_lines(rows: &[ParetoPoint]) -> Vec<String> {
     let heading = format!(
         "\n{:10}{:>7}{:>11}{:>9}{:>9}{:>9}{:>9}{:>13}",
         "network", "GMAC", "bytes", "crops", "float", "int8", "AP50", "count error"
     );
-    let line = |row: &FrontRow| {
+    let line = |row: &ParetoPoint| {
         let int8 = row.int8.as_ref()?;
         Some(format!(
             "{:10}{:>7.2}{:>11}{:>9}{:>9.3}{:>9.3}{:>9.3}{:>12.1}%",

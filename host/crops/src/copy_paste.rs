@@ -17,7 +17,7 @@ const RIM: i32 = 2;
 /// Repeats up to [`REPEATS`] nuclei of `image_chw` `[3, side, side]` and of `nuclei`, each
 /// moved towards another nucleus until they touch. The brighter pixel wins where nuclei are bright, the
 /// darker one where they are dark; labels that are there stay.
-pub(super) fn crowd(image_chw: &mut [f32], crop: &mut CropNuclei, side: usize, rng: &mut StdRng) {
+pub(super) fn copy_paste(image_chw: &mut [f32], crop: &mut CropNuclei, side: usize, rng: &mut StdRng) {
     let nuclei = CutNucleus::of(&crop.labels_hw, side);
     let whole: Vec<&CutNucleus> = nuclei.iter().filter(|nucleus| nucleus.is_whole(side)).collect();
     if whole.is_empty() || nuclei.len() < 2 {
@@ -164,7 +164,7 @@ mod tests {
             let (mut image, mut labels) = discs(side);
             let before = labels.clone();
             let mut crop = CropNuclei::of_whole(&labels, side);
-            crowd(&mut image, &mut crop, side, &mut StdRng::seed_from_u64(seed));
+            copy_paste(&mut image, &mut crop, side, &mut StdRng::seed_from_u64(seed));
             labels = crop.labels_hw;
             let added: Vec<usize> = (0..labels.len()).filter(|&at| labels[at] != before[at]).collect();
             if added.is_empty() {
@@ -187,7 +187,7 @@ mod tests {
         let (mut image, labels) = discs(64);
         image.iter_mut().for_each(|v| *v = 1.0 - *v);
         let mut crop = CropNuclei::of_whole(&labels, 64);
-        crowd(&mut image, &mut crop, 64, &mut StdRng::seed_from_u64(3));
+        copy_paste(&mut image, &mut crop, 64, &mut StdRng::seed_from_u64(3));
         let labelled = (0..labels.len()).filter(|&at| crop.labels_hw[at] != 0);
         assert!(labelled.into_iter().all(|at| image[at] < 0.2));
     }

@@ -93,7 +93,7 @@ pub fn tuned_draft(
 ///
 /// # Errors
 /// [`Failure`].
-pub fn finish(
+pub fn package_model(
     graph: &Graph,
     config: &TrainConfig,
     encoding: Encoding<'_>,

@@ -1,4 +1,4 @@
-//! The running average of a network's weights, which generalizes better than the weights of any one step
+//! The exponential moving average of a network's weights, which generalizes better than the weights of any one step
 //! (Polyak and Juditsky 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima", 2018).
 
 use std::collections::VecDeque;
@@ -9,16 +9,16 @@ use burn::tensor::backend::Backend;
 
 /// Decay after `steps` steps: small at first, so that the initial random weights are soon forgotten, and `most` in the
 /// end.
-pub(super) fn share_kept(steps: u64, most: f64) -> f64 {
+pub(super) fn ema_decay(steps: u64, most: f64) -> f64 {
     let steps = steps as f64;
     ((1.0 + steps) / (10.0 + steps)).min(most)
 }
 
-/// `keep` of `average` and the rest of `current`, number by number; running statistics likewise.
-pub(super) fn blend<B: Backend, M: Module<B>>(average: M, current: &M, keep: f64) -> M {
+/// `decay` of `average` and the rest of `current`, number by number; running statistics likewise.
+pub(super) fn ema_update<B: Backend, M: Module<B>>(average: M, current: &M, decay: f64) -> M {
     let mut collected = Collect { numbers: VecDeque::new() };
     current.visit(&mut collected);
-    average.map(&mut Blend { current: collected.numbers, keep })
+    average.map(&mut EmaUpdate { current: collected.numbers, decay })
 }
 
 /// The numbers of a module, flat, in the order in which it is walked.
@@ -34,18 +34,18 @@ impl<B: Backend> ModuleVisitor<B> for Collect<B> {
     }
 }
 
-struct Blend<B: Backend> {
+struct EmaUpdate<B: Backend> {
     current: VecDeque<Tensor<B, 1>>,
-    keep: f64,
+    decay: f64,
 }
 
-impl<B: Backend> ModuleMapper<B> for Blend<B> {
+impl<B: Backend> ModuleMapper<B> for EmaUpdate<B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, average, mapper) = param.consume();
         let blended = match self.current.pop_front() {
             Some(current) => {
                 let current = current.reshape(average.shape());
-                average * self.keep + current * (1.0 - self.keep)
+                average * self.decay + current * (1.0 - self.decay)
             }
             None => average,
         };
@@ -81,7 +81,7 @@ mod tests {
             all.iter().flat_map(|data| data.iter::<f32>().collect::<Vec<_>>()).collect::<Vec<f32>>()
         };
         let (a, b) = (numbers(&old), numbers(&new));
-        let blended = numbers(&blend(old, &new, 0.75));
+        let blended = numbers(&ema_update(old, &new, 0.75));
         assert_eq!(blended.len(), a.len());
         for ((blended, a), b) in blended.iter().zip(&a).zip(&b) {
             assert!((blended - (0.75 * a + 0.25 * b)).abs() < 1e-6);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_start_is_soon_forgotten() {
-        assert!(share_kept(1, 0.999) < 0.2);
-        assert!((share_kept(1_000_000, 0.999) - 0.999).abs() < 1e-12);
+        assert!(ema_decay(1, 0.999) < 0.2);
+        assert!((ema_decay(1_000_000, 0.999) - 0.999).abs() < 1e-12);
     }
 }

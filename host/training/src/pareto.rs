@@ -32,7 +32,7 @@ impl TrainConfig {
 
     /// The runs of the score-against-cost plot, each with its name: the tutorial, a plain U-Net at full resolution with
     /// concatenated skips, and lean ones of several widths. All see the same images equally often.
-    pub fn front(&self) -> Vec<(String, Self)> {
+    pub fn pareto(&self) -> Vec<(String, Self)> {
         let lean = UnetConfig {
             encoder: Encoder::Plain,
             width: 0,

@@ -16,7 +16,7 @@ const BASELINE: RGBColor = RGBColor(190, 60, 40);
 
 /// The result of a run of the plot, with scores on the held-back images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct FrontRow {
+pub(super) struct ParetoPoint {
     /// The run's name.
     pub name: String,
     /// The network as text.
@@ -43,14 +43,14 @@ type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as Drawing
 ///
 /// # Errors
 /// [`Failure`], never in practice: an SVG is text.
-pub(super) fn draw_front(rows: &[FrontRow]) -> Result<String, Failure> {
+pub(super) fn draw_pareto(rows: &[ParetoPoint]) -> Result<String, Failure> {
     let mut svg = String::new();
     draw(&mut svg, rows)
         .map_err(|error| Failure::failed(error.to_string(), "please report this with front.json"))?;
     Ok(svg)
 }
 
-fn draw<'a>(svg: &'a mut String, rows: &[FrontRow]) -> DrawResult<'a> {
+fn draw<'a>(svg: &'a mut String, rows: &[ParetoPoint]) -> DrawResult<'a> {
     let root = SVGBackend::with_string(svg, (720, 440)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)

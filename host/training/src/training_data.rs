@@ -14,7 +14,7 @@ use host_crops::TrainingPicture;
 
 /// The images of a run.
 #[derive(Debug)]
-pub struct Material {
+pub struct TrainingData {
     /// To train on.
     pub sampler: Sampler,
     /// To validate on.
@@ -113,7 +113,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`Failure`] that names the pictures that cannot be used, unless the run leaves them out.
-    pub fn material(&self, dataset: &Dataset, threads: NonZeroUsize) -> Result<Material, Failure> {
+    pub fn training_data(&self, dataset: &Dataset, threads: NonZeroUsize) -> Result<TrainingData, Failure> {
         let more = self.open_more_data()?;
         let datasets: Vec<&Dataset> = [dataset].into_iter().chain(&more).collect();
         let typed = TypedSamples::load(&datasets, self.bad_truth, threads)?;
@@ -122,11 +122,11 @@ impl TrainConfig {
         } else {
             typed.without(&self.held_back)?
         };
-        Material::new(typed, &split, self)
+        TrainingData::new(typed, &split, self)
     }
 }
 
-impl Material {
+impl TrainingData {
     fn new(typed: TypedSamples, split: &Split, config: &TrainConfig) -> Result<Self, Failure> {
         let TypedSamples { samples, pictures } = typed;
         let mut samples: Vec<Option<LabelledSample>> = samples.into_iter().map(Some).collect();
