@@ -8,10 +8,12 @@ use nix::unistd::Pid;
 use crate::harness::{program, text, until};
 use crate::workdir::{Workdir, assert_prints};
 
-/// What a help text says about a command.
+/// What a help text says about a command, in one line: a program with longer names breaks it elsewhere.
 fn listed(help: &str, command: &str) -> String {
-    let line = help.lines().find(|line| line.split_whitespace().next() == Some(command));
-    let words = line.unwrap_or_else(|| panic!("{command} is not in\n{help}")).split_whitespace().skip(1);
+    let mut lines = help.lines().skip_while(|line| line.split_whitespace().next() != Some(command));
+    let first = lines.next().unwrap_or_else(|| panic!("{command} is not in\n{help}"));
+    let more = lines.take_while(|line| line.starts_with("    "));
+    let words = first.split_whitespace().skip(1).chain(more.flat_map(str::split_whitespace));
     words.collect::<Vec<_>>().join(" ")
 }
 
