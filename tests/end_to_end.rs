@@ -25,6 +25,8 @@ mod fixture;
 mod flashing;
 #[path = "end_to_end/fleet.rs"]
 mod fleet;
+#[path = "end_to_end/flood.rs"]
+mod flood;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
 #[path = "end_to_end/harness.rs"]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::Cost;
+use tract_onnx::tract_core::internal::{Cost, bail};
 use tract_onnx::tract_core::plan::eval;
 
 use crate::parallel::ParallelFor;
@@ -191,6 +191,10 @@ impl State {
     fn run(&mut self, cut: impl Fn(&mut [f32]), maps_chw: &mut [f32]) -> TractResult<()> {
         let outputs = self.state.run(input_of(&mut self.input, cut)?)?;
         maps_chw.copy_from_slice(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?);
+        // Weights may be finite and their products not; extraction would find nothing, and say so of any image.
+        if maps_chw.iter().fold(false, |is_wrong, value| is_wrong | !value.is_finite()) {
+            bail!("the network's output is infinite or not a number");
+        }
         Ok(())
     }
 }

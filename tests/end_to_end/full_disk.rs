@@ -30,6 +30,13 @@ impl<'a> SmallDisk<'a> {
         while file.write_all(&[0; 512]).is_ok() {}
     }
 
+    /// Leaves that many bytes.
+    fn fill_up_to(&self, bytes: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.0.join("filler")).unwrap();
+        file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+    }
+
     fn free(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
@@ -71,8 +78,14 @@ fn a_full_disk_is_reported_and_what_was_written_before_stays() {
         message.contains("second.png could not be written") && message.contains("free space"),
         "{message}"
     );
-    let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["first.png"], "nothing half-written is left");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".unfinished", "first.png"], "nothing half-written is left");
+    let mut report = Command::new(program("nuclei-host"));
+    let refused = report.arg("report").arg(&out).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("out is incomplete"), "{}", text(&refused.stderr));
     assert_eq!(std::fs::read(out.join("first.png")).unwrap(), before);
 }
 
@@ -102,4 +115,39 @@ fn a_station_whose_disk_is_full_refuses_the_model_and_runs_the_old_one() {
     disk.free();
     let new = bench.flash("new.onnx", &brightness_model(0.5));
     assert_eq!(bench.running_model(), new);
+}
+
+#[test]
+fn a_full_disk_ends_a_recording_and_neither_the_counting_nor_the_file() {
+    let bench = Harness::simulated();
+    bench.wait_until_ready();
+    let place = bench.path("disk");
+    std::fs::create_dir(&place).unwrap();
+    let Some(disk) = SmallDisk::mount(&place) else { return };
+    disk.fill_up_to(16 << 10);
+    let file = place.join("counts.jsonl").display().to_string();
+    let live = |frames: &str| bench.run(&["live", "--view", "lines", "--record", &file, "--frames", frames]);
+    let audited = || {
+        let mut audit = Command::new(program("nuclei-host"));
+        let audit = audit.args(["audit", &file, "--json"]).output().unwrap();
+        assert_eq!(audit.status.code(), Some(0), "{}", text(&audit.stderr));
+        serde_json::from_slice::<serde_json::Value>(&audit.stdout).unwrap()["lines"].as_u64().unwrap()
+    };
+    let ended = live("60");
+    let message = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("the recording has ended, and counting goes on")
+            && message.contains("next: free space on the disk"),
+        "{message}"
+    );
+    // A line for every frame, and the summary.
+    assert_eq!(text(&ended.stdout).lines().count(), 61, "{}", text(&ended.stdout));
+    let recorded = audited();
+    assert!((1..60).contains(&recorded), "{recorded} frames");
+
+    disk.free();
+    let goes_on = live("3");
+    assert_eq!(goes_on.status.code(), Some(0), "{}", text(&goes_on.stderr));
+    assert_eq!(audited(), recorded + 3);
 }

@@ -189,7 +189,7 @@ fn beyond_this_machine_the_page_asks_for_its_token() {
         answer.split(' ').nth(1).unwrap().to_owned()
     };
     assert_eq!(status(&format!("/?token={token}"), ""), "200");
-    assert_eq!(status("/", &format!("Cookie: nuclei-token={token}\r\n")), "200");
+    assert_eq!(status("/", &format!("Cookie: nuclei-token-{port}={token}\r\n")), "200");
     for (path, more) in [
         ("/".to_owned(), String::new()),
         ("/follow".to_owned(), String::new()),

@@ -42,17 +42,26 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// What to do about a file that cannot be written, by the cause.
+pub fn write_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "free space on the disk, or choose another place"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a place where you may write"
+        }
+        io::ErrorKind::NotFound => "create its folder, or choose another place",
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            "choose another place: a folder that exists or can be created"
+        }
+        _ => "choose another place, or check the disk",
+    }
+}
+
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
-        let next = match error.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                "free space on the disk, or choose another place"
-            }
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "choose a place where you may write"
-            }
-            _ => "choose another place: a folder that exists or can be created",
-        };
+        let next = write_advice(&error.source);
         Self::failed(error, next)
     }
 }

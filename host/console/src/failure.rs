@@ -2,8 +2,16 @@
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use crate::printable::{printable, printable_list};
+
+/// Linux's numbers of the errors for too many open files, of this process and of the machine.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+/// What to do where too many files are open.
+const RAISE_LIMIT: &str = "too many files are open: close other programs, or raise the limit with ulimit -n";
 
 /// Exit codes of `nuclei-host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +58,11 @@ impl Failure {
         if self.is_closed_pipe() { Exit::Done } else { self.exit }
     }
 
+    /// Prints the failure on standard error, where others of what it concerns go on.
+    pub fn print_for(&self, name: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}: {self}", printable(name));
+    }
+
     /// Whether standard output was closed by its reader.
     pub fn is_closed_pipe(&self) -> bool {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.cause);
@@ -65,9 +78,11 @@ impl Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", one_line(&*self.cause))?;
-        if !self.next.is_empty() {
-            write!(f, "\n next: {}", self.next)?;
+        let cause = one_line(&*self.cause);
+        write!(f, "error: {}", printable_list(&cause))?;
+        let next = if is_out_of_files(&cause) { RAISE_LIMIT } else { &self.next };
+        if !next.is_empty() {
+            write!(f, "\n next: {}", printable(next))?;
         }
         Ok(())
     }
@@ -77,11 +92,17 @@ impl Display for Failure {
 pub fn exit_code(ended: Result<Exit, Failure>) -> ExitCode {
     let exit = ended.unwrap_or_else(|failure| {
         if !failure.is_closed_pipe() {
-            eprintln!("{failure}");
+            let _ = writeln!(io::stderr().lock(), "{failure}");
         }
         failure.exit()
     });
     ExitCode::from(exit as u8)
+}
+
+/// Whether the system refused another open file. Which file that was has nothing to do with it, and every message of a
+/// system error ends in its number.
+fn is_out_of_files(cause: &str) -> bool {
+    [EMFILE, ENFILE].iter().any(|errno| cause.contains(&format!("(os error {errno})")))
 }
 
 /// An error and its causes on one line.
@@ -123,6 +144,26 @@ mod tests {
         let failure = Failure::usage("no such thing", "name another");
         assert_eq!(failure.to_string(), "error: no such thing\n next: name another");
         assert_eq!(failure.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn names_in_a_failure_cannot_forge_another_line() {
+        let failure = Failure::failed("\u{1b}[2Ja.png\nerror: all is well", "look at a\nb");
+        let expected = "error: \\u{1b}[2Ja.png\\nerror: all is well\n next: look at a\\nb";
+        assert_eq!(failure.to_string(), expected);
+    }
+
+    #[test]
+    fn too_many_open_files_are_no_fault_of_the_file() {
+        for errno in [EMFILE, ENFILE] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert!(error.to_string().starts_with("Too many open files"), "{error}");
+            let failure = Failure::failed(format!("a.png cannot be read: {error}"), "give an image");
+            assert!(failure.to_string().ends_with("ulimit -n"), "{failure}");
+        }
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let failure = Failure::failed(format!("a.png cannot be read: {missing}"), "give an image");
+        assert!(failure.to_string().ends_with("next: give an image"), "{failure}");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub fn warn(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| output::warn(line));
     }
 }
 

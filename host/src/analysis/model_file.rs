@@ -1,10 +1,9 @@
 //! A model file opened for work on this machine.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use host_console::Failure;
+use host_console::{Failure, read_input};
 use shared::wire::ModelDigest;
 use shared::{Model, Segmenter, TractNetwork};
 
@@ -24,7 +23,7 @@ impl OpenModel {
     /// [`Failure`] that names the file.
     pub fn load(path: &Path, threads: NonZeroUsize) -> Result<Self, Failure> {
         let named = |error: &dyn std::fmt::Display| format!("{} cannot be used: {error}", path.display());
-        let onnx = fs::read(path).map_err(|error| Failure::failed(named(&error), "give a model file"))?;
+        let onnx = read_input(path).map_err(|error| Failure::failed(named(&error), "give a model file"))?;
         let model = Model::load(&onnx, threads).map_err(|error| {
             Failure::failed(named(&error), "give a model written by nuclei-host train or export")
         })?;
@@ -34,6 +33,8 @@ impl OpenModel {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

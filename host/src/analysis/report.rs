@@ -290,7 +290,7 @@ impl CountReport {
                 row("", format!("{} µm²", areas.map(number).join(" ")));
             }
         }
-        lines.push(format!("\n{}", self.method));
+        lines.extend([String::new(), self.method.to_owned()]);
         lines.extend(self.cautions.iter().map(|caution| format!("caution: {caution}")));
         lines.extend(left_out_lines(&self.left_out));
         lines

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use host_console::{Exit, Failure, output};
+use host_console::{Exit, Failure, output, warning};
 
 use crate::records::capture_folder::EVIDENCE;
 use crate::records::recording::{Audit, ChainBreak, audit};
@@ -52,8 +52,8 @@ pub fn run(args: &AuditArgs) -> Result<Exit, Failure> {
     }
     let file = file.display();
     match &found.broken {
-        Some(ChainBreak { entry, problem }) => eprintln!("broken: entry {entry} of {file} {problem}"),
-        None => eprintln!("not verified: the first {} entries of {file} have no hash chain", found.unchained),
+        Some(ChainBreak { entry, problem }) => warning!("broken: entry {entry} of {file} {problem}"),
+        None => warning!("not verified: the first {} entries of {file} have no hash chain", found.unchained),
     }
     Ok(Exit::CheckFailed)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, interrupt, output};
+use host_console::{Exit, Failure, Progress, interrupt, output, warning};
 use shared::wire::{Acquisition, Setting};
 
 use self::cost::CaptureCost;
@@ -104,7 +104,7 @@ fn capture(
             CaptureOutcome::Stopped => break,
             CaptureOutcome::Finished => {
                 if !args.all {
-                    eprintln!("the station reached its last image before {} frames", args.count);
+                    warning!("the station reached its last image before {} frames", args.count);
                 }
                 break;
             }

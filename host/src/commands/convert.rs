@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, one_line, output, write_whole};
+use host_console::{Exit, Failure, Progress, one_line, output, warning, write_whole};
 use serde::Serialize;
 use shared::PixelSize;
 
@@ -113,7 +113,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit, Failure> {
     if failed.is_empty() {
         return Ok(Exit::Done);
     }
-    eprintln!("label images not written: {} (listed above)", failed.len());
+    warning!("label images not written: {} (listed above)", failed.len());
     Ok(Exit::Failed)
 }
 

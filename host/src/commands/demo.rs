@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use host_console::{Exit, Failure, STATION, interrupt, output};
+use host_console::{Exit, Failure, STATION, interrupt, output, read_input, warning};
 use serde::Serialize;
 use shared::wire::{Downgrade, Identity};
 
@@ -115,7 +115,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
         Ok(FlashOutcome::Stopped { .. }) => return Ok(Exit::Done),
         Err(failure) => {
             if process.ended().is_some() {
-                eprintln!("{}", process.last_words());
+                process.last_words().lines().for_each(output::warn);
             }
             return Err(failure);
         }
@@ -129,7 +129,7 @@ fn demo(args: &DemoArgs, stop: &'static AtomicBool) -> Result<Exit, Failure> {
         StationMonitor::new(sink, None).run((station, identity), StopCondition { at, frames: None }, stop)?;
     drop(terminal);
     if reason == StopReason::EndOfInput {
-        eprintln!("the station has reached its last image");
+        warning!("the station has reached its last image");
     }
     let bytes_per_second = (line.carried().1 - carried.1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
     let line_share = bytes_per_second * 10.0 / f64::from(DEFAULT_BAUD);
@@ -155,7 +155,7 @@ fn model(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>), Failure> {
     let Some(path) = path else { return Ok(("the bundled model".into(), BUNDLED_MODEL.to_vec())) };
     let next = "give a model file written by nuclei-host train or export";
     let onnx =
-        fs::read(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
+        read_input(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
     check_model(&onnx).map_err(|error| Failure::failed(error, next))?;
     Ok((path.to_owned(), onnx))
 }

@@ -1,10 +1,9 @@
 //! `nuclei-host dilution-series`: whether this station's counts follow the dilution, and how well they repeat.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, read_input_text, warning, write_whole};
 use serde::Deserialize;
 
 use crate::analysis::dilution::{Assessment, DilutionSeries, SeriesError, page};
@@ -64,7 +63,8 @@ pub fn run(args: &DilutionSeriesArgs) -> Result<Exit, Failure> {
             output::line(&line)?;
         }
         if let Some(path) = &args.html {
-            output::line(&format!("\nwrote {}", path.display()))?;
+            output::line("")?;
+            output::line(&format!("wrote {}", path.display()))?;
         }
     }
     Ok(if judged.is_proportional() { Exit::Done } else { Exit::CheckFailed })
@@ -97,10 +97,10 @@ fn of_folder(place: &Path) -> Result<Vec<u32>, Failure> {
     let options = ReportOptions { gates, pixel_size: None, chamber_depth_um: None, dilution: 1.0 };
     let nothing = || nothing_counted(place);
     let found = report(&folder, options).map_err(|none| {
-        left_out_lines(&none.left_out).for_each(|line| eprintln!("{line}"));
+        left_out_lines(&none.left_out).for_each(|line| warning!("{line}"));
         nothing()
     })?;
-    left_out_lines(&found.left_out).for_each(|line| eprintln!("{line}"));
+    left_out_lines(&found.left_out).for_each(|line| warning!("{line}"));
     Ok(found.fields.iter().map(|field| field.count).collect())
 }
 
@@ -116,7 +116,7 @@ struct Recorded {
 /// Counts of a recording's frames.
 fn of_recording(path: &Path) -> Result<Vec<u32>, Failure> {
     let next = "give a folder written by capture or segment, or a recording of live";
-    let text = fs::read_to_string(path)
+    let text = read_input_text(path)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut counts = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -126,7 +126,7 @@ fn of_recording(path: &Path) -> Result<Vec<u32>, Failure> {
         if frame.trusted {
             counts.push(frame.count);
         } else {
-            eprintln!("excluded: frame {} of {}: {}", frame.frame, path.display(), frame.doubts.join(", "));
+            warning!("excluded: frame {} of {}: {}", frame.frame, path.display(), frame.doubts.join(", "));
         }
     }
     if counts.is_empty() { Err(nothing_counted(path)) } else { Ok(counts) }
@@ -140,7 +140,7 @@ fn nothing_counted(place: &Path) -> Failure {
 fn from_csv(path: &Path) -> Result<Vec<(f64, u32)>, Failure> {
     let next = "expected a header with the columns dilution and count, then one row per field";
     let wrong = |problem: String| Failure::failed(format!("{}: {problem}", path.display()), next);
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = read_input_text(path).map_err(|error| wrong(error.to_string()))?;
     let mut lines = text.lines();
     let header: Vec<String> =
         lines.next().unwrap_or_default().split(',').map(|name| name.trim().to_lowercase()).collect();

@@ -59,14 +59,15 @@ impl Diagnosis {
         Self { name: name.to_owned(), state, found: found.into(), next: next.into() }
     }
 
-    fn line(&self) -> String {
+    fn lines(&self) -> impl Iterator<Item = String> {
         let mark = match self.state {
             Health::Ok => "ok",
             Health::Warning => "--",
             Health::Error => "!!",
         };
-        let next = if self.next.is_empty() { String::new() } else { format!("\n     next: {}", self.next) };
-        format!("{mark}   {}: {}{next}", self.name, self.found)
+        let found = format!("{mark}   {}: {}", self.name, self.found);
+        let next = Some(format!("     next: {}", self.next)).filter(|_| !self.next.is_empty());
+        std::iter::once(found).chain(next)
     }
 }
 
@@ -98,7 +99,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&DoctorReport { ok: exit == Exit::Done, findings })?;
     } else {
-        findings.iter().try_for_each(|finding| output::line(&finding.line()))?;
+        findings.iter().flat_map(Diagnosis::lines).try_for_each(|line| output::line(&line))?;
     }
     Ok(exit)
 }

@@ -67,7 +67,8 @@ pub fn run(args: &ExploreArgs) -> Result<Exit, Failure> {
     } else {
         print(&found)?;
         if let Some(path) = &args.html {
-            output::line(&format!("\nwrote {}", path.display()))?;
+            output::line("")?;
+            output::line(&format!("wrote {}", path.display()))?;
         }
     }
     Ok(if args.strict && !found.findings.is_empty() { Exit::CheckFailed } else { Exit::Done })
@@ -80,7 +81,8 @@ fn print(found: &Exploration) -> Result<(), Failure> {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    output::line(&format!("{} images: {}{more}\n", found.listed, sizes.join(", ")))?;
+    output::line(&format!("{} images: {}{more}", found.listed, sizes.join(", ")))?;
+    output::line("")?;
     output::line(&format!(
         "{:18}{:>9}{:>9}{:>10}{:>20}{:>24}",
         "type", "pictures", "nuclei", "touching", "nuclei per image", "area px, 5 50 95 %"
@@ -98,7 +100,8 @@ fn print(found: &Exploration) -> Result<(), Failure> {
             format!("{a} {b} {c}")
         ))?;
     }
-    output::line("\nk-means clusters by color, with the image types in each:")?;
+    output::line("")?;
+    output::line("k-means clusters by color, with the image types in each:")?;
     for (number, cluster) in (1..).zip(&found.clusters) {
         let types: Vec<String> =
             cluster.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
@@ -112,7 +115,8 @@ fn print(found: &Exploration) -> Result<(), Failure> {
             found.pictures[first].name
         ))?;
     }
-    output::line(&format!("\n{} findings", found.findings.len()))?;
+    output::line("")?;
+    output::line(&format!("{} findings", found.findings.len()))?;
     for finding in found.findings.iter().take(MAX_PRINTED) {
         output::line(&format!(
             "  {}: {}; {}; {}",

@@ -1,12 +1,11 @@
 //! `nuclei-host flash`: puts a model file on a station.
 
-use std::fs;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, interrupt, output};
+use host_console::{Exit, Failure, Progress, interrupt, output, read_input};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 use shared::trust::ModelSignature;
@@ -190,7 +189,7 @@ struct Unreadable {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|source| {
+    read_input(path).map_err(|source| {
         Failure::failed(
             Unreadable { path: path.to_owned(), source },
             "give a model file, such as nuclei.onnx",

@@ -1,7 +1,7 @@
 //! `nuclei-host key`: keys that stations trust.
 
 use clap::{Args, Subcommand};
-use host_console::{Exit, Failure, output};
+use host_console::{Exit, Failure, output, warning};
 use serde::Serialize;
 use shared::trust::PublicKey;
 
@@ -59,7 +59,7 @@ pub fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                 .map_err(|error| Failure::failed(error, "the system could not provide random bytes"))?;
             let key = store.create(name, &seed)?.public();
             print(args.json, &store, name, &key)?;
-            eprintln!(
+            warning!(
                 "add this line under [trust.keys] in each station's TOML and restart the station; the \
                      secret key is in {}",
                 store.path(name).display()

@@ -54,7 +54,7 @@ pub fn run(args: &LinkTestArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&Tested { baud, best_baud, quality })?;
     } else {
-        output::line(&text(&quality))?;
+        text(&quality).iter().try_for_each(|line| output::line(line))?;
         let best = best_baud.map_or("none without losses".to_owned(), |baud| format!("{baud} baud"));
         output::line(&format!("best speed  {best} (measured at {baud})"))?;
     }
@@ -103,7 +103,7 @@ fn fastest_clean(
     Ok(None)
 }
 
-fn text(quality: &LineQuality) -> String {
+fn text(quality: &LineQuality) -> [String; 3] {
     let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
     [
         format!(
@@ -126,5 +126,4 @@ fn text(quality: &LineQuality) -> String {
             100.0 * quality.line_share
         ),
     ]
-    .join("\n")
 }

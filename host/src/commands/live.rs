@@ -7,7 +7,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use host_console::{Exit, Failure, interrupt, output};
+use host_console::{Exit, Failure, interrupt, output, warning};
 
 use super::port_args::{FleetArgs, SigningArgs};
 use super::view_args::ViewArgs;
@@ -28,7 +28,8 @@ const RECORDED: &str = "counts.jsonl";
 
 /// Watch one or more stations count: count, trend, sizes, focus, and why a count is unreliable.
 ///
-/// Ctrl-C stops it. A station that disconnects is reconnected when it returns. With several stations, at least one must
+/// Ctrl-C stops it. A station that disconnects is reconnected when it returns. A full disk ends a recording, not the
+/// counting. With several stations, at least one must
 /// answer at start; the others are shown as absent and connect when they appear. Station names must be unique.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -86,7 +87,12 @@ pub fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     for result in results {
         match result.unwrap_or_else(|panic| resume_unwind(panic)) {
             Ok(None) => {}
-            Ok(Some(result)) => result.print(args.view.json)?,
+            Ok(Some(result)) => {
+                result.print(args.view.json)?;
+                if let Some(failure) = result.recording_failure {
+                    outcome = outcome.and(Err(failure));
+                }
+            }
             Err(failure) => outcome = outcome.and(Err(failure)),
         }
     }
@@ -139,7 +145,8 @@ impl LiveSessions<'_> {
             name = Some(slug);
         }
         let (reason, summary) = monitor.run((station, identity), self.condition, self.stop)?;
-        Ok(Some(SessionResult { name, reason, summary }))
+        let recording_failure = monitor.take_recording_failure();
+        Ok(Some(SessionResult { name, reason, summary, recording_failure }))
     }
 }
 
@@ -149,13 +156,15 @@ struct SessionResult {
     name: Option<String>,
     reason: StopReason,
     summary: CountSummary,
+    /// Why the recording has ended before the session.
+    recording_failure: Option<Failure>,
 }
 
 impl SessionResult {
     fn print(&self, json: bool) -> Result<(), Failure> {
         let prefix = self.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         if self.reason == StopReason::EndOfInput {
-            eprintln!("{prefix}the station has reached its last image");
+            warning!("{prefix}the station has reached its last image");
         }
         if json { Ok(()) } else { output::line(&format!("{prefix}{}", self.summary.to_line())) }
     }

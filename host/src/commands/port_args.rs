@@ -1,7 +1,7 @@
 //! The station or stations to use: arguments of every command that needs a serial port.
 
 use clap::Args;
-use host_console::{Exit, Failure, one_line};
+use host_console::{Exit, Failure, one_line, warning};
 use shared::trust::SecretKey;
 use shared::wire::Identity;
 
@@ -79,7 +79,7 @@ pub fn open(port: &str, baud: u32) -> Result<(StationClient<SerialTransport>, Id
     let (station, identity) = StationClient::open(port, baud)?;
     let BaudRate { max, current } = station.baud_rate();
     if current < max {
-        eprintln!("the station on {port} answers at {current} baud, but not at {max}");
+        warning!("the station on {port} answers at {current} baud, but not at {max}");
     }
     Ok((station, identity))
 }

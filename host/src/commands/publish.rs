@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::ScopedJoinHandle;
 
 use clap::Args;
-use host_console::{Exit, Failure, interrupt, output};
+use host_console::{Exit, Failure, interrupt, output, warning};
 
 use super::port_args::FleetArgs;
 use crate::monitor::fleet::{ConnectedStation, PendingStation, StationRegistry};
@@ -103,7 +103,7 @@ impl PublishArgs {
             Scheme::Mqtt => None,
         };
         if credentials.is_some() && tls.is_none() {
-            eprintln!("caution: the password is sent to {} without encryption", self.broker);
+            warning!("caution: the password is sent to {} without encryption", self.broker);
         }
         Ok(ConnectOptions { credentials, tls })
     }
@@ -151,7 +151,7 @@ pub fn run(args: &PublishArgs) -> Result<Exit, Failure> {
     result?;
     match &args.queue {
         Some(folder) if left > 0 && outbox.is_durable() => {
-            eprintln!("{left} counts stay queued in {} for the next run", folder.display());
+            warning!("{left} counts stay queued in {} for the next run", folder.display());
         }
         _ if left > 0 => {
             return Err(Failure::failed(
@@ -181,7 +181,7 @@ impl Publishing<'_> {
         let result = self.connect_and_publish(pending, &mut name);
         if let Err(failure) = &result {
             // The other stations may go on for long.
-            eprintln!("{name}: {failure}");
+            failure.print_for(&name);
         }
         result
     }
@@ -190,13 +190,13 @@ impl Publishing<'_> {
     fn connect_and_publish(&self, pending: PendingStation, name: &mut String) -> Result<(), Failure> {
         let is_late = pending.connect_error().is_some();
         if let Some(error) = pending.connect_error() {
-            eprintln!("{error}; waiting for the station");
+            warning!("{error}; waiting for the station");
         }
         let connected = pending.wait_until_connected(&self.registry, StopCondition::default(), self.stop)?;
         let Some(ConnectedStation { station, identity, slug }) = connected else { return Ok(()) };
         name.clone_from(&slug);
         if is_late {
-            eprintln!("{name}: station connected on {}", station.port());
+            warning!("{name}: station connected on {}", station.port());
         }
         let publisher = StationPublisher::new(
             TopicLevel::of_name(&slug),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, output, warning, write_whole};
 use shared::PixelSize;
 
 use super::pixel_size_arg::pixel_size;
@@ -83,17 +83,7 @@ impl ReportArgs {
             max_area_px: self.max_area_px.or(begin.max_area_px),
             border: self.border.unwrap_or(begin.border),
         };
-        match gates.max_area_px {
-            Some(most) if most < gates.min_area_px => {
-                let problem =
-                    format!("the maximum area, {most} px, is below the minimum, {} px", gates.min_area_px);
-                Err(Failure::usage(
-                    problem,
-                    "no nucleus would count: correct --min-area-px, --max-area-px or --gates",
-                ))
-            }
-            _ => Ok(gates),
-        }
+        gates.checked()
     }
 }
 
@@ -132,7 +122,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     };
     let found = report(&folder, options).map_err(|nothing| {
         for line in left_out_lines(&nothing.left_out) {
-            eprintln!("{line}");
+            warning!("{line}");
         }
         let problem = format!("none of the fields in {} has a reliable count", args.folder.display());
         Failure::failed(problem, "the reasons are above; correct focus, light or density, and capture again")
@@ -148,7 +138,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             output::line(&line)?;
         }
         if let Some(path) = &args.html {
-            output::line(&format!("\nwrote {}", path.display()))?;
+            output::line("")?;
+            output::line(&format!("wrote {}", path.display()))?;
         }
     }
     Ok(if found.unreadable.is_empty() { Exit::Done } else { Exit::Failed })

@@ -1,12 +1,11 @@
 //! `nuclei-host score`: scores a model or a folder of label images.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use host_console::{Exit, Failure, output, threads_or_all, write_whole};
+use host_console::{Exit, Failure, output, read_input_text, threads_or_all, warning, write_whole};
 use host_modelling::{BadTruth, Dataset};
 use serde_json::{Map, Value, json};
 
@@ -116,7 +115,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
         write_whole(path, result.report.to_csv().as_bytes())?;
     }
     if args.json {
-        output::line(&Value::Object(args.json_object(&result)?).to_string())?;
+        output::json(&Value::Object(args.json_object(&result)?))?;
     } else {
         for line in result.report.to_lines() {
             output::line(&line)?;
@@ -124,7 +123,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     }
     match args.min_ap {
         Some(least) if result.report.total.mean_ap < least => {
-            eprintln!("score too low: mean AP {:.4} is below {least}", result.report.total.mean_ap);
+            warning!("score too low: mean AP {:.4} is below {least}", result.report.total.mean_ap);
             Ok(Exit::CheckFailed)
         }
         _ => Ok(Exit::Done),
@@ -166,7 +165,7 @@ impl ScoreArgs {
 
 fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
     let refused = |problem: String| Failure::usage(problem, "give a text file with one image name per line");
-    let text = fs::read_to_string(path)
+    let text = read_input_text(path)
         .map_err(|error| refused(format!("{} cannot be read: {error}", path.display())))?;
     let names: BTreeSet<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();

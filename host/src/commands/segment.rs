@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use host_console::{Exit, Failure, Progress, WriteError, one_line, output, threads_or_all, write_whole};
+use host_console::{
+    Exit, Failure, Progress, WriteError, one_line, output, threads_or_all, warning, write_whole,
+};
 use serde::Serialize;
 use shared::{
     DecodedImage, FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation,
@@ -18,6 +20,7 @@ use super::station::load_flat_field;
 use crate::analysis::model_file::OpenModel;
 use crate::export::{Exporter, Field, Format, LabelExportError, WRITTEN_FOLDERS};
 use crate::records::input_images::InputImages;
+use crate::records::label_folder::UnfinishedFolder;
 
 const EXAMPLES: &str = "Examples:
   nuclei-host segment --model nuclei.onnx --out found pictures/
@@ -141,6 +144,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     refuse_own_folder(&pictures, &args.out)?;
     let model = OpenModel::load(&args.model, threads_or_all(args.threads))?;
     let flat_field = args.flat_field.as_deref().map(load_flat_field).transpose()?;
+    let unfinished = (pictures.len() > 0).then(|| UnfinishedFolder::begin(&args.out)).transpose()?;
     let progress = Progress::new("segmenting", pictures.len() as u64);
     let mut work = SegmentRun {
         args,
@@ -154,6 +158,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
         },
         flat_field,
         model,
+        unfinished,
     };
     for error in unusable {
         work.name_failed(&progress, format!("{}; {}", one_line(&error), error.next_step()));
@@ -217,6 +222,8 @@ struct SegmentRun<'a> {
     model: OpenModel,
     exporter: Exporter,
     summary: SegmentSummary,
+    /// The mark of the folder; `None` where nothing is written.
+    unfinished: Option<UnfinishedFolder>,
 }
 
 impl SegmentRun<'_> {
@@ -291,13 +298,12 @@ impl SegmentRun<'_> {
     }
 
     fn finish(self) -> Result<Exit, Failure> {
-        let Self { args, exporter, mut summary, .. } = self;
+        let Self { args, exporter, mut summary, unfinished, .. } = self;
         exporter.finish()?;
+        unfinished.map_or(Ok(()), UnfinishedFolder::finish)?;
         summary.confidence = ConfidenceSummary::of(&summary.pictures);
         if args.json {
-            let json =
-                serde_json::to_string(&summary).map_err(|error| Failure::failed(error, "omit --json"))?;
-            output::line(&json)?;
+            output::json(&summary)?;
         } else if !summary.pictures.is_empty() {
             output::line(&format!(
                 "{} nuclei in {} images; label images are in {}",
@@ -312,7 +318,7 @@ impl SegmentRun<'_> {
         if summary.failed.is_empty() {
             return Ok(Exit::Done);
         }
-        eprintln!("inputs not segmented: {} (listed above)", summary.failed.len());
+        warning!("inputs not segmented: {} (listed above)", summary.failed.len());
         Ok(Exit::Failed)
     }
 }

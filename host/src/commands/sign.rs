@@ -1,12 +1,11 @@
 //! `nuclei-host sign`: signs a model.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use host_console::{Exit, Failure, output, write_whole};
+use host_console::{Exit, Failure, open_input, output, write_whole};
 use serde::Serialize;
 use shared::read_manifest;
 use shared::slots::MAX_MODEL_LENGTH;
@@ -104,7 +103,7 @@ fn read(path: &Path) -> Result<Vec<u8>, SignError> {
     let unreadable = |source| SignError::Unreadable { path: path.to_owned(), source };
     let longest = MAX_MODEL_LENGTH as usize - SIGNATURE_LENGTH;
     let mut onnx = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_input(path).map_err(unreadable)?;
     file.take(longest as u64 + 1).read_to_end(&mut onnx).map_err(unreadable)?;
     if onnx.len() > longest { Err(SignError::TooLong { path: path.to_owned() }) } else { Ok(onnx) }
 }

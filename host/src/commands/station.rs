@@ -115,15 +115,18 @@ pub fn run(args: &StationArgs) -> Result<Exit, Failure> {
             let (digest, after) = revert_running(&mut station)?;
             print(args.json, &SlotsRecord::new(&after), || {
                 let runs = running(&after).map_or_else(|| "?".to_owned(), |digest| digest.to_string());
-                format!("reverted from {digest}: {} is active again, model {runs}", slot_name(after.active))
+                vec![format!(
+                    "reverted from {digest}: {} is active again, model {runs}",
+                    slot_name(after.active)
+                )]
             })?;
         }
     }
     Ok(Exit::Done)
 }
 
-fn print(json: bool, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
-    if json { output::json(record) } else { output::line(&text()) }
+fn print(json: bool, record: &impl Serialize, text: impl FnOnce() -> Vec<String>) -> Result<(), Failure> {
+    if json { output::json(record) } else { text().iter().try_for_each(|line| output::line(line)) }
 }
 
 fn parse(key: Key, value: &str) -> Result<Setting, Failure> {
@@ -197,7 +200,7 @@ impl StatusRecord {
     }
 }
 
-fn status_text(identity: &Identity, status: &Status, trust: Trust) -> String {
+fn status_text(identity: &Identity, status: &Status, trust: Trust) -> Vec<String> {
     let camera = match (status.camera, status.camera_name.as_str()) {
         (CameraState::Absent, _) => "none; the station keeps trying".to_owned(),
         (state, name) => format!("{name}, {}", camera_word(state)),
@@ -224,7 +227,7 @@ fn status_text(identity: &Identity, status: &Status, trust: Trust) -> String {
         ),
         format!("trust    {trust}"),
     ]
-    .join("\n")
+    .to_vec()
 }
 
 const fn plural(count: u16) -> &'static str {
@@ -265,8 +268,8 @@ impl SlotsRecord {
     }
 }
 
-fn slots_text(slots: &SlotReport) -> String {
-    let lines: Vec<String> = [(Slot::Factory, "factory"), (Slot::A, "A"), (Slot::B, "B")]
+fn slots_text(slots: &SlotReport) -> Vec<String> {
+    [(Slot::Factory, "factory"), (Slot::A, "A"), (Slot::B, "B")]
         .into_iter()
         .map(|(slot, name)| {
             let held = content(slots, slot);
@@ -275,8 +278,7 @@ fn slots_text(slots: &SlotReport) -> String {
             let runs = if slot == slots.active { ", runs" } else { "" };
             format!("{name:<8} {:<10} {model}{length}{runs}", state_word(held.state))
         })
-        .collect();
-    lines.join("\n")
+        .collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -303,7 +305,7 @@ impl SettingsRecord {
     }
 }
 
-fn settings_text(settings: &Settings) -> String {
+fn settings_text(settings: &Settings) -> Vec<String> {
     let record = SettingsRecord::new(settings);
     let on_off = |on| if on { "on" } else { "off" };
     let pixel_size = record.pixel_size_um.map_or_else(|| "none".to_owned(), |size| format!("{size} µm/px"));
@@ -314,7 +316,7 @@ fn settings_text(settings: &Settings) -> String {
         format!("masks         {}", on_off(record.masks)),
         format!("preview       {}", on_off(record.preview)),
     ]
-    .join("\n")
+    .to_vec()
 }
 
 #[cfg(test)]

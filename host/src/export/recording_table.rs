@@ -1,10 +1,10 @@
 //! A recording as a table: one row per frame, with units in the headers.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use host_console::csv;
+use host_console::{csv, read_input_text};
 use parquet::errors::ParquetError;
 use serde_json::Value;
 use thiserror::Error;
@@ -129,7 +129,7 @@ fn for_each_row(
     path: &Path,
     mut take: impl FnMut(Vec<Cell>) -> Result<(), RecordingTableError>,
 ) -> Result<(), RecordingTableError> {
-    let text = fs::read_to_string(path)
+    let text = read_input_text(path)
         .map_err(|source| RecordingTableError::Read { path: path.to_owned(), source })?;
     for (number, line) in (1..).zip(text.lines()) {
         let record: Option<Value> = serde_json::from_str(line).ok();
@@ -162,6 +162,7 @@ fn cell(value: Option<&Value>, kind: ColumnKind) -> Cell {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
 
     use shared::wire::{FrameReport, Name, QcFlags};
     use shared::{Microseconds, PixelSize};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use host_console::Failure;
+use host_console::{Failure, warning};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::broadcast::Receiver;
@@ -51,7 +51,7 @@ impl TerminalView {
                 let result = run(terminal, channels, stop, &ended);
                 ratatui::restore();
                 if let Err(error) = result {
-                    eprintln!("the terminal has closed: {error}");
+                    warning!("the terminal has closed: {error}");
                     stop.store(true, Ordering::Relaxed);
                 }
             }

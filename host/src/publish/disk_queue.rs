@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
-use host_console::Failure;
+use host_console::{Failure, warning};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -246,9 +246,9 @@ impl DiskQueue {
     fn add(&mut self, entry: &QueueEntry<'_>) {
         match self.segment.add(entry) {
             Ok(()) if std::mem::take(&mut self.is_failing) => {
-                eprintln!("the queue in {} is writable again", self.folder.display());
+                warning!("the queue in {} is writable again", self.folder.display());
             }
-            Err(error) if !std::mem::replace(&mut self.is_failing, true) => eprintln!(
+            Err(error) if !std::mem::replace(&mut self.is_failing, true) => warning!(
                 "the queue in {} cannot be written: {error}; until it can, counts are queued only in memory",
                 self.folder.display()
             ),

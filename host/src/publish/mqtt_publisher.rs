@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use host_console::Failure;
+use host_console::{Failure, warning};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError};
@@ -126,7 +126,7 @@ impl MqttPublisher {
             Ok(connection) => Some(connection),
             Err(error) if error.is_refusal() => return Err(failed(error)),
             Err(error) => {
-                eprintln!("no broker at {address}: {error}; counts are queued");
+                warning!("no broker at {address}: {error}; counts are queued");
                 None
             }
         };
@@ -169,7 +169,7 @@ fn run(runtime: &Runtime, options: &MqttOptions, first: Option<BrokerConnection>
         outbox.on_connected();
         let Err(error) = runtime.block_on(drive(connection, outbox)) else { return };
         outbox.on_disconnected();
-        eprintln!("broker disconnected: {error}; counts are queued until it is back");
+        warning!("broker disconnected: {error}; counts are queued until it is back");
     }
 }
 
@@ -180,11 +180,11 @@ fn reconnect(runtime: &Runtime, options: &MqttOptions, outbox: &Outbox) -> Broke
         std::thread::sleep(RETRY_DELAY);
         match runtime.block_on(connect(options)) {
             Ok(connection) => {
-                eprintln!("broker connected; {} counts are queued", outbox.queued());
+                warning!("broker connected; {} counts are queued", outbox.queued());
                 return connection;
             }
             Err(error) if error.is_refusal() && !is_refused => {
-                eprintln!("the broker rejects this host: {error}; {}", error.next_step());
+                warning!("the broker rejects this host: {error}; {}", error.next_step());
                 is_refused = true;
             }
             Err(_) => {}
@@ -227,7 +227,7 @@ async fn receive(events: &mut EventLoop, outbox: &Outbox) -> Result<(), BrokerEr
                 reason => {
                     let rejected = outbox.on_rejected(ack.pkid);
                     if let (Some(message), false) = (rejected, is_refused) {
-                        eprintln!(
+                        warning!(
                             "the broker rejects {}: {reason:?}; such messages are dropped until its \
                                  access rules allow them",
                             message.topic

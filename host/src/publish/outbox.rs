@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host_console::warning;
 use tokio::sync::Notify;
 
 use super::disk_queue::{DiskQueue, QueueError, Recovered};
@@ -74,10 +75,10 @@ impl Outbox {
     ) -> Result<Arc<Self>, QueueError> {
         let (disk, Recovered { counts, next, damaged }) = DiskQueue::open(folder)?;
         if damaged > 0 {
-            eprintln!("{damaged} damaged lines of the queue in {} were skipped", folder.display());
+            warning!("{damaged} damaged lines of the queue in {} were skipped", folder.display());
         }
         if !counts.is_empty() {
-            eprintln!("{} counts are queued in {} from an earlier run", counts.len(), folder.display());
+            warning!("{} counts are queued in {} from an earlier run", counts.len(), folder.display());
         }
         let outbox = Self::new(capacity, metrics);
         let mut parts = outbox.parts();
@@ -134,7 +135,7 @@ impl Outbox {
         while queued(parts) > most && parts.unsent.pop_front().is_some() {
             self.metrics.dropped.inc();
             if !std::mem::replace(&mut parts.overflowed, true) {
-                eprintln!("the queue is full ({} counts): its oldest counts are dropped", self.capacity);
+                warning!("the queue is full ({} counts): its oldest counts are dropped", self.capacity);
             }
         }
         parts.ack_disk_queue();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use host_console::Failure;
+use host_console::{Failure, warning};
 use serde::Serialize;
 use shared::wire::Identity;
 
@@ -70,7 +70,7 @@ impl StationPublisher {
 
     /// Writes a line about the station to standard error.
     pub fn log(&self, message: &str) {
-        eprintln!("{}: {message}", self.station);
+        warning!("{}: {message}", self.station);
     }
 
     fn publish_link_state(&self, state: LinkState) {

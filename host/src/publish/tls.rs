@@ -1,11 +1,10 @@
 //! TLS to the broker: the trusted authorities, and the client certificate.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host_console::Failure;
+use host_console::{Failure, read_input};
 use rustls::client::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
@@ -99,7 +98,7 @@ impl TlsFiles {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsFilesError> {
-    fs::read(path).map_err(|source| TlsFilesError::Io { path: path.to_owned(), source })
+    read_input(path).map_err(|source| TlsFilesError::Io { path: path.to_owned(), source })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {

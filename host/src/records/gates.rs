@@ -62,6 +62,21 @@ impl Gates {
         is_large && !is_cut && self.max_area_px.is_none_or(|max| nucleus.area_px <= max)
     }
 
+    /// The gates, if some nucleus can pass them.
+    ///
+    /// # Errors
+    /// [`Failure`] when the maximum area is below the minimum.
+    pub fn checked(self) -> Result<Self, Failure> {
+        match self.max_area_px {
+            Some(most) if most < self.min_area_px => {
+                let problem =
+                    format!("the maximum area, {most} px, is below the minimum, {} px", self.min_area_px);
+                Err(Failure::usage(problem, "no nucleus would count: correct the area's gates"))
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// The path of the user's gates; `None` without a home folder.
     pub fn path() -> Option<PathBuf> {
         user_config::path("gates.toml")
@@ -87,10 +102,12 @@ impl Gates {
     /// [`Failure`] when the file is damaged.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         let Ok(text) = std::fs::read_to_string(path) else { return Ok(Self::default()) };
-        toml::from_str(&text).map_err(|error| {
-            let problem = format!("{} is damaged: {}", path.display(), error.message());
+        let unfit = |problem: String| {
+            let problem = format!("{} is damaged: {problem}", path.display());
             Failure::failed(problem, "correct or delete the file; without it there are no gates")
-        })
+        };
+        let gates: Self = toml::from_str(&text).map_err(|error| unfit(error.message().to_owned()))?;
+        gates.checked().map_err(|_| unfit("its maximum area is below its minimum".to_owned()))
     }
 
     /// Saves the gates.
@@ -157,5 +174,18 @@ mod tests {
         }
         std::fs::write(&path, "min_area_px = -3").unwrap();
         assert!(Gates::load(&path).unwrap_err().to_string().contains("gates.toml is damaged"));
+    }
+    #[test]
+    fn gates_that_nothing_passes_are_refused() {
+        let gates = |min_area_px, max_area_px| Gates { min_area_px, max_area_px, ..Gates::default() };
+        for kept in [gates(0, None), gates(90, None), gates(90, Some(90)), gates(0, Some(0))] {
+            assert_eq!(kept.checked().unwrap(), kept);
+        }
+        assert!(gates(91, Some(90)).checked().unwrap_err().to_string().contains("90 px, is below"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gates.toml");
+        gates(91, Some(90)).save(&path).unwrap();
+        let refused = Gates::load(&path).unwrap_err().to_string();
+        assert!(refused.contains("gates.toml is damaged: its maximum area is below"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use host_console::Failure;
+use host_console::{Failure, read_input};
 use shared::{DecodeError, LabelImage, decode_label_image, picture_stem, truth_stem};
 use thiserror::Error;
 
@@ -122,7 +122,7 @@ impl LabelFiles {
     pub fn load(&self, name: &str) -> Result<Option<LabelImage>, LabelFilesError> {
         let Some(path) = self.files.get(name) else { return Ok(None) };
         let bytes =
-            fs::read(path).map_err(|source| LabelFilesError::Unreadable { path: path.clone(), source })?;
+            read_input(path).map_err(|source| LabelFilesError::Unreadable { path: path.clone(), source })?;
         let labels = decode_label_image(&bytes)
             .map_err(|source| LabelFilesError::Decode { path: path.clone(), source })?;
         Ok(Some(labels))

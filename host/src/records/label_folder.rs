@@ -3,13 +3,43 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use host_console::{Failure, one_line};
+use host_console::{Failure, WriteError, one_line, write_advice, write_whole};
 use shared::{Image, LabelImage, PixelSize};
 
 use crate::records::capture_folder::{EvidenceEntry, read_evidence};
 use crate::records::gates::Gates;
 use crate::records::input_images::InputImages;
 use crate::records::label_files::LabelFiles;
+
+/// The file in a folder to which label images are being written: where it stays, some are missing.
+const UNFINISHED: &str = ".unfinished";
+
+/// Marks a folder as unfinished, until [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct UnfinishedFolder(PathBuf);
+
+impl UnfinishedFolder {
+    /// Marks the folder, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// [`WriteError`] when it cannot be written.
+    pub fn begin(folder: &Path) -> Result<Self, WriteError> {
+        let path = folder.join(UNFINISHED);
+        write_whole(&path, b"")?;
+        Ok(Self(path))
+    }
+
+    /// All label images are written.
+    ///
+    /// # Errors
+    /// [`Failure`] when the mark cannot be removed.
+    pub fn finish(self) -> Result<(), Failure> {
+        std::fs::remove_file(&self.0).map_err(|error| {
+            let next = write_advice(&error);
+            Failure::failed(format!("{} cannot be removed: {error}", self.0.display()), next)
+        })
+    }
+}
 
 /// Label images, each with its image and its evidence if they exist.
 #[derive(Debug)]
@@ -39,6 +69,13 @@ impl LabelFolder {
     /// [`Failure`].
     pub fn open(folder: &Path, pictures: &[PathBuf]) -> Result<Self, Failure> {
         let files = LabelFiles::open(folder)?;
+        if folder.join(UNFINISHED).exists() {
+            let problem = format!("{} is incomplete: its segmentation was stopped", folder.display());
+            let next = format!(
+                "run nuclei-host segment again with the same images; or delete {UNFINISHED} in it to use what is there"
+            );
+            return Err(Failure::failed(problem, next));
+        }
         let captured = folder.join("pictures");
         let beside = match () {
             () if !pictures.is_empty() => pictures.to_vec(),
@@ -127,5 +164,25 @@ impl LabelFolder {
                 "put frames of each magnification into a separate folder, or give --pixel-size",
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::encode_label_png;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_whose_segmentation_was_stopped_is_not_taken_for_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("out");
+        let unfinished = UnfinishedFolder::begin(&folder).unwrap();
+        let labels = encode_label_png(&LabelImage::new(2, 1, vec![0, 1]).unwrap()).unwrap();
+        write_whole(&folder.join("a.png"), &labels).unwrap();
+        let refused = LabelFolder::open(&folder, &[]).unwrap_err().to_string();
+        assert!(refused.contains("out is incomplete") && refused.contains("segment again"), "{refused}");
+        unfinished.finish().unwrap();
+        assert_eq!(LabelFolder::open(&folder, &[]).unwrap().names(), ["a"]);
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod cuda;
 use std::path::Path;
 
 use clap::ValueEnum;
-use host_console::Failure;
+use host_console::{Failure, warning};
 use thiserror::Error;
 
 /// The value of `--backend`.
@@ -63,7 +63,7 @@ impl BackendChoice {
                 Ok(backend) => Ok(backend),
                 Err(missing) => {
                     if missing == CudaMissing::NotBuilt {
-                        eprintln!("caution: {missing}, so the CPU trains; for the GPU: {BUILD_WITH_CUDA}");
+                        warning!("caution: {missing}, so the CPU trains; for the GPU: {BUILD_WITH_CUDA}");
                     }
                     Ok(Backend::Cpu)
                 }

@@ -1,10 +1,9 @@
 //! The settings of a run: everything that its result depends on besides the data.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
-use host_console::Failure;
+use host_console::{Failure, read_input};
 use host_modelling::{BadTruth, Dataset, GraphError, ModelDraft};
 use serde::{Deserialize, Serialize};
 use shared::wire::ModelDigest;
@@ -163,7 +162,7 @@ impl WeightsFile {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| {
+    read_input(path).map_err(|error| {
         let problem = format!("{} cannot be read: {error}", path.display());
         Failure::usage(problem, "give another file of weights")
     })

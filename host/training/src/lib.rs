@@ -44,7 +44,7 @@ pub use host_crops::{Augmentation, ColourAugmentation, Focus, Switch};
 pub use package_model::{FinishedModel, ScoredFile, package_model, tuned_draft};
 pub use precision::PrecisionChoice;
 pub use recipe::Recipe;
-pub use run_folder::RunFolder;
+pub use run_folder::{RunFolder, RunLock};
 pub use schedule::Schedule;
 pub use session::{Limits, Outcome, Session};
 pub use split::SplitBy;

@@ -1,9 +1,10 @@
 //! The run folder: settings, one line per epoch, curves, overlays, checkpoints.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use host_console::{Failure, write_whole};
+use host_console::{Failure, write_advice, write_whole};
 use host_modelling::draw_outlines;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
@@ -63,6 +64,10 @@ impl Epoch {
 #[derive(Debug, Clone)]
 pub struct RunFolder(PathBuf);
 
+/// Held while a run trains: no other program may write to its folder.
+#[derive(Debug)]
+pub struct RunLock(#[expect(dead_code, reason = "locked for as long as it is open")] File);
+
 impl RunFolder {
     /// The folder at `path`, which need not exist yet.
     pub fn new(path: &Path) -> Self {
@@ -97,6 +102,32 @@ impl RunFolder {
     /// The scores of the finished model.
     pub fn report(&self) -> PathBuf {
         self.0.join("validation.json")
+    }
+
+    /// Locks the folder, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// [`Failure`] when another program trains there, or the folder cannot be written.
+    pub fn lock(&self) -> Result<RunLock, Failure> {
+        let failed = |source: io::Error| {
+            let next = write_advice(&source);
+            Failure::failed(format!("{} cannot be written: {source}", self.0.display()), next)
+        };
+        fs::create_dir_all(&self.0).map_err(failed)?;
+        let path = self.0.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock(file)),
+            // Some network drives have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(RunLock(file))
+            }
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+            Err(TryLockError::WouldBlock) => {
+                let problem = format!("another program trains in {}", self.0.display());
+                Err(Failure::failed(problem, "wait for it or stop it, or choose another folder with --run"))
+            }
+        }
     }
 
     /// The run's settings.
@@ -276,6 +307,18 @@ mod tests {
             loss: 1.0 / f64::from(number),
             validation: validated.then_some(score),
         }
+    }
+
+    #[test]
+    fn one_program_at_a_time_trains_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(&folder.path().join("run"));
+        let lock = run.lock().unwrap();
+        let refused = run.lock().unwrap_err().to_string();
+        assert!(refused.contains("another program trains in"), "{refused}");
+        assert!(!run.is_begun(), "a lock is no run");
+        drop(lock);
+        run.lock().unwrap();
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
     if graph.node.len() > MAX_NODES {
         bail!("it has {} operators, more than {MAX_NODES}", graph.node.len());
     }
+    if let Some(weights) = graph.initializer.iter().find(|weights| !is_finite(weights)) {
+        bail!("its weights {} contain a value that is infinite or not a number", weights.name);
+    }
     let constants: BTreeSet<&str> = graph.initializer.iter().map(|constant| constant.name.as_str()).collect();
     let mut live: BTreeSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     for node in &graph.node {
@@ -58,6 +61,15 @@ pub(super) fn check_graph(graph: &pb::GraphProto) -> TractResult<()> {
         }
     }
     Ok(())
+}
+
+/// Whether all of a tensor's 32-bit floats are finite numbers: with others, every image would seem empty.
+fn is_finite(weights: &pb::TensorProto) -> bool {
+    let is_float = weights.data_type == pb::tensor_proto::DataType::Float as i32;
+    let mut raw = weights.raw_data.chunks_exact(4);
+    weights.float_data.iter().all(|value| value.is_finite())
+        && (!is_float
+            || raw.all(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).is_finite()))
 }
 
 /// Checks the network's cost, once all shapes are known.
@@ -131,6 +143,32 @@ mod tests {
         disguised.initializer = vec![pb::TensorProto { name: "image".into(), ..Default::default() }];
         assert!(check_graph(&disguised).is_err());
         assert!(refusal(vec![conv; MAX_NODES + 1]).unwrap().contains("4097 operators"));
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused() {
+        let message = |raw: &[f32], float_data: &[f32], data_type: pb::tensor_proto::DataType| {
+            let weights = pb::TensorProto {
+                name: "stem.weight".into(),
+                data_type: data_type as i32,
+                raw_data: raw.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                float_data: float_data.to_vec(),
+                ..Default::default()
+            };
+            check_graph(&pb::GraphProto { initializer: vec![weights], ..Default::default() })
+                .err()
+                .map(|error| error.to_string())
+        };
+        let float = pb::tensor_proto::DataType::Float;
+        assert_eq!(message(&[1.0, -2.5, 0.0], &[], float), None);
+        // The same bytes are numbers of another type.
+        assert_eq!(message(&[f32::NAN], &[], pb::tensor_proto::DataType::Int8), None);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (raw, floats) in [(vec![1.0, value], vec![]), (vec![], vec![1.0, value])] {
+                let message = message(&raw, &floats, float).unwrap();
+                assert!(message.contains("stem.weight") && message.contains("not a number"), "{message}");
+            }
+        }
     }
 
     #[test]

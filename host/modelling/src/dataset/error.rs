@@ -35,6 +35,14 @@ pub enum DatasetError {
         #[source]
         source: ZipError,
     },
+    /// An entry of a zip that leads out of it.
+    #[error("{} has an entry that leads out of it, as no zip of images needs: {entry}", path.display())]
+    LeadsOut {
+        /// The zip.
+        path: PathBuf,
+        /// The entry's name.
+        entry: String,
+    },
     /// A file that is neither a zip nor an image.
     #[error("{} is not a folder, a zip, or a PNG, TIFF or JPEG image", path.display())]
     NotData {
@@ -72,6 +80,7 @@ impl DatasetError {
             Self::NotZip { .. } => {
                 "download the zip again, or unpack what can be unpacked and give the folder"
             }
+            Self::LeadsOut { .. } => "do not trust this zip; unpack what you need of it, and give the folder",
             Self::Truth { .. } => "give the image itself, without _masks",
             Self::NotData { .. } => "give a folder, a zip, or an image",
             Self::Empty { .. } | Self::NoPictures { .. } => {

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use host_console::{Failure, Progress};
+use host_console::{Failure, Progress, printable};
 use serde::{Deserialize, Serialize};
 
 use super::{Dataset, LabelledSample, SampleError, SampleWarning};
@@ -36,7 +36,7 @@ impl Display for BadSamples {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} images cannot be used:", self.errors.len(), self.of)?;
         for error in self.errors.iter().take(MAX_REPORTED) {
-            write!(f, "\n  {}", error.line())?;
+            write!(f, "\n  {}", printable(&error.line()))?;
         }
         match self.errors.len().saturating_sub(MAX_REPORTED) {
             0 => Ok(()),

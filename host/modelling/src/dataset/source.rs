@@ -63,9 +63,11 @@ impl Source {
             Self { root: path.to_owned(), entries: Vec::new(), empty_truth: Vec::new(), archive: None };
         if metadata.is_dir() {
             source.walk(path, "")?;
+        } else if !metadata.is_file() {
+            return Err(DatasetError::NotData { path: path.to_owned() });
         } else if is_zip(path).map_err(unreadable)? {
             source.read_zip(path)?;
-        } else if is_picture(&file_name(path)) && metadata.is_file() {
+        } else if is_picture(&file_name(path)) {
             source.beside(path).map_err(unreadable)?;
         } else if may_be_truth(&file_name(path)) {
             return Err(DatasetError::Truth { path: path.to_owned() });
@@ -188,7 +190,9 @@ impl Source {
         let mut archive = ZipArchive::new(file).map_err(broken)?;
         for index in 0..archive.len() {
             let file = archive.by_index_raw(index).map_err(broken)?;
-            let path = file.name().replace('\\', "/");
+            let Some(path) = path_within_zip(file.name()) else {
+                return Err(DatasetError::LeadsOut { path: path.to_owned(), entry: file.name().to_owned() });
+            };
             if file.is_dir() && path.trim_end_matches('/').rsplit('/').next().is_some_and(is_truth_folder) {
                 self.empty_truth.push(path.clone());
             }
@@ -230,6 +234,20 @@ fn parent(path: &Path) -> &Path {
 /// Whether a file that is not an image by its name is one without the suffix of a ground truth.
 fn may_be_truth(name: &str) -> bool {
     is_image_file(name) && truth_stem(picture_stem(name)).is_some()
+}
+
+/// The path of a zip's entry, `/` between its parts; `None` where it leads out of the zip.
+fn path_within_zip(name: &str) -> Option<String> {
+    let path = name.replace('\\', "/");
+    let has_drive = path.as_bytes().get(1) == Some(&b':');
+    if path.starts_with('/') || has_drive || path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let mut within = path.as_str();
+    while let Some(rest) = within.strip_prefix("./") {
+        within = rest;
+    }
+    Some(within.to_owned())
 }
 
 fn is_hidden(part: &str) -> bool {

@@ -405,3 +405,29 @@ fn an_empty_masks_folder_means_no_nuclei() {
     let dataset = Dataset::open(folder.path()).unwrap();
     assert_eq!(dataset.load_with_truth(0).unwrap().labels.count(), 0);
 }
+
+#[test]
+fn entries_that_lead_out_of_a_zip_are_named() {
+    for name in ["../a.png", "x/../../a.png", "/etc/a.png", "..\\..\\a.png", "C:\\a.png", "images/.."] {
+        let place = TempDir::new().unwrap();
+        let (error, message) = open_error(&zipped(&place, &[("good.png", grey(2, 1)), (name, grey(2, 1))]));
+        assert!(matches!(&error, DatasetError::LeadsOut { entry, .. } if entry == name), "{name}: {message}");
+        assert!(message.contains(name), "{message}");
+    }
+    let place = TempDir::new().unwrap();
+    let dataset = Dataset::open(&zipped(&place, &[("./a..b.png", grey(2, 1))])).unwrap();
+    assert_eq!(dataset.name(0), "a..b");
+}
+
+#[test]
+fn pipes_and_devices_are_no_data() {
+    let folder = TempDir::new().unwrap();
+    for name in ["pipe.png", "pipe.zip", "pipe"] {
+        let pipe = folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(matches!(open_error(&pipe).0, DatasetError::NotData { .. }), "{name}");
+    }
+    assert!(matches!(open_error(Path::new("/dev/zero")).0, DatasetError::NotData { .. }));
+    // Within a folder they are no files.
+    assert!(matches!(open_error(folder.path()).0, DatasetError::Empty { .. }));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use host_console::{Failure, Progress, one_line};
+use host_console::{Failure, Progress, one_line, warning};
 use host_modelling::{
     BadSamples, BadTruth, Dataset, ImageType, LabelledSample, SampleWarning, print_warnings,
 };
@@ -149,10 +149,7 @@ fn warn_unmatched(dataset: &Dataset, predicted: &BTreeSet<&str>) {
     let strangers: Vec<&&str> = predicted.difference(&known).collect();
     if !strangers.is_empty() {
         let names = some_of(&strangers, ", ");
-        eprintln!(
-            "warning: {} predictions have no ground truth and are not scored: {names}",
-            strangers.len()
-        );
+        warning!("warning: {} predictions have no ground truth and are not scored: {names}", strangers.len());
     }
 }
 
@@ -171,11 +168,11 @@ fn apply_missing_policy(missing: &[String], choice: MissingPolicy) -> Result<(),
             "segment them too, or score only the others with --subset, or treat these as empty with --missing-as-empty",
         )),
         MissingPolicy::LeaveOut => {
-            eprintln!("warning: {problem}; they are excluded");
+            warning!("warning: {problem}; they are excluded");
             Ok(())
         }
         MissingPolicy::CountEmpty => {
-            eprintln!("warning: {problem}; they are scored as empty");
+            warning!("warning: {problem}; they are scored as empty");
             Ok(())
         }
     }

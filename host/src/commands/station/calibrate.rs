@@ -1,10 +1,9 @@
 //! `nuclei-host station calibrate`: pixel size and flat field, recorded with who measured them, when and how.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use host_console::{Exit, Failure, Progress, interrupt, one_line, output, write_whole};
+use host_console::{Exit, Failure, Progress, interrupt, one_line, output, read_input, warning, write_whole};
 use serde::Serialize;
 use shared::wire::{FlatFieldDigest, Setting};
 use shared::{FlatField, FlatFieldError, FrameSum, PixelSize, decode_image};
@@ -116,7 +115,7 @@ fn pixel_size_of(args: &CalibrateArgs, by: String, port: &PortArgs, json: bool) 
     let measured = match (&args.micrometer, args.um_per_px) {
         (Some(Some(path)), _) => {
             let next = "give an image of a stage micrometer";
-            let bytes = fs::read(path)
+            let bytes = read_input(path)
                 .map_err(|error| Failure::failed(format!("{}: {error}", path.display()), next))?;
             Some(of_micrometer(&bytes, &path.display().to_string(), args.spacing_um)?)
         }
@@ -223,7 +222,7 @@ fn flat_field_of(args: &CalibrateArgs, by: String, json: bool) -> Result<Exit, F
     CalibrationStore::of_user().store_flat_field(&measured)?;
     for (frames, what) in [(bright.frames(), "bright"), (dark.frames(), "dark")] {
         if frames < ENOUGH_FRAMES {
-            eprintln!(
+            warning!(
                 "caution: only {frames} {what} frames: their noise is added to every frame; take \
                      {ENOUGH_FRAMES} or more"
             );
@@ -285,6 +284,6 @@ fn sum(inputs: &[PathBuf], what: &str) -> Result<FrameSum, Failure> {
 pub fn load_flat_field(path: &Path) -> Result<FlatField, Failure> {
     let next = "give a file written by nuclei-host station calibrate --bright --dark";
     let named = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()), next);
-    let file = fs::read(path).map_err(|error| named(&error))?;
+    let file = read_input(path).map_err(|error| named(&error))?;
     FlatField::decode(&file).map_err(|error| named(&error))
 }

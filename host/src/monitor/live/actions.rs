@@ -29,21 +29,46 @@ pub(super) struct Recorder {
     /// The folder for files without a given name; empty for the current folder.
     folder: PathBuf,
     recording: Option<Recording>,
+    /// Whether the command line names the file, so that the command fails if the recording does.
+    is_required: bool,
+    failure: Option<Failure>,
 }
 
 impl Recorder {
     pub(super) const fn new(folder: PathBuf) -> Self {
-        Self { folder, recording: None }
+        Self { folder, recording: None, is_required: false, failure: None }
     }
 
-    /// Replaces the file; `None` turns recording off.
+    /// Records to the file that the command line names; `None` turns recording off.
     pub(super) fn record(&mut self, recording: Option<Recording>) {
+        self.is_required = recording.is_some();
         self.recording = recording;
     }
 
-    /// Records a frame, if recording is on.
-    pub(super) fn add(&mut self, record: &FrameRecord) -> Result<(), Failure> {
-        self.recording.as_mut().map_or(Ok(()), |recording| recording.add(record))
+    /// Records a frame, if recording is on. A failure ends the recording, and nothing else: the message for those who
+    /// watch.
+    ///
+    /// # Errors
+    /// [`Failure`] when the program that reads the recording has closed its pipe.
+    pub(super) fn add(&mut self, record: &FrameRecord) -> Result<Option<String>, Failure> {
+        let Some(recording) = &mut self.recording else { return Ok(None) };
+        match recording.add(record) {
+            Ok(()) => Ok(None),
+            Err(failure) if failure.is_closed_pipe() => Err(failure),
+            Err(failure) => {
+                let text = failure.to_string().replace('\n', ";");
+                self.recording = None;
+                if self.is_required {
+                    self.failure = Some(failure);
+                }
+                Ok(Some(format!("the recording has ended, and counting goes on; {text}")))
+            }
+        }
+    }
+
+    /// Why the recording that the command line asks for has ended early, if it has.
+    pub(super) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
     }
 
     /// The folder for files without a given name.
@@ -57,6 +82,7 @@ impl Recorder {
             (false, _) => self.recording = None,
             (true, Some(_)) => {}
             (true, None) => {
+                self.is_required = false;
                 self.recording = Some(Recording::open_within(&self.folder, &dated("counts", ".jsonl"))?);
             }
         }
@@ -173,9 +199,12 @@ fn percent(part: u32, whole: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use shared::wire::{CameraState, Notice, Refusal, ReliableEvent, Request, Response};
 
     use super::*;
+    use crate::records::test_report::test_report;
     use crate::station::bundled::BUNDLED_MODEL;
     use crate::station::client::{Incoming, memory_line};
 
@@ -200,5 +229,27 @@ mod tests {
         let expected = [checking.clone(), OperationUpdate::Event(Incoming::Event(notice)), checking];
         assert_eq!(updates, expected);
         assert!(matches!(flashed, Err(SessionError::Link(LinkError::Refused(Refusal::Busy)))));
+    }
+
+    fn record() -> FrameRecord {
+        FrameRecord::new(&test_report(), &Provenance::of_nothing(None))
+    }
+
+    #[test]
+    fn a_disk_that_is_full_ends_the_recording_alone() {
+        for is_required in [false, true] {
+            let mut recorder = Recorder::new(PathBuf::new());
+            recorder.recording = Some(Recording::open(Path::new("/dev/full")).unwrap());
+            recorder.is_required = is_required;
+            let message = recorder.add(&record()).unwrap().unwrap();
+            assert!(
+                message.starts_with("the recording has ended, and counting goes on")
+                    && message.contains("free space on the disk")
+                    && !message.contains('\n'),
+                "{message}"
+            );
+            assert_eq!(recorder.add(&record()).unwrap(), None, "it is off");
+            assert_eq!(recorder.take_failure().is_some(), is_required);
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Counts over a session: a line of text per frame, a trend, a summary.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shared::wire::FrameReport;
 
 use super::trend::{Trend, TrendDirection};
 use crate::records::frame_record::{FrameRecord, StageMs};
+
+/// Frames that the station has buffered arrive at once. Their rate is that of the line.
+const MIN_SPAN: Duration = Duration::from_millis(500);
 
 /// Statistics of the frames so far.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +68,10 @@ pub struct TruthComparison {
 impl CountSummary {
     /// The summary in one line.
     pub fn to_line(&self) -> String {
-        let mut line = format!("{} frames, {:.1} per second", self.frames, self.frames_per_second);
+        let mut line = format!("{} frames", self.frames);
+        if self.frames_per_second > 0.0 {
+            line += &format!(", {:.1} per second", self.frames_per_second);
+        }
         if self.doubted > 0 {
             line += &format!(", {} unreliable", self.doubted);
         }
@@ -93,19 +99,21 @@ impl CountStats {
         self.trend.direction()
     }
 
-    /// Frames per second, from the first to the last.
+    /// Frames per second, from the first to the last; 0 while they span too short a time for a rate.
     pub fn frames_per_second(&self) -> f64 {
-        match (self.first, self.last) {
-            (Some(first), Some(last)) if last > first => {
-                f64::from(self.totals.frames - 1) / (last - first).as_secs_f64()
-            }
+        let span = self.first.zip(self.last).map(|(first, last)| last - first);
+        match span {
+            Some(span) if span >= MIN_SPAN => f64::from(self.totals.frames - 1) / span.as_secs_f64(),
             _ => 0.0,
         }
     }
 
     /// Adds a frame.
     pub fn record_frame(&mut self, report: &FrameReport) {
-        let now = Instant::now();
+        self.record_frame_at(report, Instant::now());
+    }
+
+    fn record_frame_at(&mut self, report: &FrameReport, now: Instant) {
         self.first.get_or_insert(now);
         self.last = Some(now);
         self.add(report);

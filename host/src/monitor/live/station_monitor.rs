@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use host_console::{Failure, output};
+use host_console::{Failure, output, warning};
 use shared::wire::{
     CameraState, Identity, Notice, RETRANSMIT_CAPACITY, ReliableEvent, Settings, StageProgress, Status,
     Stream,
@@ -63,6 +63,11 @@ impl StationMonitor {
     /// Whether its station is one of several.
     pub const fn is_among_several(&self) -> bool {
         self.label.is_some()
+    }
+
+    /// Why the recording that the command line asks for has ended early, if it has.
+    pub fn take_recording_failure(&mut self) -> Option<Failure> {
+        self.recorder.take_failure()
     }
 
     fn record(&mut self, record: Option<Recording>) {
@@ -165,8 +170,8 @@ impl StationMonitor {
 
     fn warn(&self, message: &str) {
         match &self.label {
-            None => eprintln!("{message}"),
-            Some(station) => eprintln!("{station}: {message}"),
+            None => warning!("{message}"),
+            Some(station) => warning!("{station}: {message}"),
         }
     }
 
@@ -288,10 +293,10 @@ impl StationMonitor {
             ViewCommand::Snapshot => snapshot(station, &folder, &provenance, stop, on_update),
             ViewCommand::Revert => revert(station),
             ViewCommand::Flash { name, onnx } => flash_model(station, &name, &onnx, stop, on_update),
-            ViewCommand::Gates { gates } => {
+            ViewCommand::Gates { gates } => gates.checked().map_err(SessionError::from).and_then(|gates| {
                 context.provenance.gates = gates;
                 self.set_gates(gates)
-            }
+            }),
             ViewCommand::Record { on } => self.set_recording(on),
         };
         output?;
@@ -380,7 +385,18 @@ impl StationMonitor {
     }
 
     fn publish_frame(&mut self, record: FrameRecord, stats: &CountStats, unsent: u32) -> Result<(), Failure> {
-        self.recorder.add(&record)?;
+        if let Some(message) = self.recorder.add(&record)? {
+            if let Some(publisher) = self.sink.publisher_mut() {
+                publisher.update_activity(|activity| {
+                    activity.recording = None;
+                    activity.failed = true;
+                    activity.result = Some(message.clone());
+                });
+            }
+            if !matches!(self.sink, FrameSink::Terminal(_)) {
+                self.warn(&message);
+            }
+        }
         match &mut self.sink {
             FrameSink::Text => {
                 let line = stats.text_line(&record, unsent);

@@ -9,15 +9,22 @@ use std::net::SocketAddr;
 use axum::http::{HeaderMap, header};
 use rand::Rng as _;
 
-const COOKIE: &str = "nuclei-token";
+/// The cookie's name ends in the page's port: browsers send a host's cookies to all of its ports, and pages on two ports
+/// have two tokens.
+const COOKIE: &str = "nuclei-token-";
 
 /// What a request must prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessPolicy {
     /// That it is meant for this machine.
     Loopback,
-    /// The token, 32 hexadecimal digits.
-    Token(String),
+    /// A token.
+    Token {
+        /// 32 hexadecimal digits.
+        token: String,
+        /// The page's port.
+        port: u16,
+    },
 }
 
 impl AccessPolicy {
@@ -26,7 +33,7 @@ impl AccessPolicy {
         if address.ip().is_loopback() {
             Self::Loopback
         } else {
-            Self::Token(format!("{:032x}", rand::rng().random::<u128>()))
+            Self::Token { token: format!("{:032x}", rand::rng().random::<u128>()), port: address.port() }
         }
     }
 
@@ -40,11 +47,11 @@ impl AccessPolicy {
         is_own
             && match self {
                 Self::Loopback => is_loopback_name(host),
-                Self::Token(token) => {
+                Self::Token { token, port } => {
                     let cookies = text(header::COOKIE).unwrap_or_default();
                     let shown = query.split('&').filter_map(|pair| pair.strip_prefix("token="));
                     let kept = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-                    let kept = kept.filter(|&(name, _)| name == COOKIE).map(|(_, value)| value);
+                    let kept = kept.filter(|&(name, _)| is_cookie_of(name, *port)).map(|(_, value)| value);
                     shown.chain(kept).any(|shown| is_same(shown, token))
                 }
             }
@@ -54,7 +61,7 @@ impl AccessPolicy {
     pub fn query(&self) -> String {
         match self {
             Self::Loopback => String::new(),
-            Self::Token(token) => format!("?token={token}"),
+            Self::Token { token, .. } => format!("?token={token}"),
         }
     }
 
@@ -62,9 +69,15 @@ impl AccessPolicy {
     pub fn cookie(&self) -> Option<String> {
         match self {
             Self::Loopback => None,
-            Self::Token(token) => Some(format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/")),
+            Self::Token { token, port } => {
+                Some(format!("{COOKIE}{port}={token}; HttpOnly; SameSite=Strict; Path=/"))
+            }
         }
     }
+}
+
+fn is_cookie_of(name: &str, port: u16) -> bool {
+    name.strip_prefix(COOKIE).is_some_and(|ending| ending == port.to_string())
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -107,10 +120,10 @@ mod tests {
     #[test]
     fn elsewhere_the_token_is_needed() {
         let policy = AccessPolicy::of("0.0.0.0:8070".parse().unwrap());
-        let AccessPolicy::Token(token) = &policy else { panic!("no token") };
+        let AccessPolicy::Token { token, .. } = &policy else { panic!("no token") };
         assert_ne!(policy, AccessPolicy::of("0.0.0.0:8070".parse().unwrap()));
         let host = (header::HOST, "bench.lab:8070");
-        let cookie = format!("a=b; {COOKIE}={token}");
+        let cookie = format!("a=b; {COOKIE}8070={token}");
         assert!(policy.allows(&headers(std::slice::from_ref(&host)), &format!("x=1&token={token}")));
         assert!(policy.allows(&headers(&[host.clone(), (header::COOKIE, &cookie)]), ""));
         for query in
@@ -120,5 +133,21 @@ mod tests {
         }
         assert_eq!(policy.query(), format!("?token={token}"));
         assert!(policy.cookie().unwrap().contains(token));
+    }
+    #[test]
+    fn pages_on_two_ports_of_one_machine_do_not_share_a_cookie() {
+        let policies =
+            ["0.0.0.0:8070", "0.0.0.0:8071"].map(|address| AccessPolicy::of(address.parse().unwrap()));
+        // What a browser stores of the two pages, which it sends to both.
+        let stored = policies.each_ref().map(|policy| policy.cookie().unwrap());
+        let names = stored.each_ref().map(|cookie| cookie.split('=').next().unwrap());
+        assert_ne!(names[0], names[1]);
+        let sent = stored.each_ref().map(|cookie| cookie.split(';').next().unwrap()).join("; ");
+        for (policy, host) in policies.iter().zip(["bench.lab:8070", "bench.lab:8071"]) {
+            assert!(policy.allows(&headers(&[(header::HOST, host), (header::COOKIE, &sent)]), ""), "{host}");
+            let other = stored.iter().find(|cookie| policy.cookie().as_ref() != Some(cookie)).unwrap();
+            let other = other.split(';').next().unwrap();
+            assert!(!policy.allows(&headers(&[(header::HOST, host), (header::COOKIE, other)]), ""), "{host}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -14,11 +15,12 @@ use axum::{Extension, Router};
 use host_console::Failure;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::access_policy::AccessPolicy;
 use super::frame_throttle::FrameThrottle;
 use crate::monitor::view::{StationChannel, ViewCommand, ViewMessage, ViewerChannel};
-use crate::support::http_server::HttpServer;
+use crate::support::http_server::{Admission, HttpServer};
 
 /// The default address: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
@@ -26,6 +28,8 @@ pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv
 const MAX_MODEL: usize = 64 << 20;
 /// Longest command, bytes.
 const MAX_COMMAND: usize = 4096;
+/// Every viewer is sent a ping this often. One from which nothing arrives in between has gone.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// A viewer sends this when it has drawn a frame.
 const DRAWN: &str = "drawn";
 const PAGE: &str = include_str!("page.html");
@@ -79,6 +83,9 @@ async fn guard(Extension(policy): Extension<AccessPolicy>, request: Request, nex
     if !policy.allows(request.headers(), request.uri().query().unwrap_or_default()) {
         let text = "open the address printed by nuclei-host live, with its token\n";
         return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    if let Some(admission) = request.extensions().get::<Admission>() {
+        admission.grant();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -157,8 +164,17 @@ async fn view(mut socket: WebSocket, ViewerChannel { feed, commands }: ViewerCha
     if send_all(&mut socket, latest).await.is_err() {
         return;
     }
+    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_present = true;
     loop {
         tokio::select! {
+            _ = pings.tick() => {
+                let was_present = std::mem::take(&mut is_present);
+                if !was_present || socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                    return;
+                }
+            },
             message = messages.recv() => match message {
                 Ok(message) => {
                     if throttle.admits(&message) && send(&mut socket, &message).await.is_err() {
@@ -172,16 +188,19 @@ async fn view(mut socket: WebSocket, ViewerChannel { feed, commands }: ViewerCha
                 }
                 Err(RecvError::Closed) => return,
             },
-            received = socket.recv() => match received {
-                Some(Ok(Message::Text(text))) if text.as_str() == DRAWN => throttle.on_drawn(),
-                Some(Ok(Message::Text(text))) => {
-                    if let Ok(command) = serde_json::from_str(&text) {
-                        // The queue is full when a person presses buttons faster than the station acts.
-                        let _ = commands.try_send(command);
+            received = socket.recv() => {
+                is_present = true;
+                match received {
+                    Some(Ok(Message::Text(text))) if text.as_str() == DRAWN => throttle.on_drawn(),
+                    Some(Ok(Message::Text(text))) => {
+                        if let Ok(command) = serde_json::from_str(&text) {
+                            // The queue is full when a person presses buttons faster than the station acts.
+                            let _ = commands.try_send(command);
+                        }
                     }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(_)) => {}
                 }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
             },
         }
     }

@@ -1,10 +1,9 @@
 //! Reads the evidence of captured frames.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use host_console::Failure;
+use host_console::{Failure, read_input_text};
 use serde::Deserialize;
 use shared::picture_stem;
 
@@ -49,7 +48,7 @@ pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, EvidenceEn
         return Ok(None);
     }
     let next = "run nuclei-host audit on the folder";
-    let text = fs::read_to_string(&path)
+    let text = read_input_text(&path)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut frames = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {

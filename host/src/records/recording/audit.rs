@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use host_console::Failure;
+use host_console::{Failure, read_input};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Head, NOTHING, digest, head_path};
+use super::{Head, MAX_BEYOND_HEAD, NOTHING, digest, head_path};
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,7 +48,7 @@ impl Audit {
 /// # Errors
 /// [`Failure`] when the file cannot be read.
 pub fn audit(path: &Path, expected: Option<&str>) -> Result<Audit, Failure> {
-    let bytes = fs::read(path).map_err(|error| {
+    let bytes = read_input(path).map_err(|error| {
         let problem = format!("{} cannot be read: {error}", path.display());
         Failure::failed(problem, "give a file written by live --record, or a capture's folder")
     })?;
@@ -81,7 +81,8 @@ impl ChainBreak {
 }
 
 impl Head {
-    fn beside(path: &Path) -> Option<Self> {
+    /// The head in the file beside a recording; `None` if there is none.
+    pub(super) fn beside(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(head_path(path)).ok()?).ok()
     }
 }
@@ -122,10 +123,14 @@ impl Audit {
                 _ => Err(ChainBreak::new(count, "does not have the digest given with --head")),
             };
         }
-        if self.unchained == count && head.is_none() {
+        if self.unchained == count && count > 0 && head.is_none() {
             return Ok(());
         }
         let Some(head) = head else {
+            if count == 0 {
+                let problem = "and all later ones are missing: the file is empty and has no .head file";
+                return Err(ChainBreak::new(1, problem));
+            }
             let problem = "and later ones may be missing: the .head file that records the end does not exist";
             return Err(ChainBreak::new(count + 1, problem));
         };
@@ -133,13 +138,19 @@ impl Audit {
             return Err(ChainBreak::new(count + 1, format!("is missing: there were {}", head.lines)));
         }
         let at = usize::try_from(head.lines).ok().and_then(|lines| lines.checked_sub(1));
-        match at.and_then(|at| lines.get(at)) {
-            Some(line) if digest(line) == head.last => {
-                self.beyond_head = count - head.lines;
-                Ok(())
-            }
-            _ => Err(ChainBreak::new(head.lines.max(1), "was changed")),
+        let confirmed = at.map_or(Some(NOTHING.to_owned()), |at| lines.get(at).map(|line| digest(line)));
+        if confirmed.as_deref() != Some(head.last.as_str()) {
+            return Err(ChainBreak::new(head.lines.max(1), "was changed"));
         }
+        self.beyond_head = count - head.lines;
+        if self.beyond_head > MAX_BEYOND_HEAD {
+            let problem = format!(
+                "and {} more were added after the recording ended: at most one may follow its .head file",
+                self.beyond_head - 1
+            );
+            return Err(ChainBreak::new(head.lines + 1, problem));
+        }
+        Ok(())
     }
 }
 
@@ -177,7 +188,7 @@ fn check_files(entry: u64, record: &Map<String, Value>, folder: &Path) -> Result
     let Some(files) = record.get("sha256").and_then(Value::as_object) else { return Ok(0) };
     for (name, expected) in files {
         let within = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        let content = if within { fs::read(folder.join(name)).ok() } else { None };
+        let content = if within { read_input(&folder.join(name)).ok() } else { None };
         match content {
             None => return Err(ChainBreak::new(entry, format!("refers to {name}, which is missing"))),
             Some(content) if Some(digest(&content).as_str()) != expected.as_str() => {

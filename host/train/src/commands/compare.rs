@@ -1,12 +1,11 @@
 //! `nuclei-host compare`: models against each other on the same images, with intervals.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use host_console::{Exit, Failure, output, threads_or_all};
+use host_console::{Exit, Failure, output, read_input, threads_or_all};
 use host_modelling::{BadTruth, Dataset};
 use host_training::{Interval, Tuner, TypedSamples, ValidationPicture, bootstrap};
 use serde::Serialize;
@@ -77,7 +76,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let mut first: BTreeMap<&'static str, Vec<ImageScore>> = BTreeMap::new();
     let mut rows = Vec::new();
     for path in &args.model {
-        let onnx = fs::read(path).map_err(|error| {
+        let onnx = read_input(path).map_err(|error| {
             Failure::usage(format!("{} cannot be read: {error}", path.display()), "give a model file")
         })?;
         let mut tuner = Tuner::new(&onnx, &pictures, threads)?;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use host_console::{Exit, Failure, output, threads_or_all, write_whole};
+use host_console::{Exit, Failure, output, read_input, threads_or_all, write_whole};
 use host_modelling::{
     AccuracyVerdict, ActivationRanges, Encoding, Graph, IntegerPlan, LayerNoise, ModelDraft, Range,
     RangeMethod, TraceError, TypeLoss, draw_outlines, layer_noise, map_error, read_graph, read_metadata,
@@ -206,7 +205,7 @@ impl QuantizationJob {
     fn of_model(path: &Path, args: &QuantizeArgs, threads: NonZeroUsize) -> Result<Self, Failure> {
         let other = "give a model file written by nuclei-host train or export";
         let failed = |error: &dyn Display| Failure::usage(format!("{}: {error}", path.display()), other);
-        let onnx = fs::read(path).map_err(|error| failed(&error))?;
+        let onnx = read_input(path).map_err(|error| failed(&error))?;
         let metadata = read_metadata(&onnx).map_err(|error| failed(&error))?;
         let manifest = metadata.get(MANIFEST_KEY).ok_or_else(|| failed(&"the file has no manifest"))?;
         let draft = ModelDraft::from(Manifest::parse(manifest).map_err(|error| failed(&error))?);

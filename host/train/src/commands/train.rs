@@ -4,18 +4,17 @@ mod pareto_plot;
 mod series;
 
 use std::ffi::OsStr;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
-use host_console::{Exit, Failure, interrupt, output, threads_or_all, write_whole};
+use host_console::{Exit, Failure, interrupt, output, read_input_text, threads_or_all, warning, write_whole};
 use host_modelling::{BadTruth, Dataset, Encoding};
 use host_training::{
     Augmentation, BackendChoice, ColourAugmentation, DataSource, Encoder, FinishedModel, Focus, Limits,
-    Outcome, Precision, PrecisionChoice, Recipe, RunFolder, SampleBy, Schedule, Session, SplitBy, Switch,
-    TrainConfig, WeightsFile, package_model,
+    Outcome, Precision, PrecisionChoice, Recipe, RunFolder, RunLock, SampleBy, Schedule, Session, SplitBy,
+    Switch, TrainConfig, WeightsFile, package_model,
 };
 use shared::SetScore;
 
@@ -180,6 +179,7 @@ const NUCLEUS_PX: f32 = 24.0;
 /// [`Failure`].
 pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::new(&args.run);
+    let mut lock = args.resume.then(|| lock_begun(&folder)).transpose()?;
     let (mut config, dataset) =
         if args.resume { reopen(&folder, args.data.as_deref())? } else { begun(args, &folder)? };
     if let Some(crops) = args.cool_down {
@@ -190,10 +190,13 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
         config.precision = args.precision.resolve(backend, &config.unet)?;
     }
     if let Some(caution) = backend.caution(config.precision) {
-        eprintln!("caution: {caution}");
+        warning!("caution: {caution}");
     }
     let threads = threads_or_all(args.threads);
     let training_data = config.training_data(&dataset, threads)?;
+    if !args.resume {
+        lock = Some(folder.lock()?);
+    }
     // Only now, so that a rejected data set does not start a run; of one that is resumed, for what earlier versions left
     // out of its settings.
     folder.save_config(&config)?;
@@ -223,7 +226,9 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
             ..Limits::default()
         },
     };
-    match session.run_on(backend)? {
+    let outcome = session.run_on(backend)?;
+    drop(lock);
+    match outcome {
         Outcome::Interrupted { steps } => {
             let problem = format!("stopped after {steps} of {} steps; progress is saved", config.steps());
             let next = format!("nuclei-host train --resume --run {}", args.run.display());
@@ -236,6 +241,12 @@ pub fn run(args: &TrainArgs) -> Result<Exit, Failure> {
             write_model(&model, &args.out)
         }
     }
+}
+
+/// Locks the folder of a run; a folder without one stays as it is.
+fn lock_begun(folder: &RunFolder) -> Result<RunLock, Failure> {
+    folder.load_config()?;
+    folder.lock()
 }
 
 /// Writes the model file and prints its scores.
@@ -324,7 +335,7 @@ fn hours(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`Failure`] when it cannot be read.
 pub fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = read_input_text(path).map_err(|error| {
         let problem = format!("{} cannot be read: {error}", path.display());
         Failure::usage(problem, "name a text file with one picture's name per line")
     })?;

@@ -56,3 +56,17 @@ fn counts_are_compared_with_the_truth() {
     assert!((truth.frame_deviation_percent - 10.0).abs() < 1e-9, "{truth:?}");
     assert_eq!(CountStats::default().summary().truth, None);
 }
+
+#[test]
+fn frames_that_arrive_at_once_have_no_rate() {
+    let start = Instant::now();
+    let mut stats = CountStats::default();
+    for frame in 0..10 {
+        stats.record_frame_at(&report(1, None, QcFlags::NONE), start + Duration::from_micros(24 * frame));
+    }
+    assert_eq!(stats.frames_per_second(), 0.0);
+    assert_eq!(stats.summary().to_line(), "10 frames");
+    stats.record_frame_at(&report(1, None, QcFlags::NONE), start + Duration::from_secs(2));
+    assert_eq!(stats.frames_per_second(), 5.0);
+    assert_eq!(stats.summary().to_line(), "11 frames, 5.0 per second");
+}

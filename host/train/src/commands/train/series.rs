@@ -48,7 +48,8 @@ impl Series<'_> {
             done.push(Ablated { variant, score });
         }
         let all = done.first().and_then(|all| all.score.as_ref()).map_or(0.0, |score| score.mean_ap);
-        output::line(&format!("\n{:16}{:>9}{:>11}{:>9}", "variant", "mean AP", "worth", "AP50"))?;
+        output::line("")?;
+        output::line(&format!("{:16}{:>9}{:>11}{:>9}", "variant", "mean AP", "worth", "AP50"))?;
         for Ablated { variant, score } in &done {
             let Some(SetScore { mean_ap, ap, .. }) = score else { continue };
             output::line(&format!("{variant:16}{mean_ap:>9.3}{:>+11.3}{:>9.3}", all - mean_ap, ap[0]))?;
@@ -75,6 +76,7 @@ impl Series<'_> {
             self.write_json("front.json", &rows)?;
             write_whole(&self.folder.path().join("front.svg"), draw_pareto(&rows)?.as_bytes())?;
         }
+        output::line("")?;
         for line in pareto_lines(&rows) {
             output::line(&line)?;
         }
@@ -166,7 +168,7 @@ fn load_row(path: &Path) -> Result<Option<ParetoPoint>, Failure> {
 
 fn pareto_lines(rows: &[ParetoPoint]) -> Vec<String> {
     let heading = format!(
-        "\n{:10}{:>7}{:>11}{:>9}{:>9}{:>9}{:>9}{:>13}",
+        "{:10}{:>7}{:>11}{:>9}{:>9}{:>9}{:>9}{:>13}",
         "network", "GMAC", "bytes", "crops", "float", "int8", "AP50", "count error"
     );
     let line = |row: &ParetoPoint| {
