@@ -60,7 +60,7 @@ pub use decode::{
 };
 #[cfg(feature = "decode")]
 pub use encode::{ImageEncodeError, encode_jpeg, encode_label_png, encode_label_tiff, encode_picture_png};
-pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS, focus_score};
+pub use evidence::{Evidence, MAX_CONFLUENCE, MAX_SATURATED, MIN_CONFIDENCE, MIN_FOCUS};
 pub use extraction::ExtractionParams;
 pub use extractor::{Extractor, ProbabilityMaps, Segmentation};
 pub use flat_field::{FlatField, FlatFieldError, FlatFieldOrigin, FrameSum};

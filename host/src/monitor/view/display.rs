@@ -54,11 +54,11 @@ impl FrameText {
         }
         Self {
             trust: trust(record),
-            focus: format!(
-                "{} ({:.2})",
-                if has(QcFlags::OUT_OF_FOCUS) { "out of focus" } else { "sharp" },
-                record.focus
-            ),
+            focus: match (has(QcFlags::OUT_OF_FOCUS), record.focus > 0.0) {
+                (true, _) => format!("out of focus ({:.2})", record.focus),
+                (false, true) => format!("sharp ({:.2})", record.focus),
+                (false, false) => "cannot be judged without nuclei".to_owned(),
+            },
             brightness: format!(
                 "{} ({:.1} % saturated)",
                 if has(QcFlags::SATURATED) { "too bright" } else { "within range" },

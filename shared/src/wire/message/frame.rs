@@ -72,7 +72,7 @@ pub struct FrameReport {
     pub exposure: Option<Microseconds>,
     /// Brightness of the illumination.
     pub illumination: DutyCycle,
-    /// Focus score: see `Evidence`.
+    /// Focus score, 0 where there is no nucleus to judge it by: see `Evidence`.
     pub focus: f32,
     /// Share of saturated pixels, 0 to 1.
     pub saturated: f32,
@@ -95,7 +95,7 @@ impl QcFlags {
     pub const OUT_OF_FOCUS: Self = Self(1);
     /// Too many pixels are saturated.
     pub const SATURATED: Self = Self(1 << 1);
-    /// The image has too little contrast to hold anything.
+    /// The image is the same everywhere: the camera sees nothing, not even noise.
     pub const BLANK: Self = Self(1 << 2);
     /// Nuclei cover so much that neighbors cannot be separated.
     pub const TOO_DENSE: Self = Self(1 << 3);
