@@ -4,6 +4,7 @@ pub mod capture_folder;
 pub mod frame_record;
 pub mod gates;
 pub mod input_images;
+pub mod judgements;
 pub mod label_files;
 pub mod label_folder;
 pub mod optics;

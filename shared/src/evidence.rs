@@ -1,5 +1,6 @@
 //! Quality metrics of a count: focus, saturation, contrast, density, scale, network confidence.
 
+mod familiarity;
 mod focus;
 #[cfg(test)]
 mod scene;
@@ -11,6 +12,7 @@ use crate::label_image::LabelImage;
 use crate::preprocess::histogram;
 use crate::scale::ScaleFit;
 use crate::wire::QcFlags;
+use familiarity::MAX_DISTANCE;
 use focus::{focus_at_outlines, has_blurred_structure};
 
 /// Quality metrics of an image.
@@ -73,10 +75,7 @@ impl Evidence {
             (blank, QcFlags::BLANK),
             (confluence > MAX_CONFLUENCE, QcFlags::TOO_DENSE),
             (scale_fit == ScaleFit::Clamped, QcFlags::OFF_SCALE),
-            (
-                confidence.is_some_and(|confidence| confidence.is_nan() || confidence < MIN_CONFIDENCE),
-                QcFlags::OUT_OF_DISTRIBUTION,
-            ),
+            (is_unfamiliar(image, labels, confidence), QcFlags::OUT_OF_DISTRIBUTION),
         ] {
             if found {
                 qc_flags = qc_flags.union(flag);
@@ -84,6 +83,12 @@ impl Evidence {
         }
         Self { focus: focus.unwrap_or(0.0), saturated: saturated as f32 / pixels, confluence, qc_flags }
     }
+}
+
+/// Whether the network is unsure, or the nuclei look like none that it learned from.
+fn is_unfamiliar(image: &Image, labels: &LabelImage, confidence: Option<f32>) -> bool {
+    confidence.is_some_and(|confidence| confidence.is_nan() || confidence < MIN_CONFIDENCE)
+        || familiarity::distance(image, labels).is_some_and(|distance| distance > MAX_DISTANCE)
 }
 
 /// Pixel counts: with a sample at 255, in nuclei, and both.

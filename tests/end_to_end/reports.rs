@@ -115,6 +115,27 @@ fn fields_that_cannot_be_trusted_are_left_out_and_named() {
 }
 
 #[test]
+fn what_segment_doubts_report_leaves_out() {
+    let workdir = Workdir::new();
+    for (name, count) in [("a", 5), ("b", 9), ("c", 7)] {
+        workdir.write(&format!("found/{name}.png"), &encode_label_png(&row_of(count)).unwrap());
+    }
+    let line = |name: &str, doubts: &[&str]| {
+        let trusted = doubts.is_empty();
+        json!({ "labels": format!("{name}.png"), "trusted": trusted, "doubts": doubts }).to_string() + "\n"
+    };
+    // The second judgement of b replaces the first; c was added by hand.
+    let lines = line("a", &[]) + &line("b", &[]) + &line("b", &["out of focus"]);
+    workdir.write("found/judgements.jsonl", lines.as_bytes());
+    let report = object(&workdir.run("report found --json", 0));
+    assert_eq!((&report["counts"]["fields"], &report["counts"]["total"]), (&2.into(), &12.into()));
+    assert_eq!(report["left_out"][0]["name"], "b");
+    let cautions = report["cautions"].to_string();
+    assert!(cautions.contains("were not checked"), "c was not judged: {cautions}");
+    assert_prints(&workdir.run("report found", 0), &["excluded: b: out of focus"]);
+}
+
+#[test]
 fn a_score_shows_its_worst_pictures_first() {
     let workdir = Workdir::new();
     workdir.bowl("truth");

@@ -172,7 +172,9 @@ fn count(
     let within = within(&objects, field, gates);
     let (width, height) = (field.labels.width(), field.labels.height());
     let covered: u64 = objects.iter().map(|object| u64::from(object.area_px)).sum();
-    let doubts: Option<Vec<String>> = match (folder.evidence_of(name), &field.image) {
+    let entry =
+        folder.evidence_of(name).or_else(|| folder.judgement_of(name).filter(|_| !folder.has_evidence()));
+    let doubts: Option<Vec<String>> = match (entry, &field.image) {
         (Some(evidence_of), _) => Some(evidence_of.reasons()),
         (None, _) if folder.has_evidence() => Some(vec!["no evidence for this frame".to_owned()]),
         (None, Some(image)) => {
@@ -229,7 +231,9 @@ fn other_cautions(fields: &[FieldCount], options: ReportOptions, judged: bool) -
     }
     if !judged {
         cautions.push(
-            "neither evidence nor images available: focus, light and density were not checked".to_owned(),
+            "neither evidence nor images available: focus, light and density were not checked; give the images \
+                 with --images"
+                .to_owned(),
         );
     }
     cautions

@@ -10,8 +10,8 @@ use host_console::{
 };
 use serde::Serialize;
 use shared::{
-    DecodedImage, FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError, Segmentation,
-    encode_label_png,
+    DecodedImage, Evidence, FlatField, Image, MIN_CONFIDENCE, PixelSize, ScaleChoice, SegmentError,
+    Segmentation, encode_label_png,
 };
 
 use super::pixel_size_arg::pixel_size;
@@ -20,6 +20,7 @@ use super::station::load_flat_field;
 use crate::analysis::model_file::OpenModel;
 use crate::export::{Exporter, Field, Format, LabelExportError, WRITTEN_FOLDERS};
 use crate::records::input_images::InputImages;
+use crate::records::judgements::Judgement;
 use crate::records::label_folder::UnfinishedFolder;
 
 const EXAMPLES: &str = "Examples:
@@ -30,7 +31,8 @@ const EXAMPLES: &str = "Examples:
 /// Segment image files and write label images.
 ///
 /// For every image x.png, .tif or .jpg, DIR/x.png is a 16-bit label image of the same size: 0 is background, 1 to n are
-/// nuclei. Images that cannot be used are listed, the others are still segmented, and the exit code is 1.
+/// nuclei. DIR/judgements.jsonl has one line per image: whether its count can be trusted, and why not; report leaves out
+/// those that cannot. Images that cannot be used are listed, the others are still segmented, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SegmentArgs {
@@ -95,6 +97,19 @@ struct SegmentedImage {
     median_diameter_px: Option<f32>,
     /// The network's confidence, 0 to 1, if it found anything.
     confidence: Option<f32>,
+    /// Focus score, 0 to 1; 0 where there is no nucleus to judge it by.
+    focus: f32,
+    /// Whether the count can be trusted.
+    trusted: bool,
+    /// Why it cannot.
+    doubts: Vec<&'static str>,
+}
+
+impl SegmentedImage {
+    fn line(&self) -> String {
+        let count = format!("{}: {} nuclei", self.name, self.nuclei);
+        if self.trusted { count } else { format!("{count}, do not trust: {}", self.doubts.join(", ")) }
+    }
 }
 
 /// The network's confidence over several images.
@@ -167,7 +182,7 @@ pub fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
         match work.segment(&pictures, index, &progress) {
             Ok(found) if args.json => work.summary.pictures.push(found),
             Ok(found) => {
-                progress.print(&format!("{}: {} nuclei", found.name, found.nuclei))?;
+                progress.print(&found.line())?;
                 work.summary.pictures.push(found);
             }
             Err(SegmentFailure::Picture(line)) => work.name_failed(&progress, line),
@@ -266,7 +281,11 @@ impl SegmentRun<'_> {
             LabelExportError::Write(error) => SegmentFailure::from(error),
             error => picture_only(named(&error)),
         })?;
-        Ok(self.note(name, file, target, &image, &found))
+        let evidence = Evidence::of(&image, &found.labels, found.scale_fit, found.confidence);
+        let judgement =
+            Judgement::new(format!("{name}.png"), found.labels.count(), &evidence, found.confidence);
+        judgement.add_to(&self.args.out).map_err(SegmentFailure::All)?;
+        Ok(self.note(name, file, target, &image, &found, judgement))
     }
 
     fn note(
@@ -276,6 +295,7 @@ impl SegmentRun<'_> {
         labels: PathBuf,
         image: &Image,
         found: &Segmentation,
+        judgement: Judgement,
     ) -> SegmentedImage {
         let nuclei = found.labels.count();
         self.summary.nuclei += u64::from(nuclei);
@@ -289,6 +309,9 @@ impl SegmentRun<'_> {
             scale: found.scale.get(),
             median_diameter_px: found.median_diameter_px,
             confidence: found.confidence,
+            focus: judgement.focus,
+            trusted: judgement.trusted,
+            doubts: judgement.doubts,
         }
     }
 
@@ -311,6 +334,15 @@ impl SegmentRun<'_> {
                 summary.pictures.len(),
                 args.out.display()
             ))?;
+            let doubted = summary.pictures.iter().filter(|picture| !picture.trusted);
+            let names: Vec<&str> = doubted.map(|picture| picture.name.as_str()).collect();
+            if !names.is_empty() {
+                output::line(&format!(
+                    "do not trust {} of the counts: {}; report leaves them out",
+                    names.len(),
+                    names.join(", ")
+                ))?;
+            }
             if let Some(confidence) = &summary.confidence {
                 output::line(&confidence.line())?;
             }

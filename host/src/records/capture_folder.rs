@@ -16,7 +16,7 @@ use crate::records::provenance::Provenance;
 use crate::records::recording::{Recording, digest};
 use crate::station::client::CapturedFrame;
 
-pub use evidence::{EvidenceEntry, read_evidence};
+pub use evidence::{EvidenceEntry, read_entries, read_evidence};
 
 /// The file with one line per frame, in the folder.
 pub const EVIDENCE: &str = "evidence.jsonl";

@@ -9,6 +9,7 @@ use shared::{Image, LabelImage, PixelSize};
 use crate::records::capture_folder::{EvidenceEntry, read_evidence};
 use crate::records::gates::Gates;
 use crate::records::input_images::InputImages;
+use crate::records::judgements::read_judgements;
 use crate::records::label_files::LabelFiles;
 
 /// The file in a folder to which label images are being written: where it stays, some are missing.
@@ -48,6 +49,7 @@ pub struct LabelFolder {
     pictures: Option<InputImages>,
     by_name: HashMap<String, usize>,
     evidence: Option<BTreeMap<String, EvidenceEntry>>,
+    judgements: Option<BTreeMap<String, EvidenceEntry>>,
 }
 
 /// One label image with its image.
@@ -89,7 +91,13 @@ impl LabelFolder {
         }
         let by_name = (0..found.len()).map(|at| (found.name(at).to_owned(), at)).collect();
         let pictures = (found.len() > 0).then_some(found);
-        Ok(Self { files, pictures, by_name, evidence: read_evidence(folder)? })
+        Ok(Self {
+            files,
+            pictures,
+            by_name,
+            evidence: read_evidence(folder)?,
+            judgements: read_judgements(folder)?,
+        })
     }
 
     /// Names of the images, sorted.
@@ -126,6 +134,11 @@ impl LabelFolder {
     /// The evidence of an image.
     pub fn evidence_of(&self, name: &str) -> Option<&EvidenceEntry> {
         self.evidence.as_ref()?.get(name)
+    }
+
+    /// What `segment` thought of an image's count.
+    pub fn judgement_of(&self, name: &str) -> Option<&EvidenceEntry> {
+        self.judgements.as_ref()?.get(name)
     }
 
     /// The gates in force when the frames were captured, if the evidence states them.

@@ -43,12 +43,19 @@ impl EvidenceEntry {
 /// # Errors
 /// [`Failure`] that names the line that cannot be read.
 pub fn read_evidence(folder: &Path) -> Result<Option<BTreeMap<String, EvidenceEntry>>, Failure> {
-    let path = folder.join(EVIDENCE);
+    read_entries(&folder.join(EVIDENCE), "run nuclei-host audit on the folder")
+}
+
+/// The entries of a file with one line per label image, by the name of the image; of several about one image, the last.
+/// `None` without the file.
+///
+/// # Errors
+/// [`Failure`] with the next step that names the line that cannot be read.
+pub fn read_entries(path: &Path, next: &str) -> Result<Option<BTreeMap<String, EvidenceEntry>>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
-    let next = "run nuclei-host audit on the folder";
-    let text = read_input_text(&path)
+    let text = read_input_text(path)
         .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()), next))?;
     let mut frames = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
