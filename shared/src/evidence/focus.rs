@@ -116,7 +116,7 @@ impl Edge {
         let reach = (libm::ceilf(0.9 * radius) as usize).clamp(4, REACH);
         let (width, height) = (labels.width() as i32, labels.height() as i32);
         let at = |x: f32, y: f32| {
-            let (x, y) = (libm::roundf(x) as i32, libm::roundf(y) as i32);
+            let (x, y) = (nearest(x), nearest(y));
             ((0..width).contains(&x) && (0..height).contains(&y)).then(|| (y * width + x) as usize)
         };
         let mut sums = [0.0; 2 * REACH + 1];
@@ -152,6 +152,12 @@ impl Edge {
         // The sums over rays weigh by their number already.
         Some(Self { radius, deviation, weight: contrast })
     }
+}
+
+/// The nearest pixel; -1 for all before the first.
+fn nearest(place: f32) -> i32 {
+    // A cast rounds toward zero.
+    (place + 1.5).max(0.0) as i32 - 1
 }
 
 /// Where a profile, held from rising again, falls to `level`, in steps from its begin.

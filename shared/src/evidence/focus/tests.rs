@@ -78,6 +78,13 @@ fn labels_with_gaps_are_judged_alike() {
 }
 
 #[test]
+fn the_nearest_pixel_is_that_of_rounding() {
+    for (place, pixel) in [(-7.0, -1), (-0.6, -1), (-0.4, 0), (0.4, 0), (0.6, 1), (11.5, 12)] {
+        assert_eq!(nearest(place), pixel, "{place}");
+    }
+}
+
+#[test]
 fn crossings_lie_between_steps() {
     let cases: [(&[f32], f32, f32); 5] = [
         (&[1.0, 1.0, 0.0, 0.0], 0.5, 1.5),
