@@ -166,5 +166,5 @@ fn a_picture_of_twenty_thousand_pixels_a_side_is_refused_by_its_header() {
         &output,
         &["huge.png cannot be used: 20000x20000 pixels are over the limit", "split the image"],
     );
-    assert_eq!(workdir.names_in("found"), ["small.png"]);
+    assert_eq!(workdir.names_in("found"), ["judgements.jsonl", "small.png"]);
 }

@@ -81,7 +81,7 @@ fn a_full_disk_is_reported_and_what_was_written_before_stays() {
     let mut names: Vec<_> =
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, [".unfinished", "first.png"], "nothing half-written is left");
+    assert_eq!(names, [".unfinished", "first.png", "judgements.jsonl"], "nothing half-written is left");
     let mut report = Command::new(program("nuclei-host"));
     let refused = report.arg("report").arg(&out).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));

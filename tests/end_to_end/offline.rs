@@ -27,7 +27,10 @@ fn label_images_measures_and_overlays_of_files_and_folders() {
     assert_eq!(confidence("least"), each.reduce(f64::min).unwrap());
     assert!(confidence("least") <= confidence("lower_quartile") && confidence("median") <= 1.0);
     assert_eq!(confidence("pictures"), 3.0);
-    assert_eq!(workdir.names_in("found"), ["a.png", "b.png", "c.png", "objects.csv", "overlays"]);
+    assert_eq!(
+        workdir.names_in("found"),
+        ["a.png", "b.png", "c.png", "judgements.jsonl", "objects.csv", "overlays"]
+    );
     let labels = workdir.labels("found/b.png");
     assert_eq!((labels.width(), labels.height(), labels.count(), labels.max_label()), (200, 130, 24, 24));
     let csv = fs::read_to_string(workdir.path("found/objects.csv")).unwrap();
@@ -68,7 +71,7 @@ fn bad_pictures_are_named_and_the_rest_is_done() {
             "inputs not segmented: 3 (listed above)",
         ],
     );
-    assert_eq!(workdir.names_in("found"), ["good.png"]);
+    assert_eq!(workdir.names_in("found"), ["good.png", "judgements.jsonl"]);
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn a_file_that_cannot_be_written_leaves_what_was_there() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_prints(&output, &["found/big.png could not be written", "next: free space on the disk"]);
     assert_eq!(fs::read(workdir.path("found/big.png")).unwrap(), b"an earlier result");
-    assert_eq!(workdir.names_in("found"), ["big.png"]);
+    assert_eq!(workdir.names_in("found"), [".unfinished", "big.png"]);
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn a_model_and_its_label_images_score_the_same() {
     let workdir = Workdir::new();
     workdir.bowl("truth");
     workdir.run("segment --model model.onnx --out found truth", 0);
-    assert_eq!(workdir.names_in("found"), ["one.png", "three.png", "two.png"]);
+    assert_eq!(workdir.names_in("found"), ["judgements.jsonl", "one.png", "three.png", "two.png"]);
     let by_files = json(&workdir.run("score --truth truth --pred found --json --per-image", 0));
     let by_model = json(&workdir.run("score --truth truth --model model.onnx --json --per-image", 0));
     assert_eq!(by_files, by_model);

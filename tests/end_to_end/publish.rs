@@ -261,7 +261,11 @@ fn what_cannot_be_published_says_why() {
         (&["--broker", "broker.lab"][..], 2, "expected mqtt://HOST"),
         (&["--broker", "mqtt://broker.lab", "--ca", "ca.pem"], 2, "write mqtts:// in --broker"),
         (&["--broker", "mqtts://broker.lab", "--cert", "host.pem"], 2, "--key <FILE>"),
-        (&["--broker", "mqtts://broker.lab", "--ca", "/dev/null"], 2, "/dev/null holds no certificate"),
+        (
+            &["--broker", "mqtts://broker.lab", "--ca", "/dev/null"],
+            2,
+            "/dev/null cannot be read: it is a pipe or a device",
+        ),
         (&["--broker", "mqtts://broker.lab", "--ca", "/nowhere/ca.pem"], 2, "/nowhere/ca.pem cannot be read"),
         (&["--broker", "mqtt://broker.lab", "--queue", "5"], 2, "--queue-capacity sets how many"),
         (&["--broker", "mqtt://broker.lab", "--queue", "/proc/queue"], 1, "that this user can write to"),

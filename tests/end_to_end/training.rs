@@ -59,7 +59,11 @@ fn both_forms_in_bytes_are_judged_and_written_or_refused() {
             assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
             // The station's own loader accepts it, and gives the reported result.
             workdir.run(&format!("segment --model {model} --out found-{form} bowl"), 0);
-            assert_eq!(workdir.names_in(&format!("found-{form}")).len(), 3);
+            assert_eq!(
+                workdir.names_in(&format!("found-{form}")).len(),
+                4,
+                "three label images and their judgements"
+            );
         } else {
             assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
             assert_prints(&output, &["accuracy check failed"]);

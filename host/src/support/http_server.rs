@@ -3,7 +3,7 @@
 //! It allows few connections, in total and per address, and little time for a request's head and for silence, so that
 //! the program keeps files and sockets for its own work, whoever connects.
 
-mod admission;
+mod connection_grant;
 mod connection_table;
 mod idle_timeout;
 
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
-pub use admission::Admission;
+pub use connection_grant::ConnectionGrant;
 use connection_table::ConnectionTable;
 use idle_timeout::IdleTimeout;
 
@@ -115,7 +115,7 @@ async fn accept(listener: &tokio::net::TcpListener, router: &Router, limits: Ser
             continue;
         };
         if connections.make_room(peer.ip()) {
-            let admission = Admission::default();
+            let admission = ConnectionGrant::default();
             let task = tokio::spawn(answer(stream, router.clone(), admission.clone(), limits));
             connections.insert(peer.ip(), &admission, task.abort_handle());
         }
@@ -125,7 +125,7 @@ async fn accept(listener: &tokio::net::TcpListener, router: &Router, limits: Ser
 }
 
 /// Answers the requests of one connection.
-async fn answer(stream: TcpStream, router: Router, admission: Admission, limits: ServerLimits) {
+async fn answer(stream: TcpStream, router: Router, admission: ConnectionGrant, limits: ServerLimits) {
     // Counts are small, and must not wait for one another.
     let _ = stream.set_nodelay(true);
     let stream = IdleTimeout::new(stream, limits.idle_timeout, admission.clone());

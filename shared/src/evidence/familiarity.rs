@@ -28,7 +28,7 @@ const MIN_SPAN: f64 = 16.0;
 const MIN_CONTRAST: f64 = 0.03;
 
 /// A kind of image that the training set holds.
-struct Kind {
+struct ImageKind {
     /// Median of each measurement.
     typical: [f32; FEATURES],
     /// Its spread: the standard deviation of a normal distribution with its tenth and ninetieth percentile.
@@ -40,19 +40,19 @@ struct Kind {
 const SIDES: [f32; FEATURES] = [1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0, -1.0];
 
 /// Nuclei brighter than what surrounds them: fluorescence.
-const BRIGHT: Kind = Kind {
+const BRIGHT: ImageKind = ImageKind {
     typical: [-1.024, -1.127, -2.158, -0.806, 0.308, -3.500, 0.228, 0.714, 0.000, 2.021],
     spread: [0.263, 0.348, 0.350, 0.239, 0.182, 0.238, 0.060, 0.070, 0.020, 0.586],
 };
 /// Nuclei darker than what surrounds them, in color: stained tissue. A quarter is added to the spreads,
 /// which few photographs state.
-const STAINED: Kind = Kind {
+const STAINED: ImageKind = ImageKind {
     typical: [-1.068, -1.006, -1.276, -1.024, 0.211, -2.834, 0.304, 0.608, 0.375, 2.388],
     spread: [0.163, 0.359, 0.334, 0.247, 0.108, 0.292, 0.077, 0.115, 0.139, 0.407],
 };
 /// Nuclei darker than what surrounds them, without color: transmitted light. Too few photographs show
 /// it to state spreads narrower than those of tissue.
-const DARK: Kind = Kind {
+const DARK: ImageKind = ImageKind {
     typical: [-1.129, -0.843, -0.519, -1.108, 0.165, -3.180, 0.313, 0.718, 0.000, 2.252],
     spread: [0.163, 0.359, 0.334, 0.247, 0.108, 0.292, 0.077, 0.115, 0.139, 0.407],
 };
@@ -75,9 +75,9 @@ pub(super) fn distance(image: &Image, labels: &LabelImage) -> Option<f32> {
     Some(libm::sqrtf((0..FEATURES).map(|at| excess(at) * excess(at)).sum()))
 }
 
-/// Sums over the pixels of a nucleus.
+/// NucleusSums over the pixels of a nucleus.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sums {
+struct NucleusSums {
     area: f64,
     x: f64,
     y: f64,
@@ -91,7 +91,7 @@ struct Sums {
     outer: (f64, f64),
 }
 
-impl Sums {
+impl NucleusSums {
     fn covariance(&self) -> (f64, f64, f64) {
         let (x, y) = (self.x / self.area, self.y / self.area);
         let pixel = 1.0 / 12.0;
@@ -131,14 +131,15 @@ fn features<const CHANNELS: usize>(
     let background = Moments::of(&histograms.background(), &unit)?[channel].variance;
 
     let sums = object_sums(labels, width, |at| unit[usize::from(pixels[at][channel])]);
-    let large: Vec<&Sums> = sums.values().filter(|sums| sums.area >= MIN_AREA).collect();
+    let large: Vec<&NucleusSums> = sums.values().filter(|sums| sums.area >= MIN_AREA).collect();
     let total: f64 = large.iter().map(|sums| sums.area).sum();
     if total == 0.0 {
         return None;
     }
-    let weighted = |of: &dyn Fn(&Sums) -> f64| large.iter().map(|s| s.area * of(s)).sum::<f64>() / total;
+    let weighted =
+        |of: &dyn Fn(&NucleusSums) -> f64| large.iter().map(|s| s.area * of(s)).sum::<f64>() / total;
     let relative = contrast.max(MIN_CONTRAST);
-    let level = |s: &Sums| s.value / s.area;
+    let level = |s: &NucleusSums| s.value / s.area;
     let variance_within = weighted(&|s| (s.squared / s.area - level(s) * level(s)).max(0.0));
     let mean_level = weighted(&level);
     let variance_between = weighted(&|s| (level(s) - mean_level) * (level(s) - mean_level));
@@ -171,8 +172,12 @@ fn features<const CHANNELS: usize>(
 }
 
 /// The sums of each nucleus.
-fn object_sums(labels: &LabelImage, width: usize, value: impl Fn(usize) -> f64) -> BTreeMap<u32, Sums> {
-    let mut sums = BTreeMap::<u32, Sums>::new();
+fn object_sums(
+    labels: &LabelImage,
+    width: usize,
+    value: impl Fn(usize) -> f64,
+) -> BTreeMap<u32, NucleusSums> {
+    let mut sums = BTreeMap::<u32, NucleusSums>::new();
     for (y, row) in labels.labels_hw().chunks_exact(width).enumerate() {
         for (run, label) in runs(row).filter(|&(_, label)| label != 0) {
             let (sums, down) = (sums.entry(label).or_default(), y as f64);

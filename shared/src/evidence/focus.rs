@@ -49,7 +49,7 @@ pub(super) fn focus_at_outlines(samples_hw: &[u8], labels: &LabelImage) -> Optio
     let edges = large
         .iter()
         .step_by(large.len().div_ceil(MAX_NUCLEI).max(1))
-        .filter_map(|&(label, center)| Edge::of(samples_hw, labels, label, center, &rays));
+        .filter_map(|&(label, center)| OutlineProfile::of(samples_hw, labels, label, center, &rays));
     let mut blurs: Vec<(f32, f32)> = edges
         .map(|edge| {
             let allowed = ALLOWED_PX + ALLOWED_OF_RADIUS * edge.radius.min(LARGE_RADIUS_PX);
@@ -95,7 +95,7 @@ fn centers(labels: &LabelImage) -> Vec<(u32, Center)> {
 }
 
 /// The edge of a nucleus.
-struct Edge {
+struct OutlineProfile {
     /// Radius of the disc of its area, px.
     radius: f32,
     /// Deviation of the Gaussian that would blur a step as much, px.
@@ -104,7 +104,7 @@ struct Edge {
     weight: f32,
 }
 
-impl Edge {
+impl OutlineProfile {
     fn of(
         samples_hw: &[u8],
         labels: &LabelImage,

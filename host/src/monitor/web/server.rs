@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::access_policy::AccessPolicy;
 use super::frame_throttle::FrameThrottle;
 use crate::monitor::view::{StationChannel, ViewCommand, ViewMessage, ViewerChannel};
-use crate::support::http_server::{Admission, HttpServer};
+use crate::support::http_server::{ConnectionGrant, HttpServer};
 
 /// The default address: on this machine only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8070);
@@ -84,7 +84,7 @@ async fn guard(Extension(policy): Extension<AccessPolicy>, request: Request, nex
         let text = "open the address printed by nuclei-host live, with its token\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    if let Some(admission) = request.extensions().get::<Admission>() {
+    if let Some(admission) = request.extensions().get::<ConnectionGrant>() {
         admission.grant();
     }
     let mut response = next.run(request).await;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use tokio::task::AbortHandle;
 
-use super::admission::{Admission, AdmissionWatch};
+use super::connection_grant::{ConnectionGrant, ConnectionWatch};
 
 /// The open connections, oldest first.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct ConnectionTable {
 #[derive(Debug)]
 struct OpenConnection {
     network: IpAddr,
-    admission: AdmissionWatch,
+    admission: ConnectionWatch,
     task: AbortHandle,
 }
 
@@ -53,7 +53,7 @@ impl ConnectionTable {
     }
 
     /// Adds a connection that `task` answers.
-    pub(super) fn insert(&mut self, address: IpAddr, admission: &Admission, task: AbortHandle) {
+    pub(super) fn insert(&mut self, address: IpAddr, admission: &ConnectionGrant, task: AbortHandle) {
         self.open.push(OpenConnection { network: network(address), admission: admission.watch(), task });
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     /// A table, and connections that stay open until they are aborted.
     struct Bench {
         table: ConnectionTable,
-        admissions: Vec<Admission>,
+        admissions: Vec<ConnectionGrant>,
     }
 
     impl Bench {
@@ -84,7 +84,7 @@ mod tests {
             let address = address.parse().unwrap();
             let is_open = self.table.make_room(address);
             if is_open {
-                let admission = Admission::default();
+                let admission = ConnectionGrant::default();
                 let task = tokio::spawn(std::future::pending::<()>());
                 self.table.insert(address, &admission, task.abort_handle());
                 self.admissions.push(admission);
@@ -105,7 +105,7 @@ mod tests {
         for address in ["10.0.0.1", "10.0.0.2"] {
             assert!(bench.connect(address));
         }
-        bench.admissions.iter().for_each(Admission::grant);
+        bench.admissions.iter().for_each(ConnectionGrant::grant);
         // Addresses of one IPv6 network count as one, and so do the two forms of an IPv4 address.
         for host in 0..100 {
             assert!(bench.connect(&format!("2001:db8:0:1::{host:x}")));
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!((kept(&bench.table, "10.0.0.1"), kept(&bench.table, "10.0.0.2")), (1, 1));
 
         // Where all were admitted, the next one waits until one closes.
-        bench.admissions.iter().for_each(Admission::grant);
+        bench.admissions.iter().for_each(ConnectionGrant::grant);
         assert!(!bench.connect("10.0.2.1"));
         bench.admissions.clear();
         assert!(bench.connect("10.0.2.1"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::admission::Admission;
+use super::connection_grant::ConnectionGrant;
 
 /// A stream that fails when it waits too long for its client, to read or to write.
 #[derive(Debug)]
@@ -17,11 +17,11 @@ pub(super) struct IdleTimeout<S> {
     reading: Wait,
     writing: Wait,
     /// Lives as long as the stream does, also as a WebSocket.
-    _admission: Admission,
+    _admission: ConnectionGrant,
 }
 
 impl<S> IdleTimeout<S> {
-    pub(super) fn new(stream: S, limit: Duration, admission: Admission) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, admission: ConnectionGrant) -> Self {
         Self { stream, reading: Wait::new(limit), writing: Wait::new(limit), _admission: admission }
     }
 }

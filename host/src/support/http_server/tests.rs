@@ -22,7 +22,7 @@ const LARGE: usize = 64 << 20;
 fn serve(limits: ServerLimits) -> SocketAddr {
     let server = HttpServer::bind_within("127.0.0.1:0".parse().unwrap(), limits).unwrap();
     let address = server.address();
-    let viewer = |Extension(admission): Extension<Admission>| async move {
+    let viewer = |Extension(admission): Extension<ConnectionGrant>| async move {
         admission.grant();
         "seen"
     };

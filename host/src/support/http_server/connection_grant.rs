@@ -6,25 +6,25 @@ use std::sync::{Arc, Weak};
 /// Whether a connection has shown that it may be here: an extension of its requests. Where connections are scarce,
 /// those that have not make room.
 #[derive(Debug, Clone, Default)]
-pub struct Admission(Arc<AtomicBool>);
+pub struct ConnectionGrant(Arc<AtomicBool>);
 
-impl Admission {
+impl ConnectionGrant {
     /// The connection has made a request that is allowed.
     pub fn grant(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// For the table of connections, which does not keep one open.
-    pub(super) fn watch(&self) -> AdmissionWatch {
-        AdmissionWatch(Arc::downgrade(&self.0))
+    pub(super) fn watch(&self) -> ConnectionWatch {
+        ConnectionWatch(Arc::downgrade(&self.0))
     }
 }
 
-/// An [`Admission`] seen from outside its connection.
+/// An [`ConnectionGrant`] seen from outside its connection.
 #[derive(Debug)]
-pub(super) struct AdmissionWatch(Weak<AtomicBool>);
+pub(super) struct ConnectionWatch(Weak<AtomicBool>);
 
-impl AdmissionWatch {
+impl ConnectionWatch {
     /// Whether the connection, or the WebSocket that it has become, still exists.
     pub(super) fn is_open(&self) -> bool {
         self.0.strong_count() > 0
